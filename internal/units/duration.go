@@ -1,0 +1,42 @@
+package units
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// A Duration is a time.Duration that is written as text: "5s", "1m30s", "0s".
+type Duration time.Duration
+
+// Std returns d as the standard library's type.
+func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// String returns the shortest text that UnmarshalText reads back as d: "5m", not "5m0s".
+func (d Duration) String() string {
+	s := time.Duration(d).String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// MarshalText returns the text of String.
+func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads text as time.ParseDuration does. A negative duration is refused here, since
+// no key of the configuration has a meaning for one.
+func (d *Duration) UnmarshalText(text []byte) error {
+	parsed, err := time.ParseDuration(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is not a duration such as \"5s\" or \"1m30s\"", text)
+	}
+	if parsed < 0 {
+		return fmt.Errorf("%q is a negative duration", text)
+	}
+	*d = Duration(parsed)
+	return nil
+}
