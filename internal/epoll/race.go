@@ -1,0 +1,55 @@
+//go:build linux && race
+
+package epoll
+
+import (
+	"errors"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Under the race detector reads and writes go by way of package unix, which tells it what the kernel touches.
+
+func epollCtl(epfd, op, fd int, e *Event) unix.Errno {
+	return errnoOf(unix.EpollCtl(epfd, op, fd, (*unix.EpollEvent)(e)))
+}
+
+func epollWait(epfd int, events *[maxEvents]Event) (int, unix.Errno) {
+	n, err := unix.EpollWait(epfd, unsafe.Slice((*unix.EpollEvent)(&events[0]), maxEvents), 0)
+	return n, errnoOf(err)
+}
+
+func timerfdSettime(fd int, t *unix.ItimerSpec) unix.Errno {
+	return errnoOf(unix.TimerfdSettime(fd, 0, t, nil))
+}
+
+func accept(listener int) (int, unix.Errno) {
+	fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
+	return fd, errnoOf(err)
+}
+
+func recv(fd int, p []byte) (int, unix.Errno) {
+	n, err := unix.Read(fd, p)
+	return n, errnoOf(err)
+}
+
+func send(fd int, p []byte) (int, unix.Errno) {
+	n, err := unix.Write(fd, p)
+	return n, errnoOf(err)
+}
+
+func sendmsg(fd int, msg *unix.Msghdr) (int, unix.Errno) {
+	var slices [][]byte
+	for _, v := range unsafe.Slice(msg.Iov, msg.Iovlen) {
+		slices = append(slices, unsafe.Slice(v.Base, v.Len))
+	}
+	n, err := unix.Writev(fd, slices)
+	return n, errnoOf(err)
+}
+
+func errnoOf(err error) unix.Errno {
+	var errno unix.Errno
+	_ = errors.As(err, &errno)
+	return errno
+}
