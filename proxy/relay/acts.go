@@ -1,0 +1,59 @@
+package relay
+
+// Acts is a set of things that the driver must do.
+type Acts uint16
+
+const (
+	ActTimer Acts = 1 << iota // Deadline may have come nearer
+	ActShut                   // end the client's stream: flush, close_notify, SHUT_WR
+	actOwnClient
+	actOwnBackend
+	actCloseClient
+	actCloseBackend
+	actResetClient
+	actResetBackend
+	actUnackedClient
+	actUnackedBackend
+)
+
+func actOwn(s Side) Acts     { return actOwnClient << s }
+func actClose(s Side) Acts   { return actCloseClient << s }
+func actReset(s Side) Acts   { return actResetClient << s }
+func actUnacked(s Side) Acts { return actUnackedClient << s }
+
+// Own tells whether AppendOwn is to be called for side.
+func (a Acts) Own(side Side) bool { return a&actOwn(side) != 0 }
+
+// Close tells whether side's connection is to be closed.
+func (a Acts) Close(side Side) bool { return a&actClose(side) != 0 }
+
+// Reset tells whether side's connection is to be cut by a reset, whatever waits.
+func (a Acts) Reset(side Side) bool { return a&actReset(side) != 0 }
+
+// Unacked tells whether the driver is asked to call Session.Unacked for side.
+func (a Acts) Unacked(side Side) bool { return a&actUnacked(side) != 0 }
+
+// Take returns what is to be done, once. The driver calls it after each call that changes the session, until it is 0.
+func (s *Session) Take() Acts {
+	a := s.acts
+	s.acts = 0
+	return a
+}
+
+// Reads tells whether a side's bytes are wanted: for Scan, or while it lingers, to be thrown away (IsLingering).
+func (s *Session) Reads(side Side) bool {
+	in, out := &s.in[side], &s.out[side]
+	return in.state == inOpen && in.paused == 0 && out.state != outGone || out.state == outEnding
+}
+
+// IsLingering tells whether a side's bytes are thrown away: Discarded.
+func (s *Session) IsLingering(side Side) bool { return s.out[side].state == outEnding }
+
+// IsWritable tells whether bytes may still be written to a side.
+func (s *Session) IsWritable(side Side) bool { return s.out[side].state < outBroken }
+
+// IsGone tells whether a side's connection is closed.
+func (s *Session) IsGone(side Side) bool { return s.out[side].state == outGone }
+
+// IsOver tells whether both connections are closed.
+func (s *Session) IsOver() bool { return s.IsGone(Client) && s.IsGone(Backend) }

@@ -1,0 +1,279 @@
+package relay
+
+// What a side sends ends once:
+//
+//	inOpen ── close frame ─────────────────────→ inClosed
+//	       ── a rule is broken ────────────────→ inFaulted   nothing more of it is read
+//	       ── end of stream without a close ───→ inEnded     it may still receive
+//	       ── reset, dead, timed out ──────────→ inBroken    its socket is of no use
+//	       ── no answer within close_timeout ──→ inSilent    neither waited for nor asked any more
+type inState uint8
+
+const (
+	inOpen inState = iota
+	inClosed
+	inFaulted
+	inEnded
+	inBroken
+	inSilent
+)
+
+// What goes to a side ends once:
+//
+//	outOpen → outWanting → outClosing → outFlushed → outEnding → outGone
+//
+// A close that the other side sent goes from outOpen straight to outClosing; a socket that is cut to outGone.
+type outState uint8
+
+const (
+	outOpen    outState = iota
+	outWanting          // a close of the gateway's own waits for a boundary
+	outClosing          // the close is in the queue; nothing goes behind it
+	outFlushed          // its last byte is in the kernel
+	outBroken           // writing failed; what the side sent before is still read
+	outEnding           // both closes are through: lingering
+	outGone             // the connection is closed
+)
+
+// What follows when one direction ends (RFC 6455 sections 7.1.2 to 7.1.7):
+//
+//	from one side   the other side is told              the side itself is told, when the other's input has ended too
+//	inClosed        that close                          the other's close; if it was silent, its own code comes back
+//	inFaulted       client_lost / backend_lost          the rule's code
+//	inEnded         client_lost / backend_lost          the other's close; if it was silent, the code made in its name
+//	inBroken        client_lost / backend_lost          nothing: it is cut
+//	inSilent        (it has been told)                  nothing: it is cut
+//
+// and, above all of these, the code of closeBoth where the gateway ends the session itself. Inside a frame that is half
+// passed on nobody can be told anything: the receiver is cut. A side whose own input has ended and to whom the close has
+// gone lingers (release), whatever the other side still does.
+
+// closeBoth is a close of the gateway's own, to both sides.
+type closeBoth struct {
+	at     Instant // when it began, or escalated; 0: not at all
+	code   uint16
+	reason Reason
+	step   uint8 // 0: waits for a message boundary, 1: for a frame boundary
+}
+
+// isOpen tells whether neither direction has begun to end.
+func (s *Session) isOpen() bool {
+	return s.in[Client].state == inOpen && s.in[Backend].state == inOpen &&
+		s.out[Client].state == outOpen && s.out[Backend].state == outOpen
+}
+
+// isAnswering tells whether the side has been told a close and its answer is waited for.
+func (o *output) isAnswering() bool { return o.state == outFlushed || o.state == outBroken }
+
+// CloseBoth ends the session with a close to both sides: to the client first, at the next message boundary of what it
+// receives, after close_timeout at a frame boundary, after another it is cut. From then on data of the backend is dropped;
+// data of the client passes until its close, and then the backend gets its own. It does nothing once either direction ends.
+func (s *Session) CloseBoth(e *Env, code uint16, reason Reason) {
+	if !s.isOpen() {
+		return
+	}
+	s.judge(Verdict{Initiator: Gateway, Code: code, Reason: reason})
+	s.closeBoth = closeBoth{at: e.Now, code: code, reason: reason}
+	s.out[Client].state = outWanting
+	s.acts |= actOwn(Client) | ActTimer
+}
+
+// isClosable tells whether the close that a side waits for may go, now that its stream is between frames.
+func (s *Session) isClosable(to Side) bool {
+	in := &s.in[to.Other()]
+	return in.state != inOpen || !in.isInMessage || s.closeBoth.step > 0
+}
+
+// escalate ends the wait of CloseBoth for a boundary.
+func (s *Session) escalate(e *Env) {
+	if s.closeBoth.step > 0 {
+		s.lose(e, Client, ReasonCloseTimeout)
+		return
+	}
+	s.closeBoth.step, s.closeBoth.at = 1, e.Now
+	s.acts |= actOwn(Client) | ActTimer
+}
+
+// fault ends what a side sends by a rule that it broke.
+func (s *Session) fault(e *Env, from Side, rule Rule) {
+	e.Totals.Rules[from][rule]++
+	s.in[from].rule = rule
+	s.judge(Verdict{Initiator: Gateway, Code: rules[rule].code, Reason: ReasonFault, Rule: rule, Side: from})
+	if s.out[from].state > outWanting {
+		// It has been sent its close and can't be told any more.
+		s.lose(e, from, ReasonFault)
+		return
+	}
+	s.over(e, from, inFaulted)
+}
+
+// Ended notes the end of a side's stream.
+func (s *Session) Ended(e *Env, from Side) {
+	if s.out[from].state == outEnding || s.out[from].state == outBroken {
+		s.lose(e, from, ReasonLost)
+		return
+	}
+	if s.in[from].state == inOpen {
+		s.judge(Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: ReasonLost})
+		s.over(e, from, inEnded)
+	}
+}
+
+// Lost notes that a side's connection was reset, or failed in another way.
+func (s *Session) Lost(e *Env, side Side) { s.lose(e, side, ReasonReset) }
+
+// WriteFailed notes that a side takes nothing any more. What it sent before is still read, to its end.
+func (s *Session) WriteFailed(e *Env, to Side) {
+	out := &s.out[to]
+	if out.state >= outBroken {
+		return
+	}
+	out.state = outBroken
+	out.stalledAt, out.pongs, out.isPonging = 0, 0, false
+	s.waitForAnswer(e, to)
+	s.unpause(e, to, pausePongs)
+	s.settle(to)
+}
+
+// lose gives a side up: its connection is cut, whatever state it is in.
+func (s *Session) lose(e *Env, side Side, reason Reason) {
+	in, out := &s.in[side], &s.out[side]
+	if out.state == outGone {
+		return
+	}
+	s.release(side, out.state != outEnding || side == Backend && reason != ReasonLost)
+	if in.state != inOpen {
+		s.settleOther(e, side)
+		return
+	}
+	who := Gateway
+	if reason == ReasonLost || reason == ReasonReset {
+		who = initiatorOf(side)
+	}
+	s.judge(Verdict{Initiator: who, Code: e.Config.lostCode(side), Reason: reason})
+	s.over(e, side, inBroken)
+}
+
+// settleOther tells the other side what it still waits for from one that is gone.
+func (s *Session) settleOther(e *Env, side Side) {
+	o := side.Other()
+	if s.in[o].state != inOpen {
+		s.tell(e, o)
+	}
+	s.settle(o)
+}
+
+// over ends what a side sends. passes: its close frame is what the other side's stream ends with.
+func (s *Session) over(e *Env, from Side, state inState) (passes bool) {
+	in, o := &s.in[from], from.Other()
+	in.state = state
+	in.paused = 0
+	s.out[from].pingState = pingNone
+	s.acts |= ActTimer
+	if state == inClosed && s.out[o].state == outOpen && s.in[o].state != inFaulted && s.closeBoth.at == 0 {
+		s.out[o].state = outClosing
+		passes = true
+	} else {
+		s.tell(e, o)
+	}
+	if s.in[o].state != inOpen {
+		s.tell(e, from)
+	}
+	s.settle(Client)
+	s.settle(Backend)
+	return passes
+}
+
+// tell makes a side's stream end with a close of the gateway's own, unless it ends already.
+func (s *Session) tell(e *Env, to Side) {
+	out := &s.out[to]
+	if out.state > outWanting {
+		return
+	}
+	if !s.AtBoundary(to) {
+		s.release(to, true)
+		if s.in[to].state == inOpen {
+			s.over(e, to, inBroken)
+		}
+		return
+	}
+	out.state = outWanting
+	s.acts |= actOwn(to)
+}
+
+// codeFor returns what a side is told at its stream's end; 0: a close without a code.
+func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
+	in, from := &s.in[to], &s.in[to.Other()]
+	switch {
+	case in.state == inFaulted:
+		return rules[in.rule].code, rules[in.rule].text
+	case s.closeBoth.at != 0:
+		return s.closeBoth.code, s.closeBoth.reason.Text()
+	case from.state == inClosed:
+		return from.code, ""
+	case from.state == inSilent && in.state == inClosed:
+		return in.code, ""
+	case from.state == inSilent && in.state == inEnded:
+		return c.lostCode(to), ""
+	case to == Client:
+		return c.BackendLost, "backend lost"
+	default:
+		return c.ClientLost, "client lost"
+	}
+}
+
+// flushed notes that the last byte of a side's close is in the kernel.
+func (s *Session) flushed(e *Env, to Side) {
+	s.out[to].state = outFlushed
+	s.waitForAnswer(e, to)
+	s.settle(to)
+}
+
+// waitForAnswer starts the wait for a side's own close.
+func (s *Session) waitForAnswer(e *Env, to Side) {
+	out := &s.out[to]
+	out.closedAt = e.Now
+	out.capAt = e.Now.Add(e.Config.WriteTimeout)
+	s.acts |= ActTimer
+}
+
+// settle ends a side's connection once its input has ended and its stream has its close.
+func (s *Session) settle(side Side) {
+	in, out := &s.in[side], &s.out[side]
+	if in.state == inOpen || !out.isAnswering() {
+		return
+	}
+	switch {
+	case out.state == outBroken || in.state == inBroken || in.state == inSilent:
+		s.release(side, true)
+	case in.state == inEnded:
+		s.release(side, false)
+	default:
+		out.state = outEnding
+		s.acts |= ActTimer
+		if side == Client {
+			s.acts |= ActShut
+		}
+	}
+}
+
+// release gives a side's connection back to the driver, which closes it; isCut: by a reset.
+func (s *Session) release(side Side, isCut bool) {
+	out := &s.out[side]
+	out.state = outGone
+	out.stalledAt = 0
+	if isCut {
+		s.acts |= actReset(side)
+	} else {
+		s.acts |= actClose(side)
+	}
+	s.acts |= ActTimer
+}
+
+// Discarded notes n bytes of a lingering side that were thrown away.
+func (s *Session) Discarded(side Side, n int) {
+	out := &s.out[side]
+	if out.discarded += int32(min(n, lingerBytes+1)); out.discarded > lingerBytes && out.state == outEnding {
+		s.release(side, side == Backend)
+	}
+}

@@ -1,0 +1,101 @@
+package relay
+
+import (
+	"encoding/binary"
+	"math/rand/v2"
+
+	"github.com/gobwas/ws"
+)
+
+// maxPongs is how many bytes of unsent pongs a side may cause before it isn't read for a while.
+const maxPongs = 4 << 10
+
+// AtBoundary tells whether the stream to a side, as far as it has been passed, ends between frames: a frame of the
+// gateway's own may be put there.
+func (s *Session) AtBoundary(to Side) bool { return s.in[to.Other()].left == 0 }
+
+// AppendPong appends the answer to a ping that Scan found (the whole frame) to dst. The caller puts it into the stream
+// to that side and calls PongQueued, or, where the stream isn't at a boundary, keeps it and calls PongHeld.
+func (s *Session) AppendPong(dst []byte, to Side, ping []byte) []byte {
+	var buf [maxControlPayload]byte
+	return appendFrame(dst, to, opPong, payload(buf[:], to, ping))
+}
+
+// PongQueued notes n bytes of pong at the end of the stream to a side, with queued bytes waiting now, them included.
+// For pongs that were held, n is 0: they have been counted.
+func (s *Session) PongQueued(to Side, n, queued int) {
+	out := &s.out[to]
+	out.isPonging = false
+	out.pongs += int32(n)
+	out.pongsLeft = int32(queued)
+	s.pausePongs(to)
+}
+
+// PongHeld notes n bytes of pong that wait for a boundary: Scan stops there with Own.
+func (s *Session) PongHeld(to Side, n int) {
+	out := &s.out[to]
+	out.isPonging = true
+	out.pongs += int32(n)
+	s.pausePongs(to)
+}
+
+// pausePongs stops reading a side that pings faster than it takes the pongs.
+func (s *Session) pausePongs(to Side) {
+	if s.out[to].pongs > maxPongs {
+		s.in[to].paused |= pausePongs
+	}
+}
+
+// AppendOwn appends the frames of the gateway's own that wait for side and may go now, for the end of its stream:
+// a ping, a close. queued: bytes that wait in front of them. Nothing is appended where the stream isn't at a boundary.
+func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
+	out := &s.out[to]
+	if !s.AtBoundary(to) {
+		return dst
+	}
+	start := len(dst)
+	if out.pingState == pingDue && out.state <= outWanting {
+		var id [8]byte
+		binary.BigEndian.PutUint64(id[:], out.newPing())
+		dst = appendFrame(dst, to, opPing, id[:])
+		out.pingLeft = int32(queued + len(dst) - start)
+	}
+	if out.state == outWanting && s.isClosable(to) {
+		dst = s.appendClose(e.Config, to, dst)
+		out.state = outClosing
+	}
+	return dst
+}
+
+// isWaiting tells whether a frame of the gateway's own waits for a boundary.
+func (o *output) isWaiting() bool {
+	return o.state == outWanting || o.pingState == pingDue || o.isPonging
+}
+
+func (s *Session) appendClose(c *Config, to Side, dst []byte) []byte {
+	code, reason := s.codeFor(c, to)
+	if code == 0 {
+		return appendFrame(dst, to, opClose, nil)
+	}
+	var body [maxControlPayload]byte
+	binary.BigEndian.PutUint16(body[:], code)
+	n := 2 + copy(body[2:], reason)
+	return appendFrame(dst, to, opClose, body[:n])
+}
+
+// appendFrame appends an unfragmented frame of at most 125 bytes of payload, masked if it goes to a backend.
+func appendFrame(dst []byte, to Side, opcode byte, payload []byte) []byte {
+	if to == Client {
+		dst = append(dst, bitFin|opcode, byte(len(payload)))
+		return append(dst, payload...)
+	}
+	// RFC 6455 section 5.3: "The masking key needs to be unpredictable": math/rand/v2's source is ChaCha8, seeded by the OS.
+	var key [4]byte
+	binary.LittleEndian.PutUint32(key[:], rand.Uint32())
+	dst = append(dst, bitFin|opcode, bitMask|byte(len(payload)))
+	dst = append(dst, key[:]...)
+	start := len(dst)
+	dst = append(dst, payload...)
+	ws.Cipher(dst[start:], key, 0)
+	return dst
+}

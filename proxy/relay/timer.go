@@ -1,0 +1,150 @@
+package relay
+
+import "time"
+
+// A pause is a set of reasons for which a side isn't read.
+type pause uint8
+
+const (
+	pauseQueue pause = 1 << iota // the other side's queue is over its high mark
+	pausePongs                   // it doesn't take the pongs that it causes
+)
+
+// How a finished side's connection ends.
+const (
+	lingerTime  = time.Second // RFC 6455 section 7.1.1 lets the server close first; browsers wait for it
+	lingerBytes = 256 << 10
+)
+
+// Pause and Resume note that the driver stops and begins to read a side, for the other side's queue.
+func (s *Session) Pause(side Side) { s.in[side].paused |= pauseQueue }
+
+// Resume ends Pause. The side's clocks restart whole: what it sent meanwhile couldn't be heard.
+func (s *Session) Resume(e *Env, side Side) { s.unpause(e, side, pauseQueue) }
+
+// IsPaused tells whether Pause is in force.
+func (s *Session) IsPaused(side Side) bool { return s.in[side].paused&pauseQueue != 0 }
+
+func (s *Session) unpause(e *Env, side Side, why pause) {
+	in := &s.in[side]
+	if in.paused&why == 0 {
+		return
+	}
+	in.paused &^= why
+	if in.paused == 0 {
+		in.clock = e.Now
+		s.acts |= ActTimer
+	}
+}
+
+// Sent notes that n bytes of what waited for a side entered the kernel, and that left bytes still wait.
+func (s *Session) Sent(e *Env, to Side, n, left int) {
+	out := &s.out[to]
+	switch {
+	case left == 0:
+		out.stalledAt = 0
+	case out.stalledAt == 0:
+		out.stalledAt = e.Now
+		s.acts |= ActTimer
+	case n > 0:
+		out.stalledAt = e.Now
+	}
+	if out.pingState == pingQueued {
+		if out.pingLeft -= int32(min(n, 1<<30)); out.pingLeft <= 0 || left == 0 {
+			out.pinged(e.Now)
+			s.acts |= ActTimer
+		}
+	}
+	if out.pongs > 0 && !out.isPonging {
+		if out.pongsLeft -= int32(min(n, 1<<30)); out.pongsLeft <= 0 || left == 0 {
+			out.pongs = 0
+			s.unpause(e, to, pausePongs)
+		}
+	}
+	if left == 0 && out.state == outClosing {
+		s.flushed(e, to)
+	}
+}
+
+// Deadline returns when Advance has to be called next. It is at most write_timeout away, so that a frame which begins
+// meanwhile is looked after in time though its begin arms nothing.
+func (s *Session) Deadline(e *Env) Instant {
+	at := e.Now.Add(e.Config.WriteTimeout)
+	for t := range numTimers {
+		for side := Client; side <= Backend; side++ {
+			if due, isDue := s.due(e.Config, t, side); isDue && due < at {
+				at = due
+			}
+		}
+	}
+	return at
+}
+
+// Advance does what is due. The driver calls it at Deadline or later; an early call does nothing.
+func (s *Session) Advance(e *Env) {
+	for t := range numTimers {
+		for side := Client; side <= Backend; side++ {
+			if due, isDue := s.due(e.Config, t, side); isDue && e.Now >= due {
+				s.expire(e, t, side)
+			}
+		}
+	}
+}
+
+type timer uint8
+
+const (
+	timerKeepalive timer = iota
+	timerWrite           // bytes wait for a side that takes none
+	timerFrame           // a begun frame doesn't go on
+	timerClose           // the answer to a close doesn't come
+	timerLinger          // the end of a finished side's stream doesn't come
+	timerIdle            // no data either way
+	timerBoundary        // a close of both sides finds no boundary
+	numTimers
+)
+
+// due returns when a timer expires. The timers of the session as a whole are the client's.
+func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
+	in, out := &s.in[side], &s.out[side]
+	switch t {
+	case timerKeepalive:
+		return s.keepaliveDue(c, side)
+	case timerWrite:
+		return out.stalledAt.Add(c.WriteTimeout), out.stalledAt != 0 && out.state < outEnding
+	case timerFrame:
+		return in.clock.Add(c.WriteTimeout), in.state == inOpen && in.paused == 0 && (in.left > 0 || in.isPartial)
+	case timerClose:
+		return min(out.closedAt.Add(c.CloseTimeout), out.capAt), out.isAnswering() && in.state == inOpen
+	case timerLinger:
+		return out.closedAt.Add(lingerTime), out.state == outEnding
+	case timerIdle:
+		return s.dataAt.Add(c.IdleTimeout), side == Client && c.IdleTimeout > 0 && s.isOpen()
+	case timerBoundary:
+		return s.closeBoth.at.Add(c.CloseTimeout), side == Client && s.closeBoth.at != 0 && out.state == outWanting
+	}
+	panic("BUG: no such timer")
+}
+
+// expire does what follows when a timer that is due has expired.
+func (s *Session) expire(e *Env, t timer, side Side) {
+	switch t {
+	case timerKeepalive:
+		s.keepaliveTimer(e, side)
+	case timerWrite:
+		s.lose(e, side, ReasonWriteTimeout)
+	case timerFrame:
+		s.lose(e, side, ReasonFrameTimeout)
+	case timerClose:
+		s.judge(Verdict{Initiator: initiatorOf(side), Reason: ReasonCloseTimeout})
+		s.over(e, side, inSilent)
+	case timerLinger:
+		s.release(side, side == Backend)
+	case timerIdle:
+		s.CloseBoth(e, 1001, ReasonIdle)
+	case timerBoundary:
+		s.escalate(e)
+	default:
+		panic("BUG: no such timer")
+	}
+}

@@ -1,0 +1,80 @@
+package relay
+
+// Initiator is who ended a session.
+type Initiator uint8
+
+const (
+	ByClient Initiator = iota
+	ByBackend
+	Gateway
+)
+
+func initiatorOf(s Side) Initiator { return Initiator(s) }
+
+// String returns the label of sluice_closes_total{initiator}.
+func (i Initiator) String() string { return [...]string{"client", "backend", "gateway"}[i] }
+
+// Reason is why a session ended.
+type Reason uint8
+
+const (
+	_                  Reason = iota
+	ReasonClose               // a close frame
+	ReasonFault               // a rule of the protocol was broken
+	ReasonLost                // end of stream without a close
+	ReasonReset               // the connection failed
+	ReasonPongTimeout         // nothing heard within pong_timeout
+	ReasonWriteTimeout        // took no byte for write_timeout
+	ReasonFrameTimeout        // a begun frame did not go on for write_timeout
+	ReasonCloseTimeout        // did not answer a close
+	ReasonIdle                // no data for idle_timeout
+	ReasonDrain               // the gateway stops
+	ReasonBackendDrain        // the backend is drained
+	ReasonRebalance           // the backend has more than its share
+	ReasonRemoved             // the route or the pool is gone from the configuration
+	ReasonOperator            // closed through the admin API
+	numReasons
+)
+
+// reasons gives each reason its name in the access log, and the text of the close frame where the gateway makes one.
+var reasons = [numReasons]struct{ name, text string }{
+	ReasonClose:        {"close", ""},
+	ReasonFault:        {"protocol_error", ""},
+	ReasonLost:         {"lost", ""},
+	ReasonReset:        {"reset", ""},
+	ReasonPongTimeout:  {"pong_timeout", ""},
+	ReasonWriteTimeout: {"write_timeout", ""},
+	ReasonFrameTimeout: {"frame_timeout", ""},
+	ReasonCloseTimeout: {"close_timeout", ""},
+	ReasonIdle:         {"idle_timeout", "idle for too long"},
+	ReasonDrain:        {"drain", "gateway is stopping, reconnect"},
+	ReasonBackendDrain: {"backend_drain", "backend is drained, reconnect"},
+	ReasonRebalance:    {"rebalance", "rebalancing, reconnect"},
+	ReasonRemoved:      {"removed", "service moved, reconnect"},
+	ReasonOperator:     {"operator", "closed by the operator"},
+}
+
+// String returns the reason's name in logs.
+func (r Reason) String() string { return reasons[r].name }
+
+// Text returns what the peer is told beside the code.
+func (r Reason) Text() string { return reasons[r].text }
+
+// Verdict is how a session ended: the first thing that made it end.
+type Verdict struct {
+	Initiator Initiator
+	Code      uint16 // the close code that went on the wire for it; 0: a close without one
+	Reason    Reason
+	Rule      Rule // with ReasonFault
+	Side      Side // with ReasonFault: the offender
+}
+
+// Verdict returns how the session ends; Reason is 0 while it doesn't.
+func (s *Session) Verdict() Verdict { return s.verdict }
+
+// judge notes why the session ends; only the first cause counts.
+func (s *Session) judge(v Verdict) {
+	if s.verdict.Reason == 0 {
+		s.verdict = v
+	}
+}
