@@ -1,0 +1,302 @@
+package upgrade
+
+const (
+	switchingProtocols = 101
+	maxInterim         = 8 // answers of status 1xx before the one that counts
+)
+
+// Answer is a backend's head. The zero value is ready; Reset makes it so again.
+// Owned by the goroutine of the handshake. What its methods return are slices of
+// the bytes last given to Parse, or of the Answer, and live as long as those.
+type Answer struct {
+	scanner
+	head    []byte // as last given to Parse
+	length  int    // of all heads, 0 until the one that counts is complete
+	fault   *Rejection
+	interim int
+
+	status    int
+	isHTTP10  bool
+	framing   framing
+	bodyBytes int64
+	isDeflate bool
+
+	scratch []byte // what AppendForward adds; kept for its space
+}
+
+// Reset makes a ready for the next answer.
+func (a *Answer) Reset() {
+	a.scanner.reset(0)
+	a.head, a.length, a.fault, a.interim = nil, 0, nil, 0
+	a.status, a.isHTTP10, a.framing, a.bodyBytes, a.isDeflate = 0, false, noBody, 0, false
+}
+
+// Parse takes all bytes received so far from the start of the answer, wherever
+// they are by now, and returns the length of the head once it is complete, 0
+// while more is needed. Interim answers before it are part of that length. The
+// error is ErrBadAnswer with a text of its own.
+func (a *Answer) Parse(head []byte) (n int, err error) {
+	a.head = head
+	if a.length == 0 && a.fault == nil {
+		if rej := a.parse(head); rej != nil {
+			a.fault = asBadAnswer(rej)
+		}
+	}
+	if a.fault != nil {
+		return 0, a.fault
+	}
+	return a.length, nil
+}
+
+// asBadAnswer turns a fault of the lines, which are checked as a client's are,
+// into the backend's.
+func asBadAnswer(rej *Rejection) *Rejection {
+	switch rej {
+	case ErrHeadTooLarge:
+		return badAnswer("its head is longer than 16 KiB")
+	case ErrTooManyLines:
+		return badAnswer("its head has more than 100 lines")
+	}
+	if rej.Status == ErrBadAnswer.Status {
+		return rej
+	}
+	return badAnswer(rej.Text)
+}
+
+func (a *Answer) parse(head []byte) *Rejection {
+	for {
+		found, rej := a.scanner.next(head)
+		if rej != nil {
+			return rej
+		}
+		switch found {
+		case incomplete:
+			return nil
+		case firstLine:
+			if rej := a.parseStatusLine(head); rej != nil {
+				return rej
+			}
+		case fieldLine:
+		case endOfHead:
+			if a.status >= 200 || a.status == switchingProtocols {
+				a.length = a.line
+				return nil
+			}
+			if a.interim++; a.interim > maxInterim {
+				return badAnswer("more than 8 interim answers")
+			}
+			a.scanner.reset(a.line)
+		default:
+			panic("BUG: upgrade: unknown item of a head")
+		}
+	}
+}
+
+// parseStatusLine reads
+//
+//	status-line = HTTP-version SP status-code SP [ reason-phrase ]
+//
+// RFC 9112 section 4, and lets the second space be absent with the phrase, as
+// net/http does.
+func (a *Answer) parseStatusLine(head []byte) *Rejection {
+	line := a.first.of(head)
+	if len(line) < len("HTTP/1.1 200") || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
+		return badAnswer("the first line is not HTTP/1.1 STATUS REASON")
+	}
+	switch string(line[:8]) {
+	case "HTTP/1.1":
+		a.isHTTP10 = false
+	case "HTTP/1.0":
+		a.isHTTP10 = true
+	default:
+		return badAnswer("its protocol is neither HTTP/1.1 nor HTTP/1.0")
+	}
+	code := line[9:12]
+	if !isAll(code, digitOctet) || code[0] == '0' {
+		return badAnswer("its status is not three digits")
+	}
+	a.status = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
+	return nil
+}
+
+// Status returns the status code of a complete answer.
+func (a *Answer) Status() int { return a.status }
+
+// Header returns the value of the first field with that name, in any case, nil
+// if there is none.
+func (a *Answer) Header(name string) []byte { return a.header(a.head, name) }
+
+// Protocol returns the agreed subprotocol of a checked 101, nil if there is none.
+func (a *Answer) Protocol() []byte {
+	protocol, _ := a.value(a.head, kindProtocol)
+	return protocol
+}
+
+// Deflate reports whether a checked 101 agrees to permessage-deflate.
+func (a *Answer) Deflate() bool { return a.isDeflate }
+
+// Check checks a complete answer to r: a 101 against RFC 6455 section 4.1, any
+// other for the end of its body. The error is ErrBadAnswer with a text of its own.
+func (a *Answer) Check(r *Request) error {
+	rej := func() *Rejection {
+		hasUpgrade, rej := a.connection(a.head)
+		if rej != nil {
+			return asBadAnswer(rej)
+		}
+		if a.status != switchingProtocols {
+			return a.checkBody(string(r.Method()) == "HEAD")
+		}
+		return a.checkSwitch(r, hasUpgrade)
+	}()
+	if rej != nil {
+		return rej
+	}
+	return nil
+}
+
+func (a *Answer) checkSwitch(r *Request, hasUpgrade bool) *Rejection {
+	hasWebSocket, hasOthers, _ := a.upgrade(a.head)
+	accept, acceptCount := a.value(a.head, kindAccept)
+	key, _ := r.value(r.head, kindKey)
+	want := acceptOf(key)
+	switch {
+	case a.isHTTP10:
+		return badAnswer("a 101 in HTTP/1.0")
+	case !hasWebSocket || hasOthers:
+		return badAnswer("Upgrade is not websocket")
+	case !hasUpgrade:
+		return badAnswer("Connection does not name Upgrade")
+	case acceptCount != 1 || string(accept) != string(want[:]):
+		return badAnswer("Sec-WebSocket-Accept does not fit the key")
+	}
+	if rej := a.checkProtocol(r); rej != nil {
+		return rej
+	}
+	return a.checkExtensions(r)
+}
+
+// checkProtocol: RFC 6455 section 4.1: "If the response includes a
+// |Sec-WebSocket-Protocol| header field and this header field indicates the use
+// of a subprotocol that was not present in the client's handshake [...], the
+// client MUST _Fail the WebSocket Connection_."
+func (a *Answer) checkProtocol(r *Request) *Rejection {
+	protocol, count := a.value(a.head, kindProtocol)
+	switch {
+	case count == 0:
+		return nil
+	case count > 1:
+		return badAnswer("more than one Sec-WebSocket-Protocol")
+	case !isAll(protocol, tokenOctet) || !r.offersProtocol(protocol):
+		return badAnswer("a subprotocol that was not offered")
+	}
+	return nil
+}
+
+// checkExtensions: likewise, of extensions. What the gateway took out of the
+// offer was not offered.
+func (a *Answer) checkExtensions(r *Request) *Rejection {
+	for i := range a.all() {
+		if a.fields[i].kind != kindExtensions {
+			continue
+		}
+		element, rest := cutElement(a.fields[i].value.of(a.head))
+		if len(element) == 0 {
+			return badAnswer("an empty Sec-WebSocket-Extensions")
+		}
+		for ; len(element) > 0; element, rest = cutElement(rest) {
+			switch {
+			case string(extensionName(element)) != deflateName || !r.isDeflateAsked:
+				return badAnswer("an extension that was not offered")
+			case a.isDeflate:
+				return badAnswer("an extension twice")
+			}
+			a.isDeflate = true
+		}
+	}
+	return nil
+}
+
+// checkBody finds the end of the body, RFC 9112 section 6.3.
+func (a *Answer) checkBody(isHead bool) *Rejection {
+	length, lengthCount := a.value(a.head, kindContentLength)
+	coding, codingCount := a.value(a.head, kindTransferEncoding)
+	bodyBytes, isLength := parseLength(length)
+	switch {
+	case lengthCount > 1 || lengthCount == 1 && !isLength:
+		return badAnswer("Content-Length is not one decimal number")
+	case codingCount > 1 || codingCount == 1 && (a.isHTTP10 || !equalFold(coding, "chunked")):
+		return badAnswer("Transfer-Encoding is not chunked alone in HTTP/1.1")
+	case lengthCount > 0 && codingCount > 0:
+		return badAnswer("both Content-Length and Transfer-Encoding")
+	case isHead || a.status == 204 || a.status == 304:
+		a.framing = noBody
+	case codingCount > 0:
+		a.framing = chunkedBody
+	case lengthCount > 0:
+		a.framing, a.bodyBytes = lengthBody, bodyBytes
+	default:
+		a.framing = endlessBody
+	}
+	return nil
+}
+
+// Body returns the tracker of the body behind the head of a checked answer that
+// is not 101.
+func (a *Answer) Body() Body { return Body{framing: a.framing, left: a.bodyBytes} }
+
+// AppendForward appends the head for the client to dst, as slices of the
+// backend's head and of a, for net.Buffers: the lines as the backend sent them,
+// less those that end at this hop, and extra behind them. They live until a's
+// next call of AppendForward or Reset. Only for an answer that Check has passed.
+func (a *Answer) AppendForward(dst [][]byte, extra []Field) [][]byte {
+	// RFC 9110 section 6.2: an intermediary sends its own version.
+	dst = append(dst, httpVersion, a.head[a.first.start+uint16(len(httpVersion)):a.first.end+2])
+	start, end := uint16(0), uint16(0)
+	for i := range a.all() {
+		line := &a.fields[i]
+		if !a.isKept(line) {
+			continue
+		}
+		if line.name.start == end {
+			end = line.end
+			continue
+		}
+		if end > 0 {
+			dst = append(dst, a.head[start:end])
+		}
+		start, end = line.name.start, line.end
+	}
+	if end > 0 {
+		dst = append(dst, a.head[start:end])
+	}
+	b := a.scratch[:0]
+	if a.status == switchingProtocols {
+		b = append(b, "Upgrade: websocket\r\nConnection: Upgrade\r\n"...)
+	} else {
+		b = append(b, "Connection: close\r\n"...)
+	}
+	for _, f := range extra {
+		b = appendField(b, f.Name, f.Value)
+	}
+	a.scratch = append(b, "\r\n"...)
+	return append(dst, a.scratch)
+}
+
+var httpVersion = []byte("HTTP/1.1")
+
+func (a *Answer) isKept(line *field) bool {
+	if line.isNominated {
+		return false
+	}
+	switch line.kind {
+	case kindConnection, kindUpgrade, kindHop:
+		return false
+	case kindTransferEncoding, kindTrailer:
+		return a.framing == chunkedBody
+	case kindContentLength:
+		// RFC 9110 section 8.6 has none on a 1xx or 204; on a 304 it tells of another answer.
+		return a.status != switchingProtocols && a.status != 204
+	default:
+		return true
+	}
+}

@@ -1,0 +1,126 @@
+package upgrade
+
+// CheckUpgrade checks a complete WebSocket request against RFC 6455 section
+// 4.2.1. The error is a *Rejection with status 400, 405 or 426.
+func (r *Request) CheckUpgrade() error {
+	if rej := r.checkUpgrade(); rej != nil {
+		return rej
+	}
+	return nil
+}
+
+func (r *Request) checkUpgrade() *Rejection {
+	version, versionCount := r.value(r.head, kindVersion)
+	key, _ := r.value(r.head, kindKey)
+	switch {
+	case !r.isWebSocket:
+		return ErrNotWebSocket
+	case string(r.Method()) != "GET":
+		return ErrBadMethod
+	case r.isHTTP10:
+		// RFC 9110 section 7.8 lets a server ignore Upgrade in HTTP/1.0; ignored, the frames
+		// behind the head would be read as requests.
+		return ErrOldHTTP
+	case r.badUpgrade:
+		return ErrBadUpgrade
+	case !r.hasUpgrade:
+		return ErrNoUpgrade
+	case r.has(kindContentLength) || r.has(kindTransferEncoding):
+		return ErrBody
+	case r.has(kindExpect):
+		return ErrExpect
+	case versionCount == 0:
+		return ErrNoVersion
+	case string(version) != "13":
+		return ErrVersion
+	case !isKey(key):
+		return ErrBadKey
+	}
+	if rej := r.checkProtocols(); rej != nil {
+		return rej
+	}
+	return r.checkExtensions()
+}
+
+func (s *scanner) has(k kind) bool {
+	_, count := s.value(nil, k)
+	return count > 0
+}
+
+// isKey reports whether p is the base64 of 16 bytes: 22 octets hold 132 bits, of
+// which the last 4 are not looked at, RFC 4648 section 3.5.
+func isKey(p []byte) bool {
+	if len(p) != 24 || p[22] != '=' || p[23] != '=' {
+		return false
+	}
+	for _, c := range p[:22] {
+		isBase64 := 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '+' || c == '/'
+		if !isBase64 {
+			return false
+		}
+	}
+	return true
+}
+
+// checkProtocols refuses what is no list of tokens, RFC 6455 section 4.1 item 10.
+func (r *Request) checkProtocols() *Rejection {
+	for i := range r.all() {
+		if r.fields[i].kind != kindProtocol {
+			continue
+		}
+		element, rest := cutElement(r.fields[i].value.of(r.head))
+		if len(element) == 0 {
+			return ErrBadProtocol
+		}
+		for ; len(element) > 0; element, rest = cutElement(rest) {
+			if !isAll(element, tokenOctet) {
+				return ErrBadProtocol
+			}
+		}
+	}
+	return nil
+}
+
+// offersProtocol reports whether the client offered p: "case-sensitive", RFC 6455
+// section 11.5 with 4.1.
+func (r *Request) offersProtocol(p []byte) bool {
+	for i := range r.all() {
+		if r.fields[i].kind != kindProtocol {
+			continue
+		}
+		element, rest := cutElement(r.fields[i].value.of(r.head))
+		for ; len(element) > 0; element, rest = cutElement(rest) {
+			if string(element) == string(p) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// checkExtensions refuses what is no list of extensions, RFC 6455 section 9.1:
+// "If a value is received by either the client or the server during negotiation
+// that does not conform to the ABNF below, the recipient of such malformed data
+// MUST immediately _Fail the WebSocket Connection_." It notes what is offered.
+func (r *Request) checkExtensions() *Rejection {
+	for i := range r.all() {
+		if r.fields[i].kind != kindExtensions {
+			continue
+		}
+		element, rest := cutElement(r.fields[i].value.of(r.head))
+		if len(element) == 0 {
+			return ErrBadExtension
+		}
+		for ; len(element) > 0; element, rest = cutElement(rest) {
+			switch string(extensionName(element)) {
+			case "":
+				return ErrBadExtension
+			case deflateName:
+				r.isDeflateAsked = true
+			default:
+				r.hasOtherOffers = true
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+package upgrade
+
+import "bytes"
+
+// IsWebSocket reports whether Upgrade has a websocket token. If not, the request
+// is one for the plain HTTP path, whatever else its Upgrade has.
+func (r *Request) IsWebSocket() bool { return r.isWebSocket }
+
+// Method returns the method as sent.
+func (r *Request) Method() []byte { return r.method.of(r.head) }
+
+// Target returns the target as sent, for the log.
+func (r *Request) Target() []byte { return r.target.whole.of(r.head) }
+
+// IsEncodedSlash reports whether the path has %2f or %5c: ErrEncodedSlash unless
+// the route lets it pass.
+func (r *Request) IsEncodedSlash() bool { return r.target.hasEncodedSlash }
+
+// Path returns the path as routes are matched with it: decoded, but for %2f and
+// %5c, with runs of slashes as one. It begins with a slash and has no dot
+// segments. It is not what goes to the backend, which gets the target as sent.
+func (r *Request) Path() []byte {
+	switch {
+	case r.target.path.start == r.target.path.end:
+		return root
+	case r.target.isPlain:
+		return r.target.path.of(r.head)
+	case len(r.path) == 0:
+		r.path = appendPath(r.path, r.target.path.of(r.head))
+	}
+	return r.path
+}
+
+// root is the path of an absolute-form without one, RFC 9112 section 3.2.1.
+var root = []byte("/")
+
+// Query returns what stands behind the target's "?", as sent.
+func (r *Request) Query() []byte { return r.target.query.of(r.head) }
+
+// QueryValue returns the value of the first parameter with that name, both as
+// sent, percent-encoding included. It is nil if there is none.
+func (r *Request) QueryValue(name string) []byte {
+	query := r.Query()
+	for len(query) > 0 {
+		var pair []byte
+		pair, query, _ = bytes.Cut(query, []byte("&"))
+		key, value, _ := bytes.Cut(pair, []byte("="))
+		if string(key) == name {
+			return value
+		}
+	}
+	return nil
+}
+
+// Host returns the value of Host as sent.
+func (r *Request) Host() []byte {
+	host, _ := r.value(r.head, kindHost)
+	return host
+}
+
+// Hostname returns the host's name as routes are matched with it: in lower case,
+// without port, trailing dot and brackets. Empty in HTTP/1.0 without Host.
+func (r *Request) Hostname() []byte {
+	name := r.hostname.of(r.head)
+	if len(r.name) > 0 {
+		return r.name
+	}
+	for i, c := range name {
+		if lower(c) == c {
+			continue
+		}
+		r.name = append(r.name, name...)
+		for j := i; j < len(r.name); j++ {
+			r.name[j] = lower(r.name[j])
+		}
+		return r.name
+	}
+	return name
+}
+
+// Origin returns the value of Origin, nil if there is none: not a browser.
+func (r *Request) Origin() []byte {
+	origin, _ := r.value(r.head, kindOrigin)
+	return origin
+}
+
+// Header returns the value of the first field with that name, in any case, nil
+// if there is none.
+func (r *Request) Header(name string) []byte { return r.header(r.head, name) }
+
+// Cookie returns the value of the first cookie with that name, in the name's
+// case, without quotes around it. It is nil if there is none.
+func (r *Request) Cookie(name string) []byte {
+	for i := range r.all() {
+		f := &r.fields[i]
+		if f.kind != kindCookie {
+			continue
+		}
+		if value := cookie(f.value.of(r.head), name); value != nil {
+			return value
+		}
+	}
+	return nil
+}
+
+// cookie reads cookie-pair *( ";" SP cookie-pair ), RFC 6265 section 4.2.1, with
+// any white space around the pairs, as servers do.
+func cookie(list []byte, name string) []byte {
+	for len(list) > 0 {
+		var pair []byte
+		pair, list, _ = bytes.Cut(list, []byte(";"))
+		key, value, found := bytes.Cut(pair, []byte("="))
+		if !found || string(trimSpace(key)) != name {
+			continue
+		}
+		value = trimSpace(value)
+		if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+			value = value[1 : n-1]
+		}
+		return value
+	}
+	return nil
+}

@@ -1,0 +1,262 @@
+package upgrade
+
+import (
+	"fmt"
+	"net/netip"
+)
+
+// Forward says how a request goes on to a backend. The zero value adds nothing
+// but takes away what only a trusted peer may say.
+type Forward struct {
+	// The peer may set X-Forwarded-* and the other fields of OnlyTrusted: they pass,
+	// Client is appended to its X-Forwarded-For, and what it has not set is set.
+	Trusted   bool
+	Client    netip.Addr // of the peer, for X-Forwarded-For; the zero Addr (a Unix socket) adds none
+	Proto     string     // X-Forwarded-Proto: "http" or "https"; "" adds none
+	RequestID string     // X-Request-Id; "" adds none
+
+	ClientCert string // ClientCertHeader: the verified subject; a trusted peer's own passes if it is ""
+
+	Host          string   // instead of the client's Host; "" keeps that
+	StripPrefix   int      // so many bytes of Path go, whole segments
+	PathPrefix    string   // comes before what is left of the path, without a slash at its end
+	SetHeaders    []Field  // instead of all others of those names; checked by Field.Check
+	RemoveHeaders []string // names of fields that do not go to the backend; checked by CheckFieldName
+}
+
+// Check returns an error if f may not be added to a head.
+func (f Field) Check() error {
+	if spanOf(f.Value, valueOctet) != len(f.Value) {
+		return fmt.Errorf("value of header field %s has a control byte", f.Name)
+	}
+	return CheckFieldName(f.Name)
+}
+
+// CheckFieldName returns an error if fields of that name may not be set or
+// removed: it is malformed, or the handshake's own.
+func CheckFieldName(name string) error {
+	if !isAll(name, tokenOctet) {
+		return fmt.Errorf("header field name %q is not a token", name)
+	}
+	switch kindOf(name) {
+	case kindHost, kindConnection, kindUpgrade, kindContentLength, kindTransferEncoding, kindExpect,
+		kindKey, kindVersion, kindProtocol, kindExtensions, kindAccept, kindTrailer, kindHop:
+		return fmt.Errorf("header field %s belongs to the handshake", name)
+	default:
+		return nil
+	}
+}
+
+// AppendForward appends the head for a backend to dst, as slices of the client's
+// head and of r, for net.Buffers: the lines as the client sent them, less those
+// that end at this hop and those that f takes away, and ours behind them. They
+// live until r's next call of AppendForward or Reset. Only for a request that
+// CheckUpgrade has passed.
+func (r *Request) AppendForward(dst [][]byte, f *Forward) [][]byte {
+	r.scratch = r.scratch[:0]
+	first := len(dst)
+	dst = append(dst, r.first.of(r.head[:r.length])) // replaced below, once scratch has its place
+	dst = r.appendKept(dst, f)
+	if r.isTargetChanged(f) {
+		r.appendRequestLine(f)
+	}
+	split := len(r.scratch)
+	r.appendOwn(f)
+	if split > 0 {
+		dst[first] = r.scratch[:split]
+	} else {
+		dst[first] = r.head[r.first.start : r.first.end+2]
+	}
+	return append(dst, r.scratch[split:])
+}
+
+func (r *Request) isTargetChanged(f *Forward) bool {
+	return r.target.authority != (span{}) || f.StripPrefix > 0 || f.PathPrefix != ""
+}
+
+// appendRequestLine writes the first line with the path that f asks for, in
+// origin-form, RFC 9112 section 3.2.1.
+func (r *Request) appendRequestLine(f *Forward) {
+	b := append(r.scratch, "GET "...)
+	b = append(b, f.PathPrefix...)
+	path := r.target.path.of(r.head)
+	if f.StripPrefix > 0 {
+		path = behindPrefix(path, f.StripPrefix)
+	}
+	if (len(path) == 0 || path[0] != '/') && (len(path) > 0 || f.PathPrefix == "") {
+		b = append(b, '/')
+	}
+	b = append(b, path...)
+	b = append(b, r.head[r.target.path.end:r.target.whole.end]...)
+	r.scratch = append(b, " HTTP/1.1\r\n"...)
+}
+
+// appendKept appends the client's lines that pass, neighbours as one slice.
+func (r *Request) appendKept(dst [][]byte, f *Forward) [][]byte {
+	start, end := uint16(0), uint16(0)
+	for i := range r.all() {
+		if !r.isKept(&r.fields[i], f) {
+			continue
+		}
+		if line := r.fields[i]; line.name.start == end {
+			end = line.end
+		} else {
+			if end > 0 {
+				dst = append(dst, r.head[start:end])
+			}
+			start, end = line.name.start, line.end
+		}
+	}
+	if end > 0 {
+		dst = append(dst, r.head[start:end])
+	}
+	return dst
+}
+
+func (r *Request) isKept(line *field, f *Forward) bool {
+	if line.isNominated {
+		return false
+	}
+	switch line.kind {
+	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindUnderscore:
+		return false
+	case kindHost:
+		return f.Host == ""
+	case kindExtensions:
+		return !r.hasOtherOffers
+	case kindForwardedFor:
+		if !f.Trusted || f.Client.IsValid() {
+			return false // a trusted peer's goes on in ours
+		}
+	case kindForwardedProto, kindForwardedHost, kindForwarded, kindRequestID:
+		if !f.Trusted {
+			return false
+		}
+	case kindClientCert:
+		if !f.Trusted || f.ClientCert != "" {
+			return false
+		}
+	case kindKey, kindVersion:
+		return true
+	}
+	return !replaces(f, line.name.of(r.head))
+}
+
+// replaces reports whether f sets or removes fields of that name. A name with
+// underscores for hyphens counts as the same: a backend may not tell them apart.
+func replaces[T []byte | string](f *Forward, name T) bool {
+	for i := range f.SetHeaders {
+		if equalName(name, f.SetHeaders[i].Name) {
+			return true
+		}
+	}
+	for _, removed := range f.RemoveHeaders {
+		if equalName(name, removed) {
+			return true
+		}
+	}
+	return false
+}
+
+func equalName[T []byte | string](a T, b string) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := 0; i < len(a); i++ {
+		if hyphenated(a[i]) != hyphenated(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+func hyphenated(c byte) byte {
+	if c == '_' {
+		return '-'
+	}
+	return lower(c)
+}
+
+// appendOwn writes the gateway's lines and the end of the head.
+func (r *Request) appendOwn(f *Forward) {
+	b := append(r.scratch, "Upgrade: websocket\r\nConnection: Upgrade\r\n"...)
+	if f.Host != "" {
+		b = appendField(b, "Host", f.Host)
+	}
+	b = r.appendOffers(b)
+	b = r.appendForwardedFor(b, f)
+	if f.Proto != "" && r.isOurs(kindForwardedProto, "X-Forwarded-Proto", f) {
+		b = appendField(b, "X-Forwarded-Proto", f.Proto)
+	}
+	if r.isOurs(kindForwardedHost, "X-Forwarded-Host", f) {
+		b = append(b, "X-Forwarded-Host: "...)
+		b = append(b, r.Host()...)
+		b = append(b, "\r\n"...)
+	}
+	if f.RequestID != "" && r.isOurs(kindRequestID, "X-Request-Id", f) {
+		b = appendField(b, "X-Request-Id", f.RequestID)
+	}
+	if f.ClientCert != "" && !replaces(f, ClientCertHeader) {
+		b = appendField(b, ClientCertHeader, f.ClientCert)
+	}
+	for i := range f.SetHeaders {
+		b = appendField(b, f.SetHeaders[i].Name, f.SetHeaders[i].Value)
+	}
+	r.scratch = append(b, "\r\n"...)
+}
+
+// isOurs reports whether the field of kind k is the gateway's to write: no
+// trusted peer's passes, and f does not write it otherwise.
+func (r *Request) isOurs(k kind, name string, f *Forward) bool {
+	if replaces(f, name) {
+		return false
+	}
+	for i := range r.all() {
+		if f.Trusted && r.fields[i].kind == k && !r.fields[i].isNominated {
+			return false
+		}
+	}
+	return true
+}
+
+// appendOffers writes the extension offers that pass, if any does not: a gateway
+// that reads frames may not let pass what it does not understand.
+func (r *Request) appendOffers(b []byte) []byte {
+	if !r.hasOtherOffers || !r.isDeflateAsked {
+		return b
+	}
+	b = append(b, "Sec-WebSocket-Extensions: "...)
+	separator := ""
+	for i := range r.all() {
+		if r.fields[i].kind != kindExtensions {
+			continue
+		}
+		element, rest := cutElement(r.fields[i].value.of(r.head))
+		for ; len(element) > 0; element, rest = cutElement(rest) {
+			if string(extensionName(element)) == deflateName {
+				b = append(b, separator...)
+				b = append(b, element...)
+				separator = ", "
+			}
+		}
+	}
+	return append(b, "\r\n"...)
+}
+
+// appendForwardedFor writes X-Forwarded-For: what a trusted peer has said, and
+// the peer.
+func (r *Request) appendForwardedFor(b []byte, f *Forward) []byte {
+	if !f.Client.IsValid() || replaces(f, "X-Forwarded-For") {
+		return b
+	}
+	b = append(b, "X-Forwarded-For: "...)
+	for i := range r.all() {
+		line := &r.fields[i]
+		if value := line.value.of(r.head); f.Trusted && line.kind == kindForwardedFor && !line.isNominated && len(value) > 0 {
+			b = append(b, value...)
+			b = append(b, ", "...)
+		}
+	}
+	b = f.Client.Unmap().WithZone("").AppendTo(b)
+	return append(b, "\r\n"...)
+}

@@ -1,0 +1,100 @@
+package upgrade
+
+import "github.com/gobwas/httphead"
+
+// Classes of octets.
+const (
+	tokenOctet  uint8 = 1 << iota // RFC 9110 section 5.6.2: tchar
+	valueOctet                    // RFC 9110 section 5.5: HTAB, SP, VCHAR and obs-text
+	targetOctet                   // VCHAR without '#': a fragment is never sent, RFC 9112 section 3.2
+	hostOctet                     // what a DNS name or an IPv4 address is made of, and '_'
+	digitOctet
+	hexOctet
+)
+
+// octets holds the classes of each octet. Immutable.
+var octets = classify()
+
+func classify() (table [256]uint8) {
+	for i := range table {
+		c := byte(i)
+		isDigit := '0' <= c && c <= '9'
+		isLetter := 'a' <= c|0x20 && c|0x20 <= 'z'
+		if httphead.OctetTypes[c].IsToken() {
+			table[c] |= tokenOctet
+		}
+		if c == '\t' || c >= ' ' && c != 0x7f {
+			table[c] |= valueOctet
+		}
+		if '!' <= c && c <= '~' && c != '#' {
+			table[c] |= targetOctet
+		}
+		if isDigit || isLetter || c == '-' || c == '.' || c == '_' {
+			table[c] |= hostOctet
+		}
+		if isDigit {
+			table[c] |= digitOctet
+		}
+		if isDigit || 'a' <= c|0x20 && c|0x20 <= 'f' {
+			table[c] |= hexOctet
+		}
+	}
+	return table
+}
+
+// spanOf returns how many leading octets of p are of class.
+func spanOf[T []byte | string](p T, class uint8) int {
+	for i := 0; i < len(p); i++ {
+		if octets[p[i]]&class == 0 {
+			return i
+		}
+	}
+	return len(p)
+}
+
+// isAll reports whether p is not empty and all of class.
+func isAll[T []byte | string](p T, class uint8) bool {
+	return len(p) > 0 && spanOf(p, class) == len(p)
+}
+
+func lower(c byte) byte {
+	if 'A' <= c && c <= 'Z' {
+		return c | 0x20
+	}
+	return c
+}
+
+// equalFold compares without regard to ASCII case: names of fields, tokens and
+// hosts have no other (Unicode folding would take U+212A for a "k").
+func equalFold[A, B []byte | string](a A, b B) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	for i := 0; i < len(a); i++ {
+		if lower(a[i]) != lower(b[i]) {
+			return false
+		}
+	}
+	return true
+}
+
+// unhex returns the value of a hexOctet.
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return c | 0x20 - 'a' + 10
+}
+
+func trimSpace(p []byte) []byte {
+	for len(p) > 0 && isSpace(p[0]) {
+		p = p[1:]
+	}
+	for len(p) > 0 && isSpace(p[len(p)-1]) {
+		p = p[:len(p)-1]
+	}
+	return p
+}
+
+// isSpace reports whether c is of OWS, RFC 9110 section 5.6.3.
+func isSpace(c byte) bool { return c == ' ' || c == '\t' }

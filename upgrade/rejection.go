@@ -1,0 +1,172 @@
+package upgrade
+
+import "strconv"
+
+// Field is one header field line that the gateway adds.
+type Field struct{ Name, Value string }
+
+// Rejection is an error that is the answer: what the client is told instead of
+// a session. Immutable; the ones below are shared.
+type Rejection struct {
+	Status int
+	Reason string  // a metric's label: the name of what happened
+	Text   string  // the body, one line
+	Header []Field // beyond Content-Type, Content-Length and Connection
+}
+
+func (rej *Rejection) Error() string {
+	return strconv.Itoa(rej.Status) + " " + rej.Reason + ": " + rej.Text
+}
+
+// Is reports whether target is a Rejection for the same reason, so that
+// errors.Is finds the ones below behind With and behind a more exact text.
+func (rej *Rejection) Is(target error) bool {
+	other, ok := target.(*Rejection)
+	return ok && other.Status == rej.Status && other.Reason == rej.Reason
+}
+
+// With returns a copy of rej with more header fields.
+func (rej *Rejection) With(fields ...Field) *Rejection {
+	other := *rej
+	other.Header = append(append([]Field(nil), rej.Header...), fields...)
+	return &other
+}
+
+// RetryAfter returns a copy of rej that asks the client to wait.
+func (rej *Rejection) RetryAfter(seconds int) *Rejection {
+	return rej.With(Field{"Retry-After", strconv.Itoa(seconds)})
+}
+
+// Faults of a head's lines: RFC 9112 sections 2.2 and 5.
+var (
+	ErrHeadTooLarge     = badRequest("head_too_large", "the request's head is longer than 16 KiB")
+	ErrTooManyLines     = badRequest("too_many_lines", "the request's head has more than 100 lines")
+	ErrBareLF           = badRequest("bare_lf", "a line ends with LF alone")
+	ErrBareCR           = badRequest("bare_cr", "a CR stands inside a line")
+	ErrControlByte      = badRequest("control_byte", "a control byte stands inside a line")
+	ErrFold             = badRequest("folded_line", "a header line begins with white space")
+	ErrSpaceBeforeColon = badRequest("space_before_colon", "white space stands before a header line's colon")
+	ErrBadFieldName     = badRequest("bad_field_name", "a header line has no name that is a token")
+)
+
+// Faults of any request.
+var (
+	ErrBadRequestLine  = badRequest("bad_request_line", "the first line is not METHOD TARGET HTTP/1.1")
+	ErrBadVersion      = badRequest("bad_http_version", "the protocol is neither HTTP/1.1 nor HTTP/1.0")
+	ErrBadTarget       = badRequest("bad_target", "the target is neither a path nor a URL of this host")
+	ErrDotSegment      = badRequest("dot_segment", "the path has a segment of dots")
+	ErrEncodedSlash    = badRequest("encoded_slash", "the path has a slash or backslash in percent-encoding")
+	ErrNoHost          = badRequest("no_host", "the request has no Host")
+	ErrBadHost         = badRequest("bad_host", "Host is not a name or an address with a port or without")
+	ErrDuplicate       = badRequest("duplicate_field", "a header field that may come once comes twice")
+	ErrBadConnection   = badRequest("bad_connection", "Connection is not a short list of tokens")
+	ErrNominated       = badRequest("nominated_field", "Connection names a header field that may not end here")
+	ErrBadLength       = badRequest("bad_content_length", "Content-Length is not one decimal number")
+	ErrBadCoding       = badRequest("bad_transfer_encoding", "Transfer-Encoding is not chunked alone in HTTP/1.1")
+	ErrLengthAndCoding = badRequest("length_and_coding", "the request has Content-Length and Transfer-Encoding")
+)
+
+// Faults of a WebSocket request: RFC 6455 section 4.2.1.
+var (
+	ErrNotWebSocket = &Rejection{426, "not_websocket", "this address speaks WebSocket only", upgradeFields}
+	ErrBadMethod    = &Rejection{405, "bad_method", "a WebSocket request is a GET", []Field{{"Allow", "GET"}}}
+	ErrOldHTTP      = badRequest("old_http", "a WebSocket request needs HTTP/1.1")
+	ErrBadUpgrade   = badRequest("bad_upgrade", "Upgrade is not a list of protocols")
+	ErrNoUpgrade    = badRequest("no_connection_upgrade", "Connection does not name Upgrade")
+	ErrBody         = badRequest("body", "a WebSocket request has no body: no Content-Length, no Transfer-Encoding")
+	ErrExpect       = badRequest("expect", "a WebSocket request has no Expect")
+	ErrNoVersion    = badRequest("no_version", "the request has no Sec-WebSocket-Version")
+	ErrVersion      = &Rejection{426, "bad_version", "the only Sec-WebSocket-Version is 13", upgradeFields}
+	ErrBadKey       = badRequest("bad_key", "Sec-WebSocket-Key is not 16 bytes in base64")
+	ErrBadProtocol  = badRequest("bad_protocol", "Sec-WebSocket-Protocol is not a list of tokens")
+	ErrBadExtension = badRequest("bad_extensions", "Sec-WebSocket-Extensions is not a list of extensions")
+)
+
+// What the gateway refuses for its own reasons, or for a backend's.
+var (
+	ErrOrigin         = &Rejection{403, "origin", "this Origin may not connect here", nil}
+	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}
+	ErrHeadTimeout    = &Rejection{408, "head_timeout", "the request's head did not arrive in time", nil}
+	ErrRate           = &Rejection{429, "rate", "too many connections in too short a time", nil}
+	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
+	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend's answer is not one to a WebSocket request", nil}
+	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
+	ErrLimit          = &Rejection{503, "limit", "the gateway has as many sessions as it may have", nil}
+	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}
+	ErrBackendTimeout = &Rejection{504, "backend_timeout", "no backend answered in time", nil}
+)
+
+// upgradeFields of a 426: RFC 9110 section 15.5.22 "The server MUST send an
+// Upgrade header field in a 426 response", which section 7.8 wants in Connection;
+// RFC 6455 section 4.4 wants the version.
+var upgradeFields = []Field{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Version", "13"}}
+
+func badRequest(reason, text string) *Rejection {
+	return &Rejection{400, reason, text, nil}
+}
+
+// badAnswer is ErrBadAnswer with a text that tells what is wrong.
+func badAnswer(text string) *Rejection {
+	return &Rejection{ErrBadAnswer.Status, ErrBadAnswer.Reason, "the backend's answer was refused: " + text, nil}
+}
+
+// AppendRejection appends the whole response to dst. The caller ends the
+// connection behind it.
+func AppendRejection(dst []byte, rej *Rejection) []byte {
+	dst = append(dst, "HTTP/1.1 "...)
+	dst = strconv.AppendInt(dst, int64(rej.Status), 10)
+	dst = append(dst, ' ')
+	dst = append(dst, statusText(rej.Status)...)
+	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
+	dst = strconv.AppendInt(dst, int64(len(rej.Text)+1), 10)
+	dst = append(dst, "\r\nConnection: close\r\n"...)
+	for _, f := range rej.Header {
+		dst = appendField(dst, f.Name, f.Value)
+	}
+	dst = append(dst, "\r\n"...)
+	dst = append(dst, rej.Text...)
+	return append(dst, '\n')
+}
+
+// statusText has the statuses above; RFC 9112 section 4 lets the phrase be empty.
+func statusText(status int) string {
+	switch status {
+	case 400:
+		return "Bad Request"
+	case 403:
+		return "Forbidden"
+	case 404:
+		return "Not Found"
+	case 405:
+		return "Method Not Allowed"
+	case 408:
+		return "Request Timeout"
+	case 426:
+		return "Upgrade Required"
+	case 429:
+		return "Too Many Requests"
+	case 502:
+		return "Bad Gateway"
+	case 503:
+		return "Service Unavailable"
+	case 504:
+		return "Gateway Timeout"
+	default:
+		return ""
+	}
+}
+
+// appendField appends a header line. Control bytes, which a certificate's
+// subject may hold, become "?": none of our lines may end inside a value.
+func appendField(dst []byte, name, value string) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	for i := 0; i < len(value); i++ {
+		c := value[i]
+		if octets[c]&valueOctet == 0 {
+			c = '?'
+		}
+		dst = append(dst, c)
+	}
+	return append(dst, "\r\n"...)
+}

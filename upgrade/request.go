@@ -1,0 +1,184 @@
+package upgrade
+
+import "bytes"
+
+// Request is a client's head. The zero value is ready; Reset makes it so again.
+// Owned by the goroutine of the handshake. What its methods return are slices of
+// the bytes last given to Parse, or of the Request, and live as long as those.
+type Request struct {
+	scanner
+	head   []byte // as last given to Parse
+	length int    // of the head, 0 until it is complete
+	fault  *Rejection
+
+	method   span
+	target   target
+	hostname span
+	isHTTP10 bool
+
+	isWebSocket    bool // a websocket token in Upgrade
+	hasUpgrade     bool // in Connection
+	badUpgrade     bool
+	isDeflateAsked bool
+	hasOtherOffers bool // extensions that do not pass
+
+	path    []byte // the decoded path; kept for its space
+	name    []byte // the host's name in lower case; likewise
+	scratch []byte // what AppendForward adds; likewise
+}
+
+// Reset makes r ready for the next head.
+func (r *Request) Reset() {
+	// Not *r = Request{...}: the table of fields is large, and its count says what is valid.
+	r.scanner.reset(0)
+	r.head, r.length, r.fault = nil, 0, nil
+	r.method, r.target, r.hostname, r.isHTTP10 = span{}, target{}, span{}, false
+	r.isWebSocket, r.hasUpgrade, r.badUpgrade, r.isDeflateAsked, r.hasOtherOffers = false, false, false, false, false
+	r.path, r.name = r.path[:0], r.name[:0]
+}
+
+// Parse takes all bytes received so far from the start of the head, wherever
+// they are by now, and returns the length of the head once it is complete, 0
+// while more is needed. The error is a *Rejection with status 400, for the first
+// fault in the order of the bytes; no more bytes can mend it.
+//
+// Any request is parsed, so that the plain HTTP path gets bytes that net/http
+// reads in the same way; only CheckUpgrade asks for WebSocket.
+func (r *Request) Parse(head []byte) (n int, err error) {
+	r.head = head
+	if r.length == 0 && r.fault == nil {
+		r.fault = r.parse(head)
+	}
+	if r.fault != nil {
+		return 0, r.fault
+	}
+	return r.length, nil
+}
+
+func (r *Request) parse(head []byte) *Rejection {
+	for {
+		found, rej := r.scanner.next(head)
+		if rej != nil {
+			return rej
+		}
+		switch found {
+		case incomplete:
+			return nil
+		case firstLine:
+			rej = r.parseRequestLine(head)
+		case fieldLine:
+			rej = r.checkField(head, &r.fields[r.count-1])
+		case endOfHead:
+			rej = r.checkHead(head)
+			if rej == nil {
+				r.length = r.line
+			}
+			return rej
+		default:
+			panic("BUG: upgrade: unknown item of a head")
+		}
+		if rej != nil {
+			return rej
+		}
+	}
+}
+
+// parseRequestLine reads
+//
+//	request-line = method SP request-target SP HTTP-version
+//
+// with single spaces, as RFC 9112 section 3 has it; the section lets a server
+// split at any white space, and warns of those that do.
+func (r *Request) parseRequestLine(head []byte) *Rejection {
+	line := r.first.of(head)
+	n := bytes.IndexByte(line, ' ')
+	m := bytes.LastIndexByte(line, ' ')
+	if n <= 0 || m == n || !isAll(line[:n], tokenOctet) {
+		return ErrBadRequestLine
+	}
+	switch string(line[m+1:]) {
+	case "HTTP/1.1":
+	case "HTTP/1.0":
+		r.isHTTP10 = true
+	default:
+		return ErrBadVersion
+	}
+	start := r.first.start
+	r.method = span{start, start + uint16(n)}
+	var rej *Rejection
+	r.target, rej = parseTarget(head, span{start + uint16(n) + 1, start + uint16(m)})
+	return rej
+}
+
+// checkField refuses what a single line shows: a second field of which there may
+// be one, a bad Host.
+func (r *Request) checkField(head []byte, f *field) (rej *Rejection) {
+	switch f.kind {
+	case kindHost, kindKey, kindVersion, kindOrigin:
+		if _, count := r.value(head, f.kind); count > 1 {
+			return ErrDuplicate
+		}
+	}
+	if f.kind == kindHost {
+		r.hostname, rej = parseHost(head, f.value)
+	}
+	return rej
+}
+
+// checkHead refuses what only the whole head shows.
+func (r *Request) checkHead(head []byte) (rej *Rejection) {
+	host, count := r.value(head, kindHost)
+	// RFC 9112 section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
+	// HTTP/1.1 request message that lacks a Host header field". Probes in HTTP/1.0 do.
+	if count == 0 && !r.isHTTP10 {
+		return ErrNoHost
+	}
+	if authority := r.target.authority; authority != (span{}) && !equalFold(authority.of(head), host) {
+		return ErrBadTarget
+	}
+	if rej := r.checkFraming(head); rej != nil {
+		return rej
+	}
+	if r.hasUpgrade, rej = r.connection(head); rej != nil {
+		return rej
+	}
+	isWebSocket, _, isWellFormed := r.upgrade(head)
+	r.isWebSocket, r.badUpgrade = isWebSocket, !isWellFormed
+	return nil
+}
+
+// checkFraming refuses a body whose end two parsers could see at different
+// places, RFC 9112 section 6.3.
+func (r *Request) checkFraming(head []byte) *Rejection {
+	length, lengthCount := r.value(head, kindContentLength)
+	coding, codingCount := r.value(head, kindTransferEncoding)
+	switch {
+	case lengthCount > 0 && codingCount > 0:
+		return ErrLengthAndCoding
+	case lengthCount > 0:
+		if _, ok := parseLength(length); !ok || lengthCount > 1 {
+			return ErrBadLength
+		}
+	case codingCount > 0:
+		if codingCount > 1 || r.isHTTP10 || !equalFold(coding, "chunked") {
+			return ErrBadCoding
+		}
+	}
+	return nil
+}
+
+// parseLength reads a Content-Length.
+func parseLength(p []byte) (n int64, ok bool) {
+	if !isAll(p, digitOctet) {
+		return 0, false
+	}
+	const largest = 1<<63 - 1
+	for _, c := range p {
+		digit := int64(c - '0')
+		if n > (largest-digit)/10 {
+			return 0, false
+		}
+		n = n*10 + digit
+	}
+	return n, true
+}

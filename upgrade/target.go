@@ -1,0 +1,212 @@
+package upgrade
+
+import (
+	"bytes"
+	"net/netip"
+)
+
+// target is the request's target, RFC 9112 section 3.2.
+type target struct {
+	whole     span
+	authority span // of the absolute form, else empty
+	path      span // empty in "http://host?query"
+	query     span // without the "?"
+
+	hasEncodedSlash bool // %2f or %5c in the path
+	isPlain         bool // the path has nothing to decode and no empty segment
+}
+
+// parseTarget reads an origin-form, or the absolute-form, whose authority is
+// compared with Host when that is known. The others (authority-form,
+// asterisk-form) ask for what a gateway has not.
+func parseTarget(head []byte, whole span) (target, *Rejection) {
+	t := target{whole: whole, path: whole, query: span{whole.end, whole.end}}
+	p := whole.of(head)
+	if !isAll(p, targetOctet) {
+		return t, ErrBadTarget
+	}
+	if p[0] != '/' {
+		n := schemeLength(p)
+		if n == 0 {
+			return t, ErrBadTarget
+		}
+		t.authority = span{whole.start + uint16(n), whole.end}
+		if m := bytes.IndexAny(p[n:], "/?"); m >= 0 {
+			t.authority.end = t.authority.start + uint16(m)
+		}
+		t.path.start = t.authority.end
+	}
+	if n := bytes.IndexByte(t.path.of(head), '?'); n >= 0 {
+		t.path.end = t.path.start + uint16(n)
+		t.query.start = t.path.end + 1
+	}
+	return t, t.checkPath(t.path.of(head))
+}
+
+// schemeLength returns the length of the scheme and the "//" behind it, 0 if
+// p is no URL of HTTP.
+func schemeLength(p []byte) int {
+	for _, scheme := range [...]string{"http://", "https://", "ws://", "wss://"} {
+		if len(p) >= len(scheme) && equalFold(p[:len(scheme)], scheme) {
+			return len(scheme)
+		}
+	}
+	return 0
+}
+
+// checkPath refuses a path that a backend could take for one of another route:
+// with dot segments, however they are written, with a backslash, which some
+// take for a slash, with a NUL, where some see its end. An encoded slash is
+// noted: routes decide.
+func (t *target) checkPath(path []byte) *Rejection {
+	var s segment
+	t.isPlain = true
+	for i := 0; i < len(path); i++ {
+		c := path[i]
+		switch c {
+		case '\\':
+			return ErrBadTarget
+		case '/':
+			if i > 0 && path[i-1] == '/' {
+				t.isPlain = false
+			}
+		case '%':
+			if i+2 >= len(path) || octets[path[i+1]]&hexOctet == 0 || octets[path[i+2]]&hexOctet == 0 {
+				return ErrBadTarget
+			}
+			c = unhex(path[i+1])<<4 | unhex(path[i+2])
+			i += 2
+			switch c {
+			case 0:
+				return ErrBadTarget
+			case '/', '\\':
+				t.hasEncodedSlash = true
+			default:
+				t.isPlain = false
+			}
+		}
+		if isDots := s.next(c); isDots {
+			return ErrDotSegment
+		}
+	}
+	if isDots := s.next('/'); isDots {
+		return ErrDotSegment
+	}
+	return nil
+}
+
+// segment watches a decoded path for segments of one or two dots. An encoded
+// slash ends a segment as well, and so does ";": some backends cut parameters
+// off before they resolve dots.
+type segment struct {
+	dots       int
+	hasOthers  bool
+	parameters bool // behind ";"
+}
+
+// next takes an octet and reports whether it ended a dot segment.
+func (s *segment) next(c byte) (isDots bool) {
+	switch {
+	case c == '/' || c == '\\':
+		isDots = !s.hasOthers && (s.dots == 1 || s.dots == 2)
+		*s = segment{}
+	case s.parameters:
+	case c == ';':
+		s.parameters = true
+	case c == '.':
+		s.dots++
+	default:
+		s.hasOthers = true
+	}
+	return isDots
+}
+
+// appendPath appends the path as routes see it: decoded, but for %2f and %5c,
+// which would make segments that the client did not write, and runs of slashes
+// as one. A path without either passes as it is.
+func appendPath(dst, path []byte) []byte {
+	for i := 0; i < len(path); {
+		c, n := pathOctet(path[i:])
+		switch {
+		case n == 3 && (c == '/' || c == '\\'):
+			dst = append(dst, path[i:i+3]...)
+		case c == '/' && len(dst) > 0 && dst[len(dst)-1] == '/':
+		default:
+			dst = append(dst, c)
+		}
+		i += n
+	}
+	return dst
+}
+
+// behindPrefix returns what is left of path behind the part that appendPath
+// makes length octets of, a run of slashes at its start as one: "//" there could
+// be read as an authority.
+func behindPrefix(path []byte, length int) []byte {
+	made, last := 0, byte(0)
+	for len(path) > 0 && made < length {
+		c, n := pathOctet(path)
+		switch {
+		case n == 3 && (c == '/' || c == '\\'):
+			made += 3
+			c = 0
+		case c == '/' && last == '/':
+		default:
+			made++
+		}
+		last = c
+		path = path[n:]
+	}
+	for len(path) > 1 && path[0] == '/' && path[1] == '/' {
+		path = path[1:]
+	}
+	return path
+}
+
+// pathOctet returns the first octet of a checked path, decoded, and its length.
+func pathOctet(path []byte) (c byte, n int) {
+	if path[0] == '%' {
+		return unhex(path[1])<<4 | unhex(path[2]), 3
+	}
+	return path[0], 1
+}
+
+// parseHost checks the value of Host and returns its name: without the port and
+// a trailing dot, an IPv6 address without its brackets.
+//
+//	Host = uri-host [ ":" port ]
+//
+// RFC 3986 allows more octets in a uri-host; no name that resolves has them.
+func parseHost(head []byte, value span) (name span, _ *Rejection) {
+	const maxName, maxPort = 255, 5
+	p := value.of(head)
+	var n int
+	if len(p) > 0 && p[0] == '[' {
+		end := bytes.IndexByte(p, ']')
+		if end < 0 || !isIPv6(p[1:end]) {
+			return span{}, ErrBadHost
+		}
+		name = span{value.start + 1, value.start + uint16(end)}
+		n = end + 1
+	} else {
+		n = spanOf(p, hostOctet)
+		name = span{value.start, value.start + uint16(n)}
+		if n > 0 && p[n-1] == '.' {
+			name.end--
+		}
+		if trimmed := name.of(head); len(trimmed) == 0 || trimmed[0] == '.' || bytes.Contains(p[:n], []byte("..")) {
+			return span{}, ErrBadHost
+		}
+	}
+	port := p[n:]
+	if name.end-name.start > maxName || len(port) > 0 && (port[0] != ':' || len(port) > 1+maxPort ||
+		spanOf(port[1:], digitOctet) != len(port)-1) {
+		return span{}, ErrBadHost
+	}
+	return name, nil
+}
+
+func isIPv6(p []byte) bool {
+	addr, err := netip.ParseAddr(string(p))
+	return err == nil && addr.Is6() && addr.Zone() == ""
+}
