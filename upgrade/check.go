@@ -42,11 +42,6 @@ func (r *Request) checkUpgrade() *Rejection {
 	return r.checkExtensions()
 }
 
-func (s *scanner) has(k kind) bool {
-	_, count := s.value(nil, k)
-	return count > 0
-}
-
 // isKey reports whether p is the base64 of 16 bytes: 22 octets hold 132 bits, of
 // which the last 4 are not looked at, RFC 4648 section 3.5.
 func isKey(p []byte) bool {

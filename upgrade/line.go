@@ -145,7 +145,7 @@ func checkOctets(p []byte) *Rejection {
 	}
 }
 
-// of returns the fields so far.
+// all returns the fields so far.
 func (s *scanner) all() []field { return s.fields[:s.count] }
 
 // value returns the value of the first field of kind k, nil if there is none,
@@ -159,6 +159,15 @@ func (s *scanner) value(head []byte, k kind) (value []byte, count int) {
 		}
 	}
 	return value, count
+}
+
+func (s *scanner) has(k kind) bool {
+	for i := range s.all() {
+		if s.fields[i].kind == k {
+			return true
+		}
+	}
+	return false
 }
 
 // header returns the value of the first field with that name, nil if there is none.
