@@ -1,0 +1,56 @@
+package admin
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"net"
+	"net/http"
+	"strings"
+)
+
+// What is wrong with a token's file. None of them tells the content.
+var (
+	errTokenUnreadable = errors.New("can't be read")
+	errTokenNoFile     = errors.New("not a file of at most 4096 bytes")
+	errTokenShort      = errors.New("the token is too short to be safe")
+	errTokenCharacters = errors.New("the token has characters that a header can't carry")
+)
+
+// requireToken lets requests pass that carry the token; those of probes need none, since an
+// orchestrator has no place for it and they tell nothing.
+func requireToken(token string, next http.Handler) http.Handler {
+	want := sha256.Sum256([]byte(token))
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+			next.ServeHTTP(w, r)
+			return
+		}
+		scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		// The sums have one length, so that the comparison's time doesn't tell the token's.
+		got := sha256.Sum256([]byte(strings.TrimSpace(credentials)))
+		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="sluice"`)
+			writeError(w, http.StatusUnauthorized, "a bearer token is required")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// requireLocalHost lets requests pass whose Host names this machine. A page of another site can make
+// a browser here ask any name that its owner lets resolve to 127.0.0.1 (DNS rebinding): then Host is
+// that name.
+func requireLocalHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host := r.Host
+		if name, _, err := net.SplitHostPort(host); err == nil {
+			host = name
+		}
+		if !isLoopback(strings.Trim(host, "[]")) {
+			writeError(w, http.StatusForbidden, "the Host of the request is not this machine")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}

@@ -1,0 +1,204 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"go.uber.org/zap/zaptest"
+)
+
+const token = "0123456789abcdef"
+
+func writeToken(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// start runs a server until the test ends and returns its address and what its readiness is.
+func start(t *testing.T, config Config) (address string, isReady *atomic.Bool) {
+	t.Helper()
+	registry := prometheus.NewRegistry()
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_test_total", Help: "A metric of the test."})
+	registry.MustRegister(counter)
+	isReady = new(atomic.Bool)
+	isReady.Store(true)
+	server, err := Listen(Options{Config: config, Gatherer: registry, IsReady: isReady.Load, Log: zaptest.NewLogger(t)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if err := server.Shutdown(ctx); err != nil {
+			t.Errorf("Shutdown = %v", err)
+		}
+	})
+	return server.Addr().String(), isReady
+}
+
+// ask sends a request and returns the answer with its body.
+func ask(t *testing.T, method, url, host, authorization string) (*http.Response, string) {
+	t.Helper()
+	request, err := http.NewRequest(method, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host != "" {
+		request.Host = host
+	}
+	if authorization != "" {
+		request.Header.Set("Authorization", authorization)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
+	answer, err := client.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(answer.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return answer, string(body)
+}
+
+// wantError checks that an answer is the JSON of an error.
+func wantError(t *testing.T, answer *http.Response, body string, status int) {
+	t.Helper()
+	var got map[string]string
+	if err := json.Unmarshal([]byte(body), &got); err != nil || got["error"] == "" || len(got) != 1 {
+		t.Errorf("body %q, want {\"error\": \"…\"}", body)
+	}
+	if answer.StatusCode != status || answer.Header.Get("Content-Type") != "application/json" {
+		t.Errorf("status %d, type %q; want %d, application/json", answer.StatusCode, answer.Header.Get("Content-Type"), status)
+	}
+}
+
+func TestProbesAndMetricsAnswer(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	t.Run("", func(t *testing.T) {
+		address, isReady := start(t, Config{Address: "127.0.0.1:0"})
+		for path, want := range map[string]string{"/healthz": `"ok"`, "/readyz": `"ready"`, "/metrics": "sluice_test_total 0"} {
+			if answer, body := ask(t, "GET", "http://"+address+path, "", ""); answer.StatusCode != 200 || !strings.Contains(body, want) {
+				t.Errorf("GET %s: %d %q, want 200 with %q", path, answer.StatusCode, body, want)
+			}
+		}
+		isReady.Store(false)
+		answer, body := ask(t, "GET", "http://"+address+"/readyz", "", "")
+		wantError(t, answer, body, http.StatusServiceUnavailable)
+		if answer, _ := ask(t, "GET", "http://"+address+"/healthz", "", ""); answer.StatusCode != 200 {
+			t.Errorf("GET /healthz while draining: %d, want 200", answer.StatusCode)
+		}
+	})
+}
+
+func TestRefusalsAreJSON(t *testing.T) {
+	address, _ := start(t, Config{Address: "127.0.0.1:0"})
+	for _, path := range []string{"/", "/health", "/metrics/x", "/api/v1/sessions"} {
+		answer, body := ask(t, "GET", "http://"+address+path, "", "")
+		wantError(t, answer, body, http.StatusNotFound)
+	}
+	answer, body := ask(t, "POST", "http://"+address+"/metrics", "", "")
+	wantError(t, answer, body, http.StatusMethodNotAllowed)
+	if got := answer.Header.Get("Allow"); got != "GET, HEAD" {
+		t.Errorf("Allow = %q, want GET, HEAD", got)
+	}
+}
+
+func TestLoopbackAnswersItsOwnNamesOnly(t *testing.T) {
+	address, _ := start(t, Config{Address: "127.0.0.1:0"})
+	for host, want := range map[string]int{
+		"localhost": 200, "LOCALHOST:9901": 200, "127.0.0.1": 200, "127.8.8.8:1": 200, "[::1]:9901": 200, "[::1]": 200,
+		"rebound.example": 403, "127.0.0.1.example:9901": 403, "localhost.example": 403, "10.0.0.1": 403,
+	} {
+		answer, body := ask(t, "GET", "http://"+address+"/metrics", host, "")
+		if answer.StatusCode != want {
+			t.Errorf("Host %q: %d, want %d", host, answer.StatusCode, want)
+		}
+		if want == http.StatusForbidden {
+			wantError(t, answer, body, want)
+		}
+	}
+}
+
+func TestTokenOpensAllButProbes(t *testing.T) {
+	address, _ := start(t, Config{Address: "127.0.0.1:0", TokenFile: writeToken(t, " "+token+"\n")})
+	for _, authorization := range []string{"", "Bearer", "Bearer " + token + "x", "Bearer " + token[1:], "Basic " + token, token} {
+		answer, body := ask(t, "GET", "http://"+address+"/metrics", "", authorization)
+		wantError(t, answer, body, http.StatusUnauthorized)
+		if answer.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("Authorization %q: refused without WWW-Authenticate", authorization)
+		}
+	}
+	for _, authorization := range []string{"Bearer " + token, "bearer " + token} {
+		if answer, _ := ask(t, "GET", "http://"+address+"/metrics", "", authorization); answer.StatusCode != 200 {
+			t.Errorf("Authorization %q: %d, want 200", authorization, answer.StatusCode)
+		}
+	}
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if answer, _ := ask(t, "GET", "http://"+address+path, "", ""); answer.StatusCode != 200 {
+			t.Errorf("GET %s without a token: %d, want 200", path, answer.StatusCode)
+		}
+	}
+	answer, body := ask(t, "GET", "http://"+address+"/healthz/../metrics", "", "")
+	wantError(t, answer, body, http.StatusUnauthorized)
+}
+
+func TestAddressInUseIsAnError(t *testing.T) {
+	address, isReady := start(t, Config{Address: "127.0.0.1:0"})
+	_, err := Listen(Options{Config: Config{Address: address}, Gatherer: prometheus.NewRegistry(), IsReady: isReady.Load, Log: zaptest.NewLogger(t)})
+	if err == nil || !strings.Contains(err.Error(), address) {
+		t.Errorf("Listen on a taken address: %v", err)
+	}
+}
+
+func TestCheckReportsWhatIsUnsafe(t *testing.T) {
+	good, short, spaced := writeToken(t, token), writeToken(t, "short"), writeToken(t, "two words of a token")
+	tests := []struct {
+		config Config
+		want   string // keys
+	}{
+		{Config{Address: ""}, ""},
+		{Config{Address: "127.0.0.1:9901"}, ""},
+		{Config{Address: "localhost:0"}, ""},
+		{Config{Address: "[::1]:9901"}, ""},
+		{Config{Address: "0.0.0.0:9901", TokenFile: good}, ""},
+		{Config{Address: "0.0.0.0:9901"}, "token_file"},
+		{Config{Address: ":9901"}, "token_file"},
+		{Config{Address: "example.com:9901"}, "token_file"},
+		{Config{Address: "9901"}, "address"},
+		{Config{Address: "127.0.0.1:http"}, "address"},
+		{Config{Address: "127.0.0.1:65536"}, "address"},
+		{Config{Address: "127.0.0.1:9901", TokenFile: short}, "token_file"},
+		{Config{Address: "127.0.0.1:9901", TokenFile: spaced}, "token_file"},
+		{Config{Address: "127.0.0.1:9901", TokenFile: t.TempDir()}, "token_file"},
+		{Config{Address: "", TokenFile: "/no/such/file"}, "token_file"},
+	}
+	for _, test := range tests {
+		var keys []string
+		test.config.Check(func(key, problem string, got any, want string) {
+			keys = append(keys, key)
+			if problem == "" || want == "" {
+				t.Errorf("%+v: problem %q (want %q)", test.config, problem, want)
+			}
+		})
+		if got := strings.Join(keys, " "); got != test.want {
+			t.Errorf("%+v: problems of %q, want of %q", test.config, got, test.want)
+		}
+	}
+}
