@@ -1,0 +1,59 @@
+package echo_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	"sluice/internal/echo"
+)
+
+func TestPushSendsCountMessagesOfSizeAndACloseAfterThem(t *testing.T) {
+	eachEngine(t, echo.Options{}, func(t *testing.T, addr string) {
+		for _, tt := range []struct{ size, count int }{{0, 3}, {64, 10_000}, {1000, 1}, {65536, 40}, {262_142, 3}, {262_143, 3}, {1 << 20, 5}} {
+			c := dial(t, addr, fmt.Sprintf("/push?size=%d&count=%d", tt.size, tt.count))
+			for range tt.count {
+				c.wantFrame(ws.NewBinaryFrame(make([]byte, tt.size)))
+			}
+			c.wantFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "")))
+			c.write(masked(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, ""))))
+			if rest := c.readAll(); len(rest) != 0 {
+				t.Errorf("size %d: %x came behind the close", tt.size, rest)
+			}
+		}
+	})
+}
+
+func TestPushAnswersControlFramesBetweenItsOwnAndDropsData(t *testing.T) {
+	eachEngine(t, echo.Options{}, func(t *testing.T, addr string) {
+		for _, size := range []int{10, 1 << 20} {
+			c := dial(t, addr, fmt.Sprintf("/push?size=%d", size))
+			c.write(masked(ws.NewTextFrame([]byte("dropped"))))
+			c.write(masked(ws.NewPingFrame([]byte("still there?"))))
+			c.wantPushedUntil(size, ws.NewPongFrame([]byte("still there?")))
+			c.write(masked(ws.NewCloseFrame(ws.NewCloseFrameBody(1001, ""))))
+			c.wantPushedUntil(size, ws.NewCloseFrame(ws.NewCloseFrameBody(1001, "")))
+			if rest := c.readAll(); len(rest) != 0 {
+				t.Errorf("size %d: %.80x came behind the close", size, rest)
+			}
+		}
+	})
+}
+
+// wantPushedUntil reads pushed frames, every one whole, until another one comes, which is to be want.
+func (c *client) wantPushedUntil(size int, want ws.Frame) {
+	c.t.Helper()
+	for {
+		f, err := ws.ReadFrame(c)
+		switch {
+		case err != nil:
+			c.t.Fatal(err)
+		case f.Header.OpCode == ws.OpBinary && len(f.Payload) == size && f.Header.Fin:
+		case f.Header == want.Header && string(f.Payload) == string(want.Payload):
+			return
+		default:
+			c.t.Fatalf("got %+v among frames of %d bytes; want %+v", f.Header, size, want.Header)
+		}
+	}
+}
