@@ -146,7 +146,7 @@ func compareForward(t *testing.T, r *Request, random *rand.Rand) {
 	t.Helper()
 	wire := joined(r.AppendForward(nil, &Forward{
 		Client: netip.AddrFrom4([4]byte{192, 0, 2, 1}), Proto: "http", RequestID: "id",
-		Trusted: random.IntN(2) == 0, StripPrefix: random.IntN(len(r.Path()) + 1),
+		Trusted: random.IntN(2) == 0, StripPrefix: segmentEnd(r.Path(), random),
 	}))
 	var again Request
 	// The gateway's lines may make it longer than a client's may be.
@@ -163,6 +163,12 @@ func compareForward(t *testing.T, r *Request, random *rand.Rand) {
 		again.isDeflateAsked != r.isDeflateAsked || string(again.Header("Sec-WebSocket-Key")) != string(r.Header("Sec-WebSocket-Key")) {
 		t.Fatalf("backend's head %q of %q", wire, r.head[:r.length])
 	}
+}
+
+// segmentEnd returns the length of a prefix of whole segments, as a route's is.
+func segmentEnd(path []byte, random *rand.Rand) int {
+	n := random.IntN(len(path))
+	return n + bytes.IndexByte(append(path[n:len(path):len(path)], '/'), '/')
 }
 
 // FuzzAnswer: likewise, against http.ReadResponse, with the body behind it.

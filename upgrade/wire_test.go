@@ -56,13 +56,14 @@ type parser interface {
 	Parse(head []byte) (int, error)
 }
 
-// feed gives wire to p piece by piece, each time at another address, and stops
-// when p has an answer.
+// feed gives wire to p piece by piece, each time at another address than before,
+// and stops when p has an answer.
 func feed(p parser, wire string, pieces []int) (int, error) {
+	places := [2][]byte{[]byte(wire), []byte(wire)}
 	end := 0
-	for _, piece := range pieces {
+	for i, piece := range pieces {
 		end = min(end+piece, len(wire))
-		if n, err := p.Parse(bytes.Clone([]byte(wire[:end]))); n > 0 || err != nil {
+		if n, err := p.Parse(places[i%2][:end:end]); n > 0 || err != nil {
 			return n, err
 		}
 	}
