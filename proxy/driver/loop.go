@@ -1,0 +1,471 @@
+//go:build linux
+
+package driver
+
+import (
+	"io"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/epoll"
+	"sluice/proxy/relay"
+)
+
+// A loop owns an epoll instance and the sessions whose sockets are in it. All but its commands belongs to its goroutine.
+// A turn handles the events that are there (at most 256, each one read at most), the timers that are due, then the commands; it
+// never blocks.
+type loop struct {
+	wire
+	clock     clock
+	poller    *epoll.Poller
+	slabs     slabs
+	deadlines deadlines
+	totals    relay.Totals
+	buf       []byte // what is read, for the time of one event
+
+	sessions atomic.Int64 // counted by adopt, so that a burst spreads over the loops
+	queued   atomic.Int64 // bytes that wait; written by the loop alone
+
+	ended chan struct{} // closed at the end of run
+
+	mu sync.Mutex
+
+	commands []func() // guarded by mu
+	isClosed bool     // guarded by mu: commands are refused
+}
+
+func newLoop(c clock, ps *pools) (*loop, error) {
+	poller, err := epoll.New()
+	if err != nil {
+		return nil, err
+	}
+	l := &loop{clock: c, poller: poller, buf: make([]byte, readBytes), ended: make(chan struct{})}
+	l.wire.pools = ps
+	l.wire.env.Totals = &l.totals
+	l.deadlines.slabs = &l.slabs
+	return l, nil
+}
+
+// run is the loop, until stop.
+func (l *loop) run() {
+	defer close(l.ended)
+	defer l.poller.Close()
+	for l.runCommands() {
+		var deadline time.Time
+		if at := l.deadlines.next(); at != 0 {
+			deadline = l.clock.at(at)
+		}
+		events, err := l.poller.Wait(deadline)
+		if err != nil {
+			panic("BUG: " + err.Error()) // the descriptors are the loop's own
+		}
+		l.env.Now = l.clock.now()
+		for i := range events {
+			l.serve(&events[i])
+		}
+		l.expire()
+	}
+}
+
+// runCommands does what other goroutines asked for; false: that was the end.
+func (l *loop) runCommands() bool {
+	l.mu.Lock()
+	commands, isClosed := l.commands, l.isClosed
+	l.commands = nil
+	l.mu.Unlock()
+	l.env.Now = l.clock.now()
+	for _, c := range commands {
+		c()
+	}
+	return !isClosed
+}
+
+// command has f called by the loop, soon and in order; false: the loop takes none any more.
+func (l *loop) command(f func()) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isClosed {
+		return false
+	}
+	l.commands = append(l.commands, f)
+	l.poller.Wake()
+	return true
+}
+
+// do has f called by the loop, or here after the loop's end, and waits for it.
+func (l *loop) do(f func()) {
+	done := make(chan struct{})
+	if l.command(func() { f(); close(done) }) {
+		<-done
+		return
+	}
+	<-l.ended
+	f()
+}
+
+// stop cuts the sessions and ends the loop.
+func (l *loop) stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.isClosed {
+		return
+	}
+	l.isClosed = true
+	l.commands = append(l.commands, l.cutAll)
+	l.poller.Wake()
+}
+
+func (l *loop) cutAll() {
+	for i := range uint32(len(l.slabs.hots) * slabSize) {
+		if s := l.slabs.at(i); s.owner != nil {
+			l.env.Config = s.config
+			s.core.Lost(&l.env, relay.Client)
+			s.core.Lost(&l.env, relay.Backend)
+			l.settle(s)
+		}
+	}
+}
+
+// adopt makes the loop own a session, or cuts it if the loop has ended.
+func (l *loop) adopt(p Params, fds [2]int) {
+	for side, early := range p.Early {
+		p.Early[side] = append([]byte(nil), early...)
+	}
+	l.sessions.Add(1)
+	if l.command(func() { l.begin(p, fds) }) {
+		return
+	}
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+	p.Owner.SessionEnded(Result{})
+}
+
+// begin is adopt in the loop.
+func (l *loop) begin(p Params, fds [2]int) {
+	s := l.slabs.take()
+	*s.cold = cold{config: p.Config, owner: p.Owner}
+	p.Handle.id = s.id()
+	l.env.Config = p.Config
+	s.core.Begin(&l.env, p.HasDeflate)
+	l.deadlines.add(s, s.core.Deadline(&l.env))
+	for side := relay.Client; side <= relay.Backend; side++ {
+		s.fd[side] = int32(fds[side])
+		s.interest[side] = notWatched
+		if fds[side] < 0 {
+			s.core.Lost(&l.env, side)
+		}
+	}
+	for side, early := range p.Early {
+		if len(early) > 0 {
+			l.receive(&s.core, &s.rare, relay.Side(side), early)
+		}
+	}
+	l.settle(s)
+}
+
+// closeBoth implements reacher.
+func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
+	l.command(func() {
+		if s, isLive := l.slabs.find(h.id); isLive {
+			l.env.Config = s.config
+			s.core.CloseBoth(&l.env, code, reason)
+			l.settle(s)
+		}
+	})
+}
+
+// stats implements reacher.
+func (l *loop) stats(h *Handle) (st Stats, isLive bool) {
+	l.do(func() {
+		var s slot
+		if s, isLive = l.slabs.find(h.id); isLive {
+			st = statsOf(&s.core, s.rare, l.env.Now)
+		}
+	})
+	return st, isLive
+}
+
+// serve handles one event.
+func (l *loop) serve(e *epoll.Event) {
+	data := e.Data()
+	side := relay.Side(data >> 63)
+	s, isLive := l.slabs.find(data &^ (1 << 63))
+	if !isLive || s.fd[side] < 0 {
+		return
+	}
+	l.env.Config = s.config
+	if e.Events&unix.EPOLLOUT != 0 {
+		l.write(s, side)
+	}
+	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+		l.read(s, side, e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0)
+	}
+	l.settle(s)
+}
+
+// read takes what a side sent, one buffer of it. isHungUp: the connection is broken or ended in both directions.
+func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
+	switch {
+	case s.fd[from] < 0:
+		return
+	case !s.core.Reads(from):
+		if isHungUp {
+			l.hungUp(s, from)
+		}
+		return
+	case s.core.IsLingering(from):
+		l.linger(s, from)
+		return
+	}
+	k := carried(s.rare, from, l.buf)
+	n, err := epoll.Read(int(s.fd[from]), l.buf[k:k+l.readLimit(s, from.Other())])
+	switch err {
+	case nil:
+		l.receive(&s.core, &s.rare, from, l.buf[:k+n])
+	case unix.EAGAIN:
+	case io.EOF:
+		s.core.Ended(&l.env, from)
+	default:
+		s.core.Lost(&l.env, from)
+	}
+}
+
+// readLimit is how much may be read for a side without its queue growing over MaxQueued.
+func (l *loop) readLimit(s slot, to relay.Side) int {
+	n := readBytes - relay.MaxCarry
+	if s.rare != nil && s.rare.queue[to].n > 0 {
+		n = min(n, highMark)
+	}
+	return n
+}
+
+// hungUp takes care of a connection that is broken while it isn't read. What it sent before may still be wanted, when the
+// other side's queue falls; until then epoll, which would report it again and again, has to forget it.
+func (l *loop) hungUp(s slot, side relay.Side) {
+	if !s.core.IsPaused(side) {
+		s.core.Lost(&l.env, side)
+		return
+	}
+	if s.interest[side] != notWatched {
+		_ = l.poller.Del(int(s.fd[side]))
+		s.interest[side] = notWatched
+	}
+}
+
+// linger throws away what a finished side still sends.
+func (l *loop) linger(s slot, side relay.Side) {
+	n, err := epoll.Read(int(s.fd[side]), l.buf)
+	switch err {
+	case nil:
+		s.core.Discarded(side, n)
+	case unix.EAGAIN:
+	case io.EOF:
+		s.core.Ended(&l.env, side)
+	default:
+		s.core.Lost(&l.env, side)
+	}
+}
+
+// write sends what waits for a side, as far as the socket takes it.
+func (l *loop) write(s slot, to relay.Side) {
+	var slices [epoll.MaxSlices][]byte
+	for s.rare != nil && s.rare.queue[to].n > 0 && s.core.IsWritable(to) {
+		q := &s.rare.queue[to]
+		n, err := epoll.Writev(int(s.fd[to]), q.slices(slices[:0], len(slices)))
+		if err == unix.EAGAIN {
+			return
+		}
+		if err != nil {
+			l.writeFailed(s, to)
+			return
+		}
+		q.drop(l.pools, n)
+		l.queued.Add(-int64(n))
+		s.core.Sent(&l.env, to, n, q.n)
+		if q.n < lowMark {
+			s.core.Resume(&l.env, to.Other())
+		}
+	}
+}
+
+// flush sends the batch for a side, behind what waits; what the socket doesn't take waits too.
+func (l *loop) flush(s slot, to relay.Side) {
+	b := &l.out[to]
+	if b.n == 0 {
+		return
+	}
+	defer b.reset()
+	if !s.core.IsWritable(to) {
+		return
+	}
+	spans, n := b.spans, 0
+	if s.rare == nil || s.rare.queue[to].n == 0 {
+		var err error
+		if spans, n, err = send(int(s.fd[to]), spans); err != nil {
+			l.writeFailed(s, to)
+			return
+		}
+	}
+	if left := b.n - n; left > 0 {
+		q := &l.rareOf(&s.rare).queue[to]
+		for _, p := range spans {
+			q.append(l.pools, p)
+		}
+		l.queued.Add(int64(left))
+		s.core.Sent(&l.env, to, n, q.n)
+		if q.n > highMark {
+			s.core.Pause(to.Other())
+		}
+		return
+	}
+	s.core.Sent(&l.env, to, n, 0)
+}
+
+// send writes spans as far as the socket takes them and returns those that are left, the first one cut.
+func send(fd int, spans [][]byte) (left [][]byte, sent int, err error) {
+	for len(spans) > 0 {
+		var n int
+		if len(spans) == 1 {
+			n, err = epoll.Write(fd, spans[0])
+		} else {
+			n, err = epoll.Writev(fd, spans)
+		}
+		if err == unix.EAGAIN {
+			return spans, sent, nil
+		}
+		if err != nil {
+			return spans, sent, err
+		}
+		sent += n
+		for len(spans) > 0 && n >= len(spans[0]) {
+			n -= len(spans[0])
+			spans = spans[1:]
+		}
+		if n > 0 {
+			spans[0] = spans[0][n:]
+		}
+	}
+	return spans, sent, nil
+}
+
+// writeFailed notes that a side takes nothing any more.
+func (l *loop) writeFailed(s slot, to relay.Side) {
+	s.core.WriteFailed(&l.env, to)
+	l.discard(s, to)
+	s.core.Resume(&l.env, to.Other())
+}
+
+// discard throws away what waits for a side.
+func (l *loop) discard(s slot, to relay.Side) {
+	if n := l.wire.discard(s.rare, to); n > 0 {
+		l.queued.Add(-int64(n))
+	}
+}
+
+// settle ends every handling of a session: it sends what is to be sent, does what the core asks for, and sees to it that the
+// loop is woken for what the session waits for.
+func (l *loop) settle(s slot) {
+	for {
+		l.flush(s, relay.Client)
+		l.flush(s, relay.Backend)
+		a := s.core.Take()
+		if a == 0 {
+			break
+		}
+		l.act(s, a)
+	}
+	l.tidy(&s.rare)
+	if s.core.IsOver() {
+		l.forget(s)
+		return
+	}
+	l.watch(s, relay.Client)
+	l.watch(s, relay.Backend)
+}
+
+// act does what the core asks for.
+func (l *loop) act(s slot, a relay.Acts) {
+	for side := relay.Client; side <= relay.Backend; side++ {
+		if a.Own(side) {
+			l.own(&s.core, s.rare, side)
+		}
+		if a.Unacked(side) {
+			s.core.Unacked(&l.env, side, unacked(int(s.fd[side])))
+		}
+		if a.Close(side) || a.Reset(side) {
+			l.discard(s, side)
+			l.close(s, side, a.Reset(side))
+		}
+	}
+	if a&relay.ActShut != 0 && s.fd[relay.Client] >= 0 {
+		_ = unix.Shutdown(int(s.fd[relay.Client]), unix.SHUT_WR)
+	}
+	if a&relay.ActTimer != 0 {
+		l.deadlines.set(s, s.core.Deadline(&l.env))
+	}
+}
+
+// close closes a side's socket; isCut: by a reset.
+func (l *loop) close(s slot, side relay.Side, isCut bool) {
+	fd := int(s.fd[side])
+	if fd < 0 {
+		return
+	}
+	if isCut {
+		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+	}
+	_ = unix.Close(fd)
+	s.fd[side] = -1
+}
+
+// watch asks epoll for the events that a side waits for.
+func (l *loop) watch(s slot, side relay.Side) {
+	if s.fd[side] < 0 {
+		return
+	}
+	var want uint32
+	if s.core.Reads(side) {
+		want = unix.EPOLLIN
+	}
+	if s.rare != nil && s.rare.queue[side].n > 0 {
+		want |= unix.EPOLLOUT
+	}
+	if want == s.interest[side] {
+		return
+	}
+	data := s.id() | uint64(side)<<63
+	if s.interest[side] != notWatched {
+		_ = l.poller.Mod(int(s.fd[side]), want, data)
+	} else if want != 0 {
+		_ = l.poller.Add(int(s.fd[side]), want, data)
+	} else {
+		return
+	}
+	s.interest[side] = want
+}
+
+// forget ends a session whose sockets are closed.
+func (l *loop) forget(s slot) {
+	owner, result := s.owner, resultOf(&s.core)
+	l.deadlines.remove(s)
+	l.slabs.give(s)
+	l.sessions.Add(-1)
+	owner.SessionEnded(result)
+}
+
+// expire lets the sessions that are due look at their clocks.
+func (l *loop) expire() {
+	for at := l.deadlines.next(); at != 0 && at <= l.env.Now; at = l.deadlines.next() {
+		s := l.slabs.at(l.deadlines.entries[0].index)
+		l.env.Config = s.config
+		s.core.Advance(&l.env)
+		l.settle(s)
+		if s.owner != nil {
+			l.deadlines.set(s, max(s.core.Deadline(&l.env), l.env.Now+1))
+		}
+	}
+}

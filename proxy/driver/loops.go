@@ -1,0 +1,95 @@
+//go:build linux
+
+package driver
+
+import (
+	"context"
+	"net"
+
+	"sluice/internal/epoll"
+	"sluice/proxy/relay"
+)
+
+// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. What is no socket goes
+// to a goroutine driver.
+type Loops struct {
+	clock clock
+	pools *pools
+	loops []*loop
+	other *Goroutine
+}
+
+// NewLoops starts the loops; workers is at least 1.
+func NewLoops(workers int) (*Loops, error) {
+	d := &Loops{clock: newClock(), pools: newPools(), other: NewGoroutine()}
+	for range workers {
+		l, err := newLoop(d.clock, d.pools)
+		if err != nil {
+			_ = d.Close(context.Background())
+			return nil, err
+		}
+		d.loops = append(d.loops, l)
+		go l.run()
+	}
+	return d, nil
+}
+
+// Relay implements Driver.
+func (d *Loops) Relay(p Params, client, backend net.Conn) {
+	if !isSocket(client) || !isSocket(backend) {
+		d.other.Relay(p, client, backend)
+		return
+	}
+	var fds [2]int
+	for side, conn := range [2]net.Conn{client, backend} {
+		fd, err := epoll.Detach(conn)
+		if err != nil {
+			fd = -1 // the connection is lost; the session tells the other side
+		}
+		fds[side] = fd
+	}
+	l := d.loops[0]
+	for _, other := range d.loops[1:] {
+		if other.sessions.Load() < l.sessions.Load() {
+			l = other
+		}
+	}
+	p.Handle.in = l
+	l.adopt(p, fds)
+}
+
+// isSocket tells whether a connection is nothing but a stream socket.
+func isSocket(conn net.Conn) bool {
+	switch conn.(type) {
+	case *net.TCPConn, *net.UnixConn:
+		return true
+	}
+	return false
+}
+
+// Totals implements Driver.
+func (d *Loops) Totals() relay.Totals {
+	sum := d.other.Totals()
+	for _, l := range d.loops {
+		l.do(func() { sum.Add(&l.totals) })
+	}
+	return sum
+}
+
+// QueuedBytes implements Driver.
+func (d *Loops) QueuedBytes() int64 {
+	n := d.other.QueuedBytes()
+	for _, l := range d.loops {
+		n += l.queued.Load()
+	}
+	return n
+}
+
+// Close implements Driver.
+func (d *Loops) Close(ctx context.Context) error {
+	for _, l := range d.loops {
+		l.stop()
+		<-l.ended // soon: a turn never blocks
+	}
+	return d.other.Close(ctx)
+}

@@ -1,0 +1,84 @@
+package driver
+
+import "sync"
+
+const (
+	readBytes  = 256 << 10 // one read; ENGINE measurements: at large frames the fewer, larger writes are what pays
+	chunkBytes = 16 << 10
+	highMark   = 128 << 10 // over it the other side isn't read
+	lowMark    = 32 << 10  // under it it is read again
+
+	// MaxQueued is how many bytes can wait for one side at most: a read that began just under the mark, and what the
+	// gateway itself has to say.
+	MaxQueued = highMark + readBytes + 8<<10
+)
+
+// pools lend memory for the time in which it is needed. Safe for all goroutines of a driver.
+type pools struct {
+	chunks  sync.Pool // *chunk
+	buffers sync.Pool // *[readBytes]byte
+	rares   sync.Pool // *rare
+}
+
+type chunk [chunkBytes]byte
+
+func newPools() *pools {
+	return &pools{
+		chunks:  sync.Pool{New: func() any { return new(chunk) }},
+		buffers: sync.Pool{New: func() any { return new([readBytes]byte) }},
+		rares:   sync.Pool{New: func() any { return new(rare) }},
+	}
+}
+
+// A queue is bytes that wait for a side. The zero value is empty. Owned by its session's driver goroutine.
+type queue struct {
+	chunks []*chunk
+	first  int // where the bytes begin in chunks[0]
+	n      int // bytes
+}
+
+// append copies p behind what waits.
+func (q *queue) append(ps *pools, p []byte) {
+	for len(p) > 0 {
+		end := (q.first + q.n) % chunkBytes
+		if q.first+q.n == len(q.chunks)*chunkBytes {
+			q.chunks = append(q.chunks, ps.chunks.Get().(*chunk))
+			end = 0
+		}
+		k := copy(q.chunks[len(q.chunks)-1][end:], p)
+		q.n += k
+		p = p[k:]
+	}
+}
+
+// slices appends what waits, in order, to dst; at most limit slices.
+func (q *queue) slices(dst [][]byte, limit int) [][]byte {
+	first, n := q.first, q.n
+	for i := 0; n > 0 && i < limit; i++ {
+		k := min(n, chunkBytes-first)
+		dst = append(dst, q.chunks[i][first:first+k])
+		n -= k
+		first = 0
+	}
+	return dst
+}
+
+// drop takes the first k bytes off.
+func (q *queue) drop(ps *pools, k int) {
+	q.first += k
+	q.n -= k
+	free := q.first / chunkBytes
+	if q.n == 0 {
+		free = len(q.chunks)
+	}
+	for i := range free {
+		ps.chunks.Put(q.chunks[i])
+	}
+	q.chunks = append(q.chunks[:0], q.chunks[free:]...)
+	if q.n == 0 {
+		q.first = 0
+		q.chunks = nil
+	} else {
+		q.first %= chunkBytes
+	}
+}
