@@ -91,7 +91,6 @@ func (c *conn) frames(p []byte) (answer []byte) {
 		if c.isKept {
 			ws.Cipher(part, c.key, c.keyPos)
 			c.keyPos = (c.keyPos + len(part)) % len(c.key)
-			end += copy(p[end:], part)
 		}
 		if c.isText && !c.checkText(part) {
 			if undo < 0 {
@@ -99,6 +98,9 @@ func (c *conn) frames(p []byte) (answer []byte) {
 				return nil
 			}
 			return c.end(p[start:undo], ws.StatusInvalidFramePayloadData)
+		}
+		if c.isKept {
+			end += copy(p[end:], part)
 		}
 		if c.left > 0 {
 			return p[start:end]
