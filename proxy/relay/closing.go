@@ -87,7 +87,7 @@ func (s *Session) isClosable(to Side) bool {
 // escalate ends the wait of CloseBoth for a boundary.
 func (s *Session) escalate(e *Env) {
 	if s.closeBoth.step > 0 {
-		s.lose(e, Client, ReasonCloseTimeout)
+		s.lose(e, Client, s.closeBoth.reason)
 		return
 	}
 	s.closeBoth.step, s.closeBoth.at = 1, e.Now
@@ -114,7 +114,7 @@ func (s *Session) Ended(e *Env, from Side) {
 		return
 	}
 	if s.in[from].state == inOpen {
-		s.judge(Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: ReasonLost})
+		s.judge(Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: ReasonLost, Side: from})
 		s.over(e, from, inEnded)
 	}
 }
@@ -129,10 +129,10 @@ func (s *Session) WriteFailed(e *Env, to Side) {
 		return
 	}
 	out.state = outBroken
-	out.stalledAt, out.pongs, out.isPonging = 0, 0, false
+	out.stalledAt, out.pongs, out.held = 0, 0, 0
 	s.waitForAnswer(e, to)
 	s.unpause(e, to, pausePongs)
-	s.settle(to)
+	s.settle(e, to)
 }
 
 // lose gives a side up: its connection is cut, whatever state it is in.
@@ -143,24 +143,14 @@ func (s *Session) lose(e *Env, side Side, reason Reason) {
 	}
 	s.release(side, out.state != outEnding || side == Backend && reason != ReasonLost)
 	if in.state != inOpen {
-		s.settleOther(e, side)
 		return
 	}
 	who := Gateway
 	if reason == ReasonLost || reason == ReasonReset {
 		who = initiatorOf(side)
 	}
-	s.judge(Verdict{Initiator: who, Code: e.Config.lostCode(side), Reason: reason})
+	s.judge(Verdict{Initiator: who, Code: e.Config.lostCode(side), Reason: reason, Side: side})
 	s.over(e, side, inBroken)
-}
-
-// settleOther tells the other side what it still waits for from one that is gone.
-func (s *Session) settleOther(e *Env, side Side) {
-	o := side.Other()
-	if s.in[o].state != inOpen {
-		s.tell(e, o)
-	}
-	s.settle(o)
 }
 
 // over ends what a side sends. passes: its close frame is what the other side's stream ends with.
@@ -176,11 +166,8 @@ func (s *Session) over(e *Env, from Side, state inState) (passes bool) {
 	} else {
 		s.tell(e, o)
 	}
-	if s.in[o].state != inOpen {
-		s.tell(e, from)
-	}
-	s.settle(Client)
-	s.settle(Backend)
+	s.settle(e, Client)
+	s.settle(e, Backend)
 	return passes
 }
 
@@ -209,8 +196,6 @@ func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
 		return rules[in.rule].code, rules[in.rule].text
 	case s.closeBoth.at != 0:
 		return s.closeBoth.code, s.closeBoth.reason.Text()
-	case from.state == inClosed:
-		return from.code, ""
 	case from.state == inSilent && in.state == inClosed:
 		return in.code, ""
 	case from.state == inSilent && in.state == inEnded:
@@ -226,7 +211,7 @@ func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
 func (s *Session) flushed(e *Env, to Side) {
 	s.out[to].state = outFlushed
 	s.waitForAnswer(e, to)
-	s.settle(to)
+	s.settle(e, to)
 }
 
 // waitForAnswer starts the wait for a side's own close.
@@ -238,7 +223,7 @@ func (s *Session) waitForAnswer(e *Env, to Side) {
 }
 
 // settle ends a side's connection once its input has ended and its stream has its close.
-func (s *Session) settle(side Side) {
+func (s *Session) settle(e *Env, side Side) {
 	in, out := &s.in[side], &s.out[side]
 	if in.state == inOpen || !out.isAnswering() {
 		return
@@ -250,6 +235,7 @@ func (s *Session) settle(side Side) {
 		s.release(side, false)
 	default:
 		out.state = outEnding
+		out.closedAt = e.Now
 		s.acts |= ActTimer
 		if side == Client {
 			s.acts |= ActShut

@@ -18,20 +18,31 @@ const (
 
 // keepalive is the state of the pings to one side. One ping is outstanding at most.
 type keepalive struct {
-	pingID    uint64  // its payload
 	pingAt    Instant // when its last byte went
-	waitAt    Instant // when a slow kernel queue began to be waited for; 0: not
+	restartAt Instant // when the side's clock last restarted, beside what is heard of it (input.clock)
 	pingLeft  int32   // bytes that have to go before it has gone
-	unacked   int32   // bytes in the kernel's queue at the last look; -1: not looked
+	unacked   int32   // bytes in the kernel's queue at the last look; -1: not looked in this wait
 	rttMicros uint32
+	waits     uint16 // how often that queue, which still shrank, was waited for
 	pingState pingState
 }
 
-func (k *keepalive) newPing() uint64 {
-	k.pingID = rand.Uint64()
-	k.pingState = pingQueued
-	k.waitAt, k.unacked = 0, -1
-	return k.pingID
+// heard notes that the side is alive: the wait for it begins anew.
+func (k *keepalive) heard() { k.unacked = -1 }
+
+// restart begins the wait for the side anew, though nothing was heard of it.
+func (k *keepalive) restart(now Instant) {
+	k.restartAt = now
+	k.unacked = -1
+}
+
+// newPing starts a ping to a side and returns its payload: one of the session's own, not to be taken for one that passes.
+func (s *Session) newPing(side Side) uint64 {
+	for s.pingID == 0 {
+		s.pingID = rand.Uint64()
+	}
+	s.out[side].pingState = pingQueued
+	return s.pingID
 }
 
 // pinged notes that the ping's last byte has gone.
@@ -39,6 +50,7 @@ func (k *keepalive) pinged(now Instant) {
 	k.pingLeft = 0
 	k.pingAt = now
 	k.pingState = pingSent
+	k.unacked = -1
 }
 
 // ponged reads a pong; isOurs: it answers the gateway's ping. RFC 6455 section 5.5.3 lets an endpoint answer only the
@@ -50,7 +62,7 @@ func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 	}
 	var buf [maxControlPayload]byte
 	p := payload(buf[:], from, frame)
-	if len(p) != 8 || binary.BigEndian.Uint64(p) != k.pingID {
+	if len(p) != 8 || binary.BigEndian.Uint64(p) != s.pingID {
 		return false
 	}
 	if k.pingState == pingSent {
@@ -69,56 +81,54 @@ func (s *Session) keepaliveDue(c *Config, side Side) (at Instant, isDue bool) {
 	if c.PingInterval <= 0 || in.state != inOpen || out.state > outWanting || in.paused != 0 {
 		return 0, false
 	}
+	since := max(in.clock, out.restartAt)
 	switch out.pingState {
 	case pingNone:
-		return in.clock.Add(c.PingInterval), true
+		return since.Add(c.PingInterval), true
 	case pingSent:
 		// Half of the time is for a look at the kernel's queue, to compare with at the end.
 		wait := c.PongTimeout
 		if out.unacked < 0 {
 			wait /= 2
 		}
-		return max(in.clock, out.pingAt).Add(wait), true
+		return max(since, out.pingAt).Add(wait), true
 	}
 	return 0, false
 }
 
 // keepaliveTimer acts on what keepaliveDue said is due.
 func (s *Session) keepaliveTimer(e *Env, side Side) {
-	in, out := &s.in[side], &s.out[side]
-	if out.pingState == pingNone {
-		if !s.AtBoundary(side) {
-			in.clock = e.Now // the clock stops while a frame into the side is half-written, and restarts whole
-			return
-		}
+	out := &s.out[side]
+	switch {
+	case !s.AtBoundary(side):
+		out.restart(e.Now) // the clock stops while a frame into the side is half-written
+	case out.pingState == pingNone:
 		out.pingState = pingDue
 		s.acts |= actOwn(side)
-		return
+	default:
+		s.acts |= actUnacked(side)
 	}
-	if !s.AtBoundary(side) {
-		out.pingAt = e.Now
-		return
-	}
-	s.acts |= actUnacked(side)
 }
 
-// Unacked tells how many bytes the kernel still holds unacknowledged for a side, as Acts asked; 0 where nobody knows.
+// Unacked tells how many bytes the kernel still holds unacknowledged for a side; 0 where nobody knows. The driver calls it
+// when Acts asks, before the next Deadline.
 func (s *Session) Unacked(e *Env, side Side, bytes int) {
 	out := &s.out[side]
 	if out.pingState != pingSent || s.in[side].state != inOpen {
 		return
 	}
+	s.acts |= ActTimer
 	before := out.unacked
 	out.unacked = int32(min(bytes, 1<<31-1))
 	if before < 0 {
+		out.waits = 0
 		return
 	}
-	if out.waitAt == 0 {
-		out.waitAt = e.Now
-	}
 	// A slow link may still carry what was queued in front of the ping.
-	if out.unacked < before && e.Now < out.waitAt.Add(e.Config.WriteTimeout) {
-		out.pingAt = e.Now
+	waits := out.waits + 1
+	if out.unacked < before && waits != 0 && time.Duration(waits)*e.Config.PongTimeout <= e.Config.WriteTimeout {
+		out.waits = waits
+		out.restartAt = e.Now
 		return
 	}
 	s.lose(e, side, ReasonPongTimeout)

@@ -14,40 +14,42 @@ const maxPongs = 4 << 10
 // gateway's own may be put there.
 func (s *Session) AtBoundary(to Side) bool { return s.in[to.Other()].left == 0 }
 
-// AppendPong appends the answer to a ping that Scan found (the whole frame) to dst. The caller puts it into the stream
-// to that side and calls PongQueued, or, where the stream isn't at a boundary, keeps it and calls PongHeld.
+// AppendPong appends the answer to a ping that Scan found (the whole frame) to dst. Where the stream to that side is
+// AtBoundary, dst is its queue, and the driver calls PongQueued; elsewhere dst is what the driver keeps for the next
+// boundary, and it calls PongHeld.
 func (s *Session) AppendPong(dst []byte, to Side, ping []byte) []byte {
 	var buf [maxControlPayload]byte
 	return appendFrame(dst, to, opPong, payload(buf[:], to, ping))
 }
 
-// PongQueued notes n bytes of pong at the end of the stream to a side, with queued bytes waiting now, them included.
-// For pongs that were held, n is 0: they have been counted.
+// PongQueued notes n bytes of pong at the end of a side's queue, with queued bytes waiting now, them included. For the
+// pongs that were held, n is 0: they have been counted.
 func (s *Session) PongQueued(to Side, n, queued int) {
 	out := &s.out[to]
-	out.isPonging = false
-	out.pongs += int32(n)
+	out.pongs += int32(n) + out.held
 	out.pongsLeft = int32(queued)
+	out.held = 0
 	s.pausePongs(to)
 }
 
-// PongHeld notes n bytes of pong that wait for a boundary: Scan stops there with Own.
+// PongHeld notes n bytes of pong that wait for a boundary: there Scan stops with Own, and the driver moves all that it
+// holds to the queue. It holds maxPongs bytes and what the rest of the buffer causes in which they were exceeded: from a
+// client no more than that buffer's length (a ping has the masking key that its pong has not), from a backend three times that.
 func (s *Session) PongHeld(to Side, n int) {
-	out := &s.out[to]
-	out.isPonging = true
-	out.pongs += int32(n)
+	s.out[to].held += int32(n)
 	s.pausePongs(to)
 }
 
 // pausePongs stops reading a side that pings faster than it takes the pongs.
 func (s *Session) pausePongs(to Side) {
-	if s.out[to].pongs > maxPongs {
+	if s.out[to].pongs+s.out[to].held > maxPongs {
 		s.in[to].paused |= pausePongs
 	}
 }
 
-// AppendOwn appends the frames of the gateway's own that wait for side and may go now, for the end of its stream:
-// a ping, a close. queued: bytes that wait in front of them. Nothing is appended where the stream isn't at a boundary.
+// AppendOwn appends the frames of the gateway's own that wait for side and may go now, for the end of its queue, behind
+// the pongs that were held: a ping, a close. queued: bytes that wait in front of them. Nothing is appended where the
+// stream isn't at a boundary; Scan stops at the next.
 func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 	out := &s.out[to]
 	if !s.AtBoundary(to) {
@@ -56,7 +58,7 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 	start := len(dst)
 	if out.pingState == pingDue && out.state <= outWanting {
 		var id [8]byte
-		binary.BigEndian.PutUint64(id[:], out.newPing())
+		binary.BigEndian.PutUint64(id[:], s.newPing(to))
 		dst = appendFrame(dst, to, opPing, id[:])
 		out.pingLeft = int32(queued + len(dst) - start)
 	}
@@ -69,7 +71,7 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 
 // isWaiting tells whether a frame of the gateway's own waits for a boundary.
 func (o *output) isWaiting() bool {
-	return o.state == outWanting || o.pingState == pingDue || o.isPonging
+	return o.state == outWanting || o.state == outOpen && (o.pingState == pingDue || o.held > 0)
 }
 
 func (s *Session) appendClose(c *Config, to Side, dst []byte) []byte {

@@ -47,6 +47,7 @@ type Session struct {
 	out [2]output // by the side that receives
 
 	dataAt     Instant // last payload byte of a data frame, either way
+	pingID     uint64  // payload of the gateway's own pings; 0: none was sent yet
 	closeBoth  closeBoth
 	verdict    Verdict
 	acts       Acts
@@ -66,10 +67,10 @@ type input struct {
 	left         int64   // payload bytes of the current data frame still to come
 	messageBytes int64   // declared payload of the current message so far
 	clock        Instant // last byte heard, or the restart of that clock
+	code         uint16  // of the close that it sent; 0: none was in it
 	state        inState
-	code         uint16 // of the close that it sent; 0: none was in it
-	rule         Rule   // that it broke
-	paused       pause  // why its bytes are not read
+	rule         Rule  // that it broke
+	paused       pause // why its bytes are not read
 	isInMessage  bool
 	isLastFrame  bool
 	isPartial    bool // bytes of a header or control frame stay with the driver
@@ -78,14 +79,14 @@ type input struct {
 // An output is what goes to one side.
 type output struct {
 	stalledAt Instant // no byte was taken since, while bytes wait; 0: none wait
-	closedAt  Instant // the close frame's last byte went, or the answering side made progress since
-	capAt     Instant // when waiting for the answer ends whatever comes
+	closedAt  Instant // when the wait for the answer to the close began, or began again; then when lingering began
+	capAt     Instant // when the wait for the answer ends whatever comes
 	keepalive
-	pongs     int32 // bytes of pongs not yet sent
-	pongsLeft int32 // bytes that have to go before the last queued pong is sent
+	pongs     int32 // bytes of pongs in the queue
+	pongsLeft int32 // bytes that have to go before the last of them is sent
+	held      int32 // bytes of pongs that wait for a boundary
 	discarded int32 // input thrown away while lingering
 	state     outState
-	isPonging bool // pongs wait for a boundary
 }
 
 // Begin starts a session. hasDeflate: both sides agreed on permessage-deflate.
@@ -94,19 +95,20 @@ func (s *Session) Begin(e *Env, hasDeflate bool) {
 	s.in[Client].clock, s.in[Backend].clock = e.Now, e.Now
 }
 
-// Step says what the driver does where Scan stopped.
+// Step says what the driver does where Scan stopped, once p[:pass] is in the other side's queue.
 type Step uint8
 
 const (
 	More  Step = iota // nothing; what is left of p (at most MaxCarry bytes) comes again with the bytes behind it
 	Again             // nothing; call Scan with the rest
-	Pong              // the skipped bytes are a ping to answer: AppendPong
-	Own               // the other side's stream is at a boundary that a frame of the gateway's own waits for: AppendOwn
-	End               // nothing more of this side is looked at
+	Pong              // p[pass:pass+skip] is a ping to answer: AppendPong; then Again
+	Own               // the other side's stream is at a boundary that frames wait for: held pongs, AppendOwn; then Again
+	End               // nothing more of this side is looked at; pass and skip are all of p
 )
 
 // Scan looks at bytes that arrived from a side. p[:pass] go to the other side as they are, p[pass:pass+skip] go nowhere,
 // step is to be done there, and what is behind comes again in the next call, at once or (More) with more bytes behind it.
+// A call without a new byte of the side would restart its clocks: the driver makes none, but for the rest of a buffer.
 func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) {
 	in, out := &s.in[from], &s.out[from.Other()]
 	if in.state != inOpen {
@@ -114,40 +116,50 @@ func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) 
 	}
 	in.clock = e.Now
 	in.isPartial = false
+	s.out[from].heard()
+	if in.left > 0 {
+		out.restart(e.Now)
+	}
 	isDropping := out.state > outWanting
-	n, skip, step := s.scan(e, from, in, out, p, isDropping)
+	pass, skip, payload, step := s.scan(e, from, p, isDropping)
+	if payload > 0 {
+		in.Bytes += uint64(payload)
+		e.Totals.Bytes[from] += uint64(payload)
+		s.dataAt = e.Now
+	}
+	if step == End {
+		skip = len(p) - pass
+	}
 	if isDropping {
-		return 0, n + skip, step
+		return 0, pass + skip, step
 	}
-	if n > 0 && out.isAnswering() {
-		out.closedAt = e.Now
+	if pass > 0 && s.out[from].isAnswering() {
+		s.out[from].closedAt = e.Now // the side that was told a close still sends what it had to say
 	}
-	return n, skip, step
+	return pass, skip, step
 }
 
-// scan is Scan without regard to whether what passes is dropped.
-func (s *Session) scan(e *Env, from Side, in *input, out *output, p []byte, isDropping bool) (pass, skip int, step Step) {
+// scan is Scan without regard to whether what passes is dropped. payload: bytes of data frames' payload among pass.
+func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip, payload int, step Step) {
+	in, out := &s.in[from], &s.out[from.Other()]
+	isWaiting := out.isWaiting()
 	i := 0
 	for {
 		if in.left > 0 {
-			k := min(int64(len(p)-i), in.left)
-			if k > 0 {
-				in.left -= k
-				i += int(k)
-				in.Bytes += uint64(k)
-				e.Totals.Bytes[from] += uint64(k)
-				s.dataAt = e.Now
-			}
+			n := int(min(int64(len(p)-i), in.left))
+			in.left -= int64(n)
+			i += n
+			payload += n
 			if in.left > 0 {
-				return i, 0, More
+				return i, 0, payload, More
 			}
 			in.end()
-			if out.isWaiting() {
-				return i, 0, Own
+			if isWaiting {
+				return i, 0, payload, Own
 			}
 		}
 		if i == len(p) {
-			return i, 0, More
+			return i, 0, payload, More
 		}
 		h, rule := in.parseHeader(from, p[i:], s.hasDeflate)
 		if rule == 0 && h.size > 0 && h.opcode&opControl == 0 {
@@ -155,11 +167,11 @@ func (s *Session) scan(e *Env, from Side, in *input, out *output, p []byte, isDr
 		}
 		if rule != 0 {
 			s.fault(e, from, rule)
-			return i, len(p) - i, End
+			return i, 0, payload, End
 		}
 		if h.size == 0 {
 			in.isPartial = true
-			return i, 0, More
+			return i, 0, payload, More
 		}
 		if h.opcode&opControl == 0 {
 			i += h.size
@@ -167,8 +179,8 @@ func (s *Session) scan(e *Env, from Side, in *input, out *output, p []byte, isDr
 			e.Totals.Frames[from][h.opcode]++
 			if h.length == 0 {
 				in.end()
-				if out.isWaiting() {
-					return i, 0, Own
+				if isWaiting {
+					return i, 0, payload, Own
 				}
 			}
 			continue
@@ -176,16 +188,20 @@ func (s *Session) scan(e *Env, from Side, in *input, out *output, p []byte, isDr
 		size := h.size + int(h.length)
 		if len(p)-i < size {
 			in.isPartial = true
-			return i, 0, More
+			return i, 0, payload, More
+		}
+		if isDropping && i > 0 {
+			return i, 0, payload, Again // so that a ping is alone in what is skipped
 		}
 		e.Totals.Frames[from][h.opcode]++
-		switch passes, step := s.control(e, from, h.opcode, p[i:i+size], isDropping); {
+		passes, step := s.control(e, from, h.opcode, p[i:i+size], isDropping)
+		switch {
 		case passes && step == Again:
 			i += size
 		case passes:
-			return i + size, 0, step
+			return i + size, 0, payload, step
 		default:
-			return i, size, step
+			return i, size, payload, step
 		}
 	}
 }

@@ -16,14 +16,19 @@ const (
 	lingerBytes = 256 << 10
 )
 
-// Pause and Resume note that the driver stops and begins to read a side, for the other side's queue.
-func (s *Session) Pause(side Side) { s.in[side].paused |= pauseQueue }
+// Pause notes that the driver stops reading a side, because the other side's queue is over its high mark. A side whose
+// pongs aren't taken is paused by the session itself: Reads tells.
+func (s *Session) Pause(side Side) {
+	if s.in[side].state == inOpen {
+		s.in[side].paused |= pauseQueue
+	}
+}
 
 // Resume ends Pause. The side's clocks restart whole: what it sent meanwhile couldn't be heard.
 func (s *Session) Resume(e *Env, side Side) { s.unpause(e, side, pauseQueue) }
 
-// IsPaused tells whether Pause is in force.
-func (s *Session) IsPaused(side Side) bool { return s.in[side].paused&pauseQueue != 0 }
+// IsPaused tells whether a side isn't read for a while: after Pause, or because its pongs aren't taken.
+func (s *Session) IsPaused(side Side) bool { return s.in[side].paused != 0 }
 
 func (s *Session) unpause(e *Env, side Side, why pause) {
 	in := &s.in[side]
@@ -31,13 +36,19 @@ func (s *Session) unpause(e *Env, side Side, why pause) {
 		return
 	}
 	in.paused &^= why
-	if in.paused == 0 {
-		in.clock = e.Now
-		s.acts |= ActTimer
+	if in.paused != 0 {
+		return
 	}
+	in.clock = e.Now
+	s.out[side].heard()
+	if s.out[side].isAnswering() {
+		s.out[side].closedAt = e.Now
+	}
+	s.acts |= ActTimer
 }
 
-// Sent notes that n bytes of what waited for a side entered the kernel, and that left bytes still wait.
+// Sent notes that n bytes of what waited for a side entered the kernel, and that left bytes still wait. The driver calls
+// it after each attempt to write, also one that the kernel took nothing of: then the clock of write_timeout starts.
 func (s *Session) Sent(e *Env, to Side, n, left int) {
 	out := &s.out[to]
 	switch {
@@ -55,10 +66,12 @@ func (s *Session) Sent(e *Env, to Side, n, left int) {
 			s.acts |= ActTimer
 		}
 	}
-	if out.pongs > 0 && !out.isPonging {
+	if out.pongs > 0 {
 		if out.pongsLeft -= int32(min(n, 1<<30)); out.pongsLeft <= 0 || left == 0 {
 			out.pongs = 0
-			s.unpause(e, to, pausePongs)
+			if out.held <= maxPongs {
+				s.unpause(e, to, pausePongs)
+			}
 		}
 	}
 	if left == 0 && out.state == outClosing {
@@ -115,7 +128,11 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 	case timerFrame:
 		return in.clock.Add(c.WriteTimeout), in.state == inOpen && in.paused == 0 && (in.left > 0 || in.isPartial)
 	case timerClose:
-		return min(out.closedAt.Add(c.CloseTimeout), out.capAt), out.isAnswering() && in.state == inOpen
+		at = out.capAt
+		if in.paused == 0 { // else it can't be heard
+			at = min(out.closedAt.Add(c.CloseTimeout), at)
+		}
+		return at, out.isAnswering() && in.state == inOpen
 	case timerLinger:
 		return out.closedAt.Add(lingerTime), out.state == outEnding
 	case timerIdle:
@@ -136,7 +153,8 @@ func (s *Session) expire(e *Env, t timer, side Side) {
 	case timerFrame:
 		s.lose(e, side, ReasonFrameTimeout)
 	case timerClose:
-		s.judge(Verdict{Initiator: initiatorOf(side), Reason: ReasonCloseTimeout})
+		// Without a cause so far it is a side that took nothing more and said nothing more.
+		s.judge(Verdict{Initiator: initiatorOf(side), Code: e.Config.lostCode(side), Reason: ReasonReset, Side: side})
 		s.over(e, side, inSilent)
 	case timerLinger:
 		s.release(side, side == Backend)

@@ -26,7 +26,6 @@ const (
 	ReasonPongTimeout         // nothing heard within pong_timeout
 	ReasonWriteTimeout        // took no byte for write_timeout
 	ReasonFrameTimeout        // a begun frame did not go on for write_timeout
-	ReasonCloseTimeout        // did not answer a close
 	ReasonIdle                // no data for idle_timeout
 	ReasonDrain               // the gateway stops
 	ReasonBackendDrain        // the backend is drained
@@ -45,7 +44,6 @@ var reasons = [numReasons]struct{ name, text string }{
 	ReasonPongTimeout:  {"pong_timeout", ""},
 	ReasonWriteTimeout: {"write_timeout", ""},
 	ReasonFrameTimeout: {"frame_timeout", ""},
-	ReasonCloseTimeout: {"close_timeout", ""},
 	ReasonIdle:         {"idle_timeout", "idle for too long"},
 	ReasonDrain:        {"drain", "gateway is stopping, reconnect"},
 	ReasonBackendDrain: {"backend_drain", "backend is drained, reconnect"},
@@ -66,7 +64,7 @@ type Verdict struct {
 	Code      uint16 // the close code that went on the wire for it; 0: a close without one
 	Reason    Reason
 	Rule      Rule // with ReasonFault
-	Side      Side // with ReasonFault: the offender
+	Side      Side // the offender of a fault, the side that was lost
 }
 
 // Verdict returns how the session ends; Reason is 0 while it doesn't.
