@@ -138,20 +138,21 @@ func (a *Answer) Deflate() bool { return a.isDeflate }
 // Check checks a complete answer to r: a 101 against RFC 6455 section 4.1, any
 // other for the end of its body. The error is ErrBadAnswer with a text of its own.
 func (a *Answer) Check(r *Request) error {
-	rej := func() *Rejection {
-		hasUpgrade, rej := a.connection(a.head)
-		if rej != nil {
-			return asBadAnswer(rej)
-		}
-		if a.status != switchingProtocols {
-			return a.checkBody(string(r.Method()) == "HEAD")
-		}
-		return a.checkSwitch(r, hasUpgrade)
-	}()
-	if rej != nil {
+	if rej := a.check(r); rej != nil {
 		return rej
 	}
 	return nil
+}
+
+func (a *Answer) check(r *Request) *Rejection {
+	hasUpgrade, rej := a.connection(a.head)
+	if rej != nil {
+		return asBadAnswer(rej)
+	}
+	if a.status != switchingProtocols {
+		return a.checkBody(string(r.Method()) == "HEAD")
+	}
+	return a.checkSwitch(r, hasUpgrade)
 }
 
 func (a *Answer) checkSwitch(r *Request, hasUpgrade bool) *Rejection {
@@ -195,6 +196,7 @@ func (a *Answer) checkProtocol(r *Request) *Rejection {
 // checkExtensions: likewise, of extensions. What the gateway took out of the
 // offer was not offered.
 func (a *Answer) checkExtensions(r *Request) *Rejection {
+	a.isDeflate = false
 	for i := range a.all() {
 		if a.fields[i].kind != kindExtensions {
 			continue

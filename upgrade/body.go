@@ -72,7 +72,8 @@ func (b *Body) Done() bool {
 }
 
 // Scan returns how many leading bytes of p belong to the body: all until it is
-// done. The error is ErrBadChunk; what comes before the fault is counted in n.
+// done. The error is ErrBadChunk; what comes before the fault is counted in n, and
+// nothing may be scanned after it.
 func (b *Body) Scan(p []byte) (n int, err error) {
 	switch b.framing {
 	case noBody:

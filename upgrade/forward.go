@@ -54,19 +54,17 @@ func CheckFieldName(name string) error {
 // CheckUpgrade has passed.
 func (r *Request) AppendForward(dst [][]byte, f *Forward) [][]byte {
 	r.scratch = r.scratch[:0]
-	first := len(dst)
-	dst = append(dst, r.first.of(r.head[:r.length])) // replaced below, once scratch has its place
-	dst = r.appendKept(dst, f)
 	if r.isTargetChanged(f) {
 		r.appendRequestLine(f)
 	}
 	split := len(r.scratch)
 	r.appendOwn(f)
+	line := r.head[r.first.start : r.first.end+2]
 	if split > 0 {
-		dst[first] = r.scratch[:split]
-	} else {
-		dst[first] = r.head[r.first.start : r.first.end+2]
+		line = r.scratch[:split]
 	}
+	dst = append(dst, line)
+	dst = r.appendKept(dst, f)
 	return append(dst, r.scratch[split:])
 }
 

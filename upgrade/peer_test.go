@@ -50,7 +50,7 @@ func throughUs(t *testing.T, wire []byte) []byte {
 	upgrader := ws.Upgrader{
 		OnRequest: func(p []byte) error { uri = string(p); return nil },
 		Protocol:  func(p []byte) bool { return string(p) == "chat" },
-		Extension: func(httphead.Option) bool { return true },
+		Negotiate: func(offer httphead.Option) (httphead.Option, error) { return offer, nil },
 	}
 	toBackend := strings.NewReader(joined(r.AppendForward(nil, &Forward{Client: peer, Proto: "http"})))
 	if _, err := upgrader.Upgrade(pipe{toBackend, &fromBackend}); err != nil || uri != "/chat?a=b" {
