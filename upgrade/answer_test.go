@@ -184,6 +184,8 @@ func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
 		{"one chunk", "5\r\nhello\r\n0\r\n\r\nmore", 15, nil},
 		{"sizes in hex, either case", "0a\r\n0123456789\r\n0A\r\n0123456789\r\n00\r\n\r\n", 38, nil},
 		{"extensions", "1;a\r\nx\r\n1;b=\"c;\\\"d\"\r\nx\r\n0;e\r\n\r\n", 31, nil},
+		{"many chunks with extensions", strings.Repeat("1;a\r\nx\r\n", maxChunkLine) + "0\r\n\r\n", 8*maxChunkLine + 5, nil},
+		{"trailers behind them", strings.Repeat("1\r\nx\r\n", maxTrailerBytes) + "0\r\nA: b\r\n\r\n", 6*maxTrailerBytes + 11, nil},
 		{"trailers", "0\r\nA: b\r\nC:\r\n\r\nmore", 15, nil},
 		{"data that looks like its end", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", 15, nil},
 		{"no end", "5\r\nhello\r\n", 10, io.ErrUnexpectedEOF},
@@ -240,12 +242,20 @@ func TestAnAnswerIsReusable(t *testing.T) {
 		t.Fatal("a bare LF is admitted")
 	}
 	a.Reset()
-	if _, err := a.Parse([]byte(head("HTTP/1.0 200 OK", "Content-Length: 5"))); err != nil || a.Check(r) != nil {
+	if _, err := a.Parse([]byte(head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))); err != nil || a.Check(r) != nil {
 		t.Fatal(err, a.Check(r))
 	}
 	a.Reset()
-	wire := switchingHead("Sec-WebSocket-Extensions: permessage-deflate")
-	if n, err := a.Parse([]byte(wire)); n != len(wire) || err != nil || a.Check(r) != nil || !a.Deflate() {
-		t.Errorf("Parse after Reset = %d, %v; Check %v", n, err, a.Check(r))
+	wire := switchingHead("Sec-WebSocket-Extensions: permessage-deflate", "Transfer-Encoding: chunked")
+	if n, err := a.Parse([]byte(wire)); n != len(wire) || err != nil {
+		t.Fatalf("Parse after Reset = %d, %v", n, err)
+	}
+	for range 2 {
+		if err := a.Check(r); err != nil || !a.Deflate() {
+			t.Errorf("Check = %v, deflate %v; want nil, true", err, a.Deflate())
+		}
+	}
+	if got := joined(a.AppendForward(nil, nil)); strings.Contains(got, "chunked") {
+		t.Errorf("a 101 to the client with the coding of the answer before it: %q", got)
 	}
 }

@@ -50,7 +50,8 @@ func TestOthersMayNotSayWhatOnlyATrustedPeerMay(t *testing.T) {
 
 func TestATrustedPeersWordIsKeptAndItsAddressAppended(t *testing.T) {
 	said := []string{"X-Forwarded-For: 198.51.100.1, 10.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Request-Id: theirs",
-		"Forwarded: for=198.51.100.1", "X-Real-IP: 198.51.100.1", "X-Client-Cert-Subject: CN=a", "X_Forwarded_Proto: ftp", "X-Forwarded-For: 10.0.0.2", "X-Forwarded-For:"}
+		"Forwarded: for=198.51.100.1", "X-Real-IP: 198.51.100.1", "X-Client-Cert-Subject: CN=a", "X_Forwarded_Proto: ftp",
+		"X-Forwarded-Client-Certificate_Chain: a", "X-Forwarded-For: 10.0.0.2", "X-Forwarded-For:"}
 	f := &Forward{Trusted: true, Client: peer, Proto: "http", RequestID: "ours"}
 	wantForwarded(t, upgradeHead(said...), f, backendHead(
 		[]string{said[1], said[2], said[3], said[4], said[5], said[6]},
@@ -124,6 +125,7 @@ func TestAPrefixOfThePathIsExchanged(t *testing.T) {
 		{"/ch%61t/r%6fom", "/chat", "", "/r%6fom"},
 		{"//chat//evil.example/x", "/chat", "", "/evil.example/x"},
 		{"/a%2fb/c", "/a%2fb", "/d", "/d/c"},
+		{"/a%5Cb/c", "/a%5Cb", "", "/c"},
 		{"ws://example.com/chat/a", "/chat", "/b", "/b/a"},
 	} {
 		r := mustCheck(t, strings.Replace(upgradeHead(), "/chat", test.target, 1))
@@ -212,5 +214,12 @@ func TestParsingAndForwardingAllocatesNothing(t *testing.T) {
 		if allocs != 0 {
 			t.Errorf("%q allocates %v times; want 0", wire, allocs)
 		}
+	}
+}
+
+func TestNeighbouringLinesAreOneSlice(t *testing.T) {
+	// The first line, Host, Pragma to User-Agent, Origin to the end, ours.
+	if out := mustCheck(t, chromium).AppendForward(nil, &Forward{}); len(out) != 5 {
+		t.Errorf("the backend's head has %d slices: %q; want 5", len(out), out)
 	}
 }

