@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"net"
+	"time"
+)
+
+// passAnswer passes an answer other than 101 to the client, head and body, and ends the connection. size is that of its head.
+// Each stall may last write_timeout.
+func (a *attempt) passAnswer(size int) {
+	a.status = a.memory.Answer.Status()
+	if err := a.passWhole(size); err != nil {
+		// The client has seen a part: only a cut tells it that something is missing.
+		cut(a.client)
+		return
+	}
+	lingerClose(a.client)
+}
+
+func (a *attempt) passWhole(size int) error {
+	body := a.memory.Answer.Body()
+	_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))
+	a.memory.Out = a.memory.Answer.AppendForward(a.memory.Out[:0], nil)
+	out := net.Buffers(a.memory.Out)
+	if _, err := out.WriteTo(a.client); err != nil {
+		return err
+	}
+	buf := &a.memory.FromBackend
+	p := buf.Bytes()[size:]
+	for {
+		n, err := body.Scan(p)
+		_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))
+		if _, err := a.client.Write(p[:n]); err != nil {
+			return err
+		}
+		if err != nil || body.Done() {
+			return err
+		}
+		buf.Reset()
+		_ = a.conn.SetReadDeadline(time.Now().Add(a.route.writeTimeout))
+		n, err = a.conn.Read(buf.Free())
+		buf.Grow(n)
+		p = buf.Bytes()
+		if n == 0 && errors.Is(err, io.EOF) {
+			return body.End()
+		}
+		if n == 0 && err != nil {
+			return err
+		}
+	}
+}
+
+// How a connection ends that no driver has: as PROTOCOL says for a client's connection.
+const (
+	lingerTime  = time.Second
+	lingerBytes = 256 << 10
+)
+
+// lingerClose ends a connection without tearing what was just sent from the peer's hands: a close while input waits is a reset.
+func lingerClose(conn net.Conn) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, conn, lingerBytes)
+	}
+	_ = conn.Close()
+}
+
+// cut ends a connection by a reset.
+func cut(conn net.Conn) {
+	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
+		_ = c.SetLinger(0)
+	}
+	_ = conn.Close()
+}

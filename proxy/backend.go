@@ -1,0 +1,181 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"syscall"
+	"time"
+
+	"sluice/balancer"
+	"sluice/upgrade"
+)
+
+// An attempt is the handshake with one backend. Owned by the handshake's goroutine.
+type attempt struct {
+	*handshake
+	backend *balancer.Backend
+	cookie  string // to be set on the 101
+	watch   *clientWatch
+	hasNext bool // another backend may be tried
+
+	conn     net.Conn
+	outcome  balancer.Outcome // when run fails
+	mayRetry bool             // when run fails: nothing has been answered
+}
+
+// run dials the backend, sends the client's head and takes the answer. nil: the session is relayed; the place in the pool is its.
+// On an error it is the caller's, with the outcome.
+func (a *attempt) run(ctx context.Context, deadline time.Time) error {
+	if a.hasNext {
+		// A backend that accepts and never answers must leave time for another one.
+		deadline = time.Now().Add(time.Until(deadline) / 2)
+	}
+	if err := a.dial(ctx, deadline); err != nil {
+		a.outcome, a.mayRetry = dialOutcome(err), true
+		return err
+	}
+	stop := context.AfterFunc(ctx, a.interrupt)
+	isRelayed := false
+	defer func() {
+		stop()
+		if !isRelayed {
+			_ = a.conn.Close()
+		}
+	}()
+	_ = a.conn.SetDeadline(deadline)
+	if err := a.send(); err != nil {
+		a.outcome, a.mayRetry = answerOutcome(err), true
+		return err
+	}
+	size, err := a.readAnswer()
+	if err != nil {
+		var rejection *upgrade.Rejection
+		a.outcome, a.mayRetry = answerOutcome(err), !errors.As(err, &rejection)
+		return err
+	}
+	answer := &a.memory.Answer
+	if err := answer.Check(&a.memory.Request); err != nil {
+		a.outcome = balancer.BadAnswer
+		return err
+	}
+	if answer.Status() != 101 {
+		a.outcome = balancer.Outcome(answer.Status())
+		if a.hasNext && a.route.retriesStatus(answer.Status()) {
+			a.mayRetry = true
+			return errRetryStatus
+		}
+		a.watch.stop()
+		stop()
+		a.passAnswer(size)
+		return errAnswered
+	}
+	a.watch.stop()
+	if !stop() || a.watch.isLost() {
+		a.outcome = balancer.ClientFault
+		return errClientLost
+	}
+	if err := a.accept(deadline); err != nil {
+		a.outcome = balancer.ClientFault
+		return errClientLost
+	}
+	isRelayed = true
+	a.relay(size)
+	return nil
+}
+
+var errRetryStatus = errors.New("status that is tried elsewhere")
+
+// interrupt makes whatever blocks on the backend return.
+func (a *attempt) interrupt() { _ = a.conn.SetDeadline(time.Unix(1, 0)) }
+
+func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
+	d := net.Dialer{Timeout: a.route.connectTimeout, Deadline: deadline, KeepAlive: -1}
+	a.conn, err = d.DialContext(ctx, a.backend.Network(), a.backend.Address())
+	return err
+}
+
+// send sends the client's own head lines.
+func (a *attempt) send() error {
+	f := upgrade.Forward{
+		Trusted:   a.peer.Addr().IsValid() && a.listener.trusts(a.peer.Addr()),
+		Client:    a.peer.Addr(),
+		Proto:     "http",
+		RequestID: formatID(a.id),
+	}
+	a.memory.Out = a.memory.Request.AppendForward(a.memory.Out[:0], &f)
+	out := net.Buffers(a.memory.Out)
+	_, err := out.WriteTo(a.conn)
+	return err
+}
+
+// readAnswer reads up to the end of the backend's head, and returns its size.
+func (a *attempt) readAnswer() (size int, err error) {
+	buf, answer := &a.memory.FromBackend, &a.memory.Answer
+	buf.Reset()
+	answer.Reset()
+	for {
+		n, err := a.conn.Read(buf.Free())
+		buf.Grow(n)
+		if n > 0 {
+			size, err := answer.Parse(buf.Bytes())
+			if err != nil || size > 0 {
+				return size, err
+			}
+		}
+		if err != nil {
+			return 0, err
+		}
+	}
+}
+
+// accept tells the client that the session begins.
+func (a *attempt) accept(deadline time.Time) error {
+	var extra []upgrade.Field
+	if a.cookie != "" {
+		extra = []upgrade.Field{{Name: "Set-Cookie", Value: a.cookie}}
+	}
+	_ = a.client.SetWriteDeadline(deadline)
+	a.memory.Out = a.memory.Answer.AppendForward(a.memory.Out[:0], extra)
+	out := net.Buffers(a.memory.Out)
+	_, err := out.WriteTo(a.client)
+	return err
+}
+
+// rejection is what the client is told when no backend took the session.
+func (a *attempt) rejection(ctx context.Context, err error) error {
+	var rejection *upgrade.Rejection
+	switch {
+	case errors.As(err, &rejection):
+		return rejection
+	case ctx.Err() != nil || a.outcome == balancer.HandshakeTimeout || a.outcome == balancer.DialTimeout:
+		return upgrade.ErrBackendTimeout
+	case a.outcome == balancer.HandshakeReset:
+		return upgrade.ErrBadAnswer
+	default:
+		return upgrade.ErrDial
+	}
+}
+
+func dialOutcome(err error) balancer.Outcome {
+	switch {
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return balancer.Refused
+	case isTimeout(err):
+		return balancer.DialTimeout
+	default:
+		return balancer.DialFailed
+	}
+}
+
+func answerOutcome(err error) balancer.Outcome {
+	var rejection *upgrade.Rejection
+	switch {
+	case errors.As(err, &rejection):
+		return balancer.BadAnswer
+	case isTimeout(err):
+		return balancer.HandshakeTimeout
+	default:
+		return balancer.HandshakeReset
+	}
+}

@@ -1,0 +1,63 @@
+package proxy
+
+import (
+	"net"
+	"strconv"
+	"strings"
+
+	"sluice/internal/units"
+	"sluice/proxy/relay"
+)
+
+// checkAddress reports what is wrong with an address to listen on.
+func checkAddress(report units.Report, address string) {
+	const want = `"host:port" or "unix:/path"`
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		if path == "" {
+			report("address", "no path", address, want)
+		}
+		return
+	}
+	if address == "" {
+		report("address", "missing", nil, want)
+		return
+	}
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		report("address", "not an address", address, want)
+		return
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n > 65535 {
+		report("address", "not a port", address, want)
+	}
+}
+
+// isHostPattern tells whether s is a host, a wildcard host, or empty.
+func isHostPattern(s string) bool {
+	if s == "" {
+		return true
+	}
+	s = strings.TrimPrefix(s, "*.")
+	if ip := net.ParseIP(strings.Trim(s, "[]")); ip != nil {
+		return true
+	}
+	if len(s) > 253 || strings.HasSuffix(s, ".") {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+		for _, c := range []byte(label) {
+			isLetter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
+			if !isLetter && (c < '0' || c > '9') && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isCloseCode(code int) bool { return relay.IsCloseCode(code) }
+
+func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

@@ -1,0 +1,18 @@
+// Package proxy is a session from accept to close. This is its path; each step is a file or a room:
+//
+//	accept      listener.go   a socket, a goroutine for its handshake
+//	head        handshake.go  read into a pooled buffer, parsed in place        package upgrade
+//	route       route.go      host and path → route → pool
+//	check       handshake.go  RFC 6455 section 4.2.1, Origin, limits            package upgrade
+//	pick, dial  backend.go    a backend of the pool, connect, the client's own head lines
+//	answer      backend.go    a 101 is checked and passed on; the next backend is tried where there was no answer
+//	            answer.go     any other answer goes to the client whole
+//	relay       session.go    the driver takes both connections               packages driver and relay
+//	close       –             what the relay decided                          package relay
+//	release     session.go    the pick is given back, one line of access log, metrics
+//
+// The goroutine of the handshake owns the connections until the driver does; from then on nothing of the handshake is left:
+// an idle session owns no goroutine and no buffer. A refusal is an error that carries the answer (upgrade.Rejection).
+//
+// drain.go ends sessions without a crowd coming back at once. metrics.go counts.
+package proxy

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A listener accepts connections and starts a handshake for each.
+type listener struct {
+	proxy       *Proxy
+	name        string
+	headTimeout time.Duration
+	trusted     []netip.Prefix
+	ln          net.Listener
+}
+
+// Accepting pauses so long when it fails for want of something, doubling.
+const (
+	minBackoff = 5 * time.Millisecond // as net/http.Server.Serve
+	maxBackoff = time.Second
+)
+
+func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
+	l := &listener{proxy: p, name: c.Name, headTimeout: time.Duration(c.HeadTimeout)}
+	for _, s := range c.TrustedProxies {
+		prefix, err := parsePrefix(s)
+		if err != nil {
+			return nil, fmt.Errorf("listener %s: %w", c.Name, err)
+		}
+		l.trusted = append(l.trusted, prefix)
+	}
+	ln, err := listen(c.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
+	}
+	l.ln = ln
+	return l, nil
+}
+
+// listen opens a listening socket at "host:port" or "unix:/path". A Unix socket's file that nobody listens on any more is replaced.
+func listen(address string) (net.Listener, error) {
+	// Keepalive of TCP is off: the gateway pings by itself, and it would cost four system calls a connection.
+	lc := net.ListenConfig{KeepAlive: -1}
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if !isUnix {
+		return lc.Listen(context.Background(), "tcp", address)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("listen on %s: somebody listens there", address)
+	} else if info, statErr := os.Stat(path); statErr == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: remove the socket that nobody uses: %w", address, err)
+		}
+	}
+	return lc.Listen(context.Background(), "unix", path)
+}
+
+// accept runs until the listener is closed.
+func (l *listener) accept() {
+	backoff := time.Duration(0)
+	for {
+		conn, err := l.ln.Accept()
+		if errors.Is(err, net.ErrClosed) {
+			return
+		}
+		if err != nil {
+			if backoff == 0 {
+				l.proxy.log.Warn("accept fails", zap.String("listener", l.name), zap.Error(err))
+			}
+			backoff = min(max(2*backoff, minBackoff), maxBackoff)
+			time.Sleep(backoff)
+			continue
+		}
+		if backoff > 0 {
+			l.proxy.log.Info("accept works again", zap.String("listener", l.name))
+			backoff = 0
+		}
+		if l.proxy.handshakes.enter(conn) {
+			go l.handshake(conn)
+		}
+	}
+}
+
+// handshake runs one handshake, from accept to the driver or the refusal.
+func (l *listener) handshake(conn net.Conn) {
+	defer l.proxy.handshakes.leave(conn)
+	h := handshake{listener: l, proxy: l.proxy, client: conn, start: time.Now()}
+	h.run()
+}
+
+// trusts tells whether a peer's X-Forwarded-* fields are believed.
+func (l *listener) trusts(peer netip.Addr) bool {
+	for _, p := range l.trusted {
+		if p.Contains(peer) {
+			return true
+		}
+	}
+	return false
+}
+
+// addrOf returns a connection's peer; the zero Addr for a Unix socket.
+func addrOf(conn net.Conn) netip.AddrPort {
+	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

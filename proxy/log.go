@@ -1,0 +1,82 @@
+package proxy
+
+import (
+	"net/netip"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sluice/proxy/driver"
+	"sluice/proxy/relay"
+)
+
+// logEnded writes a session's line of the access log.
+func (p *Proxy) logEnded(s *session, r *driver.Result) {
+	c := p.access.Check(zap.InfoLevel, "session")
+	if c == nil {
+		return
+	}
+	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
+	v := r.Verdict
+	reason := v.Reason.String()
+	if v.Reason == relay.ReasonFault {
+		reason = v.Rule.String()
+	}
+	c.Write(
+		zap.String("session", formatID(s.id)),
+		zap.String("listener", s.listener.name),
+		zap.String("route", s.route.name),
+		zap.String("pool", s.route.poolName),
+		zap.String("backend", s.backend.Name()),
+		zap.String("client", formatClient(s.client)),
+		zap.String("host", s.host()),
+		zap.String("path", s.path()),
+		zap.Int("status", 101),
+		zap.String("subprotocol", s.subprotocol()),
+		zap.Uint64("frames_in", in.Frames),
+		zap.Uint64("frames_out", out.Frames),
+		zap.Uint64("bytes_in", in.Bytes),
+		zap.Uint64("bytes_out", out.Bytes),
+		zap.Duration("duration", time.Since(s.start)),
+		zap.Uint16("close_code", closeCode(v)),
+		zap.Stringer("closed_by", v.Initiator),
+		zap.String("reason", reason),
+	)
+}
+
+// closeCode is the code under which an end is logged and counted: 1005, which never goes on the wire, for a close without one
+// (RFC 6455 section 7.1.5).
+func closeCode(v relay.Verdict) uint16 {
+	if v.Code == 0 {
+		return 1005
+	}
+	return v.Code
+}
+
+// logRefused writes the line of a handshake that didn't become a session.
+func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
+	c := p.access.Check(zap.InfoLevel, "session")
+	if c == nil {
+		return
+	}
+	req := &h.memory.Request
+	c.Write(
+		zap.String("session", formatID(h.id)),
+		zap.String("listener", h.listener.name),
+		zap.String("route", routeName),
+		zap.String("client", formatClient(h.peer)),
+		zap.ByteString("host", req.Host()),
+		zap.ByteString("path", req.Path()),
+		zap.Int("status", h.status),
+		zap.Duration("duration", time.Since(h.start)),
+		zap.String("reason", reason),
+	)
+}
+
+// formatClient formats a client's address; a client at a Unix socket has none.
+func formatClient(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unix"
+	}
+	return a.String()
+}

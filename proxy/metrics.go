@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"sluice/proxy/driver"
+	"sluice/proxy/relay"
+)
+
+// metrics are the proxy's part of what the operator sees. What happens once a session is counted as it happens; frames are counted
+// by the drivers, a loop at a time, and gathered when they are asked for. It is a prometheus.Collector.
+type metrics struct {
+	proxy *Proxy
+
+	active    *prometheus.GaugeVec   // listener, route, pool
+	total     *prometheus.CounterVec // route, pool, result
+	rejected  *prometheus.CounterVec // route, reason
+	closes    *prometheus.CounterVec // initiator, code
+	duration  prometheus.Histogram   // of sessions
+	handshake prometheus.Histogram   // accept to the 101 or the refusal
+	own       []prometheus.Collector // all of the above
+	gathered  map[string]*prometheus.Desc
+}
+
+// What became of a handshake.
+const (
+	resultEstablished = "established"
+	resultRefused     = "refused" // the gateway, or the backend by an answer other than 101, said no
+	resultFailed      = "failed"  // the client was lost, or no backend gave an answer
+)
+
+func newMetrics(p *Proxy) *metrics {
+	m := &metrics{
+		proxy: p,
+		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "sluice_sessions_active", Help: "Live sessions.",
+		}, []string{"listener", "route", "pool"}),
+		total: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_sessions_total", Help: "Handshakes by what became of them.",
+		}, []string{"route", "pool", "result"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
+		}, []string{"route", "reason"}),
+		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_closes_total", Help: "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.",
+		}, []string{"initiator", "code"}),
+		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sluice_session_seconds", Help: "How long sessions lasted.",
+			Buckets: []float64{.1, 1, 10, 60, 300, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600},
+		}),
+		handshake: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "sluice_handshake_seconds", Help: "From accept to the answer, for handshakes that became sessions.",
+			Buckets: []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10},
+		}),
+		gathered: map[string]*prometheus.Desc{},
+	}
+	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.closes, m.duration, m.handshake}
+	for _, d := range []struct {
+		name, help string
+		labels     []string
+	}{
+		{"sluice_frames_total", "Frames that arrived, control frames included.", []string{"direction", "opcode"}},
+		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
+		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
+		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
+		{"sluice_queued_bytes", "Bytes that wait for a side which takes them slowly.", nil},
+		{"sluice_backend_up", "1 where new sessions may go to the backend.", []string{"pool", "backend"}},
+		{"sluice_backend_sessions", "Live sessions and handshakes of a backend.", []string{"pool", "backend"}},
+		{"sluice_backend_failures_total", "Failures of a backend by reason.", []string{"pool", "backend", "reason"}},
+	} {
+		m.gathered[d.name] = prometheus.NewDesc(d.name, d.help, d.labels, nil)
+	}
+	return m
+}
+
+// established counts a session's begin.
+func (m *metrics) established(s *session, took time.Duration) {
+	m.active.WithLabelValues(s.listener.name, s.route.name, s.route.poolName).Inc()
+	m.total.WithLabelValues(s.route.name, s.route.poolName, resultEstablished).Inc()
+	m.handshake.Observe(took.Seconds())
+}
+
+// ended counts a session's end.
+func (m *metrics) ended(s *session, r *driver.Result) {
+	m.active.WithLabelValues(s.listener.name, s.route.name, s.route.poolName).Dec()
+	m.closes.WithLabelValues(r.Verdict.Initiator.String(), strconv.Itoa(int(closeCode(r.Verdict)))).Inc()
+	m.duration.Observe(time.Since(s.start).Seconds())
+}
+
+// refused counts a handshake that didn't become a session. status is what the client got; 0: nothing. r is nil before it is known.
+func (m *metrics) refused(r *route, reason string, status int) {
+	routeName, pool := "", ""
+	if r != nil {
+		routeName, pool = r.name, r.poolName
+	}
+	result := resultRefused
+	if status == 0 || status == 502 || status == 504 {
+		result = resultFailed
+	}
+	m.total.WithLabelValues(routeName, pool, result).Inc()
+	m.rejected.WithLabelValues(routeName, reason).Inc()
+}
+
+// Describe implements prometheus.Collector.
+func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.own {
+		c.Describe(ch)
+	}
+	for _, d := range m.gathered {
+		ch <- d
+	}
+}
+
+// Collect implements prometheus.Collector.
+func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.own {
+		c.Collect(ch)
+	}
+	m.collectDriver(ch)
+	m.collectPools(ch)
+}
+
+// directions are the labels of what a side sends.
+var directions = [2]string{relay.Client: "to_backend", relay.Backend: "to_client"}
+
+// opcodes are the labels of RFC 6455 section 5.2's opcodes.
+var opcodes = map[int]string{0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
+
+func (m *metrics) collectDriver(ch chan<- prometheus.Metric) {
+	t := m.proxy.driver.Totals()
+	for side := relay.Client; side <= relay.Backend; side++ {
+		for opcode, label := range opcodes {
+			m.counter(ch, "sluice_frames_total", t.Frames[side][opcode], directions[side], label)
+		}
+		m.counter(ch, "sluice_payload_bytes_total", t.Bytes[side], directions[side])
+		for rule := relay.Rule(1); rule < relay.NumRules; rule++ {
+			m.counter(ch, "sluice_protocol_errors_total", t.Rules[side][rule], side.String(), rule.String())
+		}
+		h := &t.RTT[side]
+		buckets, count := make(map[float64]uint64, len(relay.Bounds)), uint64(0)
+		for i, bound := range relay.Bounds {
+			count += h.Buckets[i]
+			buckets[bound.Seconds()] = count
+		}
+		count += h.Buckets[len(relay.Bounds)]
+		ch <- prometheus.MustNewConstHistogram(m.gathered["sluice_ping_rtt_seconds"], count, h.Sum.Seconds(), buckets, side.String())
+	}
+	m.gauge(ch, "sluice_queued_bytes", float64(m.proxy.driver.QueuedBytes()))
+}
+
+func (m *metrics) collectPools(ch chan<- prometheus.Metric) {
+	for name, pool := range m.proxy.pools {
+		for _, b := range pool.Status() {
+			up := 0.0
+			if b.State.IsAvailable() {
+				up = 1
+			}
+			m.gauge(ch, "sluice_backend_up", up, name, b.Name)
+			m.gauge(ch, "sluice_backend_sessions", float64(b.Sessions), name, b.Name)
+			for reason, n := range b.Failures {
+				m.counter(ch, "sluice_backend_failures_total", n, name, b.Name, reason)
+			}
+		}
+	}
+}
+
+func (m *metrics) counter(ch chan<- prometheus.Metric, name string, n uint64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(m.gathered[name], prometheus.CounterValue, float64(n), labels...)
+}
+
+func (m *metrics) gauge(ch chan<- prometheus.Metric, name string, v float64, labels ...string) {
+	ch <- prometheus.MustNewConstMetric(m.gathered[name], prometheus.GaugeValue, v, labels...)
+}

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/balancer"
+	"sluice/proxy/relay"
+)
+
+// A route is a [[route]] ready for use. Immutable.
+type route struct {
+	name     string // host and path: its name in logs and metrics
+	listener string // "": every one
+	host     string // lower case; "": any; "*.example.com" is ".example.com"
+	path     string // without a slash at its end, but for "/"
+	origins  []string
+	pool     *balancer.Pool
+	poolName string
+
+	retries       int // other backends at most
+	retryStatuses []int
+
+	relay            relay.Config
+	closeCodes       CloseCodes
+	connectTimeout   time.Duration
+	handshakeTimeout time.Duration
+	writeTimeout     time.Duration
+}
+
+// newRoute makes a route of its section, that of its pool, and the pool.
+func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
+	path := c.Path
+	if path != "/" {
+		path = strings.TrimRight(path, "/")
+	}
+	r := &route{
+		name:     c.Host + path,
+		listener: c.Listener,
+		host:     strings.Trim(strings.TrimPrefix(strings.ToLower(c.Host), "*"), "[]"),
+		path:     path,
+		pool:     pool,
+		poolName: pc.Name,
+
+		retries:       pc.Retries,
+		retryStatuses: pc.RetryStatuses,
+		relay: relay.Config{
+			MaxFrame:     int64(c.MaxFrame),
+			MaxMessage:   int64(c.MaxMessage),
+			ForwardPings: c.Ping == "forward",
+			PingInterval: time.Duration(c.PingInterval),
+			PongTimeout:  time.Duration(c.PongTimeout),
+			IdleTimeout:  time.Duration(c.IdleTimeout),
+			CloseTimeout: time.Duration(c.CloseTimeout),
+			WriteTimeout: time.Duration(c.WriteTimeout),
+			BackendLost:  uint16(c.CloseCodes.BackendLost),
+			ClientLost:   uint16(c.CloseCodes.ClientLost),
+		},
+		closeCodes:       c.CloseCodes,
+		connectTimeout:   time.Duration(c.ConnectTimeout),
+		handshakeTimeout: time.Duration(c.HandshakeTimeout),
+		writeTimeout:     time.Duration(c.WriteTimeout),
+	}
+	for _, o := range c.Origins {
+		r.origins = append(r.origins, strings.ToLower(o))
+	}
+	return r
+}
+
+// retriesStatus tells whether an answer of that status is tried elsewhere.
+func (r *route) retriesStatus(status int) bool { return slices.Contains(r.retryStatuses, status) }
+
+// routes is the table of all routes, the more exact ones first. Immutable.
+type routes []*route
+
+func newRoutes(all []*route) routes {
+	table := slices.Clone(all)
+	slices.SortStableFunc(table, func(a, b *route) int {
+		return cmp.Or(
+			cmp.Compare(b.hostRank(), a.hostRank()),
+			cmp.Compare(len(b.path), len(a.path)),
+			cmp.Compare(len(b.listener), len(a.listener)), // a named listener before every one
+		)
+	})
+	return table
+}
+
+// hostRank orders hosts: an exact one before wildcards, a longer wildcard before a shorter one, any last.
+func (r *route) hostRank() int {
+	switch {
+	case r.host == "":
+		return 0
+	case r.host[0] == '.':
+		return len(r.host)
+	default:
+		return 1 << 16
+	}
+}
+
+// find returns the route of a request: that of the most exact host which has one for the path, nil if there is none. host is lower
+// case without port and trailing dot, path is as upgrade.Request.Path gives it. It doesn't allocate.
+func (t routes) find(listener string, host, path []byte) *route {
+	for _, r := range t {
+		if (r.listener == "" || r.listener == listener) && r.matchesHost(host) && r.matchesPath(path) {
+			return r
+		}
+	}
+	return nil
+}
+
+func (r *route) matchesHost(host []byte) bool {
+	switch {
+	case r.host == "":
+		return true
+	case r.host[0] == '.':
+		n := len(host) - len(r.host)
+		return n > 0 && string(host[n:]) == r.host
+	default:
+		return string(host) == r.host
+	}
+}
+
+// matchesPath tells whether the route's path is a prefix of whole segments.
+func (r *route) matchesPath(path []byte) bool {
+	if r.path == "/" {
+		return true
+	}
+	n := len(r.path)
+	return len(path) >= n && string(path[:n]) == r.path && (len(path) == n || path[n] == '/')
+}
+
+// allowsOrigin tells whether a page of that origin may connect. A request without one doesn't come from a browser, and origins
+// protect browsers' users alone (RFC 6455 section 10.2).
+func (r *route) allowsOrigin(origin []byte) bool {
+	if len(r.origins) == 0 || origin == nil {
+		return true
+	}
+	for _, o := range r.origins {
+		if strings.EqualFold(o, string(origin)) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,163 @@
+package proxy
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/balancer"
+	"sluice/proxy/driver"
+	"sluice/proxy/relay"
+)
+
+// A session is one relayed WebSocket connection. What it says of itself is immutable once it is in the registry; its bytes are
+// the driver's.
+type session struct {
+	proxy    *Proxy
+	handle   driver.Handle
+	id       uint64
+	start    time.Time
+	listener *listener
+	route    *route
+	backend  *balancer.Backend
+	client   netip.AddrPort
+	text     string // host, path and subprotocol, in one allocation
+	hostSize uint16
+	pathSize uint16
+	index    int // in the registry; guarded by its mu
+
+	isRelayed atomic.Bool // the handle is good
+	isClosing atomic.Bool // a close of both sides has been asked for
+}
+
+func (s *session) host() string        { return s.text[:s.hostSize] }
+func (s *session) path() string        { return s.text[s.hostSize:][:s.pathSize] }
+func (s *session) subprotocol() string { return s.text[int(s.hostSize)+int(s.pathSize):] }
+
+// relay gives both connections to the driver. answerSize is where the backend's early frames begin.
+func (a *attempt) relay(answerSize int) {
+	_ = a.client.SetDeadline(time.Time{})
+	_ = a.conn.SetDeadline(time.Time{})
+	a.backend.Established()
+	req, answer := &a.memory.Request, &a.memory.Answer
+	s := &session{
+		proxy:    a.proxy,
+		id:       a.id,
+		start:    time.Now(),
+		listener: a.listener,
+		route:    a.route,
+		backend:  a.backend,
+		client:   a.peer,
+		hostSize: uint16(len(req.Host())),
+		pathSize: uint16(len(req.Path())),
+	}
+	text := make([]byte, 0, len(req.Host())+len(req.Path())+len(answer.Protocol()))
+	s.text = string(append(append(append(text, req.Host()...), req.Path()...), answer.Protocol()...))
+	a.proxy.metrics.established(s, time.Since(a.handshake.start))
+	a.proxy.sessions.add(s)
+	a.proxy.driver.Relay(driver.Params{
+		Config:     &a.route.relay,
+		HasDeflate: answer.Deflate(),
+		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[answerSize:]},
+		Owner:      s,
+		Handle:     &s.handle,
+	}, a.client, a.conn)
+	s.isRelayed.Store(true)
+	if a.proxy.isDraining.Load() { // it may have missed the drain's list
+		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
+	}
+}
+
+// close asks for a close of both sides.
+func (s *session) close(code uint16, reason relay.Reason) {
+	s.isClosing.Store(true)
+	s.handle.CloseBoth(code, reason)
+}
+
+// SessionEnded implements driver.Owner. What is left to do may block on a slow log.
+func (s *session) SessionEnded(r driver.Result) { go s.release(r) }
+
+// release is the end of the path.
+func (s *session) release(r driver.Result) {
+	s.backend.Release(outcomeOf(r.Verdict))
+	s.proxy.metrics.ended(s, &r)
+	s.proxy.logEnded(s, &r)
+	s.proxy.sessions.remove(s)
+}
+
+// outcomeOf tells the pool what the end of a session says about its backend. A client's fault never counts against one.
+func outcomeOf(v relay.Verdict) balancer.Outcome {
+	switch v.Reason {
+	case relay.ReasonBackendDrain, relay.ReasonRebalance:
+		return balancer.Shed
+	case relay.ReasonFault, relay.ReasonLost, relay.ReasonReset, relay.ReasonPongTimeout, relay.ReasonWriteTimeout, relay.ReasonFrameTimeout:
+		if v.Side == relay.Backend {
+			return balancer.Lost
+		}
+	}
+	return balancer.Ended
+}
+
+// sessions is the registry of live sessions. Its methods may be called from any goroutine.
+type sessions struct {
+	mu sync.Mutex
+
+	all   []*session    // guarded by mu; from add to remove
+	empty chan struct{} // guarded by mu; not nil: somebody waits for the last session to go
+}
+
+func (r *sessions) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.all)
+}
+
+func (r *sessions) add(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s.index = len(r.all)
+	r.all = append(r.all, s)
+}
+
+func (r *sessions) remove(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	last := len(r.all) - 1
+	r.all[last].index = s.index
+	r.all[s.index] = r.all[last]
+	r.all[last] = nil
+	r.all = r.all[:last]
+	if last == 0 && r.empty != nil {
+		close(r.empty)
+		r.empty = nil
+	}
+}
+
+// list returns the sessions that the driver has by now.
+func (r *sessions) list() []*session {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	live := make([]*session, 0, len(r.all))
+	for _, s := range r.all {
+		if s.isRelayed.Load() {
+			live = append(live, s)
+		}
+	}
+	return live
+}
+
+// gone returns a channel that is closed when no session is left.
+func (r *sessions) gone() <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.all) == 0 {
+		done := make(chan struct{})
+		close(done)
+		return done
+	}
+	if r.empty == nil {
+		r.empty = make(chan struct{})
+	}
+	return r.empty
+}
