@@ -1,0 +1,103 @@
+package balancer
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// An address is where a backend listens. Immutable.
+type address struct {
+	text       string // as configured or discovered: the backend's name
+	network    string // "tcp" or "unix"
+	dial       string // "host:port" or a path
+	tls        bool
+	serverName string // of the certificate; empty without TLS
+}
+
+// id tells two addresses apart; what is kept of a backend is kept by it.
+func (a address) id() string {
+	if a.tls {
+		return "tls+" + a.network + "!" + a.dial + "!" + a.serverName
+	}
+	return a.network + "!" + a.dial
+}
+
+// isName reports whether a is resolved before it is dialed.
+func (a address) isName() bool {
+	if a.network != "tcp" {
+		return false
+	}
+	_, err := netip.ParseAddr(a.host())
+	return err != nil
+}
+
+func (a address) host() string {
+	host, _, err := net.SplitHostPort(a.dial)
+	if err != nil {
+		return a.dial
+	}
+	return host
+}
+
+func (a address) port() string {
+	_, port, _ := net.SplitHostPort(a.dial)
+	return port
+}
+
+// at returns the address of one member that a's name stands for.
+func (a address) at(ip netip.Addr, port, serverName string) address {
+	member := address{network: "tcp", dial: net.JoinHostPort(ip.Unmap().String(), port), tls: a.tls}
+	member.text = member.dial
+	if a.tls {
+		member.text, member.serverName = "wss://"+member.dial, serverName
+	}
+	return member
+}
+
+// parseAddress reads the text of an address. A name without a port is one of SRV records, and
+// legal with isSRV only.
+func parseAddress(text string, isSRV bool) (address, error) {
+	a := address{text: text, network: "tcp"}
+	rest := text
+	switch scheme, after, _ := strings.Cut(text, ":"); {
+	case scheme == "unix":
+		if after == "" {
+			return a, errors.New("no path behind unix:")
+		}
+		a.network, a.dial = "unix", after
+		return a, nil
+	case strings.HasPrefix(text, "ws://"):
+		rest = strings.TrimSuffix(strings.TrimPrefix(text, "ws://"), "/")
+	case strings.HasPrefix(text, "wss://"):
+		rest, a.tls = strings.TrimSuffix(strings.TrimPrefix(text, "wss://"), "/"), true
+	}
+	if strings.ContainsAny(rest, "/?# \t") {
+		return a, errors.New("more than a host and a port")
+	}
+	host, port, err := net.SplitHostPort(rest)
+	switch {
+	case err != nil && isSRV && rest != "" && !strings.Contains(rest, ":"):
+		a.dial = strings.ToLower(rest)
+		return a, nil
+	case err != nil:
+		return a, errors.New("no port")
+	case host == "":
+		return a, errors.New("no host")
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+		return a, errors.New("no port from 1 to 65535")
+	}
+	// One spelling for one address, so that two of them are seen as what they are.
+	host = strings.ToLower(host)
+	if ip, err := netip.ParseAddr(host); err == nil {
+		host = ip.Unmap().String()
+	}
+	a.dial = net.JoinHostPort(host, port)
+	if a.tls {
+		a.serverName = strings.TrimSuffix(host, ".")
+	}
+	return a, nil
+}

@@ -1,0 +1,252 @@
+package balancer
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"sluice/internal/units"
+)
+
+// Check reports every problem of the section.
+func (c *Config) Check(report units.Report) {
+	if c.Name == "" {
+		report("name", "missing", nil, "a name")
+	}
+	switch c.Policy {
+	case PolicyRoundRobin, PolicyLeastConn, PolicyRandomTwo, PolicyRandom, PolicyIPHash:
+	case PolicyHash:
+		c.Hash.checkKey(report)
+	case PolicySticky:
+		c.Sticky.check(report)
+	default:
+		report("policy", "unknown", c.Policy,
+			"round_robin, least_conn, random_two, random, ip_hash, hash or sticky")
+	}
+	if c.Hash.BoundedLoad != 0 && !(c.Hash.BoundedLoad >= 1 && c.Hash.BoundedLoad <= 100) {
+		report("hash.bounded_load", "out of range", c.Hash.BoundedLoad, "0, or from 1 to 100, such as 1.25")
+	}
+	c.checkBackends(report)
+	c.checkRetries(report)
+	c.checkQueue(report)
+	c.Discovery.check(report)
+	c.Health.check(report)
+	c.Ejection.check(report)
+	c.checkRebalance(report)
+}
+
+func (c *Config) checkBackends(report units.Report) {
+	if len(c.Backend) == 0 {
+		report("backend", "missing", nil, "at least one backend")
+	}
+	first := make(map[string]int)
+	for i := range c.Backend {
+		b := &c.Backend[i]
+		at := "backend" + indexed(i)
+		a, err := c.address(b)
+		switch earlier, isTwice := first[a.network+a.dial]; {
+		case err != nil:
+			report(at+".address", err.Error(), b.Address,
+				"host:port, ws://host:port, wss://host:port or unix:/path")
+		case isTwice:
+			report(at+".address", "a second member of the address of backend"+indexed(earlier), b.Address, "each address once")
+		default:
+			first[a.network+a.dial] = i
+		}
+		if b.Weight < 1 || b.Weight > MaxWeight {
+			report(at+".weight", "out of range", b.Weight, "from 1 to "+strconv.Itoa(MaxWeight))
+		}
+		if b.MaxSessions < 0 {
+			report(at+".max_sessions", "negative", b.MaxSessions, "0 (no limit) or more")
+		}
+	}
+}
+
+func indexed(i int) string { return "[" + strconv.Itoa(i) + "]" }
+
+func (c *Config) checkRetries(report units.Report) {
+	if c.Retries < 0 {
+		report("retries", "negative", c.Retries, "0 (none) or more")
+	}
+	checkStatuses(report, "retry_statuses", c.RetryStatuses, 500, 599)
+}
+
+func (c *Config) checkQueue(report units.Report) {
+	if c.QueueTimeout > 0 && c.Queue < 1 {
+		report("queue", "no room", c.Queue, "1 or more with a queue_timeout")
+	}
+	if c.RetryAfter < 0 {
+		report("retry_after", "negative", c.RetryAfter, "0s or more")
+	}
+}
+
+func checkStatuses(report units.Report, key string, statuses []int, low, high int) {
+	for i, status := range statuses {
+		if status < low || status > high {
+			report(key+indexed(i), "out of range", status, fmt.Sprintf("a status from %d to %d", low, high))
+		}
+	}
+}
+
+func (c *HashConfig) checkKey(report units.Report) {
+	keys := 0
+	for _, isSet := range []bool{c.Header != "", c.Cookie != "", c.Query != "", c.Path} {
+		if isSet {
+			keys++
+		}
+	}
+	switch {
+	case keys == 0:
+		report("hash", "no key", nil, "one of header, cookie, query and path")
+	case keys > 1:
+		report("hash", "several keys", keys, "one of header, cookie, query and path")
+	}
+}
+
+func (c *StickyConfig) check(report units.Report) {
+	if !isToken(c.Cookie) {
+		report("sticky.cookie", "not a cookie's name", c.Cookie, "letters, digits, \"-\" and \"_\"")
+	}
+	switch {
+	case c.Secret == "" && c.SecretFile == "":
+		report("sticky.secret", "missing", nil, "secret or secret_file: at least 16 bytes, the same in every gateway process")
+	case c.Secret != "" && c.SecretFile != "":
+		report("sticky.secret_file", "beside secret", c.SecretFile, "one of the two")
+	default:
+		if _, err := c.secret(); err != nil {
+			// The text of the error, for a secret is not to be shown.
+			key := "sticky.secret"
+			if c.SecretFile != "" {
+				key = "sticky.secret_file"
+			}
+			report(key, err.Error(), c.SecretFile, "at least 16 bytes")
+		}
+	}
+	if strings.ContainsAny(c.Path, "; \t\r\n") || c.Path != "" && c.Path[0] != '/' {
+		report("sticky.path", "not a path", c.Path, "a path that starts with \"/\"")
+	}
+	if strings.ContainsAny(c.Domain, ";, \t\r\n") {
+		report("sticky.domain", "not a domain", c.Domain, "such as \"example.com\"")
+	}
+	switch c.SameSite {
+	case "", "lax", "strict":
+	case "none":
+		if !c.Secure {
+			// Browsers drop a cookie that says SameSite=None without Secure.
+			report("sticky.same_site", "needs secure", c.SameSite, "secure = true beside it")
+		}
+	default:
+		report("sticky.same_site", "unknown", c.SameSite, "lax, strict, none or \"\"")
+	}
+}
+
+// isToken reports whether a cookie's name needs no thought: a subset of RFC 9110's token.
+func isToken(s string) bool {
+	for i := range len(s) {
+		switch c := s[i]; {
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_':
+		default:
+			return false
+		}
+	}
+	return s != ""
+}
+
+func (c *DiscoveryConfig) check(report units.Report) {
+	switch c.DNS {
+	case "":
+		return
+	case DiscoverA, DiscoverSRV:
+	default:
+		report("discovery.dns", "unknown", c.DNS, "a, srv or \"\"")
+		return
+	}
+	checkPositive(report, "discovery.interval", c.Interval)
+	checkPositive(report, "discovery.timeout", c.Timeout)
+	if c.Server != "" {
+		host, _, err := net.SplitHostPort(c.Server)
+		if err == nil {
+			_, err = netip.ParseAddr(host)
+		}
+		if err != nil {
+			report("discovery.server", "not an address with a port", c.Server, "such as \"127.0.0.1:53\"")
+		}
+	}
+}
+
+func checkPositive(report units.Report, key string, d units.Duration) {
+	if d <= 0 {
+		report(key, "not positive", d, "more than 0s")
+	}
+}
+
+func (c *HealthConfig) check(report units.Report) {
+	switch c.Kind {
+	case "":
+		return
+	case ProbeTCP, ProbeHTTP, ProbeWebSocket:
+	default:
+		report("health.kind", "unknown", c.Kind, "tcp, http, websocket or \"\"")
+		return
+	}
+	if c.Kind != ProbeTCP && (!strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \t\r\n")) {
+		report("health.path", "not a path", c.Path, "a path that starts with \"/\"")
+	}
+	if strings.ContainsAny(c.Host, " \t\r\n/") {
+		report("health.host", "not a host", c.Host, "such as \"example.com\"")
+	}
+	checkStatuses(report, "health.status", c.Status, 200, 599)
+	checkPositive(report, "health.interval", c.Interval)
+	checkPositive(report, "health.timeout", c.Timeout)
+	if c.Timeout > c.Interval {
+		report("health.interval", "under health.timeout", c.Interval, "at least "+c.Timeout.String())
+	}
+	if c.Rise < 1 {
+		report("health.rise", "out of range", c.Rise, "1 or more")
+	}
+	if c.Fall < 1 {
+		report("health.fall", "out of range", c.Fall, "1 or more")
+	}
+}
+
+func (c *EjectionConfig) check(report units.Report) {
+	if c.Failures < 0 {
+		report("ejection.failures", "negative", c.Failures, "0 (off) or more")
+	}
+	if c.Lost < 0 {
+		report("ejection.lost", "negative", c.Lost, "0 (off) or more")
+	}
+	if c.Failures <= 0 && c.Lost <= 0 {
+		return
+	}
+	checkStatuses(report, "ejection.statuses", c.Statuses, 500, 599)
+	checkPositive(report, "ejection.window", c.Window)
+	checkPositive(report, "ejection.base_time", c.BaseTime)
+	if c.MaxTime < c.BaseTime {
+		report("ejection.max_time", "under ejection.base_time", c.MaxTime, "at least "+c.BaseTime.String())
+	}
+	if c.MaxPercent < 1 || c.MaxPercent > 100 {
+		report("ejection.max_percent", "out of range", c.MaxPercent, "from 1 to 100")
+	}
+}
+
+func (c *Config) checkRebalance(report units.Report) {
+	r := &c.Rebalance
+	if r.Rate < 0 {
+		report("rebalance.rate", "negative", r.Rate, "0 (off) or more sessions a second")
+	}
+	if r.Rate <= 0 {
+		return
+	}
+	if r.Tolerance < 1 || r.Tolerance > 100 {
+		report("rebalance.tolerance", "out of range", r.Tolerance, "from 1 to 100 percent")
+	}
+	checkPositive(report, "rebalance.interval", r.Interval)
+	switch c.Policy {
+	case PolicyIPHash, PolicyHash, PolicySticky:
+		report("rebalance.rate", "not with the policy "+c.Policy, r.Rate,
+			"0: a closed session of this policy comes back to the same backend")
+	}
+}

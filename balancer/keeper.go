@@ -1,0 +1,152 @@
+package balancer
+
+import (
+	"context"
+	"net"
+	"sync"
+	"time"
+)
+
+// An Owner is who holds the sessions of a pool's backends. The zero value holds none.
+type Owner struct {
+	// Dial connects to a backend as its sessions do; the probes use it and own the connection.
+	// nil: TCP or a Unix socket, with TLS and the system's roots if the backend speaks it.
+	Dial func(ctx context.Context, b *Backend) (net.Conn, error)
+	// CloseSessions begins to close up to n sessions of b, idle ones first, each with 1012 at a
+	// message boundary, and returns how many. They are released with Shed. It must not block, and
+	// is called by one goroutine. nil: there is nobody who could.
+	CloseSessions func(b *Backend, n int) int
+}
+
+// A keeper is how the rest of the pool reaches Run.
+type keeper struct {
+	woken   chan struct{} // states have changed; room for one signal
+	resolve chan struct{} // names are to be resolved; room for one signal
+	running sync.WaitGroup
+
+	cancel context.CancelFunc // of Run; guarded by the pool's mu
+}
+
+func newKeeper() keeper {
+	return keeper{woken: make(chan struct{}, 1), resolve: make(chan struct{}, 1)}
+}
+
+func (k *keeper) wake() { signal(k.woken) }
+
+// resolveSoon brings the next resolution of names forward.
+func (p *Pool) resolveSoon() { signal(p.keeper.resolve) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// Run does what a pool needs time for, probes and names included, until ctx ends or the pool is
+// closed. It is called once; all that it started has ended when it returns.
+func (p *Pool) Run(ctx context.Context, owner Owner) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if !p.begin(cancel) {
+		return
+	}
+	defer p.keeper.running.Done()
+
+	var started sync.WaitGroup
+	defer started.Wait()
+	started.Go(func() { p.resolveNames(ctx) })
+	probes := newProbers(p, owner)
+	defer probes.stop()
+	var rebalance rebalance
+
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.keeper.woken:
+		case <-timer.C:
+		}
+		probes.adjust(ctx)
+		now := time.Now()
+		next := p.advance(now)
+		if owner.CloseSessions != nil {
+			next = earlier(next, p.shed(now, &rebalance, owner))
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(max(0, next.Sub(now)))
+		}
+	}
+}
+
+// begin notes how Close ends Run; false: the pool is closed already.
+func (p *Pool) begin(cancel context.CancelFunc) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return false
+	}
+	if p.keeper.cancel != nil {
+		panic("BUG: pool " + p.cfg.Name + " run twice")
+	}
+	p.keeper.cancel = cancel
+	p.keeper.running.Add(1)
+	return true
+}
+
+// Close ends Run and waits for it. Handshakes that wait for a place get ErrNone, as those that come
+// later; places that are taken are released as ever.
+func (p *Pool) Close() {
+	p.mu.Lock()
+	if !p.isClosed {
+		p.isClosed = true
+		p.swap(p.newSnapshot())
+	}
+	if p.keeper.cancel != nil {
+		p.keeper.cancel()
+	}
+	p.mu.Unlock()
+	p.keeper.running.Wait()
+}
+
+// minWarmStep bounds how often the weights of a slow start grow; there are 20 steps if they are
+// not shorter.
+const minWarmStep = 100 * time.Millisecond
+
+// advance does what is due by the clock: ejections end and slow starts go on. It returns when the
+// next is due; zero: nothing is.
+func (p *Pool) advance(now time.Time) (next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return time.Time{}
+	}
+	isWarming := false
+	for _, b := range p.members {
+		p.settle(b, now, nil)
+		switch b.State() {
+		case Ejected:
+			next = earlier(next, b.ejection.until)
+		case Warming:
+			isWarming = true
+		}
+	}
+	if isWarming {
+		next = earlier(next, now.Add(max(minWarmStep, p.cfg.SlowStart.Std()/20)))
+	}
+	if isWarming || p.isStale {
+		p.rebuild(now)
+	}
+	return next
+}
+
+// earlier returns the earlier of two times, of which a zero one is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

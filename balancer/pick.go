@@ -1,0 +1,92 @@
+package balancer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+var (
+	// ErrNone says that no backend is available that was not tried: 503, or what the last one that
+	// was tried led to.
+	ErrNone = errors.New("no backend is available")
+	// ErrFull says that every available backend holds as many sessions as it may. The error is a
+	// *FullError.
+	ErrFull = errors.New("every backend is full")
+)
+
+// A FullError is an ErrFull with what the client is told: 503 with Retry-After.
+type FullError struct {
+	RetryAfter time.Duration
+}
+
+func (e *FullError) Error() string {
+	return fmt.Sprintf("%v, come back in %v", ErrFull, e.RetryAfter)
+}
+
+// Is makes a FullError an ErrFull to errors.Is.
+func (e *FullError) Is(target error) bool { return target == ErrFull }
+
+func isFull(err error) bool {
+	_, ok := err.(*FullError) //nolint:errorlint // of our own hand, never wrapped here
+	return ok
+}
+
+// A Pick is a place of a backend.
+type Pick struct {
+	Backend *Backend
+	// SetCookie is the value of the Set-Cookie field that the 101 is to carry; empty: none.
+	SetCookie string
+}
+
+// Pick takes a place of a backend for r; its caller gives it back with Release, once. Tried are the
+// backends that this handshake has used before; they are not chosen again. The error is ErrNone,
+// ErrFull, or that of ctx. Pick blocks only if every backend is full and the pool has a
+// queue_timeout; a retry never waits, for its handshake's clock is running.
+func (p *Pool) Pick(ctx context.Context, r *Request, tried []*Backend) (Pick, error) {
+	pick, s, err := p.attempt(r, tried, nil)
+	if isFull(err) && s.queueTimeout > 0 && len(tried) == 0 {
+		return p.wait(ctx, r, s)
+	}
+	return pick, err
+}
+
+// attempt picks from the snapshot of this moment, which it returns, without waiting. W is whose
+// turn it is among those that wait; nil: the caller has not waited.
+func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot, error) {
+	for {
+		s := p.snapshot.Load()
+		k := s.key(r)
+		p.picks.Lock()
+		if p.snapshot.Load() != s {
+			// It was swapped while the key was taken, and its order by load is kept no more.
+			p.picks.Unlock()
+			continue
+		}
+		var pick Pick
+		err := error(s.errFull)
+		if w != nil || len(tried) > 0 || p.queue.waiters.Len() == 0 {
+			pick, err = p.choose(s, k, tried)
+		}
+		p.picks.Unlock()
+		return pick, s, err
+	}
+}
+
+// choose asks the policy, tier by tier. The caller holds picks.
+func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
+	for _, t := range s.tiers {
+		if i := s.policy(p, t, k, tried); i >= 0 {
+			b := t.backends[i]
+			b.take()
+			return Pick{Backend: b, SetCookie: s.setCookie(t, i, k)}, nil
+		}
+	}
+	for _, t := range s.tiers {
+		if t.isFull(tried) {
+			return Pick{}, s.errFull
+		}
+	}
+	return Pick{}, ErrNone
+}

@@ -1,0 +1,119 @@
+package balancer
+
+import (
+	"context"
+	"math/rand/v2"
+	"reflect"
+	"sync"
+	"time"
+)
+
+// A probeRecord is what the probes of a backend said. Guarded by pool.mu.
+type probeRecord struct {
+	isDown  bool
+	isKnown bool // there was one
+	inRow   int  // probes in a row that say the contrary of isDown
+}
+
+// probers are the goroutines that probe the members, one each. Owned by the goroutine of Run.
+type probers struct {
+	pool    *Pool
+	owner   Owner
+	config  HealthConfig
+	cancel  map[*Backend]context.CancelFunc
+	running sync.WaitGroup
+}
+
+func newProbers(p *Pool, owner Owner) *probers {
+	if owner.Dial == nil {
+		owner.Dial = dialPlain
+	}
+	return &probers{pool: p, owner: owner, cancel: make(map[*Backend]context.CancelFunc)}
+}
+
+// adjust starts and ends goroutines so that each member is probed as configured.
+func (ps *probers) adjust(ctx context.Context) {
+	ps.pool.mu.Lock()
+	config := ps.pool.cfg.Health
+	isWanted := make(map[*Backend]bool)
+	if config.Kind != "" {
+		for _, b := range ps.pool.members {
+			isWanted[b] = true
+		}
+	}
+	ps.pool.mu.Unlock()
+
+	isOther := !reflect.DeepEqual(config, ps.config)
+	ps.config = config
+	for b, cancel := range ps.cancel {
+		if isOther || !isWanted[b] {
+			cancel()
+			delete(ps.cancel, b)
+		}
+	}
+	for b := range isWanted {
+		if ps.cancel[b] == nil {
+			ctx, cancel := context.WithCancel(ctx)
+			ps.cancel[b] = cancel
+			ps.running.Go(func() { ps.probe(ctx, b, config) })
+		}
+	}
+}
+
+func (ps *probers) stop() {
+	for _, cancel := range ps.cancel {
+		cancel()
+	}
+	ps.running.Wait()
+}
+
+// probe probes b until ctx ends. The first time is a random one, so that neither the members nor
+// the gateway processes probe in step.
+func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
+	timer := time.NewTimer(rand.N(c.Interval.Std()))
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		err := c.probe(ctx, b, ps.owner.Dial)
+		if ctx.Err() != nil {
+			return
+		}
+		ps.pool.probed(b, err, time.Now())
+		timer.Reset(c.Interval.Std() + rand.N(c.Jitter.Std()+1))
+	}
+}
+
+// probed notes what a probe of b said.
+func (p *Pool) probed(b *Backend, err error, now time.Time) {
+	if err != nil {
+		b.failures[reasonProbe].Add(1)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, record := &p.cfg.Health, &b.probes
+	if c.Kind == "" {
+		return // since this probe began
+	}
+	isFirst := !record.isKnown
+	record.isKnown = true
+	if (err == nil) != record.isDown {
+		record.inRow = 0
+		return
+	}
+	record.inRow++
+	limit := c.Fall
+	if record.isDown {
+		limit = c.Rise
+	}
+	// A member is believed to be up until its first probe, which is believed at once.
+	if record.inRow < limit && !isFirst {
+		return
+	}
+	record.isDown, record.inRow = !record.isDown, 0
+	p.settle(b, now, err)
+	p.changed(now)
+}

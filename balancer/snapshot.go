@@ -1,0 +1,146 @@
+package balancer
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A snapshot is what a pick sees of a pool. It is built anew for every change and swapped; only
+// its tiers' order by load changes, under the pool's picks.
+type snapshot struct {
+	// tiers are asked in turn: the available members; the available backups; and, in a pool that
+	// knows panic, the rest but for the draining, who are tried when nobody else is left.
+	tiers  []*tier
+	policy policy
+	key    keyFunc
+
+	isCookieRenewed bool
+	errFull         *FullError
+	queueTimeout    time.Duration
+	queueLimit      int
+	statuses        []int // answers that are failures
+}
+
+// setCookie returns the cookie that the client of k needs to come back to the member.
+func (s *snapshot) setCookie(t *tier, i int, k key) string {
+	if t.cookies == nil {
+		return ""
+	}
+	if known, found := t.cookies.find(k); found && known == i && !s.isCookieRenewed {
+		return ""
+	}
+	return t.cookies.line[i]
+}
+
+// minWarmth is the least part of its weight that a member in slow start has, so that the first
+// sessions come at all.
+const minWarmth = 0.05
+
+// warmth returns the part of its weight that b has in its slow start.
+func (b *Backend) warmth(now time.Time) float64 {
+	if b.State() != Warming {
+		return 1
+	}
+	return max(minWarmth, float64(now.Sub(b.warmsSince))/float64(b.pool.cfg.SlowStart))
+}
+
+// changed makes the pool act on states that have changed. The caller holds mu.
+func (p *Pool) changed(now time.Time) {
+	if p.isStale {
+		p.rebuild(now)
+	}
+	p.keeper.wake()
+}
+
+// rebuild swaps the snapshot for one of the members' present states. The caller holds mu.
+func (p *Pool) rebuild(now time.Time) {
+	p.isStale = false
+	var primaries, backups, rest []entrant
+	for _, b := range p.members {
+		e := entrant{backend: b, share: float64(b.member.weight) * b.warmth(now)}
+		switch state := b.State(); {
+		case state.IsAvailable() && b.member.backup:
+			backups = append(backups, e)
+		case state.IsAvailable():
+			primaries = append(primaries, e)
+		case state != Draining:
+			rest = append(rest, e)
+		}
+	}
+	p.noteAvailable(len(primaries)+len(backups), len(rest))
+	if !p.cfg.Panic {
+		rest = nil
+	}
+	p.swap(p.newSnapshot(primaries, backups, rest))
+}
+
+// noteAvailable tells when the pool loses its last available member and when it gets one again.
+func (p *Pool) noteAvailable(available, rest int) {
+	isOut := available == 0 && rest > 0
+	if isOut == p.isOut {
+		return
+	}
+	p.isOut = isOut
+	if isOut {
+		p.log.Error("pool without available backend", zap.String("pool", p.cfg.Name), zap.Bool("panic", p.cfg.Panic))
+	} else {
+		p.log.Info("pool available again", zap.String("pool", p.cfg.Name))
+	}
+}
+
+// newSnapshot builds the snapshot of the groups of members that are not empty.
+func (p *Pool) newSnapshot(groups ...[]entrant) *snapshot {
+	before := p.snapshot.Load()
+	s := &snapshot{
+		policy:          p.cfg.policy(),
+		key:             p.cfg.keyFunc(),
+		isCookieRenewed: p.cfg.Sticky.TTL > 0,
+		errFull:         &FullError{RetryAfter: p.cfg.RetryAfter.Std()},
+		queueTimeout:    p.cfg.QueueTimeout.Std(),
+		queueLimit:      p.cfg.Queue,
+		statuses:        p.cfg.Ejection.failureStatuses(),
+	}
+	for _, group := range groups {
+		if len(group) > 0 {
+			s.tiers = append(s.tiers, p.equip(newTier(group), len(s.tiers), before))
+		}
+	}
+	return s
+}
+
+// equip gives t what the pool's policy needs. What costs is taken from the tier at that place
+// before, if its members are the same.
+func (p *Pool) equip(t *tier, place int, before *snapshot) *tier {
+	switch p.cfg.Policy {
+	case PolicyRoundRobin:
+		t.turns = newTurns(t.share, p.random)
+	case PolicyIPHash, PolicyHash:
+		var known *owners
+		if before != nil && place < len(before.tiers) {
+			known = before.tiers[place].owners
+		}
+		t.owners = newOwners(t, known)
+	case PolicySticky:
+		t.cookies = newCookies(t)
+	}
+	return t
+}
+
+// swap makes s the pool's snapshot and has it order its members.
+func (p *Pool) swap(s *snapshot) {
+	p.picks.Lock()
+	defer p.picks.Unlock()
+	if before := p.snapshot.Load(); before != nil {
+		for _, t := range before.tiers {
+			for _, b := range t.backends {
+				b.tier = nil
+			}
+		}
+	}
+	for _, t := range s.tiers {
+		t.install()
+	}
+	p.snapshot.Store(s)
+	p.queue.wake()
+}
