@@ -18,8 +18,8 @@ func (r *Request) checkUpgrade() *Rejection {
 	case string(r.Method()) != "GET":
 		return ErrBadMethod
 	case r.isHTTP10:
-		// RFC 9110 section 7.8 lets a server ignore Upgrade in HTTP/1.0; ignored, the frames
-		// behind the head would be read as requests.
+		// A departure from RFC 9110 section 7.8: "A server MUST ignore an Upgrade header field that
+		// is received in an HTTP/1.0 request." A client that sends it there expects frames.
 		return ErrOldHTTP
 	case r.badUpgrade:
 		return ErrBadUpgrade

@@ -38,6 +38,10 @@ func FuzzRequest(f *testing.F) {
 				t.Fatalf("Parse(%q) %s = %d, %v; whole %d, %v", wire, name, m, errPieces, n, err)
 			}
 		}
+		// A refused head is logged with what is there.
+		if path := r.Path(); path[0] != '/' || len(r.Hostname()) > len(wire) || len(r.Target())+len(r.Query()) > 2*len(wire) {
+			t.Fatalf("%q: path %q, host %q, target %q, query %q", wire, path, r.Hostname(), r.Target(), r.Query())
+		}
 		if n == 0 {
 			return
 		}

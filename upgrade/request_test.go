@@ -216,3 +216,28 @@ func TestARequestIsReusable(t *testing.T) {
 		t.Errorf("path %q, host %q, cookie %q after Reset", r.Path(), r.Hostname(), r.Cookie("a"))
 	}
 }
+
+func TestARefusedHeadCanStillBeLogged(t *testing.T) {
+	for wire, want := range map[string]string{
+		"":                                     "",
+		"GET":                                  "",
+		"GET /\r\n":                            "",
+		"GET /a?b HTTP/1.1\r\nHost: A\nX: y":   "/a?b",
+		"GET /%61% HTTP/1.1\r\n":               "/%61%",
+		"GET //%2 HTTP/1.1\r\n":                "//%2",
+		"GET \xff HTTP/1.1\r\n":                "\xff",
+		"GET /a HTTP/1.1\r\nHost: [::1\r\n":    "/a",
+		head("GET /a HTTP/1.1", "Cookie: a=b"): "/a",
+	} {
+		var r Request
+		if n, _ := r.Parse([]byte(wire)); n != 0 {
+			t.Fatalf("Parse(%q) = %d; want 0", wire, n)
+		}
+		if got := string(r.Target()); got != want {
+			t.Errorf("target of refused %q: %q; want %q", wire, got, want)
+		}
+		if path := r.Path(); len(path) == 0 || path[0] != '/' {
+			t.Errorf("path of refused %q: %q; want one that begins with a slash", wire, path)
+		}
+	}
+}

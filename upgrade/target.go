@@ -18,17 +18,18 @@ type target struct {
 
 // parseTarget reads an origin-form, or the absolute-form, whose authority is
 // compared with Host when that is known. The others (authority-form,
-// asterisk-form) ask for what a gateway has not.
+// asterisk-form) ask for what a gateway has not. Of a refused target only the
+// whole is returned, for the log.
 func parseTarget(head []byte, whole span) (target, *Rejection) {
 	t := target{whole: whole, path: whole, query: span{whole.end, whole.end}}
 	p := whole.of(head)
 	if !isAll(p, targetOctet) {
-		return t, ErrBadTarget
+		return target{whole: whole}, ErrBadTarget
 	}
 	if p[0] != '/' {
 		n := schemeLength(p)
 		if n == 0 {
-			return t, ErrBadTarget
+			return target{whole: whole}, ErrBadTarget
 		}
 		t.authority = span{whole.start + uint16(n), whole.end}
 		if m := bytes.IndexAny(p[n:], "/?"); m >= 0 {
@@ -40,7 +41,10 @@ func parseTarget(head []byte, whole span) (target, *Rejection) {
 		t.path.end = t.path.start + uint16(n)
 		t.query.start = t.path.end + 1
 	}
-	return t, t.checkPath(t.path.of(head))
+	if rej := t.checkPath(t.path.of(head)); rej != nil {
+		return target{whole: whole}, rej
+	}
+	return t, nil
 }
 
 // schemeLength returns the length of the scheme and the "//" behind it, 0 if
