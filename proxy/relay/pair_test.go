@@ -38,6 +38,7 @@ type end struct {
 	held  []byte // pongs that wait for a boundary
 	carry []byte // part of a header or control frame of it
 
+	isLively    bool // it says something whenever a deadline comes
 	hasFailed   bool // writes to it fail
 	isShut      bool
 	isClosed    bool
@@ -123,6 +124,11 @@ func (p *pair) pass(d time.Duration) {
 			p.t.Fatalf("the deadline stays at %v", time.Duration(at))
 		}
 		p.env.Now = max(p.env.Now, at)
+		for side := Client; side <= Backend; side++ {
+			if p.ends[side].isLively {
+				p.send(side, pong[side])
+			}
+		}
 		p.core.Advance(&p.env)
 		p.run()
 	}

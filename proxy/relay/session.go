@@ -114,12 +114,12 @@ func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) 
 	if in.state != inOpen {
 		return 0, len(p), End
 	}
+	if in.left > 0 && in.clock < e.Now {
+		out.restart(e.Now) // a frame into the other side was half-written for a while
+	}
 	in.clock = e.Now
 	in.isPartial = false
 	s.out[from].heard()
-	if in.left > 0 {
-		out.restart(e.Now)
-	}
 	isDropping := out.state > outWanting
 	pass, skip, payload, step := s.scan(e, from, p, isDropping)
 	if payload > 0 {

@@ -1,0 +1,216 @@
+package relay
+
+import (
+	"testing"
+	"time"
+)
+
+func TestPingIsAnsweredToItsSideAndPassesNowhere(t *testing.T) {
+	script(t, testConfig(), func(p *pair) {
+		p.send(Client, clientPing)
+		p.wants(Client, "a pong with the same payload", pongToClient)
+		p.send(Backend, backendPing)
+		p.wants(Backend, "a masked pong with the same payload", pongToBackend)
+		p.send(Client, "1 000 1001  1 0000000  0x01020304", "1 000 1001  1 1111101  0x00000000 *125")
+		p.wants(Client, "pongs of the shortest and the longest", "1 000 1010  0 0000000", "1 000 1010  0 1111101 *125")
+	})
+}
+
+func TestPingBetweenFragmentsIsCutOutOfTheMessage(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.send(a, begin[a], ping[a], last[a], ping[a], hello[a])
+		p.wants(b, "the data alone", begin[a], last[a], hello[a])
+		p.wants(a, "both pongs", []string{pongToClient, pongToBackend}[a], []string{pongToClient, pongToBackend}[a])
+	})
+}
+
+func TestPongPassesNowhere(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.send(a, pong[a], hello[a], pong[a])
+		p.wants(b, "the data alone", hello[a])
+		p.wantsIdle(a, "a pong isn't answered")
+	})
+}
+
+func TestPongIsHeldWhileAFrameIsHalfWritten(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		answer := []string{pongToClient, pongToBackend}[a]
+		p.send(b, half[b])
+		p.send(a, ping[a], ping[a])
+		p.wants(a, "half a frame, no pong in it", half[b])
+		p.send(b, rest[b], hello[b])
+		p.wants(a, "its rest, the pongs, then what is behind", rest[b], answer, answer, hello[b])
+		p.send(a, ping[a])
+		p.wants(a, "at a boundary at once", answer)
+	})
+}
+
+func TestPingIsAnsweredInOrderBehindWhatWaits(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.takes(a, 1)
+		p.send(b, hello[b])
+		p.send(a, ping[a])
+		p.send(b, hello[b])
+		p.takes(a, roomEnough)
+		p.wants(a, "data, pong, data", hello[b], []string{pongToClient, pongToBackend}[a], hello[b])
+	})
+}
+
+func TestSideThatDoesNotTakeItsPongsIsNotRead(t *testing.T) {
+	script(t, testConfig(), func(p *pair) {
+		const pings = maxPongs/7 + 1 // a pong to the client takes 7 bytes
+		p.takes(Client, 0)
+		for range pings - 1 {
+			p.send(Client, clientPing)
+		}
+		if !p.core.Reads(Client) {
+			p.t.Fatal("the client isn't read at the limit")
+		}
+		p.send(Client, clientPing)
+		if p.core.Reads(Client) || !p.core.IsPaused(Client) {
+			p.t.Fatal("the client is read over the limit")
+		}
+		p.send(Client, clientHello)
+		p.wantsIdle(Backend, "what isn't read")
+		p.takes(Client, 7*pings-1)
+		if p.core.Reads(Client) {
+			p.t.Fatal("the client is read before its last pong has gone")
+		}
+		p.takes(Client, 1)
+		p.wants(Backend, "read again", clientHello)
+		if n := len(p.ends[Client].wire); n != 7*pings {
+			p.t.Errorf("%d bytes of pongs; want %d", n, 7*pings)
+		}
+	})
+}
+
+func TestPongsThatAreSentDoNotCount(t *testing.T) {
+	p := newPair(t, testConfig())
+	for range maxPongs {
+		p.send(Client, clientPing)
+	}
+	if !p.core.Reads(Client) {
+		t.Error("the client isn't read")
+	}
+}
+
+func TestDataThatWaitsForASideDoesNotStopReadingIt(t *testing.T) {
+	script(t, testConfig(), func(p *pair) {
+		p.takes(Client, 0)
+		p.send(Client, clientPing)
+		p.send(Backend, "1 000 0010 0 1111110 0xffff *65535", backendHello)
+		if p.core.Reads(Backend) {
+			p.t.Error("the backend is read over the high mark")
+		}
+		p.send(Client, clientHello)
+		p.wants(Backend, "a full-duplex peer goes on", clientHello)
+	})
+}
+
+func TestHeldPongsAreBoundedAndAllAreAnsweredInOrder(t *testing.T) {
+	for _, split := range splits {
+		t.Run(split.name, func(t *testing.T) {
+			const pings = 2000
+			p := newPair(t, testConfig())
+			p.split = split.new()
+			largest := 0
+			p.split = func(n int) int {
+				n = min(n, 1<<10)
+				k := split.new()(n)
+				largest = max(largest, k)
+				return k
+			}
+			p.send(Backend, backendHalf)
+			for i := range pings {
+				// A ping with a number in it.
+				p.ends[Client].inbox = append(p.ends[Client].inbox, 0x89, 0x82, 0, 0, 0, 0, byte(i>>8), byte(i))
+			}
+			p.run()
+			if p.core.Reads(Client) {
+				t.Fatal("the client is read")
+			}
+			if most := maxPongs + maxControlFrame + largest; p.maxHeld > most {
+				t.Errorf("%d bytes were held; want %d at most", p.maxHeld, most)
+			}
+			p.wants(Client, "half a frame", backendHalf)
+			// The rest of the frame lets them go; the pongs held then may fill up again.
+			p.send(Backend, backendRest)
+			got := p.ends[Client].wire
+			if want := wire(t, backendRest); len(got) != len(want)+4*pings {
+				t.Fatalf("%d bytes; want %d", len(got), len(want)+4*pings)
+			}
+			got = got[len(wire(t, backendRest)):]
+			for i := range pings {
+				if f := got[4*i:]; f[0] != 0x8a || f[1] != 2 || f[2] != byte(i>>8) || f[3] != byte(i) {
+					t.Fatalf("pong %d is %x", i, f[:4])
+				}
+			}
+		})
+	}
+}
+
+func TestHeldAndQueuedPongsCountTogether(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.takes(Client, 0)
+	const pings = maxPongs / 7
+	for range pings {
+		p.send(Client, clientPing)
+	}
+	p.send(Backend, backendHalf)
+	p.send(Client, clientPing) // held: over the limit
+	if p.core.Reads(Client) {
+		t.Fatal("the client is read over the limit")
+	}
+	p.takes(Client, 7*pings)
+	if !p.core.Reads(Client) {
+		t.Fatal("the client isn't read though all but a held pong has gone")
+	}
+}
+
+func TestEndedPongsOfACutSideDoNotMatter(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.send(Backend, backendHalf)
+	for range maxPongs {
+		p.send(Client, clientPing)
+	}
+	p.fail(Client)
+	p.send(Backend, backendRest)
+	p.send(Client, clientBye)
+	p.wants(Backend, "what the client sent before its socket failed", clientBye)
+}
+
+func TestForwardedPingsAndPongsKeepTheirPlace(t *testing.T) {
+	c := testConfig()
+	c.ForwardPings = true
+	sides(t, c, func(p *pair, a, b Side) {
+		frames := []string{begin[a], ping[a], last[a], pong[a], ping[a], hello[a]}
+		p.send(a, frames...)
+		p.wants(b, "all of it", frames...)
+		p.wantsIdle(a, "nothing is answered")
+	})
+}
+
+func TestForwardedPingIsDroppedBehindAClose(t *testing.T) {
+	c := testConfig()
+	c.ForwardPings = true
+	script(t, c, func(p *pair) {
+		p.closeBoth(1012, ReasonDrain)
+		p.send(Backend, backendPing, backendPong)
+		p.wants(Client, "the close alone", drainToClient)
+		p.wantsIdle(Backend, "no answer: the client's would come")
+	})
+}
+
+func TestOwnPingIsSwallowedWherePongsPass(t *testing.T) {
+	c := testConfig()
+	c.ForwardPings = true
+	c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
+	p := newPair(t, c)
+	p.pass(30 * time.Second)
+	answer := answerTo(p, Client)
+	p.send(Client, answer, clientPong)
+	p.ends[Backend].wire = p.ends[Backend].wire[len(wire(t, pingToBackend))+12:] // its own ping
+	p.wants(Backend, "the other pong alone", clientPong)
+	p.send(Client, answer)
+	p.wants(Backend, "a second answer isn't one", answer)
+}
