@@ -5,8 +5,8 @@ import (
 	"net/netip"
 )
 
-// Forward says how a request goes on to a backend. The zero value adds nothing
-// but takes away what only a trusted peer may say.
+// Forward says how a request goes on to a backend. The zero value adds
+// X-Forwarded-Host alone and takes away what only a trusted peer may say.
 type Forward struct {
 	// The peer may set X-Forwarded-* and the other fields of OnlyTrusted: they pass,
 	// Client is appended to its X-Forwarded-For, and what it has not set is set.
