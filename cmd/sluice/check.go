@@ -1,0 +1,25 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+
+	"sluice/cmd/sluice/internal/config"
+)
+
+// check tells all problems of a configuration and starts nothing.
+func check(c call) error {
+	flags := flag.NewFlagSet("check", flag.ContinueOnError)
+	path := flags.String("config", "", "the configuration `FILE`")
+	if err := c.parse(flags); err != nil {
+		return err
+	}
+	if *path == "" {
+		return usageError{"-config is missing"}
+	}
+	if _, err := config.Load(*path); err != nil {
+		return configError{err}
+	}
+	_, err := fmt.Fprintf(c.stdout, "%s: OK\n", *path)
+	return err
+}

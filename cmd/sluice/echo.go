@@ -1,0 +1,33 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net"
+	"strings"
+
+	"sluice/internal/echo"
+)
+
+// runEcho runs an echo backend until a signal comes.
+func runEcho(c call) error {
+	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
+	address := flags.String("listen", "127.0.0.1:9000", "`ADDR` to listen at: host:port, or unix:/path")
+	if err := c.parse(flags); err != nil {
+		return err
+	}
+	network := "tcp"
+	if path, isUnix := strings.CutPrefix(*address, "unix:"); isUnix {
+		network, *address = "unix", path
+	}
+	listener, err := net.Listen(network, *address)
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilSignal()
+	defer stop()
+	if _, err := fmt.Fprintf(c.stdout, "echo backend at %s\n", listener.Addr()); err != nil {
+		return err
+	}
+	return echo.Serve(ctx, listener, echo.Options{})
+}

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"io"
+	"os"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sluice/cmd/sluice/internal/admin"
+	"sluice/cmd/sluice/internal/config"
+	"sluice/proxy"
+	"sluice/proxy/driver"
+)
+
+// A gateway is what a configuration describes, with its sockets bound. Owned by the goroutine that
+// calls serve.
+type gateway struct {
+	file  *config.File
+	log   *zap.Logger
+	proxy *proxy.Proxy
+	admin *admin.Server // nil: there is none
+}
+
+// newGateway binds all sockets of a configuration; nothing is accepted before serve. Logs go to w.
+// On an error nothing is left open.
+func newGateway(file *config.File, w io.Writer) (*gateway, error) {
+	out := zapcore.Lock(zapcore.AddSync(w))
+	g := &gateway{file: file, log: newLogger(file.Log, out)}
+	workers := setProcs(file.Gateway.Workers)
+	drive, err := driver.New("auto", workers)
+	if err != nil {
+		return nil, err
+	}
+	registry := newRegistry()
+	g.proxy, err = proxy.New(proxy.Config{
+		Listeners:   file.Listener,
+		Routes:      file.Route,
+		Pools:       file.Pool,
+		MaxSessions: maxSessions(file.Gateway.MaxSessions),
+		Driver:      drive,
+		Log:         g.log,
+		Access:      newAccessLogger(file.Log, out),
+		Metrics:     registry,
+	})
+	if err != nil {
+		return nil, multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
+	}
+	if file.Admin.Address == "" {
+		return g, nil
+	}
+	g.admin, err = admin.Listen(admin.Options{
+		Config:   file.Admin,
+		Gatherer: registry,
+		IsReady:  func() bool { return !g.proxy.IsDraining() },
+		Log:      g.log,
+	})
+	if err != nil {
+		g.proxy.Close()
+		return nil, err
+	}
+	return g, nil
+}
+
+// serve relays sessions until ctx ends, drains as the configuration says, and returns when nothing
+// of the gateway is left.
+func (g *gateway) serve(ctx context.Context) error {
+	g.log.Info("starting", zap.Stringer("build", readBuild()))
+	if g.admin != nil {
+		go g.admin.Serve() // ends with Shutdown below
+		g.log.Info("admin listening", zap.Stringer("address", g.admin.Addr()))
+	}
+	g.proxy.Start()
+	<-ctx.Done()
+	g.log.Info("stopping")
+	g.proxy.Shutdown(context.Background(), g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std())
+	if g.admin == nil {
+		return nil
+	}
+	// Last of all, so that readiness and metrics answer while sessions drain.
+	patience, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	return g.admin.Shutdown(patience)
+}
+
+// setProcs returns how many event loops there are, and lets the program use one CPU more than that,
+// so that saturated loops don't starve what else runs; unless the environment has decided.
+func setProcs(workers int) int {
+	if workers == 0 {
+		workers = runtime.GOMAXPROCS(0) // the CPUs that the process may use
+	}
+	if os.Getenv("GOMAXPROCS") == "" {
+		runtime.GOMAXPROCS(workers + 1)
+	}
+	return workers
+}
+
+// maxSessions returns the limit of live sessions: the configured one, or as many as descriptors
+// suffice for. The runtime has raised the soft limit to the hard one.
+func maxSessions(configured int) int {
+	if configured > 0 {
+		return configured
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return defaultMaxSessions
+	}
+	const most = 1 << 22 // sessions: above that memory is the limit
+	descriptors := int(min(limit.Cur, 2*most))
+	// A session has two descriptors. A quarter of a small limit, 1,024 of a large one, is for
+	// handshakes, probes, the admin listener and files.
+	return max((descriptors-min(descriptors/4, 1024))/2, 1)
+}
+
+// defaultMaxSessions is for a system that tells no limit of descriptors.
+const defaultMaxSessions = 10_000
+
+// newRegistry returns where all metrics are collected, with those of the process in it.
+func newRegistry() *prometheus.Registry {
+	registry := prometheus.NewRegistry()
+	b := readBuild()
+	info := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name:        "sluice_build_info",
+		Help:        "Which build this is: always 1.",
+		ConstLabels: prometheus.Labels{"version": b.version, "revision": b.revision, "go": b.goVersion},
+	})
+	info.Set(1)
+	registry.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return registry
+}

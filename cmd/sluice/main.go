@@ -1,0 +1,123 @@
+// Command sluice is a WebSocket gateway: it stands in front of existing WebSocket services, balances
+// sessions over pools of backends, and splices frames both ways while it handles ping and close
+// itself. The commands are in the table below, each in a file of its own name.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+)
+
+func main() {
+	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+// commands returns all that sluice can be told to do.
+func commands() []command {
+	return []command{
+		{"run", "run [-config FILE] | -to ADDR[,ADDR…] [-listen ADDR]", "serve a configuration, or just some backends", run},
+		{"check", "check -config FILE", "tell all problems of a configuration", check},
+		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
+		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},
+		{"version", "version", "tell which build this is", version},
+	}
+}
+
+// A command is one of the things that sluice can be told to do.
+type command struct {
+	name    string
+	usage   string
+	summary string
+	run     func(call) error
+}
+
+// A call is one use of a command. Its output goes to stdout, all else to stderr.
+type call struct {
+	args   []string
+	stdout io.Writer
+	stderr io.Writer
+}
+
+// Exit codes.
+const (
+	exitClean   = 0
+	exitFailure = 1 // something went wrong while running
+	exitUsage   = 2 // the arguments or the configuration are wrong: nothing was started
+)
+
+// A usageError is a mistake in the arguments.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+// A configError is a mistake in the configuration; it prints as the problems do, one a line.
+type configError struct{ problems error }
+
+func (e configError) Error() string { return e.problems.Error() }
+
+// dispatch runs the command that the arguments name, and returns the exit code.
+func dispatch(args []string, stdout, stderr io.Writer) int {
+	if len(args) == 0 {
+		printUsage(stderr)
+		return exitUsage
+	}
+	switch args[0] {
+	case "help", "-h", "-help", "--help":
+		printUsage(stdout)
+		return exitClean
+	}
+	for _, c := range commands() {
+		if c.name == args[0] {
+			return c.exitCode(c.run(call{args[1:], stdout, stderr}), stderr)
+		}
+	}
+	fmt.Fprintf(stderr, "sluice: unknown command %q; `sluice help` lists the commands\n", args[0])
+	return exitUsage
+}
+
+// exitCode tells how a command ended, and returns the exit code for it.
+func (c command) exitCode(err error, stderr io.Writer) int {
+	var usage usageError
+	var config configError
+	switch {
+	case err == nil, errors.Is(err, flag.ErrHelp):
+		return exitClean
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "sluice %s: %v\nusage: sluice %s\n", c.name, err, c.usage)
+		return exitUsage
+	case errors.As(err, &config):
+		fmt.Fprintln(stderr, err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "sluice %s: %v\n", c.name, err)
+		return exitFailure
+	}
+}
+
+func printUsage(w io.Writer) {
+	fmt.Fprint(w, "Sluice is a WebSocket gateway.\n\nusage:\n")
+	for _, c := range commands() {
+		fmt.Fprintf(w, "  sluice %-56s %s\n", c.usage, c.summary)
+	}
+	fmt.Fprint(w, "\n`sluice COMMAND -h` tells the flags of a command.\nexit codes: 0 clean, 1 failure while running, 2 wrong usage or configuration\n")
+}
+
+// parse reads the flags of a call. None of the commands takes arguments that are no flags.
+func (c call) parse(flags *flag.FlagSet) error {
+	flags.SetOutput(io.Discard) // dispatch prints the error
+	err := flags.Parse(c.args)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		flags.SetOutput(c.stdout)
+		flags.Usage()
+		return err
+	case err != nil:
+		return usageError{err.Error()}
+	case flags.NArg() > 0:
+		return usageError{fmt.Sprintf("unexpected argument %q", flags.Arg(0))}
+	}
+	return nil
+}

@@ -1,0 +1,154 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"strings"
+	"syscall"
+	"testing"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sluice/cmd/sluice/internal/config"
+)
+
+const goodConfig = "../../config.example.toml"
+
+// invoke runs the program within the test.
+func invoke(args ...string) (code int, stdout, stderr string) {
+	var out, err bytes.Buffer
+	code = dispatch(args, &out, &err)
+	return code, out.String(), err.String()
+}
+
+func TestEachWayToCallHasItsExitCode(t *testing.T) {
+	tests := []struct {
+		args   string
+		code   int
+		stdout string // something that it holds; empty: it is empty
+		stderr string
+	}{
+		{"", exitUsage, "", "usage:"},
+		{"help", exitClean, "sluice check -config FILE", ""},
+		{"-h", exitClean, "usage:", ""},
+		{"server", exitUsage, "", `unknown command "server"`},
+		{"version", exitClean, "sluice ", ""},
+		{"version 2", exitUsage, "", `unexpected argument "2"`},
+		{"run -config testdata/none.toml", exitUsage, "", "testdata/none.toml"},
+		{"run", exitUsage, "", "there is no ./sluice.toml here"},
+		{"run -h", exitClean, "-listen ADDR", ""},
+		{"run -to 127.0.0.1:1 -config x", exitUsage, "", "-config and -to exclude each other"},
+		{"run -listen 127.0.0.1:0", exitUsage, "", "-listen goes with -to"},
+		{"run -to nowhere", exitUsage, "", "pool[0].backend[0].address"},
+		{"run -to 127.0.0.1:1 -listen nowhere", exitUsage, "", "listener[0].address"},
+		{"run serve", exitUsage, "", `unexpected argument "serve"`},
+		{"demo -x", exitUsage, "", "flag provided but not defined: -x"},
+		{"check", exitUsage, "", "-config is missing"},
+		{"check -config", exitUsage, "", "flag needs an argument: -config"},
+		{"check -h", exitClean, "-config FILE", ""},
+		{"check -file x", exitUsage, "", "flag provided but not defined: -file"},
+		{"check -config " + goodConfig, exitClean, goodConfig + ": OK", ""},
+		{"check -config " + goodConfig + " extra", exitUsage, "", `unexpected argument "extra"`},
+		{"check -config testdata/none.toml", exitUsage, "", "testdata/none.toml"},
+		{"echo -listen nowhere", exitFailure, "", "nowhere"},
+		{"echo -port 1", exitUsage, "", "usage: sluice echo [-listen ADDR]"},
+	}
+	for _, test := range tests {
+		code, stdout, stderr := invoke(strings.Fields(test.args)...)
+		if code != test.code {
+			t.Errorf("sluice %s: exit code %d, want %d", test.args, code, test.code)
+		}
+		if !strings.Contains(stdout, test.stdout) || (test.stdout == "") != (stdout == "") {
+			t.Errorf("sluice %s: stdout %q, want %q in it", test.args, stdout, test.stdout)
+		}
+		if !strings.Contains(stderr, test.stderr) || (test.stderr == "") != (stderr == "") {
+			t.Errorf("sluice %s: stderr %q, want %q in it", test.args, stderr, test.stderr)
+		}
+	}
+}
+
+func TestCheckTellsEveryProblemOnALineOfItsOwn(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "broken.toml")
+	if err := os.WriteFile(path, []byte("[gateway]\nworkers = -1\n[log]\nlevel = \"loud\"\ncolour = true\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := invoke("check", "-config", path)
+	lines := strings.Split(strings.TrimSuffix(stderr, "\n"), "\n")
+	if code != exitUsage || stdout != "" || len(lines) != 6 {
+		t.Fatalf("exit code %d, stdout %q, stderr:\n%s\nwant 2, nothing, and six lines", code, stdout, stderr)
+	}
+	for _, line := range lines {
+		if !strings.HasPrefix(line, path+":") {
+			t.Errorf("line %q doesn't start with the file", line)
+		}
+	}
+}
+
+func TestUsageListsEveryCommand(t *testing.T) {
+	_, stdout, _ := invoke("help")
+	for _, c := range commands() {
+		if !strings.Contains(stdout, "sluice "+c.usage) || !strings.HasPrefix(c.usage, c.name) || c.summary == "" {
+			t.Errorf("usage of %q isn't told", c.name)
+		}
+	}
+}
+
+func TestBuildTellsItsRevision(t *testing.T) {
+	info := &debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"}}
+	if got, want := buildOf(info).String(), "v1.2.3 go1.26"; got != want {
+		t.Errorf("build without a revision = %q, want %q", got, want)
+	}
+	info.Settings = []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abcd"}, {Key: "vcs.modified", Value: "true"}}
+	if got, want := buildOf(info).String(), "v1.2.3 revision 0123abcd with changes go1.26"; got != want {
+		t.Errorf("build with a revision = %q, want %q", got, want)
+	}
+}
+
+// The runtime raises the soft limit by itself; a gateway depends on it.
+func TestDescriptorLimitIsRaised(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if limit.Cur+1 < limit.Max {
+		t.Errorf("descriptors: soft limit %d, hard limit %d", limit.Cur, limit.Max)
+	}
+}
+
+func TestLoggerWritesAsTheSectionSays(t *testing.T) {
+	var out bytes.Buffer
+	log := newLogger(config.Log{Level: "warn", Format: "json"}, zapcore.AddSync(&out))
+	log.Info("not written")
+	log.Named("balancer").Warn("backend ejected", zap.String("backend", "b"))
+	var line map[string]any
+	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
+		t.Fatalf("%q is no JSON object: %v", out.String(), err)
+	}
+	for key, want := range map[string]any{"level": "warn", "room": "balancer", "message": "backend ejected", "backend": "b"} {
+		if line[key] != want {
+			t.Errorf("%s = %v, want %v", key, line[key], want)
+		}
+	}
+	out.Reset()
+	newLogger(config.Log{Level: "debug", Format: "console"}, zapcore.AddSync(&out)).Debug("written")
+	if got := out.String(); !strings.Contains(got, "debug\twritten") {
+		t.Errorf("console line %q", got)
+	}
+}
+
+func TestAccessLinesDoNotDependOnTheLevel(t *testing.T) {
+	var out bytes.Buffer
+	newAccessLogger(config.Log{Level: "error", Format: "json", Access: true}, zapcore.AddSync(&out)).Info("session")
+	if got := out.String(); !strings.Contains(got, `"room":"access"`) {
+		t.Errorf("access line with level = error: %q", got)
+	}
+	out.Reset()
+	newAccessLogger(config.Log{Level: "debug", Format: "json"}, zapcore.AddSync(&out)).Info("session")
+	if out.Len() > 0 {
+		t.Errorf("access line with access = false: %q", out.String())
+	}
+}

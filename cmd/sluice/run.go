@@ -1,0 +1,90 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"sluice/cmd/sluice/internal/config"
+)
+
+// defaultFile is what run reads when it is told nothing.
+const defaultFile = "sluice.toml"
+
+// run serves until a signal comes, and then drains.
+func run(c call) error {
+	file, err := c.readConfig()
+	if err != nil {
+		return err
+	}
+	ctx, stop := untilSignal()
+	defer stop()
+	gateway, err := newGateway(file, c.stderr)
+	if err != nil {
+		return err
+	}
+	return gateway.serve(ctx)
+}
+
+// readConfig returns the configuration that the flags of run mean.
+func (c call) readConfig() (*config.File, error) {
+	flags := flag.NewFlagSet("run", flag.ContinueOnError)
+	path := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
+	to := flags.String("to", "", "serve without a file: relay to these backends, `ADDR[,ADDR…]`")
+	listen := flags.String("listen", "127.0.0.1:8080", "with -to: the `ADDR` to listen at, host:port or unix:/path")
+	if err := c.parse(flags); err != nil {
+		return nil, err
+	}
+	given := map[string]bool{}
+	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+	switch {
+	case given["config"] && given["to"]:
+		return nil, usageError{"-config and -to exclude each other"}
+	case given["listen"] && !given["to"]:
+		return nil, usageError{"-listen goes with -to; with a file, the address stands in its [[listener]]"}
+	case given["to"]:
+		return checked(config.Parse("(flags)", quickConfig(*listen, strings.Split(*to, ","))))
+	case given["config"]:
+		return checked(config.Load(*path))
+	}
+	file, err := config.Load(defaultFile)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to says what to serve.\n" +
+			"Try `sluice run -to 127.0.0.1:9000` for a backend there, `sluice demo` to look around,\n" +
+			"or copy config.example.toml to ./" + defaultFile + "."}
+	}
+	return checked(file, err)
+}
+
+// checked marks an error as one of the configuration.
+func checked(file *config.File, err error) (*config.File, error) {
+	if err != nil {
+		return nil, configError{err}
+	}
+	return file, nil
+}
+
+// quickConfig writes the configuration that -to and -listen mean, so that it is read and checked as
+// any other.
+func quickConfig(listen string, backends []string) []byte {
+	type backend struct {
+		Address string `toml:"address"`
+	}
+	type section map[string]any
+	members := make([]backend, len(backends))
+	for i, address := range backends {
+		members[i].Address = strings.TrimSpace(address)
+	}
+	text, err := toml.Marshal(map[string][]section{
+		"listener": {{"name": "quick", "address": listen}},
+		"route":    {{"pool": "quick"}},
+		"pool":     {{"name": "quick", "backend": members}},
+	})
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return text
+}

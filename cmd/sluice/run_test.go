@@ -1,0 +1,414 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"github.com/gobwas/ws/wsutil"
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+
+	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/echo"
+)
+
+// patience is far more than anything here takes.
+const patience = 20 * time.Second
+
+// TestMain lets the test binary be the program, so that tests can send it signals.
+func TestMain(m *testing.M) {
+	if os.Getenv("SLUICE_TEST_AS_PROGRAM") != "" {
+		os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
+	}
+	os.Exit(m.Run())
+}
+
+// A process is sluice run by itself.
+type process struct {
+	t       *testing.T
+	command *exec.Cmd
+	lines   chan map[string]any // of the log
+	gateway string              // where it listens
+	admin   string
+}
+
+// startProcess runs sluice with a configuration in front of an echo backend.
+func startProcess(t *testing.T, gatewaySection string, environment ...string) *process {
+	t.Helper()
+	backend := startEcho(t)
+	path := filepath.Join(t.TempDir(), "sluice.toml")
+	text := "[gateway]\n" + gatewaySection + `
+[admin]
+address = "127.0.0.1:0"
+[[listener]]
+name = "public"
+address = "127.0.0.1:0"
+[[route]]
+pool = "echo"
+[[pool]]
+name = "echo"
+backend = [{ address = "` + backend + `" }]
+`
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, command: exec.Command(os.Args[0], "run", "-config", path), lines: make(chan map[string]any, 1024)}
+	p.command.Env = append(append(os.Environ(), "SLUICE_TEST_AS_PROGRAM=1"), environment...)
+	stderr, err := p.command.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := p.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.command.Process.Kill() })
+	go p.readLog(stderr)
+	for p.gateway == "" || p.admin == "" {
+		switch line := p.next(); line["message"] {
+		case "listening":
+			p.gateway = line["address"].(string)
+		case "admin listening":
+			p.admin = line["address"].(string)
+		}
+	}
+	return p
+}
+
+// readLog passes the lines of the log on until the process has closed it.
+func (p *process) readLog(stderr io.Reader) {
+	defer close(p.lines)
+	for scanner := bufio.NewScanner(stderr); scanner.Scan(); {
+		line := map[string]any{}
+		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil {
+			line["message"] = scanner.Text()
+		}
+		p.lines <- line
+	}
+}
+
+// next returns the next line of the log.
+func (p *process) next() map[string]any {
+	p.t.Helper()
+	select {
+	case line, ok := <-p.lines:
+		if !ok {
+			p.t.Fatal("the log ended early")
+		}
+		p.t.Log(line)
+		return line
+	case <-time.After(patience):
+		p.t.Fatal("no further line in the log")
+		return nil
+	}
+}
+
+// signal sends the process a signal.
+func (p *process) signal(s syscall.Signal) {
+	p.t.Helper()
+	if err := p.command.Process.Signal(s); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// wait returns the rest of the log and the end of the process.
+func (p *process) wait() (rest []map[string]any, err error) {
+	p.t.Helper()
+	timer := time.AfterFunc(patience, func() { _ = p.command.Process.Kill() })
+	defer timer.Stop()
+	for line := range p.lines {
+		p.t.Log(line)
+		rest = append(rest, line)
+	}
+	return rest, p.command.Wait()
+}
+
+// startEcho runs an echo backend until the test ends, and returns its address.
+func startEcho(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- echo.Serve(ctx, listener, echo.Options{Loops: 1}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Errorf("echo backend: %v", err)
+		}
+	})
+	return listener.Addr().String()
+}
+
+// A client is one end of a session; early frames of the other end stay in reader.
+type client struct {
+	net.Conn
+	reader io.Reader
+}
+
+func (c client) Read(p []byte) (int, error) { return c.reader.Read(p) }
+
+// dial opens a session.
+func dial(t *testing.T, address string) client {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, early, _, err := ws.Dial(ctx, "ws://"+address+"/")
+	if err != nil {
+		t.Fatalf("dial %s: %v", address, err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	if early == nil {
+		return client{conn, conn}
+	}
+	return client{conn, early}
+}
+
+// wantEcho sends a text and expects it back.
+func wantEcho(t *testing.T, c client, text string) {
+	t.Helper()
+	if err := wsutil.WriteClientText(c, []byte(text)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := wsutil.ReadServerText(c); err != nil || string(got) != text {
+		t.Fatalf("echo of %q = %q, %v", text, got, err)
+	}
+}
+
+// wantClose reads up to the close frame and checks its code.
+func wantClose(t *testing.T, c client, code ws.StatusCode) {
+	t.Helper()
+	header, err := ws.ReadHeader(c)
+	if err != nil || header.OpCode != ws.OpClose || header.Length > ws.MaxControlFramePayloadSize {
+		t.Fatalf("frame %+v, %v; want a close", header, err)
+	}
+	payload := make([]byte, header.Length)
+	if _, err := io.ReadFull(c, payload); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := ws.ParseCloseFrameData(payload); got != code {
+		t.Errorf("close code %d, want %d", got, code)
+	}
+}
+
+func readyStatus(t *testing.T, admin string) int {
+	t.Helper()
+	http := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := http.Get("http://" + admin + "/readyz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = answer.Body.Close()
+	return answer.StatusCode
+}
+
+func TestSignalDrainsSessionsAndExitsClean(t *testing.T) {
+	p := startProcess(t, `drain = "0s"`)
+	session := dial(t, p.gateway)
+	wantEcho(t, session, "hello")
+	if got := readyStatus(t, p.admin); got != http.StatusOK {
+		t.Errorf("GET /readyz = %d, want 200", got)
+	}
+	p.signal(syscall.SIGTERM)
+	wantClose(t, session, 1012)
+	if err := ws.WriteFrame(session, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1012, "")))); err != nil {
+		t.Fatal(err)
+	}
+	rest, err := p.wait()
+	if err != nil {
+		t.Errorf("the process ended with %v, want exit code 0", err)
+	}
+	access := 0
+	for _, line := range rest {
+		if line["room"] == "access" {
+			access++
+		}
+	}
+	if access != 1 {
+		t.Errorf("%d lines of access log, want 1", access)
+	}
+}
+
+func TestReadinessGoesBeforeTheListeners(t *testing.T) {
+	p := startProcess(t, "drain = \"0s\"\ndrain_delay = \"1h\"")
+	p.signal(syscall.SIGINT)
+	for p.next()["message"] != "stopping" {
+	}
+	for deadline := time.Now().Add(patience); readyStatus(t, p.admin) != http.StatusServiceUnavailable; {
+		if time.Now().After(deadline) {
+			t.Fatal("GET /readyz isn't 503 while draining")
+		}
+	}
+	if conn, err := net.Dial("tcp", p.gateway); err != nil {
+		t.Errorf("the listener is gone before drain_delay is over: %v", err)
+	} else {
+		_ = conn.Close()
+	}
+	p.signal(syscall.SIGINT)
+	if _, err := p.wait(); err == nil {
+		t.Error("the process ended clean before its drain had")
+	}
+}
+
+func TestSecondSignalEndsAtOnce(t *testing.T) {
+	p := startProcess(t, `drain = "1h"`)
+	session := dial(t, p.gateway)
+	wantEcho(t, session, "hello")
+	p.signal(syscall.SIGTERM)
+	for p.next()["message"] != "draining" {
+	}
+	p.signal(syscall.SIGTERM)
+	_, err := p.wait()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != exitFailure {
+		t.Errorf("the process ended with %v, want exit code %d", err, exitFailure)
+	}
+}
+
+func TestProcsAreOneMoreThanWorkersUnlessTheEnvironmentDecides(t *testing.T) {
+	for environment, want := range map[string]string{"GOMAXPROCS=": "go_sched_gomaxprocs_threads 4\n", "GOMAXPROCS=2": "go_sched_gomaxprocs_threads 2\n"} {
+		p := startProcess(t, "workers = 3\ndrain = \"0s\"", environment)
+		answer, err := http.Get("http://" + p.admin + "/metrics")
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(answer.Body)
+		_ = answer.Body.Close()
+		if err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("%s: metrics without %q, %v", environment, want, err)
+		}
+		if !strings.Contains(string(body), "sluice_build_info{") {
+			t.Error("metrics without sluice_build_info")
+		}
+		p.signal(syscall.SIGTERM)
+		if _, err := p.wait(); err != nil {
+			t.Errorf("the process ended with %v", err)
+		}
+	}
+}
+
+func TestAddressInUseIsAFailureToRun(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sluice.toml")
+	for _, section := range []string{"listener", "admin"} {
+		taken, free := startEcho(t), "127.0.0.1:0"
+		listener, admin := taken, free
+		if section == "admin" {
+			listener, admin = free, taken
+		}
+		text := fmt.Sprintf("admin.address = %q\n[[listener]]\nname = \"public\"\naddress = %q\n[[route]]\npool = \"p\"\n[[pool]]\nname = \"p\"\nbackend = [{ address = \"127.0.0.1:1\" }]\n", admin, listener)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if code, _, stderr := invoke("run", "-config", path); code != exitFailure || !strings.Contains(stderr, taken) {
+			t.Errorf("%s at a taken address: exit code %d, %q; want 1 and the address", section, code, stderr)
+		}
+	}
+}
+
+func TestQuickConfigIsThatOfAFile(t *testing.T) {
+	got, err := config.Parse("quick", quickConfig("unix:/run/a \"quoted\" name", strings.Split("127.0.0.1:1, 127.0.0.1:2,unix:/b", ",")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := config.Parse("file", []byte(`
+[[listener]]
+name = "quick"
+address = 'unix:/run/a "quoted" name'
+[[route]]
+pool = "quick"
+[[pool]]
+name = "quick"
+backend = [{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }, { address = "unix:/b" }]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("configuration of the flags (-want +got):\n%s", diff)
+	}
+}
+
+func TestMaxSessionsLeavesDescriptorsForTheRest(t *testing.T) {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if got := maxSessions(7); got != 7 {
+		t.Errorf("maxSessions(7) = %d, want what is configured", got)
+	}
+	if got := uint64(maxSessions(0)); got < 1 || 2*got >= limit.Cur {
+		t.Errorf("maxSessions(0) = %d with %d descriptors", got, limit.Cur)
+	}
+}
+
+func TestDemoShowsEachBackend(t *testing.T) {
+	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	output, stdout := io.Pipe()
+	ended := make(chan error, 1)
+	go func() { ended <- serveDemo(ctx, stdout, io.Discard) }()
+	lines := bufio.NewReader(output)
+	url, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	url = strings.TrimSpace(url)
+	second, err := lines.ReadString('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, gateway, _ := strings.Cut(second, "ws://")
+	gateway, _, _ = strings.Cut(gateway, "/")
+
+	browser := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := browser.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	page, err := io.ReadAll(answer.Body)
+	_ = answer.Body.Close()
+	_, port, _ := net.SplitHostPort(gateway)
+	if err != nil || answer.StatusCode != http.StatusOK || !strings.Contains(string(page), `data-gateway-port="`+port+`"`) {
+		t.Errorf("GET %s: %d, %v, and the page doesn't name port %s", url, answer.StatusCode, err, port)
+	}
+	greetings := map[string]bool{}
+	for range demoBackends {
+		session := dial(t, gateway)
+		greeting, err := wsutil.ReadServerText(session)
+		if err != nil {
+			t.Fatal(err)
+		}
+		greetings[string(greeting)] = true
+		wantEcho(t, session, "hello")
+		if err := ws.WriteFrame(session, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(4001, "enough")))); err != nil {
+			t.Fatal(err)
+		}
+		wantClose(t, session, 4001)
+	}
+	if len(greetings) != demoBackends {
+		t.Errorf("backends that answered %d sessions: %v, want each once", demoBackends, greetings)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("demo ended with %v", err)
+	}
+}
