@@ -1,0 +1,63 @@
+# make          what to run before a commit: fmt, lint, test
+# make test     all tests, with the race detector; says which it leaves out for want of a program
+# make fuzz     every fuzz target for FUZZTIME each
+# make bench    every benchmark
+# make run      the demo: three echo backends, the gateway, a page in the browser
+
+SHELL := /bin/bash
+GO       ?= go
+FUZZTIME ?= 30s
+
+.PHONY: all fmt lint test peers fuzz bench run
+
+all: fmt lint test
+
+fmt:
+	gofmt -w .
+
+# staticcheck is pinned in a module file of its own, so that the program's go.mod has only what the
+# program needs.
+lint:
+	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w is due for:" $$unformatted; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool -modfile=internal/tools/tools.mod staticcheck ./...
+
+test: peers
+	$(GO) mod download
+	$(GO) test -race -shuffle=on ./...
+
+# peers names each program that tests need and this machine lacks; with CI=true that is a failure.
+# NEED is: a command that succeeds if it is there | what to install | the tests that need it.
+define NEEDS
+node --version && npm --version|nodejs npm|Node's ws as client and backend, the demo page
+/usr/bin/python3 -c "import websockets"|python3-websockets|Python's websockets as client and backend
+chromium --version|chromium|the demo page
+nginx -v|nginx|nginx in front
+haproxy -v|haproxy|HAProxy in front
+openssl version|openssl|TLS
+prometheus --version|prometheus|metrics as Prometheus reads them
+endef
+export NEEDS
+
+peers:
+	@missing=0; \
+	while IFS='|' read -r probe packages tests; do \
+		if ! PATH="$$PATH:/usr/sbin" sh -c "$$probe" >/dev/null 2>&1; then \
+			echo "missing: $$packages; left out: tests of $$tests"; missing=1; \
+		fi; \
+	done <<< "$$NEEDS"; \
+	if [ $$missing = 1 ] && [ "$$CI" = true ]; then echo "CI=true: every test must run"; exit 1; fi
+	@if [ -f test/package-lock.json ] && command -v npm >/dev/null; then cd test && npm ci --no-audit --no-fund --loglevel=error; fi
+
+# go test fuzzes one target of one package at a time.
+fuzz:
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]+' . | sed -E 's#/[^/]+:func # #' | sort -u | while read -r room target; do \
+		echo "$$room $$target"; \
+		$(GO) test "$$room" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) || exit 1; \
+	done
+
+bench:
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+run:
+	$(GO) run ./cmd/sluice demo

@@ -1,0 +1,118 @@
+package sluice_test
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// A room is what one directory may and may not use. Only files that are built into the program
+// count: a test may look at its room from outside, and compare it with net/http.
+type room struct {
+	ours  []string // rooms that it may import, beneath the module's path
+	never []string // packages of others, with all beneath them
+	calls []string // functions of imported packages that it may not use
+}
+
+// rooms is the table of ARCHITECTURE.md. A directory that it lacks is a failure: whoever makes a
+// room says what it may use.
+var rooms = map[string]room{
+	"internal/units": {},
+	"internal/epoll": {},
+	"internal/echo":  {ours: []string{"internal/epoll"}, never: []string{"go.uber.org/zap"}},
+	"internal/load":  {ours: []string{"internal/units", "internal/epoll"}},
+	"proxy/relay": {
+		never: []string{"net", "os", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap", "log"},
+		calls: []string{"time.Now", "time.Since", "time.Until", "time.After", "time.AfterFunc", "time.NewTimer", "time.NewTicker", "time.Tick", "time.Sleep"},
+	},
+	"proxy/driver": {ours: []string{"proxy/relay", "internal/epoll"}, never: []string{"net/http"}},
+	"upgrade":      {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
+	"balancer":     {ours: []string{"internal/units"}},
+	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "upgrade", "balancer", "internal/units"}},
+	"cmd/sluice": {ours: []string{
+		"proxy", "proxy/driver", "balancer", "internal/units", "internal/echo",
+		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo",
+	}},
+	"cmd/sluice/internal/config": {ours: []string{"proxy", "balancer", "internal/units", "cmd/sluice/internal/admin"}},
+	"cmd/sluice/internal/admin":  {ours: []string{"internal/units"}},
+	"cmd/sluice/internal/demo":   {},
+}
+
+func TestRoomsImportWhatTheTableSays(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "testdata" || entry.Name() == "node_modules"):
+			return filepath.SkipDir
+		case entry.IsDir() || !strings.HasSuffix(name, ".go") || strings.HasSuffix(name, "_test.go"):
+			return nil
+		}
+		directory := filepath.ToSlash(filepath.Dir(name))
+		seen[directory] = true
+		checkFile(t, directory, name)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for directory := range rooms {
+		if !seen[directory] {
+			t.Errorf("the table has the room %s, the tree has not", directory)
+		}
+	}
+}
+
+// checkFile reports what a file uses beyond its room's rights.
+func checkFile(t *testing.T, directory, name string) {
+	t.Helper()
+	may, isKnown := rooms[directory]
+	if !isKnown {
+		t.Errorf("%s: the room %s isn't in the table", name, directory)
+		return
+	}
+	file, err := parser.ParseFile(token.NewFileSet(), name, nil, parser.SkipObjectResolution)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	names := map[string]string{} // as the file names a package → its path
+	for _, spec := range file.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		local := path.Base(imported)
+		if spec.Name != nil {
+			local = spec.Name.Name
+		}
+		names[local] = imported
+		if ours, isOurs := strings.CutPrefix(imported, "sluice/"); isOurs {
+			if !slices.Contains(may.ours, ours) {
+				t.Errorf("%s: %s may not import %s", name, directory, ours)
+			}
+			continue
+		}
+		for _, banned := range may.never {
+			if imported == banned || strings.HasPrefix(imported, banned+"/") {
+				t.Errorf("%s: %s may not import %s", name, directory, imported)
+			}
+		}
+	}
+	ast.Inspect(file, func(node ast.Node) bool {
+		if selector, ok := node.(*ast.SelectorExpr); ok {
+			if of, ok := selector.X.(*ast.Ident); ok && slices.Contains(may.calls, names[of.Name]+"."+selector.Sel.Name) {
+				t.Errorf("%s: %s may not use %s.%s", name, directory, of.Name, selector.Sel.Name)
+			}
+		}
+		return true
+	})
+}
