@@ -37,6 +37,7 @@ func resultOf(s *relay.Session) Result {
 // Driver relays sessions.
 type Driver interface {
 	// Relay takes both connections, whatever happens, and relays between them until both are closed. It doesn't block.
+	// After Close it cuts them and tells the owner before it returns.
 	Relay(p Params, client, backend net.Conn)
 
 	// Totals returns the sums over all sessions, live ones included. It waits for the drivers' goroutines, for a turn.

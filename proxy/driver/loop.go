@@ -54,20 +54,25 @@ func (l *loop) run() {
 	defer close(l.ended)
 	defer l.poller.Close()
 	for l.runCommands() {
-		var deadline time.Time
-		if at := l.deadlines.next(); at != 0 {
-			deadline = l.clock.at(at)
-		}
-		events, err := l.poller.Wait(deadline)
-		if err != nil {
-			panic("BUG: " + err.Error()) // the descriptors are the loop's own
-		}
-		l.env.Now = l.clock.now()
-		for i := range events {
-			l.serve(&events[i])
-		}
-		l.expire()
+		l.turn()
 	}
+}
+
+// turn waits until something is to be done, and does it.
+func (l *loop) turn() {
+	var deadline time.Time
+	if at := l.deadlines.next(); at != 0 {
+		deadline = l.clock.at(at)
+	}
+	events, err := l.poller.Wait(deadline)
+	if err != nil {
+		panic("BUG: " + err.Error()) // the descriptors are the loop's own
+	}
+	l.env.Now = l.clock.now()
+	for i := range events {
+		l.serve(&events[i])
+	}
+	l.expire()
 }
 
 // runCommands does what other goroutines asked for; false: that was the end.
@@ -138,8 +143,11 @@ func (l *loop) adopt(p Params, fds [2]int) {
 	if l.command(func() { l.begin(p, fds) }) {
 		return
 	}
+	l.sessions.Add(-1)
 	for _, fd := range fds {
-		_ = unix.Close(fd)
+		if fd >= 0 {
+			_ = unix.Close(fd)
+		}
 	}
 	p.Owner.SessionEnded(Result{})
 }
@@ -246,6 +254,11 @@ func (l *loop) readLimit(s slot, to relay.Side) int {
 // hungUp takes care of a connection that is broken while it isn't read. What it sent before may still be wanted, when the
 // other side's queue falls; until then epoll, which would report it again and again, has to forget it.
 func (l *loop) hungUp(s slot, side relay.Side) {
+	// A stream that was shut down both ways by a peer who reads nothing is hung up but never reported writable.
+	l.write(s, side)
+	if s.core.Reads(side) {
+		return // the pongs that it wasn't read for are gone
+	}
 	if !s.core.IsPaused(side) {
 		s.core.Lost(&l.env, side)
 		return
@@ -383,8 +396,14 @@ func (l *loop) settle(s slot) {
 		l.forget(s)
 		return
 	}
-	l.watch(s, relay.Client)
-	l.watch(s, relay.Backend)
+	for side := relay.Client; side <= relay.Backend; side++ {
+		if err := l.watch(s, side); err != nil {
+			// The kernel has no memory for it, or the user's share of watches is used up.
+			s.core.Lost(&l.env, side)
+			l.settle(s)
+			return
+		}
+	}
 }
 
 // act does what the core asks for.
@@ -423,9 +442,9 @@ func (l *loop) close(s slot, side relay.Side, isCut bool) {
 }
 
 // watch asks epoll for the events that a side waits for.
-func (l *loop) watch(s slot, side relay.Side) {
+func (l *loop) watch(s slot, side relay.Side) error {
 	if s.fd[side] < 0 {
-		return
+		return nil
 	}
 	var want uint32
 	if s.core.Reads(side) {
@@ -434,18 +453,16 @@ func (l *loop) watch(s slot, side relay.Side) {
 	if s.rare != nil && s.rare.queue[side].n > 0 {
 		want |= unix.EPOLLOUT
 	}
-	if want == s.interest[side] {
-		return
+	isWatched := s.interest[side] != notWatched
+	if want == s.interest[side] || !isWatched && want == 0 {
+		return nil
 	}
-	data := s.id() | uint64(side)<<63
-	if s.interest[side] != notWatched {
-		_ = l.poller.Mod(int(s.fd[side]), want, data)
-	} else if want != 0 {
-		_ = l.poller.Add(int(s.fd[side]), want, data)
-	} else {
-		return
+	control := l.poller.Mod
+	if !isWatched {
+		control = l.poller.Add
 	}
 	s.interest[side] = want
+	return control(int(s.fd[side]), want, s.id()|uint64(side)<<63)
 }
 
 // forget ends a session whose sockets are closed.

@@ -21,10 +21,12 @@ type Goroutine struct {
 
 	mu sync.Mutex
 
-	totals   relay.Totals // of sessions that are over; guarded by mu
+	// Guarded by mu.
+	totals   relay.Totals // of sessions that are over
 	pairs    map[*pair]struct{}
+	live     int // pairs whose owners haven't been told of the end
 	isClosed bool
-	idle     chan struct{} // closed when isClosed and no pair is left
+	idle     chan struct{} // closed when isClosed and nothing is live
 }
 
 // NewGoroutine returns a driver without sessions.
@@ -49,17 +51,27 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 	p.core.Begin(&w.env, params.HasDeflate)
 	p.timer = time.AfterFunc(d.clock.at(p.core.Deadline(&w.env)).Sub(time.Now()), p.expire)
 	p.unlock(w)
-
-	d.mu.Lock()
-	isClosed := d.isClosed
-	d.pairs[p] = struct{}{}
-	d.mu.Unlock()
-	if isClosed {
-		p.cut()
+	if !d.add(p) {
+		p.lose()
+		p.timer.Stop()
+		p.owner.SessionEnded(resultOf(&p.core))
+		return
 	}
 	for side := relay.Client; side <= relay.Backend; side++ {
 		go p.relay(side, append([]byte(nil), params.Early[side]...))
 	}
+}
+
+// add notes a new pair; false: the driver is closed.
+func (d *Goroutine) add(p *pair) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isClosed {
+		return false
+	}
+	d.pairs[p] = struct{}{}
+	d.live++
+	return true
 }
 
 // Totals implements Driver.
@@ -83,18 +95,16 @@ func (d *Goroutine) Close(ctx context.Context) error {
 	d.mu.Lock()
 	if !d.isClosed {
 		d.isClosed = true
-		if len(d.pairs) == 0 {
+		if d.live == 0 {
 			close(d.idle)
 		}
 	}
-	var pairs []*pair
 	for p := range d.pairs {
-		pairs = append(pairs, p)
+		if p.join() {
+			go p.cut()
+		}
 	}
 	d.mu.Unlock()
-	for _, p := range pairs {
-		p.cut()
-	}
 	select {
 	case <-d.idle:
 		return nil
@@ -109,7 +119,14 @@ func (d *Goroutine) remove(p *pair) {
 	defer d.mu.Unlock()
 	d.totals.Add(&p.totals)
 	delete(d.pairs, p)
-	if d.isClosed && len(d.pairs) == 0 {
+}
+
+// told notes that a pair's owner knows of its end.
+func (d *Goroutine) told() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.live--
+	if d.isClosed && d.live == 0 {
 		close(d.idle)
 	}
 }
@@ -131,7 +148,7 @@ type pair struct {
 	timer     *time.Timer
 	isWriting [2]bool // somebody writes to the side: whoever else has something for it puts it into the queue
 	inFlight  [2]int  // bytes that the writer holds outside the queue
-	users     int     // goroutines
+	users     int     // goroutines that are at work on the pair; 0: it is over
 }
 
 // lock takes the session, with a wire to work on it.
@@ -144,17 +161,21 @@ func (p *pair) lock() *wire {
 func (p *pair) relock(w *wire) {
 	p.mu.Lock()
 	w.env = relay.Env{Config: p.config, Totals: &p.totals, Now: p.driver.clock.now()}
+	w.ahead = p.inFlight
 }
 
 // unlock ends lock.
 func (p *pair) unlock(w *wire) {
-	p.release(w)
+	p.release(w, 0)
 	p.driver.wires.Put(w)
 }
 
-// release does what the core asks for and opens the lock; what may block is done without it.
-func (p *pair) release(w *wire) {
-	ops := p.act(w)
+// release does what the core asks for, and acts besides, and opens the lock; what may block is done without it.
+func (p *pair) release(w *wire, acts relay.Acts) {
+	ops := acts | p.act(w)
+	if ops&relay.ActTimer != 0 && !p.core.IsOver() {
+		p.timer.Reset(time.Until(p.driver.clock.at(p.core.Deadline(&w.env))))
+	}
 	w.tidy(&p.rare)
 	p.cond.Broadcast()
 	p.mu.Unlock()
@@ -188,9 +209,6 @@ func (p *pair) act(w *wire) (ops relay.Acts) {
 			if a.Close(side) || a.Reset(side) {
 				p.discard(w, side)
 			}
-		}
-		if a&relay.ActTimer != 0 && !p.core.IsOver() {
-			p.timer.Reset(time.Until(p.driver.clock.at(p.core.Deadline(&w.env))))
 		}
 	}
 }
@@ -323,15 +341,16 @@ func (p *pair) writeQueue(w *wire, to relay.Side) {
 // write writes slices of n bytes in all, counted in QueuedBytes, until the side takes nothing any more. The lock is open while it
 // blocks.
 func (p *pair) write(w *wire, to relay.Side, slices [][]byte, n int) {
-	p.inFlight[to] = n
+	p.inFlight[to], w.ahead[to] = n, n
 	p.core.Sent(&w.env, to, 0, p.waiting(to))
 	for _, s := range slices {
 		for len(s) > 0 && p.core.IsWritable(to) {
-			p.release(w)
+			p.release(w, 0)
 			k, err := p.port[to].writeSome(s)
 			p.relock(w)
 			s = s[k:]
 			p.inFlight[to] -= k
+			w.ahead[to] -= k
 			p.driver.queued.Add(-int64(k))
 			if err != nil {
 				p.core.WriteFailed(&w.env, to)
@@ -347,26 +366,47 @@ func (p *pair) write(w *wire, to relay.Side, slices [][]byte, n int) {
 		}
 	}
 	p.driver.queued.Add(-int64(p.inFlight[to]))
-	p.inFlight[to] = 0
-	p.core.Resume(&w.env, to.Other())
+	p.inFlight[to], w.ahead[to] = 0, 0
+	if p.waiting(to) < lowMark {
+		p.core.Resume(&w.env, to.Other())
+	}
 }
 
 // expire is the timer's.
 func (p *pair) expire() {
-	w := p.lock()
-	if !p.core.IsOver() {
-		p.core.Advance(&w.env)
-		p.timer.Reset(time.Until(p.driver.clock.at(p.core.Deadline(&w.env))))
+	if !p.join() {
+		return
 	}
-	p.unlock(w)
+	defer p.leave()
+	w := p.lock()
+	p.core.Advance(&w.env)
+	p.release(w, relay.ActTimer)
+	p.driver.wires.Put(w)
 }
 
 // cut ends the session at once.
 func (p *pair) cut() {
+	defer p.leave()
+	p.lose()
+}
+
+func (p *pair) lose() {
 	w := p.lock()
 	p.core.Lost(&w.env, relay.Client)
 	p.core.Lost(&w.env, relay.Backend)
 	p.unlock(w)
+}
+
+// join makes a goroutine one of the pair's, so that the owner isn't told of the end while it still has a connection to close;
+// false: the session is over.
+func (p *pair) join() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.users == 0 {
+		return false
+	}
+	p.users++
+	return true
 }
 
 // leave ends one of the pair's goroutines; the last one tells the owner.
@@ -381,9 +421,10 @@ func (p *pair) leave() {
 	p.timer.Stop()
 	p.driver.remove(p)
 	p.owner.SessionEnded(resultOf(&p.core))
+	p.driver.told()
 }
 
-// closeBoth implements reacher.
+// closeBoth implements reacher. It closes no connection: the frame is sent by one of the pair's goroutines.
 func (p *pair) closeBoth(_ *Handle, code uint16, reason relay.Reason) {
 	w := p.lock()
 	p.core.CloseBoth(&w.env, code, reason)
@@ -394,5 +435,9 @@ func (p *pair) closeBoth(_ *Handle, code uint16, reason relay.Reason) {
 func (p *pair) stats(*Handle) (Stats, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return statsOf(&p.core, p.rare, p.driver.clock.now()), !p.core.IsOver()
+	st := statsOf(&p.core, p.rare, p.driver.clock.now())
+	for side := range st.Queued {
+		st.Queued[side] += p.inFlight[side]
+	}
+	return st, !p.core.IsOver()
 }

@@ -25,6 +25,7 @@ type wire struct {
 	env   relay.Env
 	pools *pools
 	out   [2]batch // by the side that receives
+	ahead [2]int   // bytes that wait for the side in front of its queue
 }
 
 // A batch is what is to be written to a side behind what waits in its queue.
@@ -116,7 +117,7 @@ func (w *wire) receive(s *relay.Session, rp **rare, from relay.Side, p []byte) {
 
 // queued returns how many bytes are in front of what is put into the batch now.
 func (w *wire) queued(r *rare, to relay.Side) int {
-	n := w.out[to].n
+	n := w.ahead[to] + w.out[to].n
 	if r != nil {
 		n += r.queue[to].n
 	}
