@@ -22,7 +22,8 @@ const (
 //
 //	outOpen → outWanting → outClosing → outFlushed → outEnding → outGone
 //
-// A close that the other side sent goes from outOpen straight to outClosing; a socket that is cut to outGone.
+// A close that the other side sent goes from outOpen straight to outClosing; a socket that fails to outBroken, from
+// anywhere before outBroken; one that is cut to outGone, from anywhere.
 type outState uint8
 
 const (
@@ -46,7 +47,7 @@ const (
 //
 // and, above all of these, the code of closeBoth where the gateway ends the session itself. Inside a frame that is half
 // passed on nobody can be told anything: the receiver is cut. A side whose own input has ended and to whom the close has
-// gone lingers (release), whatever the other side still does.
+// gone lingers or is released (settle), whatever the other side still does.
 
 // closeBoth is a close of the gateway's own, to both sides.
 type closeBoth struct {

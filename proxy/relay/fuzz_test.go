@@ -172,8 +172,7 @@ func oracle(from Side, hasDeflate bool, b []byte) (passed int, isFaulty bool) {
 		rest := b[passed:]
 		h, size, isWhole := readHeader(rest)
 		if !isWhole {
-			// Faults show as soon as the bytes are there, and bytes that are still missing can't heal them: with any rest the
-			// frame is refused.
+			// A fault shows as soon as the first byte, the second, or the length is there.
 			return passed, !canGoOn(state, from, hasDeflate, rest)
 		}
 		if refuses(state, from, hasDeflate, h, size) {
@@ -228,6 +227,12 @@ func readHeader(p []byte) (h ws.Header, size int, isWhole bool) {
 
 // canGoOn tells whether some bytes behind a begun header make a header that isn't refused.
 func canGoOn(state ws.State, from Side, hasDeflate bool, part []byte) bool {
+	if len(part) >= 2 {
+		switch n := part[1] &^ bitMask; {
+		case n == 126 && len(part) < 4, n == 127 && len(part) < 10:
+			part = part[:2]
+		}
+	}
 	for _, second := range []byte{0, 126, 127} {
 		if from == Client {
 			second |= bitMask

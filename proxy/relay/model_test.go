@@ -72,6 +72,9 @@ func (v *verifier) verify(t testing.TB, to Side, p []byte) {
 	}
 }
 
+// maxRead is the most bytes that a model reads at once.
+const maxRead = 5000
+
 // A model drives a pair by random events, and knows what each side has sent.
 type model struct {
 	*pair
@@ -85,7 +88,7 @@ type model struct {
 func newModel(t testing.TB, seed uint64) *model {
 	r := rand.New(rand.NewPCG(seed, 0))
 	c := testConfig()
-	c.MaxFrame, c.MaxMessage = 4096, 8192
+	c.MaxFrame, c.MaxMessage = 70_000, 140_000
 	c.ForwardPings = r.IntN(4) == 0
 	if r.IntN(2) == 0 {
 		c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
@@ -94,47 +97,65 @@ func newModel(t testing.TB, seed uint64) *model {
 		c.IdleTimeout = 2 * time.Minute
 	}
 	m := &model{pair: newPair(t, c), r: r}
-	m.split = func(n int) int { return 1 + r.IntN(min(n, []int{1, 20, 5000}[r.IntN(3)])) }
+	m.highMark, m.lowMark = 4096, 1024
+	m.split = func(n int) int { return 1 + r.IntN(min(n, []int{1, 20, maxRead, maxRead}[r.IntN(4)])) }
 	return m
 }
 
 // step does one random thing; for each there are cases where it makes no sense, and then nothing happens.
 func (m *model) step() {
 	side := Side(m.r.IntN(2))
-	what := m.r.IntN(40)
+	what := m.r.IntN(100)
 	m.log = append(m.log, fmt.Sprintf("%d %s", what, side))
 	e := &m.ends[side]
 	switch {
-	case what < 12:
-		m.data(side)
-	case what < 16:
-		m.control(side, opPing)
-	case what < 18:
-		m.control(side, opPong)
-	case what < 23:
-		e.room = m.r.IntN(300)
-		m.run()
-	case what < 28:
-		e.room = roomEnough
-		m.run()
-	case what < 33:
-		e.holds = m.r.IntN(100)
-		m.pass(time.Duration(m.r.Int64N(int64(12 * time.Second))))
 	case what < 35:
+		m.data(side)
+	case what < 45:
+		m.control(side, opPing)
+	case what < 48:
+		for range 300 {
+			m.control(side, opPing)
+		}
+	case what < 52:
+		m.control(side, opPong)
+	case what < 60:
+		m.answer(side)
+	case what < 67:
+		m.takes(side, m.r.IntN(3000))
+	case what < 80:
+		m.takes(side, roomEnough)
+	case what < 93:
+		e.holds = m.r.IntN(1000)
+		m.pass(time.Duration(m.r.Int64N(int64(15 * time.Second))))
+	case what < 95:
 		m.control(side, opClose)
-	case what == 35:
+	case what == 95:
 		m.finish(side, endOfStream)
-	case what == 36:
+	case what == 96:
 		m.finish(side, connectionReset)
-	case what == 37:
+	case what == 97:
 		m.fail(side)
 		m.run()
-	case what == 38:
+	case what == 98:
 		m.closeBoth(1012, ReasonDrain)
 	default:
 		// Whatever: a fault, or payload.
-		junk := []byte{byte(m.r.Uint32()), byte(m.r.Uint32()), byte(m.r.Uint32())}
-		m.arrive(side, junk)
+		m.arrive(side, []byte{byte(m.r.Uint32()), byte(m.r.Uint32()), byte(m.r.Uint32())})
+	}
+}
+
+// answer sends the pong to the last ping that a side got.
+func (m *model) answer(side Side) {
+	var last []byte
+	v := verifier{onControl: func(h ws.Header, payload []byte) {
+		if h.OpCode == ws.OpPing {
+			last = payload
+		}
+	}}
+	v.verify(m.t, side, m.ends[side].wire)
+	if last != nil && m.left[side] == 0 {
+		m.arrive(side, appendFrame(nil, side.Other(), opPong, last))
 	}
 }
 
@@ -150,7 +171,7 @@ func (m *model) arrive(from Side, p []byte) {
 // data sends a part of a frame: the rest of one, or a new one.
 func (m *model) data(from Side) {
 	if m.left[from] == 0 {
-		n := []int{0, 5, 125, 126, 1000, 5000}[m.r.IntN(6)]
+		n := []int{0, 5, 125, 126, 1000, 5000, 65536, 80_000}[min(m.r.IntN(30), m.r.IntN(8))]
 		isFin := m.r.IntN(2) == 0
 		f := dataFrame(from, opBinary, n)
 		header := f[:len(f)-n]
@@ -201,10 +222,10 @@ func (m *model) check() {
 		if m.core.IsGone(side) != (e.isClosed || e.isReset) {
 			m.t.Fatalf("%s: gone %t, closed %t, reset %t\n%s", side, m.core.IsGone(side), e.isClosed, e.isReset, strings.Join(m.log, ", "))
 		}
-		if most := highMark + 8<<10 + 2*maxPongs; len(e.queue) > most {
+		if most := m.highMark + maxRead + maxPongs + 3*maxRead; len(e.queue) > most {
 			m.t.Fatalf("%d bytes wait for the %s", len(e.queue), side)
 		}
-		if most := maxPongs + 8<<10; len(e.held) > most {
+		if most := maxPongs + 3*maxRead; len(e.held) > most {
 			m.t.Fatalf("%d bytes of pongs are held for the %s", len(e.held), side)
 		}
 	}
@@ -254,13 +275,13 @@ func (m *model) end() {
 }
 
 func TestEverySequenceOfEventsKeepsTheInvariantsAndEnds(t *testing.T) {
-	runs := 20_000
+	runs := 3000
 	if testing.Short() {
-		runs = 1000
+		runs = 300
 	}
 	for seed := range uint64(runs) {
 		m := newModel(t, seed)
-		for range 1 + m.r.IntN(40) {
+		for range 1 + m.r.IntN(120) {
 			m.step()
 			m.check()
 		}

@@ -8,12 +8,6 @@ import (
 	"time"
 )
 
-// Marks of a side's queue, as a driver has them.
-const (
-	highMark = 64 << 10
-	lowMark  = 16 << 10
-)
-
 // A pair is a session with a driver that has no sockets: the reference of how a driver calls the core. What the two
 // sides do is a script; the clock goes on in pass alone.
 type pair struct {
@@ -24,6 +18,8 @@ type pair struct {
 	ends    [2]end
 	split   func(n int) int // how much of n bytes that have arrived one read takes
 	maxHeld int             // the most bytes of pongs that were held at once
+
+	highMark, lowMark int // of a side's queue, between which its other side isn't read
 }
 
 // An end is one side of a pair: its connection, and what the driver keeps for it.
@@ -57,7 +53,7 @@ const (
 const roomEnough = 1 << 40
 
 func newPair(t testing.TB, c Config) *pair {
-	p := &pair{t: t, split: func(n int) int { return n }}
+	p := &pair{t: t, split: func(n int) int { return n }, highMark: 64 << 10, lowMark: 16 << 10}
 	p.env = Env{Config: &c, Totals: &p.totals, Now: Instant(time.Hour)}
 	p.ends[Client].room, p.ends[Backend].room = roomEnough, roomEnough
 	p.core.Begin(&p.env, false)
@@ -361,9 +357,9 @@ func (p *pair) flush(to Side) {
 	e.queue = e.queue[n:]
 	p.core.Sent(&p.env, to, n, len(e.queue))
 	switch {
-	case len(e.queue) > highMark:
+	case len(e.queue) > p.highMark:
 		p.core.Pause(to.Other())
-	case len(e.queue) < lowMark && p.core.IsPaused(to.Other()):
+	case len(e.queue) < p.lowMark && p.core.IsPaused(to.Other()):
 		p.core.Resume(&p.env, to.Other())
 	}
 }

@@ -124,7 +124,7 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 	case timerKeepalive:
 		return s.keepaliveDue(c, side)
 	case timerWrite:
-		return out.stalledAt.Add(c.WriteTimeout), out.stalledAt != 0 && out.state < outEnding
+		return out.stalledAt.Add(c.WriteTimeout), out.stalledAt != 0 && out.state < outBroken
 	case timerFrame:
 		return in.clock.Add(c.WriteTimeout), in.state == inOpen && in.paused == 0 && (in.left > 0 || in.isPartial)
 	case timerClose:
