@@ -1,0 +1,172 @@
+package test
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// sluice is the path of the built program. Immutable after TestMain.
+var sluice string
+
+func TestMain(m *testing.M) {
+	os.Exit(runTests(m))
+}
+
+// runTests builds the program, runs the tests, and removes what it built.
+func runTests(m *testing.M) int {
+	directory, err := os.MkdirTemp("", "sluice-test-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(directory)
+	sluice = filepath.Join(directory, "sluice")
+	build := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "build sluice: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// A gateway is a running `sluice run`.
+type gateway struct {
+	*program
+	admin     string            // host:port
+	listeners map[string]string // name → host:port
+	log       *tail             // all lines
+}
+
+// basics are the sections of a configuration that most tests share; a test adds routes and pools.
+const basics = `
+[gateway]
+drain = "0s"
+[admin]
+address = "127.0.0.1:0"
+[log]
+level = "debug"
+[[listener]]
+name = "public"
+address = "127.0.0.1:0"
+`
+
+// runGateway serves a configuration and waits until it is ready. At the end of the test it must exit
+// with 0 on SIGTERM, unless the test has ended it.
+func runGateway(t *testing.T, config string) *gateway {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "sluice.toml")
+	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	g := &gateway{listeners: map[string]string{}, log: new(tail)}
+	cmd := exec.Command(sluice, "run", "-config", path)
+	var stderr io.Reader
+	g.program = start(t, cmd, func() (err error) {
+		cmd.Stderr = nil
+		stderr, err = cmd.StderrPipe()
+		return err
+	})
+	lines := make(chan logLine, 64)
+	go g.readLog(stderr, lines)
+	t.Cleanup(func() { g.stop(t) })
+
+	deadline := time.After(patience)
+	for want := strings.Count(config, "[[listener]]"); g.admin == "" || len(g.listeners) < want; {
+		select {
+		case line, isOpen := <-lines:
+			if !isOpen {
+				t.Fatalf("sluice ended before it listened:\n%s", g.log)
+			}
+			switch line.Message {
+			case "admin listening":
+				g.admin = line.Address
+			case "listening":
+				g.listeners[line.Listener] = line.Address
+			}
+		case <-deadline:
+			t.Fatalf("sluice doesn't listen:\n%s", g.log)
+		}
+	}
+	eventually(t, patience, "/readyz is 200", func() bool { return g.readiness() == http.StatusOK })
+	return g
+}
+
+// A logLine is what is of interest in a line of the log.
+type logLine struct {
+	Message  string
+	Listener string
+	Address  string
+}
+
+// readLog keeps the log and tells the first lines. It ends with the process.
+func (g *gateway) readLog(stderr io.Reader, lines chan<- logLine) {
+	defer close(lines)
+	scanner := bufio.NewScanner(stderr)
+	for scanner.Scan() {
+		_, _ = g.log.Write(append(scanner.Bytes(), '\n'))
+		var line logLine
+		if json.Unmarshal(scanner.Bytes(), &line) != nil || line.Address == "" {
+			continue
+		}
+		select {
+		case lines <- line:
+		default:
+			// Nobody waits for addresses any more.
+		}
+	}
+}
+
+// readiness returns the status of /readyz; 0: nobody answers.
+func (g *gateway) readiness() int {
+	response, err := http.Get("http://" + g.admin + "/readyz")
+	if err != nil {
+		return 0
+	}
+	_ = response.Body.Close()
+	return response.StatusCode
+}
+
+// metrics returns the text of /metrics.
+func (g *gateway) metrics(t *testing.T) string {
+	t.Helper()
+	response, err := http.Get("http://" + g.admin + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil || response.StatusCode != http.StatusOK {
+		t.Fatalf("/metrics: status %d, %v", response.StatusCode, err)
+	}
+	return string(text)
+}
+
+// url returns where clients of the listener "public" connect.
+func (g *gateway) url(path string) string { return "ws://" + g.listeners["public"] + path }
+
+// stop ends the gateway as an operator does, and checks that it ends cleanly.
+func (g *gateway) stop(t *testing.T) {
+	t.Helper()
+	select {
+	case <-g.exited:
+		return // the test has ended it
+	default:
+	}
+	_ = g.cmd.Process.Signal(syscall.SIGTERM)
+	if code := g.exitCode(t, 2*patience); code != 0 {
+		t.Errorf("exit code %d on SIGTERM, want 0", code)
+	}
+	if t.Failed() {
+		t.Logf("log of the gateway:\n%s", g.log)
+	}
+}

@@ -1,0 +1,69 @@
+// A peer made of Node's ws: it does what its stdin says and tells on stdout what happens, one JSON
+// object a line. python.py has the same words; peer_test.go is who speaks them.
+
+import { createInterface } from "node:readline";
+import { WebSocket, WebSocketServer } from "ws";
+
+const connections = new Map(); // number → WebSocket; numbers begin at 1, in the order of opening
+
+function tell(event) {
+  process.stdout.write(JSON.stringify(event) + "\n");
+}
+
+function adopt(socket) {
+  const conn = connections.size + 1;
+  connections.set(conn, socket);
+  socket.on("message", (data, isBinary) => tell({ event: "message", conn, isBinary, data: data.toString("base64") }));
+  socket.on("ping", (data) => tell({ event: "ping", conn, data: data.toString("base64") }));
+  socket.on("pong", (data) => tell({ event: "pong", conn, data: data.toString("base64") }));
+  socket.on("error", (error) => tell({ event: "error", conn, message: error.message }));
+  // It comes when the TCP connection has ended, too.
+  socket.on("close", (code, reason) => tell({ event: "close", conn, code, reason: reason.toString() }));
+  return conn;
+}
+
+const deflate = (wanted) => (wanted ? { threshold: 0 } : false);
+
+const actions = {
+  serve({ subprotocols, deflate: wanted }) {
+    const server = new WebSocketServer({
+      host: "127.0.0.1",
+      port: 0,
+      perMessageDeflate: deflate(wanted),
+      handleProtocols: (offered) => subprotocols.find((name) => offered.has(name)) ?? false,
+    });
+    server.on("listening", () => tell({ event: "listening", port: server.address().port }));
+    server.on("connection", (socket, request) => {
+      const conn = adopt(socket);
+      tell({ event: "open", conn, path: request.url, headers: request.headers, subprotocol: socket.protocol, extensions: socket.extensions });
+    });
+  },
+
+  connect({ url, subprotocols, deflate: wanted, headers, from }) {
+    const socket = new WebSocket(url, subprotocols, { perMessageDeflate: deflate(wanted), headers, localAddress: from });
+    const conn = adopt(socket);
+    socket.on("open", () => tell({ event: "open", conn, subprotocol: socket.protocol, extensions: socket.extensions }));
+  },
+
+  send({ conn, parts, isBinary }) {
+    parts.forEach((part, i) => {
+      connections.get(conn).send(Buffer.from(part, "base64"), { binary: isBinary, fin: i === parts.length - 1 });
+    });
+  },
+
+  ping({ conn, data }) {
+    connections.get(conn).ping(Buffer.from(data, "base64"));
+  },
+
+  close({ conn, code, reason }) {
+    if (code === 0) connections.get(conn).close();
+    else connections.get(conn).close(code, reason);
+  },
+};
+
+const lines = createInterface({ input: process.stdin });
+lines.on("line", (line) => {
+  const command = JSON.parse(line);
+  actions[command.do](command);
+});
+lines.on("close", () => process.exit(0));
