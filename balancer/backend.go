@@ -19,9 +19,10 @@ type member struct {
 // definition: whoever holds a place of it may use it until Release. All methods are safe for
 // concurrent use.
 type Backend struct {
-	pool    *Pool   // immutable, as the next two
-	address address //
-	hash    uint64  // of the address: its part in consistent hashing
+	// Immutable.
+	pool    *Pool
+	address address
+	hash    uint64 // of the address: its part in consistent hashing
 
 	sessions    atomic.Int64 // written under pool.picks
 	state       atomic.Int32 // a State; written by Pool.settle only
@@ -88,7 +89,7 @@ func (b *Backend) Release(o Outcome) {
 	switch r, isFailure := o.failure(b.pool.snapshot.Load().statuses); {
 	case isFailure:
 		b.failures[r].Add(1)
-		b.pool.failed(b, o)
+		b.pool.failed(b, r)
 	case o >= firstStatus:
 		// RFC 6455 section 4.1: another status than 101 is handled by HTTP; it shows a backend that
 		// answers.

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -47,9 +48,14 @@ func (p *Pool) Undrain(name string) error {
 	return nil
 }
 
+// named returns the member of that name, or one that has gone. The caller holds mu.
 func (p *Pool) named(name string) (*Backend, error) {
+	isNamed := func(b *Backend) bool { return b.Name() == name }
+	if i := slices.IndexFunc(p.members, isNamed); i >= 0 {
+		return p.members[i], nil
+	}
 	for _, b := range p.known {
-		if b.Name() == name {
+		if isNamed(b) {
 			return b, nil
 		}
 	}

@@ -22,8 +22,8 @@ type ejectionRecord struct {
 type row struct{ since time.Time }
 
 // failed counts a failure of a backend's real traffic, and ejects it if that was one too many.
-func (p *Pool) failed(b *Backend, o Outcome) {
-	if o.isUnreachable() {
+func (p *Pool) failed(b *Backend, r reason) {
+	if r.isUnreachable() {
 		p.resolveSoon()
 	}
 	p.mu.Lock()
@@ -31,7 +31,7 @@ func (p *Pool) failed(b *Backend, o Outcome) {
 	now := time.Now()
 	c := &p.cfg.Ejection
 	limit, inRow, record := int64(c.Failures), &b.failedInRow, &b.ejection.failures
-	if o == Lost {
+	if r == reasonLost {
 		limit, inRow, record = int64(c.Lost), &b.lostInRow, &b.ejection.lost
 	}
 	if limit == 0 || p.isClosed || !b.State().IsAvailable() {
@@ -46,7 +46,7 @@ func (p *Pool) failed(b *Backend, o Outcome) {
 	}
 	inRow.Store(0)
 	b.eject(now, c)
-	p.settle(b, now, fmt.Errorf("%d failures in a row, the last one %v", limit, o))
+	p.settle(b, now, fmt.Errorf("%d failures in a row, at last %v", limit, r))
 	p.changed(now)
 }
 

@@ -103,7 +103,7 @@ func (p *Pool) Close() {
 	p.mu.Lock()
 	if !p.isClosed {
 		p.isClosed = true
-		p.swap(p.newSnapshot())
+		p.swap(p.newSnapshot([tierCount][]entrant{}))
 	}
 	if p.keeper.cancel != nil {
 		p.keeper.cancel()

@@ -106,7 +106,7 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 	}
 }
 
-// isUnreachable reports whether o is what a dial says to an address that moved.
-func (o Outcome) isUnreachable() bool {
-	return o == DialFailed || o == Refused || o == DialTimeout
+// isUnreachable reports whether r is what a dial says to an address that moved.
+func (r reason) isUnreachable() bool {
+	return r == reasonDial || r == reasonRefused || r == reasonDialTimeout
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -28,11 +29,6 @@ func (e *FullError) Error() string {
 // Is makes a FullError an ErrFull to errors.Is.
 func (e *FullError) Is(target error) bool { return target == ErrFull }
 
-func isFull(err error) bool {
-	_, ok := err.(*FullError) //nolint:errorlint // of our own hand, never wrapped here
-	return ok
-}
-
 // A Pick is a place of a backend.
 type Pick struct {
 	Backend *Backend
@@ -46,7 +42,7 @@ type Pick struct {
 // queue_timeout; a retry never waits, for its handshake's clock is running.
 func (p *Pool) Pick(ctx context.Context, r *Request, tried []*Backend) (Pick, error) {
 	pick, s, err := p.attempt(r, tried, nil)
-	if isFull(err) && s.queueTimeout > 0 && len(tried) == 0 {
+	if errors.Is(err, ErrFull) && s.queueTimeout > 0 && len(tried) == 0 {
 		return p.wait(ctx, r, s)
 	}
 	return pick, err
@@ -74,19 +70,43 @@ func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot
 	}
 }
 
-// choose asks the policy, tier by tier. The caller holds picks.
+// choose asks the policy, tier by tier. The rest is for when nobody available is left, not for when
+// they are full. The caller holds picks.
 func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
-	for _, t := range s.tiers {
+	for i, t := range s.tiers {
+		if i == tierRest && (s.tiers[tierPrimary].isFull(tried) || s.tiers[tierBackup].isFull(tried)) {
+			return Pick{}, s.errFull
+		}
+		if t == nil {
+			continue
+		}
 		if i := s.policy(p, t, k, tried); i >= 0 {
 			b := t.backends[i]
 			b.take()
 			return Pick{Backend: b, SetCookie: s.setCookie(t, i, k)}, nil
 		}
 	}
-	for _, t := range s.tiers {
-		if t.isFull(tried) {
-			return Pick{}, s.errFull
-		}
+	if s.tiers[tierRest].isFull(tried) {
+		return Pick{}, s.errFull
 	}
 	return Pick{}, ErrNone
+}
+
+// MayRetry reports whether a handshake that ended as o says is tried on another backend; tried is how
+// many have had their turn. A bad answer is passed on as what it is: it tells of a backend's program,
+// and the next backend runs the same one.
+func (p *Pool) MayRetry(o Outcome, tried int) bool {
+	s := p.snapshot.Load()
+	switch {
+	case tried > s.retries:
+		return false
+	case o >= firstStatus:
+		return slices.Contains(s.retryStatuses, int(o))
+	}
+	switch o {
+	case DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset:
+		return true
+	default:
+		return false
+	}
 }

@@ -3,6 +3,7 @@ package balancer
 import (
 	"container/list"
 	"context"
+	"errors"
 	"time"
 )
 
@@ -64,7 +65,7 @@ func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) 
 		case <-timer.C:
 			return Pick{}, s.errFull
 		case <-w.wake:
-			if pick, _, err := p.attempt(r, nil, w); !isFull(err) {
+			if pick, _, err := p.attempt(r, nil, w); !errors.Is(err, ErrFull) {
 				return pick, err
 			}
 		}

@@ -9,9 +9,8 @@ import (
 // A snapshot is what a pick sees of a pool. It is built anew for every change and swapped; only
 // its tiers' order by load changes, under the pool's picks.
 type snapshot struct {
-	// tiers are asked in turn: the available members; the available backups; and, in a pool that
-	// knows panic, the rest but for the draining, who are tried when nobody else is left.
-	tiers  []*tier
+	// tiers are asked in turn; nil: it has no members.
+	tiers  [tierCount]*tier
 	policy policy
 	key    keyFunc
 
@@ -20,7 +19,17 @@ type snapshot struct {
 	queueTimeout    time.Duration
 	queueLimit      int
 	statuses        []int // answers that are failures
+	retries         int
+	retryStatuses   []int
 }
+
+// The tiers of a snapshot.
+const (
+	tierPrimary = iota // available
+	tierBackup         // available and kept for when no other is
+	tierRest           // the others that don't drain, in a pool that knows panic
+	tierCount
+)
 
 // setCookie returns the cookie that the client of k needs to come back to the member.
 func (s *snapshot) setCookie(t *tier, i int, k key) string {
@@ -56,23 +65,23 @@ func (p *Pool) changed(now time.Time) {
 // rebuild swaps the snapshot for one of the members' present states. The caller holds mu.
 func (p *Pool) rebuild(now time.Time) {
 	p.isStale = false
-	var primaries, backups, rest []entrant
+	var groups [tierCount][]entrant
 	for _, b := range p.members {
 		e := entrant{backend: b, share: float64(b.member.weight) * b.warmth(now)}
 		switch state := b.State(); {
 		case state.IsAvailable() && b.member.backup:
-			backups = append(backups, e)
+			groups[tierBackup] = append(groups[tierBackup], e)
 		case state.IsAvailable():
-			primaries = append(primaries, e)
+			groups[tierPrimary] = append(groups[tierPrimary], e)
 		case state != Draining:
-			rest = append(rest, e)
+			groups[tierRest] = append(groups[tierRest], e)
 		}
 	}
-	p.noteAvailable(len(primaries)+len(backups), len(rest))
+	p.noteAvailable(len(groups[tierPrimary])+len(groups[tierBackup]), len(groups[tierRest]))
 	if !p.cfg.Panic {
-		rest = nil
+		groups[tierRest] = nil
 	}
-	p.swap(p.newSnapshot(primaries, backups, rest))
+	p.swap(p.newSnapshot(groups))
 }
 
 // noteAvailable tells when the pool loses its last available member and when it gets one again.
@@ -89,8 +98,8 @@ func (p *Pool) noteAvailable(available, rest int) {
 	}
 }
 
-// newSnapshot builds the snapshot of the groups of members that are not empty.
-func (p *Pool) newSnapshot(groups ...[]entrant) *snapshot {
+// newSnapshot builds the snapshot of groups of members. The caller holds mu.
+func (p *Pool) newSnapshot(groups [tierCount][]entrant) *snapshot {
 	before := p.snapshot.Load()
 	s := &snapshot{
 		policy:          p.cfg.policy(),
@@ -100,31 +109,33 @@ func (p *Pool) newSnapshot(groups ...[]entrant) *snapshot {
 		queueTimeout:    p.cfg.QueueTimeout.Std(),
 		queueLimit:      p.cfg.Queue,
 		statuses:        p.cfg.Ejection.failureStatuses(),
+		retries:         p.cfg.Retries,
+		retryStatuses:   p.cfg.RetryStatuses,
 	}
-	for _, group := range groups {
-		if len(group) > 0 {
-			s.tiers = append(s.tiers, p.equip(newTier(group), len(s.tiers), before))
+	for i, group := range groups {
+		if len(group) == 0 {
+			continue
 		}
+		s.tiers[i] = newTier(group)
+		var known *owners
+		if before != nil && before.tiers[i] != nil {
+			known = before.tiers[i].owners
+		}
+		p.equip(s.tiers[i], known)
 	}
 	return s
 }
 
-// equip gives t what the pool's policy needs. What costs is taken from the tier at that place
-// before, if its members are the same.
-func (p *Pool) equip(t *tier, place int, before *snapshot) *tier {
+// equip gives t what the pool's policy needs. Known are the owners in its place before, if any.
+func (p *Pool) equip(t *tier, known *owners) {
 	switch p.cfg.Policy {
 	case PolicyRoundRobin:
 		t.turns = newTurns(t.share, p.random)
 	case PolicyIPHash, PolicyHash:
-		var known *owners
-		if before != nil && place < len(before.tiers) {
-			known = before.tiers[place].owners
-		}
 		t.owners = newOwners(t, known)
 	case PolicySticky:
 		t.cookies = newCookies(t)
 	}
-	return t
 }
 
 // swap makes s the pool's snapshot and has it order its members.
@@ -133,9 +144,7 @@ func (p *Pool) swap(s *snapshot) {
 	defer p.picks.Unlock()
 	if before := p.snapshot.Load(); before != nil {
 		for _, t := range before.tiers {
-			for _, b := range t.backends {
-				b.tier = nil
-			}
+			t.withdraw()
 		}
 	}
 	for _, t := range s.tiers {

@@ -35,7 +35,7 @@ func (p *Pool) Status() []BackendStatus {
 	backends := slices.Clone(p.members)
 	var gone []*Backend
 	for _, b := range p.known {
-		if b.isGone {
+		if b.isGone && b.Sessions() > 0 {
 			gone = append(gone, b)
 		}
 	}

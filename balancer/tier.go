@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// A tier is a set of members among which a policy chooses: the available members, the available
-// backups, or the rest. Its lists are immutable; the order by load is guarded by the pool's picks.
+// A tier is a set of members among which a policy chooses. Its lists are immutable; the order by load
+// is guarded by the pool's picks. A nil tier is empty.
 type tier struct {
 	backends []*Backend
 	share    []float64 // effective weights
@@ -31,7 +31,7 @@ type tier struct {
 	winner []int32
 }
 
-// A entrant is a member with what the tier needs of it.
+// An entrant is a member with what the tier needs of it.
 type entrant struct {
 	backend *Backend
 	share   float64
@@ -60,6 +60,9 @@ func newTier(entrants []entrant) *tier {
 
 // install makes t the tier of its members and orders them. The caller holds the pool's picks.
 func (t *tier) install() {
+	if t == nil {
+		return
+	}
 	t.total = 0
 	for i, b := range t.backends {
 		b.tier, b.index = t, i
@@ -79,6 +82,16 @@ func (t *tier) install() {
 	}
 	for k := leaves - 1; k > 0; k-- {
 		t.winner[k] = t.better(t.winner[2*k], t.winner[2*k+1])
+	}
+}
+
+// withdraw makes t the tier of nobody. The caller holds the pool's picks.
+func (t *tier) withdraw() {
+	if t == nil {
+		return
+	}
+	for _, b := range t.backends {
+		b.tier = nil
 	}
 }
 
@@ -142,6 +155,9 @@ func (t *tier) least(tried []*Backend) int {
 
 // isFull reports whether a member is passed over only since it has no place left.
 func (t *tier) isFull(tried []*Backend) bool {
+	if t == nil {
+		return false
+	}
 	for i, b := range t.backends {
 		if math.IsInf(t.cost[i], 1) && !slices.Contains(tried, b) {
 			return true

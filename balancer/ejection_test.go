@@ -1,0 +1,197 @@
+package balancer
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/units"
+)
+
+// ejectionConfig ejects after three failed handshakes, or three lost sessions, for 10s, then 20s,
+// then 40s.
+func ejectionConfig(n int) Config {
+	c := configOf(PolicyRoundRobin, n)
+	c.Ejection = EjectionConfig{
+		Failures: 3, Lost: 3, MaxPercent: 50,
+		Window:   units.Duration(30 * time.Second),
+		BaseTime: units.Duration(10 * time.Second),
+		MaxTime:  units.Duration(40 * time.Second),
+	}
+	return c
+}
+
+func TestFailuresInARowEject(t *testing.T) {
+	for _, o := range []Outcome{DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset, BadAnswer, Lost, 500, 502, 503, 504} {
+		synctest.Test(t, func(t *testing.T) {
+			p, logs := newLoggedPool(t, ejectionConfig(3))
+			run(t, p, Owner{})
+			b := p.members[0]
+			fail(p, b, o, 2)
+			wantState(t, b, Up)
+			fail(p, b, o, 1)
+			wantState(t, b, Ejected)
+			wantLogged(t, logs, "backend ejected")
+			if n := counts(t, p, 90)[b]; n != 0 {
+				t.Errorf("outcome %d: an ejected backend got %d of 90 picks", o, n)
+			}
+			time.Sleep(10*time.Second + time.Millisecond)
+			synctest.Wait()
+			wantState(t, b, Up)
+			wantLogged(t, logs, "backend up")
+			if n := counts(t, p, 90)[b]; n != 30 {
+				t.Errorf("outcome %d: a backend that is back got %d of 90 picks; want 30", o, n)
+			}
+		})
+	}
+}
+
+func TestWhatIsNotTheBackendsFaultNeverCounts(t *testing.T) {
+	for _, o := range []Outcome{Ended, ClientFault, Shed, 400, 401, 404, 426, 429, 501} {
+		p := newPool(t, ejectionConfig(3))
+		b := p.members[0]
+		fail(p, b, o, 100)
+		wantState(t, b, Up)
+		for reason, n := range p.Status()[0].Failures {
+			if n != 0 {
+				t.Errorf("outcome %d counted %d times as %s", o, n, reason)
+			}
+		}
+	}
+}
+
+func TestGoodHandshakeEndsTheRow(t *testing.T) {
+	p := newPool(t, ejectionConfig(3))
+	b := p.members[0]
+	for range 10 {
+		fail(p, b, Refused, 2)
+		b.Established()
+		fail(p, b, Refused, 2)
+		fail(p, b, 404, 1)
+		fail(p, b, Lost, 2)
+		fail(p, b, Ended, 1)
+		wantState(t, b, Up)
+	}
+	if got := p.Status()[0].Failures["refused"]; got != 40 {
+		t.Errorf("refused is counted %d times; want 40", got)
+	}
+}
+
+func TestFailuresOutsideTheWindowAreNoRow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, ejectionConfig(3))
+		b := p.members[0]
+		for range 10 {
+			fail(p, b, Refused, 2)
+			wantState(t, b, Up)
+			time.Sleep(31 * time.Second)
+		}
+		fail(p, b, Refused, 3)
+		wantState(t, b, Ejected)
+	})
+}
+
+func TestEjectionsGrowAndAreForgiven(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, ejectionConfig(3))
+		run(t, p, Owner{})
+		b := p.members[0]
+		lasts := func(want time.Duration) {
+			t.Helper()
+			fail(p, b, Refused, 3)
+			wantState(t, b, Ejected)
+			time.Sleep(want - time.Millisecond)
+			synctest.Wait()
+			wantState(t, b, Ejected)
+			time.Sleep(2 * time.Millisecond)
+			synctest.Wait()
+			wantState(t, b, Up)
+		}
+		for _, want := range []time.Duration{10, 20, 40, 40, 40} {
+			lasts(want * time.Second)
+		}
+		time.Sleep(41 * time.Second)
+		lasts(10 * time.Second)
+	})
+}
+
+func TestLastAvailableBackendIsNeverEjected(t *testing.T) {
+	c := ejectionConfig(3)
+	c.Ejection.MaxPercent = 100
+	p := newPool(t, c)
+	for _, b := range p.members {
+		fail(p, b, Refused, 10)
+	}
+	for i, want := range []State{Ejected, Ejected, Up} {
+		wantState(t, p.members[i], want)
+	}
+	single := newPool(t, ejectionConfig(1))
+	fail(single, single.members[0], Refused, 100)
+	wantState(t, single.members[0], Up)
+}
+
+func TestBackendWhoseFellowsDrainOrAreDownIsTheLast(t *testing.T) {
+	p := newPool(t, ejectionConfig(2))
+	if err := p.Drain(p.members[0].Name(), 0); err != nil {
+		t.Fatal(err)
+	}
+	fail(p, p.members[1], Refused, 10)
+	wantState(t, p.members[1], Up)
+}
+
+func TestNoMoreThanTheirShareAreEjected(t *testing.T) {
+	for _, test := range []struct{ members, percent, want int }{{10, 50, 5}, {10, 20, 2}, {10, 1, 1}, {3, 50, 1}, {2, 10, 1}} {
+		c := ejectionConfig(test.members)
+		c.Ejection.MaxPercent = test.percent
+		p := newPool(t, c)
+		ejected := 0
+		for _, b := range p.members {
+			fail(p, b, Refused, 10)
+			if b.State() == Ejected {
+				ejected++
+			}
+		}
+		if ejected != test.want {
+			t.Errorf("%d of %d ejected with max_percent %d; want %d", ejected, test.members, test.percent, test.want)
+		}
+	}
+}
+
+func TestKilledBackendIsEjectedOnce(t *testing.T) {
+	p, logs := newLoggedPool(t, ejectionConfig(3))
+	fail(p, p.members[1], Lost, 500)
+	wantState(t, p.members[1], Ejected)
+	wantLogged(t, logs, "backend ejected")
+	if got := p.Status()[1].Failures["lost"]; got != 500 {
+		t.Errorf("lost is counted %d times; want 500", got)
+	}
+}
+
+func TestFlappingBackendIsOutLongerAndLonger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, logs := newLoggedPool(t, ejectionConfig(3))
+		run(t, p, Owner{})
+		flapping := p.members[2]
+		// Ten picks a second for five minutes on a backend that answers none.
+		failures := 0
+		for range 3000 {
+			b := pick(t, p, requestOf(0))
+			if b == flapping {
+				failures++
+				b.Release(HandshakeTimeout)
+			} else {
+				b.Established()
+				b.Release(Ended)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		// 10 + 20 + 40 n seconds out, three failures each time it is back.
+		if failures < 24 || failures > 33 {
+			t.Errorf("%d of 3,000 picks failed; want 3 for each of about 9 ejections", failures)
+		}
+		logs = logs.FilterMessage("backend ejected")
+		if n := logs.Len(); n != failures/3 {
+			t.Errorf("%d ejections logged after %d failures", n, failures)
+		}
+	})
+}
