@@ -110,7 +110,7 @@ func (s *Session) fault(e *Env, from Side, rule Rule) {
 
 // Ended notes the end of a side's stream.
 func (s *Session) Ended(e *Env, from Side) {
-	if s.out[from].state == outEnding || s.out[from].state == outBroken {
+	if s.out[from].state == outEnding {
 		s.lose(e, from, ReasonLost)
 		return
 	}
@@ -159,7 +159,6 @@ func (s *Session) over(e *Env, from Side, state inState) (passes bool) {
 	in, o := &s.in[from], from.Other()
 	in.state = state
 	in.paused = 0
-	s.out[from].pingState = pingNone
 	s.acts |= ActTimer
 	if state == inClosed && s.out[o].state == outOpen && s.in[o].state != inFaulted && s.closeBoth.at == 0 {
 		s.out[o].state = outClosing

@@ -542,3 +542,63 @@ func TestCodesThatMayBeSentAreThoseOfTheRegistry(t *testing.T) {
 		}
 	}
 }
+
+func TestSecondFailedWriteDoesNotProlongTheWait(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.core.WriteFailed(&p.env, Client)
+	p.pass(4 * time.Second)
+	p.core.WriteFailed(&p.env, Client)
+	p.pass(time.Second)
+	p.wantsReset(Client)
+}
+
+func TestSideThatIsGoneCannotBeLostAgain(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.core.Lost(&p.env, a)
+		p.settle()
+		p.core.Lost(&p.env, a)
+		p.core.Ended(&p.env, a)
+		if acts := p.core.Take(); acts != 0 {
+			p.t.Errorf("acts are %b; want none", acts)
+		}
+		p.wants(b, "one loss", lost[b])
+	})
+}
+
+func TestBytesOfASideThatEndedAreSkipped(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.send(Client, clientBye)
+	if pass, skip, step := p.core.Scan(&p.env, Client, []byte("more")); pass != 0 || skip != 4 || step != End {
+		t.Errorf("Scan = %d, %d, %d; want 0, 4, End", pass, skip, step)
+	}
+}
+
+func TestSideThatEndedIsNotPaused(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.core.Pause(Client)
+	p.finish(Client, connectionReset) // not read
+	if !p.core.IsPaused(Client) {
+		t.Error("a side that isn't read isn't paused")
+	}
+	p.core.Lost(&p.env, Client)
+	if p.core.IsPaused(Client) {
+		t.Error("a side that is lost is paused")
+	}
+	p.core.Pause(Client)
+	if p.core.IsPaused(Client) {
+		t.Error("a side that is lost can be paused")
+	}
+}
+
+func TestInitiatorsAndRulesHaveNames(t *testing.T) {
+	if ByClient.String() != "client" || ByBackend.String() != "backend" || Gateway.String() != "gateway" {
+		t.Errorf("initiators are %s, %s, %s", ByClient, ByBackend, Gateway)
+	}
+	names := map[string]bool{}
+	for r := Rule(1); r < NumRules; r++ {
+		if names[r.String()] || r.String() == "" {
+			t.Errorf("rule %d is named %q", r, r)
+		}
+		names[r.String()] = true
+	}
+}

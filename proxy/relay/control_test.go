@@ -214,3 +214,31 @@ func TestOwnPingIsSwallowedWherePongsPass(t *testing.T) {
 	p.send(Client, answer)
 	p.wants(Backend, "a second answer isn't one", answer)
 }
+
+func TestHeldPongsOverTheLimitStopReadingThoughTheQueueDrains(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.takes(Client, 0)
+	p.send(Client, clientPing)
+	p.send(Backend, backendHalf)
+	for range maxPongs/7 + 1 {
+		p.send(Client, clientPing)
+	}
+	p.takes(Client, roomEnough)
+	if p.core.Reads(Client) {
+		t.Error("the client is read over the limit")
+	}
+	p.send(Backend, backendRest)
+	if !p.core.Reads(Client) {
+		t.Error("the client isn't read though its pongs have gone")
+	}
+}
+
+func TestNothingOfTheGatewaysOwnGoesInsideAFrame(t *testing.T) {
+	p := newPair(t, testConfig())
+	p.send(Backend, backendHalf)
+	p.closeBoth(1012, ReasonDrain)
+	p.pass(5 * time.Second)
+	if got := p.core.AppendOwn(&p.env, Client, nil, 0); len(got) > 0 {
+		t.Errorf("%x goes inside a frame", got)
+	}
+}

@@ -11,7 +11,7 @@ type pingState uint8
 
 const (
 	pingNone   pingState = iota // none is out
-	pingDue                     // waits for a boundary
+	pingDue                     // AppendOwn is asked to send it
 	pingQueued                  // in the queue
 	pingSent                    // its last byte has gone: the pong's time runs
 )

@@ -345,3 +345,90 @@ func TestHistogramCountsByItsBounds(t *testing.T) {
 		t.Errorf("sum is %+v", b)
 	}
 }
+
+func TestClockStopsInsideAFrameThatStandsStill(t *testing.T) {
+	p := newPair(t, pingConfig())
+	p.send(Backend, backendHalf)
+	p.pass(25 * time.Second)
+	p.send(Backend, "*1")
+	p.pass(15 * time.Second) // the ping's time comes inside the frame
+	p.send(Backend, "*5")
+	p.ends[Client].wire = nil
+	p.ends[Backend].isLively = true
+	p.pass(30*time.Second - 1)
+	p.wantsIdle(Client, "a whole interval")
+	p.pass(1)
+	p.wantsPing(Client)
+	p.ends[Backend].isLively = false
+	p.send(Backend, backendHalf)
+	p.pass(25 * time.Second) // the pong's time comes inside the frame
+	p.wantsOpen(Client)
+	p.send(Backend, backendRest)
+	p.pass(10 * time.Second)
+	p.wantsReset(Client)
+}
+
+func TestPongsTimeDoesNotRunOnceTheSideWasToldAClose(t *testing.T) {
+	c := pingConfig()
+	c.CloseTimeout = 50 * time.Second
+	p := newPair(t, c)
+	p.ends[Backend].isLively = true
+	p.pass(30 * time.Second)
+	p.wantsPing(Client)
+	p.send(Backend, backendBye)
+	p.pass(50*time.Second - 1)
+	p.wantsOpen(Client)
+	p.send(Client, clientClose)
+	p.wantsLingering(Client)
+}
+
+func TestEachWaitForASlowKernelQueueIsAWholeOne(t *testing.T) {
+	p := newPingPair(t, Client)
+	p.pass(30 * time.Second)
+	p.wantsPing(Client)
+	for range 3 {
+		p.ends[Client].holds = 1 << 20
+		for range 60 {
+			p.ends[Client].holds--
+			p.pass(time.Second)
+			p.wantsOpen(Client)
+		}
+		p.send(Client, clientHello)
+	}
+}
+
+func TestLookFromBeforeAPauseDoesNotCount(t *testing.T) {
+	p := newPingPair(t, Client)
+	p.pass(30 * time.Second)
+	p.ends[Client].holds = 10
+	p.pass(6 * time.Second) // looked: 10
+	p.core.Pause(Client)
+	p.core.Resume(&p.env, Client)
+	p.ends[Client].holds = 1 << 20
+	p.pass(6 * time.Second) // looked again
+	p.ends[Client].holds = 1 << 19
+	p.pass(6 * time.Second)
+	p.wantsOpen(Client)
+}
+
+func TestUnaskedLookChangesNothing(t *testing.T) {
+	p := newPair(t, pingConfig())
+	for range 3 {
+		p.core.Unacked(&p.env, Client, 100)
+	}
+	p.settle()
+	p.wantsOpen(Client)
+}
+
+func TestSideThatIsCutAtThePingsTimeIsNotPinged(t *testing.T) {
+	c := pingConfig()
+	c.PingInterval = c.WriteTimeout
+	p := newPair(t, c)
+	p.takes(Client, 0)
+	p.send(Backend, backendHello)
+	p.env.Now = p.env.Now.Add(c.WriteTimeout)
+	p.core.Advance(&p.env)
+	if got := p.core.AppendOwn(&p.env, Client, nil, 0); len(got) > 0 {
+		t.Errorf("%x goes to a side that is cut", got)
+	}
+}

@@ -275,7 +275,7 @@ func (m *model) end() {
 }
 
 func TestEverySequenceOfEventsKeepsTheInvariantsAndEnds(t *testing.T) {
-	runs := 3000
+	runs := 2000
 	if testing.Short() {
 		runs = 300
 	}

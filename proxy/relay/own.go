@@ -71,7 +71,7 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 
 // isWaiting tells whether a frame of the gateway's own waits for a boundary.
 func (o *output) isWaiting() bool {
-	return o.state == outWanting || o.state == outOpen && (o.pingState == pingDue || o.held > 0)
+	return o.state == outWanting || o.state == outOpen && o.held > 0
 }
 
 func (s *Session) appendClose(c *Config, to Side, dst []byte) []byte {
