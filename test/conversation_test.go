@@ -33,7 +33,7 @@ func TestMessagesPassBetweenPeersUnaltered(t *testing.T) {
 	for _, pairing := range pairings {
 		t.Run(pairing.name, func(t *testing.T) {
 			client, backend := pairing.client(t), pairing.backend(t)
-			ports := map[bool]int{false: backend.serve(t, "second", false), true: backend.serve(t, "second", true)}
+			ports := map[bool]int{false: backend.serve(t, false, "second"), true: backend.serve(t, true, "second")}
 			g := runGateway(t, basics+toPool("/false", "without", ports[false])+toPool("/true", "with", ports[true]))
 			for _, offer := range offers {
 				t.Run(offer.name, func(t *testing.T) {
@@ -50,7 +50,7 @@ func TestPeersUnderstandEachOtherWithoutTheGateway(t *testing.T) {
 	for _, pairing := range pairings {
 		t.Run(pairing.name, func(t *testing.T) {
 			client, backend := pairing.client(t), pairing.backend(t)
-			url := fmt.Sprintf("ws://127.0.0.1:%d/path?query=%%20", backend.serve(t, "second", true))
+			url := fmt.Sprintf("ws://127.0.0.1:%d/path?query=%%20", backend.serve(t, true, "second"))
 			converse(t, client, backend, url, true, true, false)
 		})
 	}

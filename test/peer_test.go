@@ -141,9 +141,9 @@ func (p *peer) do(t *testing.T, c command) {
 }
 
 // serve makes the peer listen, and returns the port.
-func (p *peer) serve(t *testing.T, subprotocol string, deflate bool) int {
+func (p *peer) serve(t *testing.T, deflate bool, subprotocols ...string) int {
 	t.Helper()
-	p.do(t, command{Do: "serve", Subprotocols: []string{subprotocol}, Deflate: deflate})
+	p.do(t, command{Do: "serve", Subprotocols: append([]string{}, subprotocols...), Deflate: deflate})
 	return (&conn{peer: p}).want(t, "listening").Port
 }
 

@@ -98,6 +98,12 @@ async def close(command):
         await socket.close(command["code"], command["reason"])
 
 
+def end(task):
+    tasks.discard(task)
+    if task.exception():
+        tell(event="error", message=repr(task.exception()))
+
+
 async def main():
     loop = asyncio.get_running_loop()
     lines = asyncio.StreamReader(limit=1 << 24)
@@ -112,7 +118,7 @@ async def main():
         else:
             task = loop.create_task(action)
             tasks.add(task)
-            task.add_done_callback(tasks.discard)
+            task.add_done_callback(end)
 
 
 asyncio.run(main())
