@@ -568,8 +568,8 @@ func TestSideThatIsGoneCannotBeLostAgain(t *testing.T) {
 func TestBytesOfASideThatEndedAreSkipped(t *testing.T) {
 	p := newPair(t, testConfig())
 	p.send(Client, clientBye)
-	if pass, skip, step := p.core.Scan(&p.env, Client, []byte("more")); pass != 0 || skip != 4 || step != End {
-		t.Errorf("Scan = %d, %d, %d; want 0, 4, End", pass, skip, step)
+	if pass, skip, step := p.core.Scan(&p.env, Client, wire(t, clientHello)); pass != 0 || skip != 11 || step != End {
+		t.Errorf("Scan = %d, %d, %d; want 0, 11, End", pass, skip, step)
 	}
 }
 
