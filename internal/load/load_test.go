@@ -1,0 +1,334 @@
+package load
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/json"
+	"encoding/pem"
+	"io"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sluice/internal/echo"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// bounded are options of a load that ends by its count, long before its time.
+func bounded(mode Mode, url string) Options {
+	return Options{Mode: mode, URL: url, Connections: 7, Duration: time.Minute, Count: 100, Size: 1000, Window: 3, Seed: 1}
+}
+
+func TestEchoPushAndSoakEndAfterTheirCountWithoutErrors(t *testing.T) {
+	for scheme, start := range servers {
+		url, ca := start(t)
+		for _, mode := range []Mode{Echo, Push, Soak} {
+			t.Run(scheme+" "+string(mode), func(t *testing.T) {
+				o := bounded(mode, url)
+				o.CA = ca
+				r := mustRun(t, o)
+				if r.Errors != 0 || r.Handshakes != 7 || r.Messages < 100 || mode != Push && r.Messages != 100 {
+					t.Errorf("got %d messages, %d handshakes, errors %v; want 100, 7 and none", r.Messages, r.Handshakes, texts(r))
+				}
+				if mode == Echo && (r.BytesSent != 100_000 || r.BytesReceived != 100_000) {
+					t.Errorf("%d bytes were sent and %d received; want 100000 of each", r.BytesSent, r.BytesReceived)
+				}
+			})
+		}
+	}
+}
+
+func TestStormEndsAfterItsCount(t *testing.T) {
+	for scheme, start := range servers {
+		t.Run(scheme, func(t *testing.T) {
+			url, ca := start(t)
+			o := bounded(Storm, url)
+			o.CA, o.Resume = ca, true
+			r := mustRun(t, o)
+			if r.Errors != 0 || r.Handshakes != 100 || r.Handshake == nil {
+				t.Errorf("got %d handshakes, errors %v; want 100 and none", r.Handshakes, texts(r))
+			}
+		})
+	}
+}
+
+func TestOpenLoopKeepsItsRate(t *testing.T) {
+	for scheme, start := range servers {
+		t.Run(scheme, func(t *testing.T) {
+			url, ca := start(t)
+			o := bounded(Echo, url)
+			o.CA, o.Count, o.Rate, o.Duration = ca, 0, 1000, 500*time.Millisecond
+			r := mustRun(t, o)
+			// 500 are due in the time. How late the last ones come is the machine's.
+			if r.Errors != 0 || r.Messages < 100 || r.Messages > 600 {
+				t.Errorf("got %d messages, errors %v; want about 500 and none", r.Messages, texts(r))
+			}
+		})
+	}
+}
+
+func TestIdleHoldsSessionsAndMeasuresProcesses(t *testing.T) {
+	for scheme, start := range servers {
+		t.Run(scheme, func(t *testing.T) {
+			url, ca := start(t)
+			o := bounded(Idle, url)
+			o.CA, o.From, o.Duration, o.PIDs = ca, 3, 300*time.Millisecond, []int{os.Getpid()}
+			r := mustRun(t, o)
+			if r.Errors != 0 || r.Handshakes != 7 || r.Seconds < 0.3 {
+				t.Errorf("held %d sessions for %v s, errors %v; want 7 for 0.3 s and none", r.Handshakes, r.Seconds, texts(r))
+			}
+			if len(r.Processes) != 1 || r.Processes[0].RSS == 0 || r.RSSPerSession == nil {
+				t.Errorf("processes = %+v, memory a session = %v; want both", r.Processes, r.RSSPerSession)
+			}
+		})
+	}
+}
+
+func TestLoadEndsByItsTimeAndByItsContext(t *testing.T) {
+	url, _ := startPlain(t)
+	o := bounded(Echo, url)
+	o.Count, o.Duration, o.Warmup = 0, 50*time.Millisecond, 10*time.Millisecond
+	if r := mustRun(t, o); r.Errors != 0 || r.Messages == 0 || r.Latency == nil || r.Seconds < 0.05 {
+		t.Errorf("got %d messages in %v s, errors %v", r.Messages, r.Seconds, texts(r))
+	}
+	o.Duration = time.Hour
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if r, err := Run(ctx, o, nil); err != nil || r.Errors != 0 {
+		t.Errorf("Run until its context ends = %v, %v", r, err)
+	}
+}
+
+func TestErrorsAreCountedByKind(t *testing.T) {
+	const accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+	tests := []struct {
+		kind   string
+		answer string // behind the head of the request; ACCEPT is what the accept field should be
+	}{
+		{"status_503", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"},
+		{"handshake", "SSH-2.0-OpenSSH\r\n\r\n"},
+		{"handshake", accepted + "AAAA\r\n\r\n"},
+		{"handshake", accepted + "ACCEPT\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n"},
+		{"handshake", ""},
+		{"handshake", strings.Repeat("x", maxAnswer+1)},
+		{"closed_1012", accepted + "ACCEPT\r\n\r\n\x88\x02\x03\xf4"},
+		{"closed_1005", accepted + "ACCEPT\r\n\r\n\x88\x00"},
+		{"eof", accepted + "ACCEPT\r\n\r\n"},
+		{"protocol", accepted + "ACCEPT\r\n\r\n\xff\xff"},
+		{"protocol", accepted + "ACCEPT\r\n\r\n\x82\x81abcd1"},
+		{"protocol", accepted + "ACCEPT\r\n\r\n\x80\x00"},
+		{"protocol", accepted + "ACCEPT\r\n\r\n\x82\x7e\x00\x05hello"},
+		{"protocol", accepted + "ACCEPT\r\n\r\n\x09\x00"},
+		{"duplicated", accepted + "ACCEPT\r\n\r\n\x82\x01x"},
+	}
+	for _, tt := range tests {
+		o := bounded(Echo, "ws://"+fakeServer(t, tt.answer))
+		o.Connections = 1
+		r := mustRun(t, o)
+		if r.Errors != 1 || r.ErrorsByKind[tt.kind] == nil {
+			t.Errorf("answer %q: errors %v; want one %s", tt.answer, texts(r), tt.kind)
+		}
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = ln.Close()
+	if r := mustRun(t, bounded(Echo, "ws://"+ln.Addr().String())); r.Errors != 7 {
+		t.Errorf("nobody listens: errors %v; want 7", texts(r))
+	}
+}
+
+func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
+	tests := []struct {
+		want   string
+		change func(o *Options)
+	}{
+		{"-mode", func(o *Options) { o.Mode = "flood" }},
+		{"-url", func(o *Options) { o.URL = "" }},
+		{"-url", func(o *Options) { o.URL = "http://127.0.0.1/" }},
+		{"-url", func(o *Options) { o.URL = "ws://127.0.0.1:99999/" }},
+		{"-c", func(o *Options) { o.Connections = 0 }},
+		{"-d", func(o *Options) { o.Duration = 0 }},
+		{"-n", func(o *Options) { o.Count = -1 }},
+		{"-warmup", func(o *Options) { o.Warmup = -1 }},
+		{"-size", func(o *Options) { o.Size = maxSize + 1 }},
+		{"-size", func(o *Options) { o.Mode, o.Size = Soak, 15 }},
+		{"-window", func(o *Options) { o.Window = 0 }},
+		{"-rate", func(o *Options) { o.Rate = -1 }},
+		{"-rate", func(o *Options) { o.Mode, o.Rate = Push, 1 }},
+		{"-from", func(o *Options) { o.From = 1 }},
+		{"-from", func(o *Options) { o.Mode, o.From = Idle, 7 }},
+		{"-loops", func(o *Options) { o.Loops = -1 }},
+		{"-resume", func(o *Options) { o.Resume = true }},
+		{"-pid", func(o *Options) { o.PIDs = []int{1 << 30} }},
+		{"-ca", func(o *Options) { o.URL, o.CA = "wss://127.0.0.1/", "/does/not/exist" }},
+		{"-allow-remote", func(o *Options) { o.URL = "ws://192.0.2.1/" }},
+		{"-allow-remote", func(o *Options) { o.URL = "wss://[2001:db8::1]/" }},
+	}
+	for _, tt := range tests {
+		o := bounded(Echo, "ws://127.0.0.1:1/")
+		tt.change(&o)
+		if r, err := Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Run(%+v) = %v, %v; want an error about %s", o, r, err, tt.want)
+		}
+	}
+}
+
+func TestReportHasItsDocumentedKeys(t *testing.T) {
+	url, _ := startPlain(t)
+	o := bounded(Echo, url)
+	o.PIDs = []int{os.Getpid()}
+	r := mustRun(t, o)
+	text, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(text, &keys); err != nil {
+		t.Fatal(err)
+	}
+	for _, key := range []string{"messages", "errors", "errors_by_kind", "latency_us", "cpu_us_per_message", "cpu_s_per_gb", "rss_bytes_per_session"} {
+		if _, ok := keys[key]; !ok {
+			t.Errorf("key %s is missing in %s", key, text)
+		}
+	}
+	for _, key := range []string{"p50", "p90", "p99", "p999", "max"} {
+		if v, ok := keys["latency_us"].(map[string]any)[key].(float64); !ok || v <= 0 {
+			t.Errorf("latency_us.%s = %v in %s", key, v, text)
+		}
+	}
+	var table strings.Builder
+	if err := r.Print(&table); err != nil || !strings.Contains(table.String(), "p99.9") || !strings.Contains(table.String(), "errors") {
+		t.Errorf("Print = %v:\n%s", err, &table)
+	}
+}
+
+func TestProgressIsPrintedEachSecond(t *testing.T) {
+	url, _ := startPlain(t)
+	o := bounded(Echo, url)
+	o.Count, o.Rate, o.Duration = 0, 100, 1200*time.Millisecond
+	var lines strings.Builder
+	if _, err := Run(t.Context(), o, &lines); err != nil || !strings.Contains(lines.String(), "7 handshakes") {
+		t.Errorf("Run = %v; printed %q", err, &lines)
+	}
+}
+
+// servers start an echo backend for a scheme and return its URL and the file of its certificate.
+var servers = map[string]func(t *testing.T) (url, ca string){"ws": startPlain, "wss": startTLS}
+
+func startPlain(t *testing.T) (url, ca string) {
+	return "ws://" + serve(t, nil), ""
+}
+
+func startTLS(t *testing.T) (url, ca string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca = filepath.Join(t.TempDir(), "cert.pem")
+	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	addr := serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	return "wss://" + addr, ca
+}
+
+func serve(t *testing.T, config *tls.Config) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr = ln.Addr().String()
+	if config != nil {
+		ln = tls.NewListener(ln, config)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- echo.Serve(ctx, ln, echo.Options{}) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("echo.Serve = %v", err)
+		}
+	})
+	return addr
+}
+
+// fakeServer answers each request with fixed bytes and ends its side.
+func fakeServer(t *testing.T, answer string) (addr string) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			c, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			answerOnce(c.(*net.TCPConn), answer)
+		}
+	}()
+	t.Cleanup(func() {
+		_ = ln.Close()
+		<-done
+	})
+	return ln.Addr().String()
+}
+
+func answerOnce(c *net.TCPConn, answer string) {
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
+	var head strings.Builder
+	for !strings.HasSuffix(head.String(), "\r\n\r\n") {
+		if _, err := io.CopyN(&head, c, 1); err != nil {
+			return
+		}
+	}
+	_, key, _ := strings.Cut(head.String(), "Sec-WebSocket-Key: ")
+	key, _, _ = strings.Cut(key, "\r\n")
+	_, _ = io.WriteString(c, strings.ReplaceAll(answer, "ACCEPT", acceptOf(key)))
+	_ = c.CloseWrite()
+	_, _ = io.Copy(io.Discard, c)
+}
+
+func mustRun(t *testing.T, o Options) *Report {
+	t.Helper()
+	r, err := Run(t.Context(), o, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// texts returns the errors of a report.
+func texts(r *Report) map[string]string {
+	m := map[string]string{}
+	for kind, f := range r.ErrorsByKind {
+		m[kind] = f.First
+	}
+	return m
+}

@@ -1,0 +1,126 @@
+package load
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/internal/units"
+)
+
+// Mode is what a load does; doc.go tells of each.
+type Mode string
+
+const (
+	Echo  Mode = "echo"
+	Push  Mode = "push"
+	Idle  Mode = "idle"
+	Storm Mode = "storm"
+	Soak  Mode = "soak"
+)
+
+var modes = []Mode{Echo, Push, Idle, Storm, Soak}
+
+// Options says what load to put on what.
+type Options struct {
+	Mode        Mode
+	URL         string        // ws:// or wss://
+	Connections int           // sessions at once
+	From        int           // idle: memory is compared with that of so many sessions; 0: with that of none
+	Duration    time.Duration // how long is measured; every load ends by it
+	Warmup      time.Duration // how long the load runs before that
+	Count       int64         // messages (storm: handshakes) after which it ends sooner; 0: no such end
+	Size        units.Bytes   // payload of a message; soak: of the largest
+	Window      int           // messages on their way on each connection
+	Rate        float64       // messages a second over all connections; 0: as fast as they come back
+	Seed        uint64        // soak
+	Loops       int           // epoll loops; 0: one a CPU
+	PIDs        []int         // processes whose CPU and memory are measured
+	Resume      bool          // storm over wss: resume TLS sessions
+	CA          string        // wss: a PEM file of certificates to trust; "": the system's
+	AllowRemote bool
+}
+
+// AddFlags declares the options as flags, with their defaults.
+func (o *Options) AddFlags(flags *flag.FlagSet) {
+	flags.StringVar((*string)(&o.Mode), "mode", string(Echo), "what to do: echo, push, idle, storm or soak")
+	flags.StringVar(&o.URL, "url", "", "ws:// or wss:// `URL` to load")
+	flags.IntVar(&o.Connections, "c", 100, "connections at once")
+	flags.IntVar(&o.From, "from", 0, "idle: compare memory with that of so many sessions")
+	flags.DurationVar(&o.Duration, "d", 10*time.Second, "how long to measure")
+	flags.DurationVar(&o.Warmup, "warmup", 0, "how long to run before that")
+	flags.Int64Var(&o.Count, "n", 0, "end sooner, after so many messages (storm: handshakes)")
+	o.Size = 64
+	flags.TextVar(&o.Size, "size", o.Size, "payload `BYTES` of a message (soak: of the largest), such as 16KiB")
+	flags.IntVar(&o.Window, "window", 1, "messages on their way on each connection")
+	flags.Float64Var(&o.Rate, "rate", 0, "echo: messages a second over all connections, sent when due (0: when the last came back)")
+	flags.Uint64Var(&o.Seed, "seed", 1, "soak: the seed of everything random")
+	flags.IntVar(&o.Loops, "loops", 0, "epoll loops (0: one a CPU)")
+	flags.Var((*pidList)(&o.PIDs), "pid", "measure the CPU and memory of these processes: `PID[,PID…]`")
+	flags.BoolVar(&o.Resume, "resume", false, "storm over wss: resume TLS sessions")
+	flags.StringVar(&o.CA, "ca", "", "wss: PEM `FILE` of certificates to trust instead of the system's")
+	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "load addresses that are not loopback")
+}
+
+// Check tells what is wrong with the options, before anything is opened.
+func (o *Options) Check() error {
+	if !slices.Contains(modes, o.Mode) {
+		return fmt.Errorf("-mode %s: want one of %v", o.Mode, modes)
+	}
+	problems := []struct {
+		isWrong bool
+		text    string
+	}{
+		{o.URL == "", "-url is missing"},
+		{o.Connections < 1, "-c: want at least 1"},
+		{o.From < 0 || o.From >= o.Connections, "-from: want 0 or more, and less than -c"},
+		{o.From > 0 && o.Mode != Idle, "-from is for -mode idle"},
+		{o.Duration <= 0, "-d: want more than 0s"},
+		{o.Warmup < 0, "-warmup: want 0s or more"},
+		{o.Count < 0, "-n: want 0 or more"},
+		{o.Size > maxSize, fmt.Sprintf("-size: want at most %v", units.Bytes(maxSize))},
+		{o.Mode == Soak && o.Size < minSoakSize, fmt.Sprintf("-size: soak wants at least %d", minSoakSize)},
+		{o.Window < 1 || o.Window > maxWindow, fmt.Sprintf("-window: want 1 to %d", maxWindow)},
+		{o.Rate < 0, "-rate: want 0 or more"},
+		{o.Rate > 0 && o.Mode != Echo, "-rate is for -mode echo"},
+		{o.Loops < 0, "-loops: want 0 or more"},
+		{o.Resume && o.Mode != Storm, "-resume is for -mode storm"},
+	}
+	for _, p := range problems {
+		if p.isWrong {
+			return errors.New(p.text)
+		}
+	}
+	return nil
+}
+
+const (
+	maxSize   = 64 << 20 // one message is kept whole, once a run
+	maxWindow = 1 << 16
+)
+
+// pidList is PIDs as a flag.
+type pidList []int
+
+func (l *pidList) String() string {
+	var parts []string
+	for _, pid := range *l {
+		parts = append(parts, strconv.Itoa(pid))
+	}
+	return strings.Join(parts, ",")
+}
+
+func (l *pidList) Set(s string) error {
+	for part := range strings.SplitSeq(s, ",") {
+		pid, err := strconv.Atoi(part)
+		if err != nil || pid < 1 {
+			return fmt.Errorf("%q is no process id", part)
+		}
+		*l = append(*l, pid)
+	}
+	return nil
+}
