@@ -68,7 +68,6 @@ type loop struct {
 
 	sockets []*socket // by slot; a free slot keeps its struct
 	free    []uint32  // slots
-	closed  []int     // descriptors to be closed at the end of the turn
 	limited int       // how many sockets have a limit
 
 	nextTick        time.Time // zero: nothing to look at
@@ -114,7 +113,6 @@ func (s *server) runLoop(ctx context.Context, listener int) error {
 				return err
 			}
 		}
-		l.reap()
 	}
 	return nil
 }
@@ -341,19 +339,12 @@ func (l *loop) tick() error {
 	return l.listen()
 }
 
-// close drops a socket; its descriptor lives on to the end of the turn, so that no event of the turn is taken for a new socket's.
+// close closes a socket. Events of this turn that are still to come for it have the old generation.
 func (l *loop) close(s *socket) {
 	l.setLimit(s, 0)
-	l.closed = append(l.closed, s.fd)
+	_ = unix.Close(s.fd)
 	*s = socket{fd: -1, slot: s.slot, generation: s.generation}
 	l.free = append(l.free, s.slot)
-}
-
-func (l *loop) reap() {
-	for _, fd := range l.closed {
-		_ = unix.Close(fd)
-	}
-	l.closed = l.closed[:0]
 }
 
 // closeAll ends the loop: peers that can be told so are.
@@ -368,5 +359,4 @@ func (l *loop) closeAll() {
 		}
 		l.close(s)
 	}
-	l.reap()
 }

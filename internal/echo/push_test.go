@@ -2,7 +2,9 @@ package echo_test
 
 import (
 	"fmt"
+	"io"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -44,16 +46,21 @@ func TestPushAnswersControlFramesBetweenItsOwnAndDropsData(t *testing.T) {
 // wantPushedUntil reads pushed frames, every one whole, until another one comes, which is to be want.
 func (c *client) wantPushedUntil(size int, want ws.Frame) {
 	c.t.Helper()
+	_ = c.SetReadDeadline(time.Now().Add(patience))
 	for {
-		f, err := ws.ReadFrame(c)
-		switch {
-		case err != nil:
+		h, err := ws.ReadHeader(c)
+		if err != nil {
 			c.t.Fatal(err)
-		case f.Header.OpCode == ws.OpBinary && len(f.Payload) == size && f.Header.Fin:
-		case f.Header == want.Header && string(f.Payload) == string(want.Payload):
+		}
+		if h.OpCode != ws.OpBinary || h.Length != int64(size) || !h.Fin {
+			if h != want.Header {
+				c.t.Fatalf("got %+v among frames of %d bytes; want %+v", h, size, want.Header)
+			}
+			c.want(want.Payload)
 			return
-		default:
-			c.t.Fatalf("got %+v among frames of %d bytes; want %+v", f.Header, size, want.Header)
+		}
+		if _, err := io.CopyN(io.Discard, c, h.Length); err != nil {
+			c.t.Fatal(err)
 		}
 	}
 }

@@ -12,7 +12,7 @@
 //		for i := range events {
 //			serve(events[i].Data(), events[i].Events)
 //		}
-//		// commands that came with Wake, timers that are due by now, file descriptors to close
+//		// commands that came with Wake, timers that are due by now
 //	}
 //
 // The epoll file descriptor lies in the poller of Go's own runtime, so a Wait with nothing to report parks the
@@ -22,7 +22,7 @@
 //
 // Invariants:
 //   - Wait, Close and closing a registered file descriptor are the owner's; Add, Mod, Del too, before Close. Wake is anybody's.
-//   - An event may be stale: its file descriptor can have been closed earlier in the same turn. Data therefore names a
-//     slot and its generation, and file descriptors are closed at the end of a turn.
+//   - An event may be stale: its file descriptor can have been closed, and its number given to another socket, earlier in the same
+//     turn. Data therefore names a slot and its generation.
 //   - A Wait that returns says nothing about time: who is always busy compares the clock with its timers itself.
 package epoll
