@@ -22,6 +22,7 @@ func commands() []command {
 		{"check", "check -config FILE", "tell all problems of a configuration", check},
 		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
 		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},
+		{"bench", "bench [-mode MODE] -url URL [-c N] [-d TIME] …", "put load on a WebSocket URL and measure it", runBench},
 		{"version", "version", "tell which build this is", version},
 	}
 }

@@ -1,0 +1,52 @@
+package main
+
+import (
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+
+	"sluice/internal/load"
+)
+
+// runBench puts load on a URL and tells what came of it. Errors of sessions are a failure, told in the report as well.
+func runBench(c call) error {
+	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
+	var options load.Options
+	options.AddFlags(flags)
+	isJSON := flags.Bool("json", false, "report as JSON")
+	if err := c.parse(flags); err != nil {
+		return err
+	}
+	if err := options.Check(); err != nil {
+		return usageError{err.Error()}
+	}
+	ctx, stop := untilSignal()
+	defer stop()
+	report, err := load.Run(ctx, options, terminal(c.stderr))
+	if err != nil {
+		return err
+	}
+	if *isJSON {
+		encoder := json.NewEncoder(c.stdout)
+		encoder.SetIndent("", "  ")
+		err = encoder.Encode(report)
+	} else {
+		err = report.Print(c.stdout)
+	}
+	if err == nil && report.Errors > 0 {
+		err = fmt.Errorf("%d errors", report.Errors)
+	}
+	return err
+}
+
+// terminal returns w if somebody may be looking at it, else nil.
+func terminal(w io.Writer) io.Writer {
+	if f, ok := w.(*os.File); ok {
+		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			return f
+		}
+	}
+	return nil
+}
