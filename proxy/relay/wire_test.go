@@ -120,3 +120,19 @@ func ourClose(to Side, code int, reason string) string {
 	}
 	return fmt.Sprintf("1 000 1000  1 %07b  key  0x%04x %s", length, code, text)
 }
+
+// Frames by the side that sends them.
+var (
+	hello  = [2]string{clientHello, backendHello}
+	begin  = [2]string{clientBegin, backendBegin}
+	last   = [2]string{clientLast, backendLast}
+	half   = [2]string{clientHalf, backendHalf}
+	rest   = [2]string{clientRest, backendRest}
+	ping   = [2]string{clientPing, backendPing}
+	pong   = [2]string{clientPong, backendPong}
+	closes = [2]string{clientClose, backendClose}
+	bye    = [2]string{clientBye, backendBye}
+)
+
+// lost is the close that tells a side of the other's loss.
+var lost = [2]string{lostToClient, lostToBackend}
