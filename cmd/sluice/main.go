@@ -9,6 +9,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/hashicorp/go-multierror"
 )
 
 func main() {
@@ -93,7 +95,9 @@ func (c command) exitCode(err error, stderr io.Writer) int {
 		fmt.Fprintln(stderr, err)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "sluice %s: %v\n", c.name, err)
+		for _, err := range multierror.Append(nil, err).Errors {
+			fmt.Fprintf(stderr, "sluice %s: %v\n", c.name, err)
+		}
 		return exitFailure
 	}
 }

@@ -317,8 +317,8 @@ func TestAddressInUseIsAFailureToRun(t *testing.T) {
 		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if code, _, stderr := invoke("run", "-config", path); code != exitFailure || !strings.Contains(stderr, taken) {
-			t.Errorf("%s at a taken address: exit code %d, %q; want 1 and the address", section, code, stderr)
+		if code, _, stderr := invoke("run", "-config", path); code != exitFailure || !strings.Contains(stderr, taken) || strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%s at a taken address: exit code %d, %q; want 1 and a line with the address", section, code, stderr)
 		}
 	}
 }
