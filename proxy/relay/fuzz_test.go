@@ -32,7 +32,7 @@ func seeds(f *testing.F, add func(from Side, p []byte)) {
 // is the same whole, byte by byte and at random places.
 func FuzzScanSplits(f *testing.F) {
 	seeds(f, func(from Side, p []byte) {
-		for mode := range byte(16) {
+		for mode := range byte(32) {
 			f.Add(byte(from)|mode<<1, uint64(mode), p)
 		}
 	})

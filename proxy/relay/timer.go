@@ -93,7 +93,8 @@ func (s *Session) Deadline(e *Env) Instant {
 	return at
 }
 
-// Advance does what is due. The driver calls it at Deadline or later; an early call does nothing.
+// Advance does what is due. The driver calls it at Deadline or later; an early call does nothing. The next Deadline is known
+// once Take's acts are done.
 func (s *Session) Advance(e *Env) {
 	for t := range numTimers {
 		for side := Client; side <= Backend; side++ {
