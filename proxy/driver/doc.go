@@ -4,13 +4,13 @@
 // There are two drivers behind one interface (driver.go), and one suite tests both:
 //
 //	Loop       epoll loops, Linux; an idle session owns no buffer, no goroutine and no timer (loop.go, slab.go, heap.go)
-//	Goroutine  a pair of goroutines a session, for any net.Conn on any OS (pair.go)
+//	Goroutine  a pair of goroutines a session, for any net.Conn on any OS (goroutine.go, pair.go, port.go)
 //
 // What they share:
 //
 //	wire.go    bytes that arrived → Scan → what goes to which side, frames of the gateway's own among it
 //	queue.go   bytes that wait for a side, in chunks from a pool
 //
-// Reading of a side stops while the other side's queue is over highMark and goes on under lowMark; as a read is never
-// larger than readBytes, a queue never holds more than MaxQueued.
+// Reading of a side stops while the other side's queue is over highMark and goes on under lowMark, and stops while pongs to the
+// side itself wait; as a read is never larger than readBytes, a queue never holds more than MaxQueued.
 package driver

@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"sluice/proxy/relay"
 )
 
 func init() {
 	kinds = append(kinds,
-		&kind{name: "loop over TCP", open: openLoops, pair: tcpPair, hasReset: true},
-		&kind{name: "loop over Unix sockets", open: openLoops, pair: unixPair},
+		&kind{name: "loop over TCP", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop},
+		&kind{name: "loop over Unix sockets", open: openLoops, pair: unixPair, isPaused: isPausedInLoop},
 	)
 }
 
@@ -21,6 +23,15 @@ func openLoops(t testing.TB) Driver {
 		t.Fatal(err)
 	}
 	return d
+}
+
+func isPausedInLoop(h *Handle, side relay.Side) (isPaused bool) {
+	l := h.in.(*loop)
+	l.do(func() {
+		s, isLive := l.slabs.find(h.id)
+		isPaused = isLive && s.core.IsPaused(side)
+	})
+	return isPaused
 }
 
 func unixPair(t testing.TB, small bool) (peer, gateway net.Conn) {
@@ -39,7 +50,10 @@ func unixPair(t testing.TB, small bool) (peer, gateway net.Conn) {
 		}
 	}
 	if small {
-		shrink(conns[0], conns[1])
+		for _, c := range conns {
+			_ = c.(*net.UnixConn).SetReadBuffer(smallBytes)
+			_ = c.(*net.UnixConn).SetWriteBuffer(smallBytes)
+		}
 	}
 	return conns[0], conns[1]
 }

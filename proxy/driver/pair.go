@@ -1,135 +1,12 @@
 package driver
 
 import (
-	"context"
 	"io"
-	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"sluice/proxy/relay"
 )
-
-// Goroutine is the driver that works with any net.Conn on any OS: two goroutines a session, each reading one side and writing what
-// passes to the other; a third for a moment when a side has to be written to by one that may not block on it.
-type Goroutine struct {
-	clock  clock
-	pools  *pools
-	queued atomic.Int64
-	wires  sync.Pool // *wire
-
-	mu sync.Mutex
-
-	// Guarded by mu.
-	totals   relay.Totals // of sessions that are over
-	pairs    map[*pair]struct{}
-	live     int // pairs whose owners haven't been told of the end
-	isClosed bool
-	idle     chan struct{} // closed when isClosed and nothing is live
-}
-
-// NewGoroutine returns a driver without sessions.
-func NewGoroutine() *Goroutine {
-	d := &Goroutine{clock: newClock(), pools: newPools(), pairs: map[*pair]struct{}{}, idle: make(chan struct{})}
-	d.wires.New = func() any { return &wire{pools: d.pools} }
-	return d
-}
-
-// Relay implements Driver.
-func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
-	p := &pair{
-		driver: d,
-		config: params.Config,
-		owner:  params.Owner,
-		port:   [2]*port{newPort(client, d.pools), newPort(backend, d.pools)},
-		users:  2,
-	}
-	p.cond.L = &p.mu
-	params.Handle.in = p
-	w := p.lock()
-	p.core.Begin(&w.env, params.HasDeflate)
-	p.timer = time.AfterFunc(d.clock.at(p.core.Deadline(&w.env)).Sub(time.Now()), p.expire)
-	p.unlock(w)
-	if !d.add(p) {
-		p.lose()
-		p.timer.Stop()
-		p.owner.SessionEnded(resultOf(&p.core))
-		return
-	}
-	for side := relay.Client; side <= relay.Backend; side++ {
-		go p.relay(side, append([]byte(nil), params.Early[side]...))
-	}
-}
-
-// add notes a new pair; false: the driver is closed.
-func (d *Goroutine) add(p *pair) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.isClosed {
-		return false
-	}
-	d.pairs[p] = struct{}{}
-	d.live++
-	return true
-}
-
-// Totals implements Driver.
-func (d *Goroutine) Totals() relay.Totals {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	sum := d.totals
-	for p := range d.pairs {
-		p.mu.Lock()
-		sum.Add(&p.totals)
-		p.mu.Unlock()
-	}
-	return sum
-}
-
-// QueuedBytes implements Driver.
-func (d *Goroutine) QueuedBytes() int64 { return d.queued.Load() }
-
-// Close implements Driver.
-func (d *Goroutine) Close(ctx context.Context) error {
-	d.mu.Lock()
-	if !d.isClosed {
-		d.isClosed = true
-		if d.live == 0 {
-			close(d.idle)
-		}
-	}
-	for p := range d.pairs {
-		if p.join() {
-			go p.cut()
-		}
-	}
-	d.mu.Unlock()
-	select {
-	case <-d.idle:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// remove forgets a pair that is over.
-func (d *Goroutine) remove(p *pair) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.totals.Add(&p.totals)
-	delete(d.pairs, p)
-}
-
-// told notes that a pair's owner knows of its end.
-func (d *Goroutine) told() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.live--
-	if d.isClosed && d.live == 0 {
-		close(d.idle)
-	}
-}
 
 // A pair is one session of the goroutine driver.
 type pair struct {
@@ -146,8 +23,8 @@ type pair struct {
 	rare      *rare
 	totals    relay.Totals
 	timer     *time.Timer
-	isWriting [2]bool // somebody writes to the side: whoever else has something for it puts it into the queue
-	inFlight  [2]int  // bytes that the writer holds outside the queue
+	isWriting [2]bool // flush is at work for the side: whoever has something for it puts it into the queue
+	inFlight  [2]int  // bytes that flush holds outside the queue
 	users     int     // goroutines that are at work on the pair; 0: it is over
 }
 
@@ -192,8 +69,8 @@ func (p *pair) release(w *wire, acts relay.Acts) {
 // act queues what the gateway has to say and returns what is to be done to the connections.
 func (p *pair) act(w *wire) (ops relay.Acts) {
 	for {
-		p.enqueue(w, relay.Client)
-		p.enqueue(w, relay.Backend)
+		p.send(w, relay.Client)
+		p.send(w, relay.Backend)
 		a := p.core.Take()
 		if a == 0 {
 			return ops
@@ -213,29 +90,40 @@ func (p *pair) act(w *wire) (ops relay.Acts) {
 	}
 }
 
-// enqueue puts what is in the batch for a side into its queue, and has it written by somebody.
-func (p *pair) enqueue(w *wire, to relay.Side) {
+// send writes the batch for a side, behind what waits; what the side doesn't take at once waits too, for a goroutine of its own.
+func (p *pair) send(w *wire, to relay.Side) {
 	b := &w.out[to]
 	if b.n == 0 {
 		return
 	}
-	if p.core.IsWritable(to) {
+	defer b.reset()
+	if !p.core.IsWritable(to) {
+		return
+	}
+	spans, n := b.spans, 0
+	if !p.isWriting[to] {
+		var err error
+		if spans, n, err = p.port[to].tryWrite(spans); err != nil {
+			p.writeFailed(w, to)
+			return
+		}
+	}
+	if left := b.n - n; left > 0 {
 		q := &w.rareOf(&p.rare).queue[to]
-		for _, s := range b.spans {
+		for _, s := range spans {
 			q.append(p.driver.pools, s)
 		}
-		p.driver.queued.Add(int64(b.n))
-		p.core.Sent(&w.env, to, 0, p.waiting(to))
-		if p.waiting(to) > highMark {
-			p.core.Pause(to.Other())
-		}
+		p.driver.queued.Add(int64(left))
 		if !p.isWriting[to] {
 			p.isWriting[to] = true
 			p.users++
 			go p.flush(to)
 		}
 	}
-	b.reset()
+	p.core.Sent(&w.env, to, n, p.waiting(to))
+	if p.waiting(to) > highMark {
+		p.core.Pause(to.Other())
+	}
 }
 
 // waiting returns how many bytes haven't entered the kernel yet.
@@ -272,9 +160,7 @@ func (p *pair) relay(from relay.Side, early []byte) {
 			p.core.Lost(&w.env, from)
 		}
 		p.unlock(w)
-		if l.buf != nil {
-			p.driver.pools.buffers.Put(l.buf)
-		}
+		l.giveBack(p.driver.pools)
 	}
 }
 
@@ -288,8 +174,7 @@ func (p *pair) waitForReading(side relay.Side) bool {
 	return !p.core.IsGone(side)
 }
 
-// received takes the bytes that were read. What passes is written from the buffer that it was read into, unless something waits
-// in front of it; for that time the lock is open.
+// received takes the bytes that were read.
 func (p *pair) received(w *wire, from relay.Side, l *lent) {
 	if p.core.IsLingering(from) {
 		p.core.Discarded(from, l.n)
@@ -298,67 +183,43 @@ func (p *pair) received(w *wire, from relay.Side, l *lent) {
 	k := 0
 	if p.rare != nil {
 		k = int(p.rare.carry[from].n)
-		copy(l.bytes(k), p.rare.carry[from].b[:k])
 	}
+	carried(p.rare, from, l.bytes(k))
 	w.receive(&p.core, &p.rare, from, l.bytes(k))
-	to := from.Other()
-	if w.out[to].n == 0 || p.isWriting[to] || !p.core.IsWritable(to) {
-		return
-	}
-	spans := append([][]byte(nil), w.out[to].spans...)
-	n := w.out[to].n
-	own := w.out[to].own
-	w.out[to].own = nil // the spans may point into it
-	w.out[to].reset()
-	p.isWriting[to] = true
-	p.core.Pause(from)
-	p.driver.queued.Add(int64(n))
-	p.write(w, to, spans, n)
-	p.writeQueue(w, to)
-	w.out[to].own = own
 }
 
-// flush writes a side's queue until it is empty.
+// flush writes a side's queue until nothing is left, or the side takes nothing any more.
 func (p *pair) flush(to relay.Side) {
 	defer p.leave()
 	w := p.lock()
-	p.writeQueue(w, to)
-	p.unlock(w)
-}
-
-// writeQueue ends the time of whoever has set isWriting: it writes the queue until nothing is left.
-func (p *pair) writeQueue(w *wire, to relay.Side) {
 	for p.rare != nil && p.rare.queue[to].n > 0 {
 		q := p.rare.queue[to]
 		p.rare.queue[to] = queue{}
-		n := q.n
-		p.write(w, to, q.slices(nil, len(q.chunks)), n)
-		q.drop(p.driver.pools, n)
+		p.write(w, to, &q)
+		q.drop(p.driver.pools, q.n)
 	}
 	p.isWriting[to] = false
+	p.unlock(w)
 }
 
-// write writes slices of n bytes in all, counted in QueuedBytes, until the side takes nothing any more. The lock is open while it
-// blocks.
-func (p *pair) write(w *wire, to relay.Side, slices [][]byte, n int) {
-	p.inFlight[to], w.ahead[to] = n, n
-	p.core.Sent(&w.env, to, 0, p.waiting(to))
-	for _, s := range slices {
+// write writes a queue that was taken out of the session. The lock is open while it blocks.
+func (p *pair) write(w *wire, to relay.Side, q *queue) {
+	p.inFlight[to], w.ahead[to] = q.n, q.n
+	for _, s := range q.slices(nil, len(q.chunks)) {
 		for len(s) > 0 && p.core.IsWritable(to) {
 			p.release(w, 0)
-			k, err := p.port[to].writeSome(s)
+			n, err := p.port[to].writeSome(s)
 			p.relock(w)
-			s = s[k:]
-			p.inFlight[to] -= k
-			w.ahead[to] -= k
-			p.driver.queued.Add(-int64(k))
+			s = s[n:]
+			p.inFlight[to] -= n
+			w.ahead[to] -= n
+			p.driver.queued.Add(-int64(n))
 			if err != nil {
-				p.core.WriteFailed(&w.env, to)
-				p.discard(w, to)
+				p.writeFailed(w, to)
 				break
 			}
 			if p.core.IsWritable(to) {
-				p.core.Sent(&w.env, to, k, p.waiting(to))
+				p.core.Sent(&w.env, to, n, p.waiting(to))
 			}
 			if p.waiting(to) < lowMark {
 				p.core.Resume(&w.env, to.Other())
@@ -367,9 +228,13 @@ func (p *pair) write(w *wire, to relay.Side, slices [][]byte, n int) {
 	}
 	p.driver.queued.Add(-int64(p.inFlight[to]))
 	p.inFlight[to], w.ahead[to] = 0, 0
-	if p.waiting(to) < lowMark {
-		p.core.Resume(&w.env, to.Other())
-	}
+}
+
+// writeFailed notes that a side takes nothing any more.
+func (p *pair) writeFailed(w *wire, to relay.Side) {
+	p.core.WriteFailed(&w.env, to)
+	p.discard(w, to)
+	p.core.Resume(&w.env, to.Other())
 }
 
 // expire is the timer's.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -187,15 +188,7 @@ func (p *peer) readOn() (n int, err error) {
 	}
 }
 
-// wantIdle sees nothing arrive for so long.
-func (p *peer) wantIdle(what string, d time.Duration) {
-	p.Helper()
-	_ = p.conn.SetReadDeadline(time.Now().Add(d))
-	b := make([]byte, 64)
-	if n, err := p.conn.Read(b); n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
-		p.Fatalf("%s: %s got %x, %v; want nothing", what, p.side, b[:n], err)
-	}
-}
+func isReset(err error) bool { return errors.Is(err, syscall.ECONNRESET) }
 
 // shut ends the peer's stream and leaves the other direction open.
 func (p *peer) shut() { _ = p.conn.(interface{ CloseWrite() error }).CloseWrite() }

@@ -4,26 +4,28 @@ import (
 	"io"
 	"net"
 	"syscall"
+	"time"
 
 	"sluice/proxy/relay"
 )
 
-// A port is one connection of a pair. Its methods block; readSome is for one goroutine, writeSome for one at a time.
+// A port is one connection of a pair. readSome and writeSome block; readSome is for one goroutine,
+// writeSome and tryWrite for one at a time.
 type port struct {
 	conn net.Conn
 	raw  syscall.RawConn // nil: conn is no socket
 
 	reading lent   // readSome's
-	writing []byte // writeSome's, with the results behind it
+	writing []byte // writeSome's and tryWrite's, with the results behind it
 	wrote   int
 	failed  error
 
-	tryRead, tryWrite func(uintptr) bool // method values, made once
+	read, write, tryOnce func(uintptr) bool // what raw is given, made once
 }
 
-// lent is a buffer from the pool with what was read into it behind room for a carry.
+// lent is a buffer from a pool with what was read into it behind room for a carry.
 type lent struct {
-	buf *[readBytes]byte
+	buf []byte // smallRead or readBytes of it
 	n   int
 	err error
 }
@@ -34,19 +36,29 @@ func (l *lent) bytes(k int) []byte { return l.buf[relay.MaxCarry-k : relay.MaxCa
 // readTo is where a read puts what comes: behind room for a carry.
 func (l *lent) readTo() []byte { return l.buf[relay.MaxCarry:] }
 
-// smallRead is how much a connection that isn't a socket is asked for at a time: its buffer is held while nothing comes.
-const smallRead = 4 << 10
+// giveBack returns the buffer to its pool.
+func (l *lent) giveBack(ps *pools) {
+	switch len(l.buf) {
+	case smallRead:
+		ps.small.Put((*[smallRead]byte)(l.buf))
+	case readBytes:
+		ps.buffers.Put((*[readBytes]byte)(l.buf))
+	}
+	l.buf = nil
+}
 
 // writePiece is how much a connection that isn't a socket is given at a time: progress is seen a piece at a time.
 const writePiece = 16 << 10
 
 func newPort(conn net.Conn, ps *pools) *port {
 	p := &port{conn: conn}
+	_ = conn.SetDeadline(time.Time{}) // those of the handshake
 	if c, ok := conn.(syscall.Conn); ok && canTry {
 		if raw, err := c.SyscallConn(); err == nil {
 			p.raw = raw
-			p.tryRead = func(fd uintptr) bool { return p.readNow(ps, int(fd)) }
-			p.tryWrite = func(fd uintptr) bool { return p.writeNow(int(fd)) }
+			p.read = func(fd uintptr) bool { return p.readNow(ps, int(fd)) }
+			p.write = func(fd uintptr) bool { return p.writeNow(int(fd)) }
+			p.tryOnce = func(fd uintptr) bool { p.writeNow(int(fd)); return true }
 		}
 	}
 	return p
@@ -57,11 +69,11 @@ func newPort(conn net.Conn, ps *pools) *port {
 func (p *port) readSome(ps *pools) lent {
 	p.reading = lent{}
 	if p.raw == nil {
-		l := lent{buf: ps.buffers.Get().(*[readBytes]byte)}
-		l.n, l.err = p.conn.Read(l.readTo()[:smallRead])
+		l := lent{buf: ps.small.Get().(*[smallRead]byte)[:]}
+		l.n, l.err = p.conn.Read(l.readTo())
 		return l
 	}
-	if err := p.raw.Read(p.tryRead); err != nil {
+	if err := p.raw.Read(p.read); err != nil {
 		return lent{err: err}
 	}
 	return p.reading
@@ -69,10 +81,10 @@ func (p *port) readSome(ps *pools) lent {
 
 // readNow reads what is there; false: nothing.
 func (p *port) readNow(ps *pools, fd int) bool {
-	l := lent{buf: ps.buffers.Get().(*[readBytes]byte)}
+	l := lent{buf: ps.buffers.Get().(*[readBytes]byte)[:]}
 	l.n, l.err = tryRead(fd, l.readTo())
 	if l.err == errAgain {
-		ps.buffers.Put(l.buf)
+		l.giveBack(ps)
 		return false
 	}
 	if l.n == 0 && l.err == nil {
@@ -88,7 +100,7 @@ func (p *port) writeSome(b []byte) (n int, err error) {
 		return p.conn.Write(b[:min(len(b), writePiece)])
 	}
 	p.writing, p.wrote, p.failed = b, 0, nil
-	err = p.raw.Write(p.tryWrite)
+	err = p.raw.Write(p.write)
 	p.writing = nil
 	if err != nil {
 		return 0, err
@@ -99,11 +111,33 @@ func (p *port) writeSome(b []byte) (n int, err error) {
 // writeNow writes what the socket takes; false: nothing.
 func (p *port) writeNow(fd int) bool {
 	p.wrote, p.failed = tryWrite(fd, p.writing)
-	if p.failed == errAgain {
-		p.wrote, p.failed = 0, nil
-		return false
+	return p.failed != errAgain
+}
+
+// tryWrite writes spans as far as a socket takes them at once and returns those that are left, the first one cut. What isn't a
+// socket takes nothing at once.
+func (p *port) tryWrite(spans [][]byte) (left [][]byte, n int, err error) {
+	if p.raw == nil {
+		return spans, 0, nil
 	}
-	return true
+	for len(spans) > 0 {
+		p.writing = spans[0]
+		if err := p.raw.Write(p.tryOnce); err != nil {
+			return spans, n, err
+		}
+		p.writing = nil
+		if p.failed == errAgain {
+			break
+		}
+		if p.failed != nil {
+			return spans, n, p.failed
+		}
+		n += p.wrote
+		if spans[0] = spans[0][p.wrote:]; len(spans[0]) == 0 {
+			spans = spans[1:]
+		}
+	}
+	return spans, n, nil
 }
 
 // shut ends the stream to the peer: close_notify and SHUT_WR where the connection knows them.

@@ -4,19 +4,21 @@ import "sync"
 
 const (
 	readBytes  = 256 << 10 // one read; ENGINE measurements: at large frames the fewer, larger writes are what pays
+	smallRead  = 4 << 10   // one read of what is no socket: its buffer is held while nothing comes
 	chunkBytes = 16 << 10
 	highMark   = 128 << 10 // over it the other side isn't read
 	lowMark    = 32 << 10  // under it it is read again
 
-	// MaxQueued is how many bytes can wait for one side at most: a read that began just under the mark, and what the
-	// gateway itself has to say.
-	MaxQueued = highMark + readBytes + 8<<10
+	// MaxQueued is how many bytes can wait for one side at most: a read of the other side that began just under the mark; a read
+	// of the side itself that was nothing but pings, whose pongs are up to three times as long; the gateway's ping and close.
+	MaxQueued = highMark + readBytes + 3*readBytes + 8<<10
 )
 
 // pools lend memory for the time in which it is needed. Safe for all goroutines of a driver.
 type pools struct {
 	chunks  sync.Pool // *chunk
 	buffers sync.Pool // *[readBytes]byte
+	small   sync.Pool // *[smallRead]byte
 	rares   sync.Pool // *rare
 }
 
@@ -26,6 +28,7 @@ func newPools() *pools {
 	return &pools{
 		chunks:  sync.Pool{New: func() any { return new(chunk) }},
 		buffers: sync.Pool{New: func() any { return new([readBytes]byte) }},
+		small:   sync.Pool{New: func() any { return new([smallRead]byte) }},
 		rares:   sync.Pool{New: func() any { return new(rare) }},
 	}
 }

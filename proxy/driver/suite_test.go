@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -19,15 +20,23 @@ type kind struct {
 	pair      func(t testing.TB, small bool) (peer, gateway net.Conn) // small: kernel buffers are
 	isVirtual bool                                                    // clocks jump: the script is played in a bubble of testing/synctest
 	hasReset  bool                                                    // the peers see a reset as such
+	isPaused  func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
 }
 
 var kinds = []*kind{
-	{name: "goroutine over TCP", open: openGoroutine, pair: tcpPair, hasReset: true},
+	{name: "goroutine over TCP", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInPair},
 	{name: "goroutine over memory", open: openGoroutine, pair: func(testing.TB, bool) (a, b net.Conn) { return memoryPair() },
-		isVirtual: true, hasReset: true},
+		isVirtual: true, hasReset: true, isPaused: isPausedInPair},
 }
 
 func openGoroutine(testing.TB) Driver { return NewGoroutine() }
+
+func isPausedInPair(h *Handle, side relay.Side) bool {
+	p := h.in.(*pair)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.core.IsPaused(side)
+}
 
 // play runs a script for each kind, all kinds at once.
 func play(t *testing.T, script func(*testing.T, *kind)) {
@@ -77,13 +86,14 @@ type exchange struct {
 	driver          *tested
 	client, backend *peer
 	handle          *Handle
+	kind            *kind
 }
 
 // A setup is what a script wants of its exchange.
 type setup struct {
 	config  relay.Config // what is 0 is taken from the defaults
 	early   [2]string
-	isSmall bool // small kernel buffers
+	isSmall [2]bool // small kernel buffers, by side
 }
 
 // begin opens a driver with one session.
@@ -95,11 +105,11 @@ func begin(t *testing.T, k *kind, s setup) *exchange {
 // join adds a session to a driver.
 func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 	t.Helper()
-	x := &exchange{owner: newOwner(), driver: d, handle: &Handle{}}
+	x := &exchange{owner: newOwner(), driver: d, handle: &Handle{}, kind: k}
 	d.owners = append(d.owners, x.owner)
 	var ends [2]net.Conn
-	x.client, ends[relay.Client] = newPeer(t, k, relay.Client, s.isSmall)
-	x.backend, ends[relay.Backend] = newPeer(t, k, relay.Backend, s.isSmall)
+	x.client, ends[relay.Client] = newPeer(t, k, relay.Client, s.isSmall[relay.Client])
+	x.backend, ends[relay.Backend] = newPeer(t, k, relay.Backend, s.isSmall[relay.Backend])
 	d.Relay(Params{
 		Config: s.filled(),
 		Early:  [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
@@ -132,6 +142,41 @@ func (s *setup) filled() *relay.Config {
 		c.ClientLost = 1001
 	}
 	return &c
+}
+
+// peers returns the side's peer and the other one.
+func (x *exchange) peers(side relay.Side) (p, other *peer) {
+	if side == relay.Client {
+		return x.client, x.backend
+	}
+	return x.backend, x.client
+}
+
+// eachSide plays a script from both ends.
+func eachSide(t *testing.T, script func(*testing.T, *kind, relay.Side)) {
+	play(t, func(t *testing.T, k *kind) {
+		script(t, k, relay.Client)
+		script(t, k, relay.Backend)
+	})
+}
+
+// wantPassed checks that so much time has passed, and where clocks jump that no more has.
+func (x *exchange) wantPassed(t testing.TB, since time.Time, d time.Duration) {
+	t.Helper()
+	passed := time.Since(since)
+	if passed < d || x.kind.isVirtual && passed > d+10*time.Millisecond {
+		t.Errorf("it took %v; want %v", passed, d)
+	}
+}
+
+// eventually waits for something that another goroutine is about to bring about.
+func eventually(t testing.TB, what string, isSo func() bool) {
+	t.Helper()
+	for end := time.Now().Add(patience); !isSo(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never happens: %s", what)
+		}
+	}
 }
 
 // An owner notes the ends that it is told of.
@@ -177,12 +222,17 @@ const smallBytes = 8 << 10
 // tcpPair connects two sockets over loopback.
 func tcpPair(t testing.TB, small bool) (peer, gateway net.Conn) {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	var control func(network, address string, c syscall.RawConn) error
+	if small {
+		control = shrink
+	}
+	ctx := context.Background()
+	ln, err := (&net.ListenConfig{Control: control}).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	peer, err = net.Dial("tcp", ln.Addr().String())
+	peer, err = (&net.Dialer{Control: control}).DialContext(ctx, "tcp", ln.Addr().String())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,19 +240,5 @@ func tcpPair(t testing.TB, small bool) (peer, gateway net.Conn) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if small {
-		shrink(peer, gateway)
-	}
 	return peer, gateway
-}
-
-func shrink(conns ...net.Conn) {
-	for _, c := range conns {
-		s := c.(interface {
-			SetReadBuffer(int) error
-			SetWriteBuffer(int) error
-		})
-		_ = s.SetReadBuffer(smallBytes)
-		_ = s.SetWriteBuffer(smallBytes)
-	}
 }

@@ -1,0 +1,62 @@
+package driver
+
+import (
+	"testing"
+	"time"
+
+	"sluice/proxy/relay"
+)
+
+func TestASideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
+	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
+		x := begin(t, k, setup{config: relay.Config{WriteTimeout: 300 * time.Millisecond}, isSmall: [2]bool{true, true}})
+		stopped, p := x.peers(side)
+		start := time.Now()
+		done := p.writeAll(p.frame(isFin|opBinary, make([]byte, 2<<20)))
+		eventually(t, "bytes wait", func() bool { return x.driver.QueuedBytes() > 0 })
+		eventually(t, "what waits is thrown away", func() bool { return x.driver.QueuedBytes() == 0 })
+		x.wantPassed(t, start, 300*time.Millisecond)
+		r := x.wantResult(t)
+		if v := r.Verdict; v.Reason != relay.ReasonWriteTimeout || v.Side != side || v.Initiator != relay.Gateway {
+			t.Errorf("verdict %+v; want write_timeout of the %s", v, side)
+		}
+		<-done
+		stopped.close()
+	})
+}
+
+func TestABegunFrameThatDoesNotGoOnForWriteTimeoutIsALoss(t *testing.T) {
+	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
+		x := begin(t, k, setup{config: relay.Config{WriteTimeout: 200 * time.Millisecond}})
+		p, other := x.peers(side)
+		half := p.text("this frame never ends")[:12]
+		start := time.Now()
+		p.write(half)
+		other.want("half a frame", half)
+		other.wantCut("its frame can't be finished")
+		x.wantPassed(t, start, 200*time.Millisecond)
+		if r := x.wantResult(t); r.Verdict.Reason != relay.ReasonFrameTimeout {
+			t.Errorf("verdict %+v; want frame_timeout", r.Verdict)
+		}
+	})
+}
+
+func TestASessionWithoutDataIsClosedAfterIdleTimeout(t *testing.T) {
+	play(t, func(t *testing.T, k *kind) {
+		x := begin(t, k, setup{config: relay.Config{IdleTimeout: 200 * time.Millisecond}})
+		c, b := x.client, x.backend
+		c.write(c.ping("is no data"))
+		c.wantFrame("the pong", isFin|opPong, "is no data")
+		start := time.Now()
+		c.write(c.text("data"))
+		b.want("data", c.text("data"))
+		c.wantClose("idle", 1001, relay.ReasonIdle.Text())
+		x.wantPassed(t, start, 200*time.Millisecond)
+		c.write(c.closing(1001, ""))
+		b.wantClose("idle", 1001, relay.ReasonIdle.Text())
+		b.write(b.closing(1001, ""))
+		c.close()
+		b.close()
+		x.wantVerdict(t, relay.Gateway, 1001, relay.ReasonIdle)
+	})
+}
