@@ -98,10 +98,14 @@ func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
 // send sends the client's own head lines.
 func (a *attempt) send() error {
 	f := upgrade.Forward{
-		Trusted:   a.peer.Addr().IsValid() && a.listener.trusts(a.peer.Addr()),
-		Client:    a.peer.Addr(),
-		Proto:     "http",
-		RequestID: formatID(a.id),
+		Trusted:   a.from.isTrusted,
+		Client:    a.from.peer.Addr(),
+		Proto:     a.from.proto,
+		RequestID: a.from.requestID,
+
+		StripPrefix:   a.route.stripPrefix,
+		SetHeaders:    a.route.setHeaders,
+		RemoveHeaders: a.route.removeHeaders,
 	}
 	a.memory.Out = a.memory.Request.AppendForward(a.memory.Out[:0], &f)
 	out := net.Buffers(a.memory.Out)

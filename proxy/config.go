@@ -1,10 +1,14 @@
 package proxy
 
 import (
+	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"sluice/internal/units"
+	"sluice/upgrade"
 )
 
 // ListenerConfig is one [[listener]] of the configuration.
@@ -15,8 +19,23 @@ type ListenerConfig struct {
 	Address string `toml:"address"`
 	// HeadTimeout bounds accept to the end of the request's head, in all.
 	HeadTimeout units.Duration `toml:"head_timeout" default:"10s"`
-	// TrustedProxies are addresses and prefixes whose X-Forwarded-* fields are believed.
+	// ProxyProtocol: every connection begins with a PROXY header, version 1 or 2, from one of TrustedProxies.
+	ProxyProtocol bool `toml:"proxy_protocol" default:"false"`
+	// TrustedProxies are addresses and prefixes whose X-Forwarded-* fields and PROXY headers are believed.
 	TrustedProxies []string `toml:"trusted_proxies"`
+	// RedirectHTTPS answers every request with a redirection to https.
+	RedirectHTTPS bool `toml:"redirect_https" default:"false"`
+
+	// MaxSessions bounds the listener's live sessions; zero: only the gateway's limit counts.
+	MaxSessions int `toml:"max_sessions" default:"0"`
+	// MaxHandshakes bounds the listener's handshakes under way; zero: no limit.
+	MaxHandshakes int `toml:"max_handshakes" default:"4096"`
+	// MaxSessionsPerIP bounds the live sessions of one client address (IPv6: of one /64); zero: no limit.
+	MaxSessionsPerIP int `toml:"max_sessions_per_ip" default:"0"`
+	// HandshakeRate is how many handshakes a second one client address may begin (IPv6: one /64); zero: no limit.
+	HandshakeRate int `toml:"handshake_rate" default:"0"`
+	// HandshakeBurst is how many it may begin at once; zero: as many as HandshakeRate.
+	HandshakeBurst int `toml:"handshake_burst" default:"0"`
 }
 
 // RouteConfig is one [[route]] of the configuration.
@@ -29,8 +48,20 @@ type RouteConfig struct {
 	Path string `toml:"path" default:"/"`
 	// Pool names the pool that the route's sessions go to.
 	Pool string `toml:"pool"`
-	// Origins are the allowed values of Origin; empty: any.
+	// Origins are the allowed values of Origin, each exact, with a wildcard host ("https://*.example.com"), or "same": the
+	// Origin's host is the Host. Empty: any.
 	Origins []string `toml:"origins"`
+
+	// HTTP passes requests that are not WebSocket to the pool as well; otherwise they get 426.
+	HTTP bool `toml:"http" default:"true"`
+	// StripPrefix is taken off the path that the backend sees: Path, or whole segments at its beginning.
+	StripPrefix string `toml:"strip_prefix"`
+	// RequestHeader are fields that the backend gets instead of the client's of that name.
+	RequestHeader map[string]string `toml:"request_header"`
+	// RemoveHeader names fields that the backend doesn't get.
+	RemoveHeader []string `toml:"remove_header"`
+	// EncodedSlashes is "refuse" or "pass": what becomes of a path with %2f or %5c.
+	EncodedSlashes string `toml:"encoded_slashes" default:"refuse"`
 
 	// Ping is "answer" (the gateway answers pings itself) or "forward".
 	Ping         string         `toml:"ping" default:"answer"`
@@ -43,6 +74,9 @@ type RouteConfig struct {
 
 	ConnectTimeout   units.Duration `toml:"connect_timeout" default:"3s"`    // one dial
 	HandshakeTimeout units.Duration `toml:"handshake_timeout" default:"10s"` // dial to 101, all retries
+
+	// ResponseTimeout is how long a backend may take to begin its answer to a plain request.
+	ResponseTimeout units.Duration `toml:"response_timeout" default:"60s"`
 
 	MaxFrame   units.Bytes `toml:"max_frame" default:"16MiB"`   // zero: no limit
 	MaxMessage units.Bytes `toml:"max_message" default:"64MiB"` // zero: no limit
@@ -64,6 +98,23 @@ func (c *ListenerConfig) Check(report units.Report) {
 	if c.HeadTimeout <= 0 {
 		report("head_timeout", "not positive", c.HeadTimeout, "a duration such as \"10s\"")
 	}
+	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
+		report("proxy_protocol", "nobody may send the header", c.ProxyProtocol, "the senders' addresses in trusted_proxies")
+	}
+	for _, d := range []struct {
+		key   string
+		value int
+	}{
+		{"max_sessions", c.MaxSessions},
+		{"max_handshakes", c.MaxHandshakes},
+		{"max_sessions_per_ip", c.MaxSessionsPerIP},
+		{"handshake_rate", c.HandshakeRate},
+		{"handshake_burst", c.HandshakeBurst},
+	} {
+		if d.value < 0 {
+			report(d.key, "negative", d.value, "a number, or 0 for no limit")
+		}
+	}
 	for i, s := range c.TrustedProxies {
 		if _, err := parsePrefix(s); err != nil {
 			report(indexed("trusted_proxies", i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
@@ -82,6 +133,27 @@ func (c *RouteConfig) Check(report units.Report) {
 	if !isHostPattern(c.Host) {
 		report("host", "not a host", c.Host, "\"example.com\", \"*.example.com\" or \"\"")
 	}
+	for i, s := range c.Origins {
+		if _, err := parseOrigin(s); err != nil {
+			report(indexed("origins", i), "not an origin", s, `such as "https://example.com", "https://*.example.com" or "same"`)
+		}
+	}
+	if c.StripPrefix != "" && !hasSegments(c.Path, c.StripPrefix) {
+		report("strip_prefix", "not the beginning of path", c.StripPrefix, fmt.Sprintf("%q, or whole segments at its beginning", c.Path))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {
+		if err := (upgrade.Field{Name: name, Value: c.RequestHeader[name]}).Check(); err != nil {
+			report("request_header."+name, err.Error(), c.RequestHeader[name], "a field that the handshake doesn't need")
+		}
+	}
+	for i, name := range c.RemoveHeader {
+		if err := upgrade.CheckFieldName(name); err != nil {
+			report(indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
+		}
+	}
+	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
+		report("encoded_slashes", "unknown", c.EncodedSlashes, "\"refuse\" or \"pass\"")
+	}
 	if c.Ping != "answer" && c.Ping != "forward" {
 		report("ping", "unknown", c.Ping, "\"answer\" or \"forward\"")
 	}
@@ -97,6 +169,7 @@ func (c *RouteConfig) Check(report units.Report) {
 		{"write_timeout", c.WriteTimeout, false},
 		{"connect_timeout", c.ConnectTimeout, false},
 		{"handshake_timeout", c.HandshakeTimeout, false},
+		{"response_timeout", c.ResponseTimeout, false},
 	} {
 		switch {
 		case d.value < 0:

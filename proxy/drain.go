@@ -47,11 +47,13 @@ func byIdleness(all []*session) []*session {
 	return live
 }
 
-// Shutdown ends the proxy. Readiness goes at once (IsDraining); after delay the listeners close; live sessions are closed, spread
+// Shutdown ends the proxy. Readiness goes at once (IsDraining), so that whoever balances in front looks elsewhere; after delay the
+// listeners close; live sessions are closed, spread
 // over drain, and awaited for the longest close_timeout; what is left then is cut. When ctx ends everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.isDraining.Store(true)
 	wait(ctx, delay)
+	p.refuses.Store(true)
 	p.closeListeners()
 	before := p.sessions.list()
 	p.log.Info("draining", zap.Int("sessions", len(before)), zap.Duration("over", drain))

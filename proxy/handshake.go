@@ -26,8 +26,11 @@ type handshake struct {
 	memory   *upgrade.Handshake
 	headSize int // of the client's head; early frames are behind it in memory.FromClient
 	id       uint64
+	from     clientInfo
 	route    *route
 	status   int // that the client got; 0: none yet
+
+	isCounted bool // by the listener's limits for the client
 }
 
 // errClientLost ends a handshake whose client has gone: nobody is left to be told.
@@ -36,14 +39,27 @@ var errClientLost = errors.New("client lost")
 // errAnswered ends a handshake whose client got the backend's own answer, or a part of it.
 var errAnswered = errors.New("answered")
 
-// run is the path of DESIGN from head to relay.
+// errServed ends a connection whose requests net/http has served, and which are accounted for.
+var errServed = errors.New("served")
+
+// run is the path from accept to relay.
 func (h *handshake) run() {
 	h.memory = h.proxy.memory.Get()
 	defer h.proxy.memory.Put(h.memory)
 	h.peer = addrOf(h.client)
 	h.id = rand.Uint64()
 
-	err := h.readHead()
+	err := h.begin()
+	h.from = clientInfo{peer: h.peer, addr: h.peer} // until the head tells more
+	for err == nil {
+		err = h.readHead()
+		if err == nil && !h.isPlain() {
+			break
+		}
+		if err == nil {
+			err = h.servePlain()
+		}
+	}
 	if err == nil {
 		err = h.admit()
 	}
@@ -53,11 +69,16 @@ func (h *handshake) run() {
 	if err == nil {
 		return // the driver has both connections
 	}
+	if h.isCounted {
+		h.listener.clients.leave(h.from.addr.Addr(), time.Now())
+	}
 	var rejection *upgrade.Rejection
 	switch {
 	case errors.As(err, &rejection):
 		h.status = rejection.Status
 		h.refuse(rejection)
+	case errors.Is(err, errServed):
+		return
 	case errors.Is(err, errAnswered):
 	default:
 		_ = h.client.Close()
@@ -65,16 +86,27 @@ func (h *handshake) run() {
 	h.ended(err)
 }
 
-// readHead reads up to the end of the client's head.
-func (h *handshake) readHead() error {
+// begin is what comes before the head.
+func (h *handshake) begin() error {
 	if err := h.client.SetReadDeadline(h.start.Add(h.listener.headTimeout)); err != nil {
 		return errClientLost
 	}
+	if h.listener.isBehindProxy {
+		return h.readProxyHeader()
+	}
+	return nil
+}
+
+// isPlain tells whether the request that was read goes to net/http.
+func (h *handshake) isPlain() bool {
+	return !h.memory.Request.IsWebSocket() && !h.listener.redirectsHTTPS
+}
+
+// readHead reads up to the end of the client's head.
+func (h *handshake) readHead() error {
 	buf, req := &h.memory.FromClient, &h.memory.Request
 	for {
-		n, err := h.client.Read(buf.Free())
-		buf.Grow(n)
-		if n > 0 {
+		if len(buf.Bytes()) > 0 {
 			size, err := req.Parse(buf.Bytes())
 			if err != nil {
 				return err
@@ -83,6 +115,11 @@ func (h *handshake) readHead() error {
 				h.headSize = size
 				return nil
 			}
+		}
+		n, err := h.client.Read(buf.Free())
+		buf.Grow(n)
+		if n > 0 {
+			continue
 		}
 		if isTimeout(err) && len(buf.Bytes()) > 0 {
 			return upgrade.ErrHeadTimeout
@@ -96,27 +133,44 @@ func (h *handshake) readHead() error {
 // admit finds the route and checks the request; a refusal costs no backend anything.
 func (h *handshake) admit() error {
 	req := &h.memory.Request
+	h.from = h.listener.clientOf(h.peer, req)
+	h.from.requestID = formatID(h.id)
+	if h.listener.redirectsHTTPS {
+		return redirection(req)
+	}
 	h.route = h.proxy.routes.Load().find(h.listener.name, req.Hostname(), req.Path())
 	switch {
 	case h.route == nil:
 		return upgrade.ErrNoRoute
-	case !req.IsWebSocket():
-		return upgrade.ErrNotWebSocket
-	case req.IsEncodedSlash():
+	case req.IsEncodedSlash() && !h.route.passesEncodedSlash:
 		return upgrade.ErrEncodedSlash
 	}
 	if err := req.CheckUpgrade(); err != nil {
 		return err
 	}
 	switch {
-	case !h.route.allowsOrigin(req.Origin()):
+	case !h.route.allowsOrigin(req.Origin(), req.Host()):
 		return upgrade.ErrOrigin
-	case h.proxy.isDraining.Load():
+	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
-	case h.proxy.sessions.count() >= h.proxy.maxSessions:
+	case h.proxy.sessions.count() >= h.proxy.maxSessions,
+		h.listener.maxSessions > 0 && int(h.listener.sessions.Load()) >= h.listener.maxSessions:
 		return upgrade.ErrLimit.RetryAfter(retryAfter)
+	case !h.listener.clients.enter(h.from.addr.Addr(), time.Now()):
+		return upgrade.ErrRate.RetryAfter(retryAfter)
 	}
+	h.isCounted = true
 	return nil
+}
+
+// redirection sends a client to the same address over TLS.
+func redirection(r *upgrade.Request) error {
+	target := "https://" + string(r.Hostname()) + string(r.RawPath())
+	if q := r.Query(); len(q) > 0 {
+		target += "?" + string(q)
+	}
+	// RFC 9110 section 15.4.9: a 308 keeps the method.
+	return upgrade.ErrRedirect.With(upgrade.Field{Name: "Location", Value: target})
 }
 
 // retryAfter is how many seconds a client is asked to wait that came when the gateway was full.
@@ -130,12 +184,12 @@ func (h *handshake) connect() error {
 	w := watchClient(h, cancel)
 	defer w.stop()
 
-	want := balancer.Request{Client: h.clientAddr(), Head: &h.memory.Request}
+	want := balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
 	var tried []*balancer.Backend
 	for {
 		pick, err := h.route.pool.Pick(ctx, &want, tried)
 		if err != nil {
-			return h.unpicked(err, tried)
+			return unpicked(err, len(tried) > 0)
 		}
 		triesLeft := h.route.retries - len(tried)
 		a := attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, watch: w, hasNext: triesLeft > 0}
@@ -162,10 +216,10 @@ func (h *handshake) connect() error {
 }
 
 // unpicked is the answer when the pool gave no backend. Where some were tried before, the client is told of that.
-func (h *handshake) unpicked(err error, tried []*balancer.Backend) error {
+func unpicked(err error, hasTried bool) error {
 	var full *balancer.FullError
 	switch {
-	case len(tried) > 0:
+	case hasTried:
 		return upgrade.ErrDial
 	case errors.As(err, &full):
 		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
@@ -173,9 +227,6 @@ func (h *handshake) unpicked(err error, tried []*balancer.Backend) error {
 		return upgrade.ErrNoBackend
 	}
 }
-
-// clientAddr returns the address that counts as the client's.
-func (h *handshake) clientAddr() netip.Addr { return h.peer.Addr() }
 
 // refuse sends a refusal and ends the connection.
 func (h *handshake) refuse(r *upgrade.Rejection) {

@@ -8,9 +8,12 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
+
+	"sluice/upgrade"
 )
 
 // A listener accepts connections and starts a handshake for each.
@@ -20,6 +23,15 @@ type listener struct {
 	headTimeout time.Duration
 	trusted     []netip.Prefix
 	ln          net.Listener
+	plain       *plainListener // to net/http, for what isn't WebSocket
+
+	isBehindProxy  bool // every connection begins with a PROXY header
+	redirectsHTTPS bool
+	maxSessions    int // 0: no limit
+	clients        *clients
+
+	sessions   atomic.Int64  // live ones
+	handshakes chan struct{} // one for each that is under way; nil: no limit
 }
 
 // Accepting pauses so long when it fails for want of something, doubling.
@@ -29,7 +41,18 @@ const (
 )
 
 func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
-	l := &listener{proxy: p, name: c.Name, headTimeout: time.Duration(c.HeadTimeout)}
+	l := &listener{
+		proxy:          p,
+		name:           c.Name,
+		headTimeout:    time.Duration(c.HeadTimeout),
+		isBehindProxy:  c.ProxyProtocol,
+		redirectsHTTPS: c.RedirectHTTPS,
+		maxSessions:    c.MaxSessions,
+		clients:        newClients(c),
+	}
+	if c.MaxHandshakes > 0 {
+		l.handshakes = make(chan struct{}, c.MaxHandshakes)
+	}
 	for _, s := range c.TrustedProxies {
 		prefix, err := parsePrefix(s)
 		if err != nil {
@@ -42,6 +65,7 @@ func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
 	l.ln = ln
+	l.plain = newPlainListener(ln.Addr())
 	return l, nil
 }
 
@@ -84,14 +108,41 @@ func (l *listener) accept() {
 			l.proxy.log.Info("accept works again", zap.String("listener", l.name))
 			backoff = 0
 		}
+		select {
+		case l.handshakes <- struct{}{}:
+		default:
+			if l.handshakes != nil {
+				l.refuse(conn)
+				continue
+			}
+		}
 		if l.proxy.handshakes.enter(conn) {
 			go l.handshake(conn)
+		} else {
+			l.done()
 		}
+	}
+}
+
+// refuse answers a connection for which there is no handshake left, without reading it.
+func (l *listener) refuse(conn net.Conn) {
+	rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
+	_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it fits into the socket's buffer, or isn't sent
+	_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
+	_ = conn.Close()
+	l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
+}
+
+// done ends a handshake's part of the listener's limit.
+func (l *listener) done() {
+	if l.handshakes != nil {
+		<-l.handshakes
 	}
 }
 
 // handshake runs one handshake, from accept to the driver or the refusal.
 func (l *listener) handshake(conn net.Conn) {
+	defer l.done()
 	defer l.proxy.handshakes.leave(conn)
 	h := handshake{listener: l, proxy: l.proxy, client: conn, start: time.Now()}
 	h.run()

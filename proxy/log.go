@@ -64,12 +64,33 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 		zap.String("session", formatID(h.id)),
 		zap.String("listener", h.listener.name),
 		zap.String("route", routeName),
-		zap.String("client", formatClient(h.peer)),
+		zap.String("client", formatClient(h.from.addr)),
 		zap.ByteString("host", req.Host()),
 		zap.ByteString("path", req.Path()),
 		zap.Int("status", h.status),
 		zap.Duration("duration", time.Since(h.start)),
 		zap.String("reason", reason),
+	)
+}
+
+// logPlain writes a plain request's line of the access log.
+func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
+	c := p.access.Check(zap.InfoLevel, "request")
+	if c == nil {
+		return
+	}
+	c.Write(
+		zap.String("listener", l.name),
+		zap.String("route", e.route.name),
+		zap.String("pool", e.route.poolName),
+		zap.String("backend", e.backend),
+		zap.String("client", formatClient(e.client.addr)),
+		zap.ByteString("host", e.Host()),
+		zap.ByteString("method", e.Method()),
+		zap.ByteString("path", e.Path()),
+		zap.Int("status", w.status),
+		zap.Int64("bytes_out", w.bytes),
+		zap.Duration("duration", time.Since(e.start)),
 	)
 }
 

@@ -18,6 +18,7 @@ type metrics struct {
 	active    *prometheus.GaugeVec   // listener, route, pool
 	total     *prometheus.CounterVec // route, pool, result
 	rejected  *prometheus.CounterVec // route, reason
+	requests  *prometheus.CounterVec // route, pool, code
 	closes    *prometheus.CounterVec // initiator, code
 	duration  prometheus.Histogram   // of sessions
 	handshake prometheus.Histogram   // accept to the 101 or the refusal
@@ -44,6 +45,9 @@ func newMetrics(p *Proxy) *metrics {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
 		}, []string{"route", "reason"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_http_requests_total", Help: "Plain HTTP requests by the status of their answer.",
+		}, []string{"route", "pool", "code"}),
 		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_closes_total", Help: "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.",
 		}, []string{"initiator", "code"}),
@@ -57,7 +61,7 @@ func newMetrics(p *Proxy) *metrics {
 		}),
 		gathered: map[string]*prometheus.Desc{},
 	}
-	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.closes, m.duration, m.handshake}
+	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.requests, m.closes, m.duration, m.handshake}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
@@ -102,6 +106,11 @@ func (m *metrics) refused(r *route, reason string, status int) {
 	}
 	m.total.WithLabelValues(routeName, pool, result).Inc()
 	m.rejected.WithLabelValues(routeName, reason).Inc()
+}
+
+// plain counts a plain request.
+func (m *metrics) plain(r *route, status int) {
+	m.requests.WithLabelValues(r.name, r.poolName, strconv.Itoa(status)).Inc()
 }
 
 // Describe implements prometheus.Collector.

@@ -38,13 +38,15 @@ type Proxy struct {
 	maxSessions int
 	metrics     *metrics
 	memory      upgrade.Pool
+	copyBuffers copyBuffers
 
 	routes     atomic.Pointer[routes]
 	pools      map[string]*balancer.Pool
 	listeners  []*listener
 	handshakes gate
 	sessions   sessions
-	isDraining atomic.Bool
+	isDraining atomic.Bool // not ready any more
+	refuses    atomic.Bool // sessions that would begin now
 
 	ctx     context.Context // ends with the Proxy
 	cancel  context.CancelFunc
@@ -98,6 +100,7 @@ func New(c Config) (*Proxy, error) {
 func (p *Proxy) Close() {
 	p.closing.Do(func() {
 		p.isDraining.Store(true)
+		p.refuses.Store(true)
 		p.closeListeners()
 		p.cancel()
 		p.handshakes.close()
@@ -112,7 +115,9 @@ func (p *Proxy) setRoutes(configs []RouteConfig, pools []balancer.Config) {
 	for i := range configs {
 		for j := range pools {
 			if pools[j].Name == configs[i].Pool {
-				all = append(all, newRoute(&configs[i], &pools[j], p.pools[pools[j].Name]))
+				r := newRoute(&configs[i], &pools[j], p.pools[pools[j].Name])
+				r.plain = p.plainProxy(r)
+				all = append(all, r)
 			}
 		}
 	}
@@ -128,6 +133,7 @@ func (p *Proxy) Start() {
 	for _, l := range p.listeners {
 		p.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 		p.running.Go(l.accept)
+		p.running.Go(l.servePlain)
 	}
 }
 
@@ -141,7 +147,7 @@ func (p *Proxy) Addr(listener string) net.Addr {
 	return nil
 }
 
-// IsDraining tells whether the gateway wants no new sessions any more.
+// IsDraining tells whether the gateway wants no new sessions any more, though it may still take them for a while.
 func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
 func (p *Proxy) closeListeners() {

@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"cmp"
+	"maps"
+	"net/http"
 	"slices"
 	"strings"
 	"time"
 
 	"sluice/balancer"
 	"sluice/proxy/relay"
+	"sluice/upgrade"
 )
 
 // A route is a [[route]] ready for use. Immutable.
@@ -16,17 +19,25 @@ type route struct {
 	listener string // "": every one
 	host     string // lower case; "": any; "*.example.com" is ".example.com"
 	path     string // without a slash at its end, but for "/"
-	origins  []string
+	origins  []origin
 	pool     *balancer.Pool
 	poolName string
 
 	retries       int // other backends at most
 	retryStatuses []int
 
+	passesHTTP         bool
+	plain              http.Handler // of plain requests
+	passesEncodedSlash bool
+	stripPrefix        int // bytes
+	setHeaders         []upgrade.Field
+	removeHeaders      []string
+
 	relay            relay.Config
 	closeCodes       CloseCodes
 	connectTimeout   time.Duration
 	handshakeTimeout time.Duration
+	responseTimeout  time.Duration
 	writeTimeout     time.Duration
 }
 
@@ -43,6 +54,11 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		path:     path,
 		pool:     pool,
 		poolName: pc.Name,
+
+		passesHTTP:         c.HTTP,
+		passesEncodedSlash: c.EncodedSlashes == "pass",
+		stripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
+		removeHeaders:      c.RemoveHeader,
 
 		retries:       pc.Retries,
 		retryStatuses: pc.RetryStatuses,
@@ -61,12 +77,23 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		closeCodes:       c.CloseCodes,
 		connectTimeout:   time.Duration(c.ConnectTimeout),
 		handshakeTimeout: time.Duration(c.HandshakeTimeout),
+		responseTimeout:  time.Duration(c.ResponseTimeout),
 		writeTimeout:     time.Duration(c.WriteTimeout),
 	}
-	for _, o := range c.Origins {
-		r.origins = append(r.origins, strings.ToLower(o))
+	for _, s := range c.Origins {
+		o, _ := parseOrigin(s) // checked
+		r.origins = append(r.origins, o)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {
+		r.setHeaders = append(r.setHeaders, upgrade.Field{Name: name, Value: c.RequestHeader[name]})
 	}
 	return r
+}
+
+// hasSegments tells whether path begins with the whole segments of prefix.
+func hasSegments(path, prefix string) bool {
+	prefix = strings.TrimRight(prefix, "/")
+	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
 // retriesStatus tells whether an answer of that status is tried elsewhere.
@@ -129,18 +156,4 @@ func (r *route) matchesPath(path []byte) bool {
 	}
 	n := len(r.path)
 	return len(path) >= n && string(path[:n]) == r.path && (len(path) == n || path[n] == '/')
-}
-
-// allowsOrigin tells whether a page of that origin may connect. A request without one doesn't come from a browser, and origins
-// protect browsers' users alone (RFC 6455 section 10.2).
-func (r *route) allowsOrigin(origin []byte) bool {
-	if len(r.origins) == 0 || origin == nil {
-		return true
-	}
-	for _, o := range r.origins {
-		if strings.EqualFold(o, string(origin)) {
-			return true
-		}
-	}
-	return false
 }

@@ -48,7 +48,7 @@ func (a *attempt) relay(answerSize int) {
 		listener: a.listener,
 		route:    a.route,
 		backend:  a.backend,
-		client:   a.peer,
+		client:   a.from.addr,
 		hostSize: uint16(len(req.Host())),
 		pathSize: uint16(len(req.Path())),
 	}
@@ -56,6 +56,7 @@ func (a *attempt) relay(answerSize int) {
 	s.text = string(append(append(append(text, req.Host()...), req.Path()...), answer.Protocol()...))
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
+	a.listener.sessions.Add(1)
 	a.proxy.driver.Relay(driver.Params{
 		Config:     &a.route.relay,
 		HasDeflate: answer.Deflate(),
@@ -64,7 +65,7 @@ func (a *attempt) relay(answerSize int) {
 		Handle:     &s.handle,
 	}, a.client, a.conn)
 	s.isRelayed.Store(true)
-	if a.proxy.isDraining.Load() { // it may have missed the drain's list
+	if a.proxy.refuses.Load() { // it may have missed the drain's list
 		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
 	}
 }
@@ -83,6 +84,8 @@ func (s *session) release(r driver.Result) {
 	s.backend.Release(outcomeOf(r.Verdict))
 	s.proxy.metrics.ended(s, &r)
 	s.proxy.logEnded(s, &r)
+	s.listener.sessions.Add(-1)
+	s.listener.clients.leave(s.client.Addr(), time.Now())
 	s.proxy.sessions.remove(s)
 }
 

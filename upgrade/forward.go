@@ -79,7 +79,7 @@ func (r *Request) appendRequestLine(f *Forward) {
 	b = append(b, f.PathPrefix...)
 	path := r.target.path.of(r.head)
 	if f.StripPrefix > 0 {
-		path = behindPrefix(path, f.StripPrefix)
+		path = BehindPrefix(path, f.StripPrefix)
 	}
 	if (len(path) == 0 || path[0] != '/') && (len(path) > 0 || f.PathPrefix == "") {
 		b = append(b, '/')

@@ -84,6 +84,7 @@ var (
 
 // What the gateway refuses for its own reasons, or for a backend's.
 var (
+	ErrRedirect       = &Rejection{308, "redirect_https", "use https", nil}
 	ErrOrigin         = &Rejection{403, "origin", "this Origin may not connect here", nil}
 	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}
 	ErrHeadTimeout    = &Rejection{408, "head_timeout", "the request's head did not arrive in time", nil}
@@ -131,6 +132,8 @@ func AppendRejection(dst []byte, rej *Rejection) []byte {
 // statusText has the statuses above; RFC 9112 section 4 lets the phrase be empty.
 func statusText(status int) string {
 	switch status {
+	case 308:
+		return "Permanent Redirect"
 	case 400:
 		return "Bad Request"
 	case 403:

@@ -143,10 +143,10 @@ func appendPath(dst, path []byte) []byte {
 	return dst
 }
 
-// behindPrefix returns what is left of path behind the part that appendPath
+// BehindPrefix returns what is left of path behind the part that appendPath
 // makes length octets of, a run of slashes at its start as one: "//" there could
 // be read as an authority.
-func behindPrefix(path []byte, length int) []byte {
+func BehindPrefix(path []byte, length int) []byte {
 	made, last := 0, byte(0)
 	for len(path) > 0 && made < length {
 		c, n := pathOctet(path)

@@ -35,7 +35,7 @@ func newGateway(file *config.File, w io.Writer) (*gateway, error) {
 	out := zapcore.Lock(zapcore.AddSync(w))
 	g := &gateway{file: file, log: newLogger(file.Log, out)}
 	workers := setProcs(file.Gateway.Workers)
-	drive, err := driver.New("auto", workers)
+	drive, err := driver.New(file.Gateway.Driver, workers)
 	if err != nil {
 		return nil, err
 	}

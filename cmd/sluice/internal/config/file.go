@@ -25,6 +25,8 @@ type File struct {
 type Gateway struct {
 	// Workers is the number of event loops; zero: one a CPU.
 	Workers int `toml:"workers" default:"0"`
+	// Driver is who moves the bytes of sessions: auto, loop or goroutine.
+	Driver string `toml:"driver" default:"auto"`
 	// Drain is how long a stop spreads the closes of live sessions.
 	Drain units.Duration `toml:"drain" default:"30s"`
 	// DrainDelay is how long readiness is 503 before the listeners close.
@@ -97,6 +99,11 @@ func (f *File) check(outline *outline, found *problems) {
 func (g *Gateway) Check(report units.Report) {
 	if g.Workers < 0 || g.Workers > maxWorkers {
 		report("workers", "out of range", g.Workers, fmt.Sprintf("0 for one a CPU, or 1 to %d", maxWorkers))
+	}
+	switch g.Driver {
+	case "auto", "loop", "goroutine":
+	default:
+		report("driver", "unknown", g.Driver, "auto, loop or goroutine")
 	}
 	if g.MaxSessions < 0 {
 		report("max_sessions", "negative", g.MaxSessions, "0 for the limit of descriptors, or a number of sessions")
