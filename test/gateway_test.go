@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -85,7 +86,7 @@ func runGateway(t *testing.T, config string) *gateway {
 		select {
 		case line, isOpen := <-lines:
 			if !isOpen {
-				t.Fatalf("sluice ended before it listened:\n%s", g.log)
+				t.Fatalf("sluice ended before it listened:\n%s", g.log.last())
 			}
 			switch line.Message {
 			case "admin listening":
@@ -94,7 +95,7 @@ func runGateway(t *testing.T, config string) *gateway {
 				g.listeners[line.Listener] = line.Address
 			}
 		case <-deadline:
-			t.Fatalf("sluice doesn't listen:\n%s", g.log)
+			t.Fatalf("sluice doesn't listen:\n%s", g.log.last())
 		}
 	}
 	eventually(t, patience, "/readyz is 200", func() bool { return g.readiness() == http.StatusOK })
@@ -151,6 +152,22 @@ func (g *gateway) metrics(t *testing.T) string {
 	return string(text)
 }
 
+// count returns the sum of a metric over its labels.
+func (g *gateway) count(t *testing.T, metric string) (sum int) {
+	t.Helper()
+	for line := range strings.Lines(g.metrics(t)) {
+		if !strings.HasPrefix(line, metric+"{") && !strings.HasPrefix(line, metric+" ") {
+			continue
+		}
+		value, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]), 64)
+		if err != nil {
+			t.Fatalf("metric %q: %v", line, err)
+		}
+		sum += int(value)
+	}
+	return sum
+}
+
 // url returns where clients of the listener "public" connect.
 func (g *gateway) url(path string) string { return "ws://" + g.listeners["public"] + path }
 
@@ -167,6 +184,6 @@ func (g *gateway) stop(t *testing.T) {
 		t.Errorf("exit code %d on SIGTERM, want 0", code)
 	}
 	if t.Failed() {
-		t.Logf("log of the gateway:\n%s", g.log)
+		t.Logf("log of the gateway:\n%s", g.log.last())
 	}
 }

@@ -88,7 +88,7 @@ func start(t *testing.T, cmd *exec.Cmd, setUp func() error) *program {
 		_ = cmd.Process.Kill()
 		<-p.exited
 		if t.Failed() {
-			t.Logf("stderr of %s:\n%s", cmd.Path, p.stderr.String())
+			t.Logf("stderr of %s:\n%s", cmd.Path, p.stderr.last())
 		}
 	})
 	return p
@@ -142,6 +142,14 @@ func (b *tail) String() string {
 	defer b.mu.Unlock()
 	return b.kept.String()
 }
+
+// last returns the end of it, for the report of a failure.
+func (b *tail) last() string {
+	text := b.String()
+	return text[max(0, len(text)-mostReported):]
+}
+
+const mostReported = 8 << 10 // bytes
 
 // eventually polls until what holds; it is for what no event tells of.
 func eventually(t *testing.T, within time.Duration, what string, holds func() bool) {

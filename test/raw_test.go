@@ -1,0 +1,221 @@
+package test
+
+import (
+	"bufio"
+	"crypto/sha1"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+)
+
+// A wire is a TCP connection that a test sends any bytes on, as a client or as a backend.
+type wire struct {
+	*net.TCPConn
+	reader   *bufio.Reader
+	isClient bool // its frames are masked
+	request  *http.Request
+}
+
+func newWire(c net.Conn, isClient bool) *wire {
+	return &wire{TCPConn: c.(*net.TCPConn), reader: bufio.NewReader(c), isClient: isClient}
+}
+
+// dial connects to a listener of the gateway.
+func dial(t *testing.T, address string) *wire {
+	t.Helper()
+	c, err := net.DialTimeout("tcp", address, patience)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	return newWire(c, true)
+}
+
+// A rawBackend is a backend whose every byte is the test's.
+type rawBackend struct{ *net.TCPListener }
+
+func listenRaw(t *testing.T) rawBackend {
+	t.Helper()
+	ln, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = ln.Close() })
+	return rawBackend{ln}
+}
+
+func (b rawBackend) port() int { return b.Addr().(*net.TCPAddr).Port }
+
+// accept takes the gateway's next connection and reads the request's head.
+func (b rawBackend) accept(t *testing.T) *wire {
+	t.Helper()
+	_ = b.SetDeadline(time.Now().Add(patience))
+	c, err := b.Accept()
+	if err != nil {
+		t.Fatalf("the gateway doesn't come to its backend: %v", err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	w := newWire(c, false)
+	w.mayWait()
+	if w.request, err = http.ReadRequest(w.reader); err != nil {
+		t.Fatalf("the gateway's request: %v", err)
+	}
+	return w
+}
+
+// sampleKey and its Accept are those of RFC 6455 section 1.3.
+const (
+	sampleKey    = "dGhlIHNhbXBsZSBub25jZQ=="
+	sampleAccept = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo="
+)
+
+// acceptOf is RFC 6455 section 4.2.2 item 5.4.
+func acceptOf(key string) string {
+	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// head joins lines as HTTP does.
+func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
+
+// request is a right WebSocket request with more lines.
+func request(path string, more ...string) string {
+	return head(append([]string{"GET " + path + " HTTP/1.1", "Host: gateway.test", "Upgrade: websocket", "Connection: Upgrade",
+		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleKey}, more...)...)
+}
+
+// switching is the right answer to a request with sampleKey, with more lines.
+func switching(more ...string) string {
+	return head(append([]string{"HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
+		"Sec-WebSocket-Accept: " + sampleAccept}, more...)...)
+}
+
+// open returns both ends of a relayed session.
+func open(t *testing.T, g *gateway, backend rawBackend, path string, more ...string) (client, backendEnd *wire) {
+	t.Helper()
+	client = dial(t, g.listeners["public"])
+	client.send(t, request(path, more...))
+	backendEnd = backend.accept(t)
+	backendEnd.send(t, switching())
+	client.wantOpen(t)
+	return client, backendEnd
+}
+
+// wantOpen reads the 101.
+func (w *wire) wantOpen(t *testing.T) *http.Response {
+	t.Helper()
+	response := w.answer(t)
+	if response.StatusCode != 101 || response.Header.Get("Sec-WebSocket-Accept") != sampleAccept {
+		body, _ := io.ReadAll(response.Body)
+		t.Fatalf("status %d, Accept %q, %q; want 101, %q", response.StatusCode, response.Header.Get("Sec-WebSocket-Accept"), body, sampleAccept)
+	}
+	return response
+}
+
+// answer reads the head of the gateway's answer.
+func (w *wire) answer(t *testing.T) *http.Response {
+	t.Helper()
+	w.mayWait()
+	response, err := http.ReadResponse(w.reader, nil)
+	if err != nil {
+		t.Fatalf("the gateway's answer: %v", err)
+	}
+	return response
+}
+
+// mayWait bounds what is read and written next.
+func (w *wire) mayWait() { _ = w.SetDeadline(time.Now().Add(patience)) }
+
+func (w *wire) send(t *testing.T, bytes string) {
+	t.Helper()
+	w.mayWait()
+	if _, err := io.WriteString(w.TCPConn, bytes); err != nil {
+		t.Fatalf("send %.60q: %v", bytes, err)
+	}
+}
+
+// frame draws a whole frame as this end has to send it.
+func (w *wire) frame(opcode ws.OpCode, payload string) string {
+	f := ws.NewFrame(opcode, true, []byte(payload))
+	if w.isClient {
+		f = ws.MaskFrameWith(f, [4]byte{0x37, 0xfa, 0x21, 0x3d})
+	}
+	return string(ws.MustCompileFrame(f))
+}
+
+// closeFrame draws a close; code 0: none.
+func (w *wire) closeFrame(code ws.StatusCode, reason string) string {
+	if code == 0 {
+		return w.frame(ws.OpClose, "")
+	}
+	return w.frame(ws.OpClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
+}
+
+// wantFrame waits for a frame with that content.
+func (w *wire) wantFrame(t *testing.T, opcode ws.OpCode, payload string) {
+	t.Helper()
+	w.mayWait()
+	f, err := ws.ReadFrame(w.reader)
+	if err != nil {
+		t.Fatalf("no frame, want opcode %x %.60q: %v", opcode, payload, err)
+	}
+	if f.Header.Masked == w.isClient {
+		t.Errorf("frame with opcode %x: masked is %v", f.Header.OpCode, f.Header.Masked)
+	}
+	if f.Header.Masked {
+		ws.Cipher(f.Payload, f.Header.Mask, 0)
+	}
+	if f.Header.OpCode != opcode || string(f.Payload) != payload {
+		t.Fatalf("frame with opcode %x %.130q, want %x %.130q", f.Header.OpCode, f.Payload, opcode, payload)
+	}
+}
+
+// wantClose waits for a close with that code and any reason; code 0: none.
+func (w *wire) wantClose(t *testing.T, code ws.StatusCode) {
+	t.Helper()
+	w.mayWait()
+	f, err := ws.ReadFrame(w.reader)
+	if err != nil {
+		t.Fatalf("no frame, want a close with %d: %v", code, err)
+	}
+	if f.Header.Masked {
+		ws.Cipher(f.Payload, f.Header.Mask, 0)
+	}
+	got, reason := ws.ParseCloseFrameData(f.Payload)
+	if len(f.Payload) == 0 {
+		got = 0
+	}
+	if f.Header.OpCode != ws.OpClose || got != code {
+		t.Fatalf("frame with opcode %x, code %d %.130q, want a close with %d", f.Header.OpCode, got, reason, code)
+	}
+}
+
+// wantEnd waits for the end of the gateway's stream, with nothing before it.
+func (w *wire) wantEnd(t *testing.T) {
+	t.Helper()
+	w.mayWait()
+	if rest, err := io.ReadAll(w.reader); err != nil || len(rest) > 0 {
+		t.Fatalf("got %.60q, %v; want the end of the stream", rest, err)
+	}
+}
+
+// wantGone waits until the gateway has given the connection up, by an end of the stream or a reset.
+func (w *wire) wantGone(t *testing.T) {
+	t.Helper()
+	_ = w.CloseWrite() // a backend's connection ends with the backend's own FIN
+	w.mayWait()
+	_, err := io.Copy(io.Discard, w.reader)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, os.ErrClosed) {
+		t.Fatalf("the connection hasn't ended: %v", err)
+	}
+}
