@@ -49,7 +49,7 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 	params.Handle.in = p
 	w := p.lock()
 	p.core.Begin(&w.env, params.HasDeflate)
-	p.timer = time.AfterFunc(d.clock.at(p.core.Deadline(&w.env)).Sub(time.Now()), p.expire)
+	p.timer = time.AfterFunc(time.Until(d.clock.at(p.core.Deadline(&w.env))), p.expire)
 	p.unlock(w)
 	if !d.add(p) {
 		p.lose()
