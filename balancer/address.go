@@ -65,7 +65,7 @@ func parseAddress(text string, isSRV bool) (address, error) {
 	switch scheme, after, _ := strings.Cut(text, ":"); {
 	case scheme == "unix":
 		if after == "" {
-			return a, errors.New("no path behind unix:")
+			return a, errors.New("no path behind the unix scheme")
 		}
 		a.network, a.dial = "unix", after
 		return a, nil

@@ -100,6 +100,17 @@ func (p *Pool) names() map[string]address {
 	return listed
 }
 
+// forgetNames drops what names were resolved to that the definition does not list any more. The
+// caller holds mu.
+func (p *Pool) forgetNames() {
+	listed := p.names()
+	for text := range p.resolved {
+		if _, isListed := listed[text]; !isListed {
+			delete(p.resolved, text)
+		}
+	}
+}
+
 // resolvedTo makes found the members that a name stands for. On an error, or without any, the last
 // ones are kept: what answered a minute ago is a better guess than nothing.
 func (p *Pool) resolvedTo(text string, n *name, found []member, err error) {

@@ -15,12 +15,11 @@ import (
 var errDown = errors.New("connection refused")
 
 // backends are fake ones, reached without a network, so that a test may run in its own time. Those
-// in down refuse, those in silent accept and say nothing.
+// in down refuse.
 type backends struct {
 	mu     sync.Mutex
 	down   map[string]bool
 	dialed map[string]int
-	served sync.WaitGroup
 }
 
 func newBackends() *backends {

@@ -88,6 +88,7 @@ func (p *Pool) Set(cfg Config) error {
 		}
 	}
 	p.cfg, p.signer = cfg, signer
+	p.forgetNames()
 	p.define(time.Now())
 	p.resolveSoon()
 	return nil

@@ -70,7 +70,7 @@ func (ps *probers) stop() {
 // probe probes b until ctx ends. The first time is a random one, so that neither the members nor
 // the gateway processes probe in step.
 func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
-	timer := time.NewTimer(rand.N(c.Interval.Std()))
+	timer := time.NewTimer(toStep(time.Now(), rand.N(c.Interval.Std()), c.step()))
 	defer timer.Stop()
 	for {
 		select {
@@ -83,8 +83,23 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 			return
 		}
 		ps.pool.probed(b, err, time.Now())
-		timer.Reset(c.Interval.Std() + rand.N(c.Jitter.Std()+1))
+		timer.Reset(toStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), c.step()))
 	}
+}
+
+// maxProbeStep is the time between two moments at which probes begin, if that is not more than a
+// twentieth of the interval. A process that sleeps pays more for being woken than for a probe: 1,000
+// members at 5s that each have a moment of their own cost 3.9 % of a core by tcp, in steps 0.9 %.
+const maxProbeStep = 250 * time.Millisecond
+
+func (c *HealthConfig) step() time.Duration {
+	return max(1, min(maxProbeStep, c.Interval.Std()/20))
+}
+
+// toStep returns d, or as much more as brings now+d to a whole step: everybody's timers meet there.
+func toStep(now time.Time, d, step time.Duration) time.Duration {
+	past := (now.UnixNano() + int64(d)) % int64(step)
+	return d + (step-time.Duration(past))%step
 }
 
 // probed notes what a probe of b said.
