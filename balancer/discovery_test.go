@@ -106,6 +106,13 @@ func (z *zone) set(name string, ips ...string) {
 	}
 }
 
+// setRecords makes records the SRV records of name.
+func (z *zone) setRecords(name string, records ...dnsmessage.SRVResource) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.records[name] = records
+}
+
 func (z *zone) setFailed(isFailed bool) {
 	z.mu.Lock()
 	defer z.mu.Unlock()
@@ -213,12 +220,12 @@ func TestSRVRecordsHaveWeightsAndBackups(t *testing.T) {
 	z.set("b.test", "127.0.0.2")
 	z.set("c.test", "127.0.0.3")
 	target := dnsmessage.MustNewName
-	z.records["_ws._tcp.test"] = []dnsmessage.SRVResource{
-		{Priority: 20, Weight: 7, Port: 9003, Target: target("c.test.")},
-		{Priority: 10, Weight: 0, Port: 9001, Target: target("a.test.")},
-		{Priority: 10, Weight: 5, Port: 9002, Target: target("b.test.")},
-		{Priority: 10, Weight: 5, Port: 9002, Target: target("missing.test.")},
-	}
+	z.setRecords("_ws._tcp.test",
+		dnsmessage.SRVResource{Priority: 20, Weight: 7, Port: 9003, Target: target("c.test.")},
+		dnsmessage.SRVResource{Priority: 10, Weight: 0, Port: 9001, Target: target("a.test.")},
+		dnsmessage.SRVResource{Priority: 10, Weight: 5, Port: 9002, Target: target("b.test.")},
+		dnsmessage.SRVResource{Priority: 10, Weight: 5, Port: 9002, Target: target("missing.test.")},
+	)
 	p := newPool(t, z.config(DiscoverSRV, "wss://_ws._tcp.test"))
 	run(t, p, Owner{})
 	untilMembers(t, p, "wss://127.0.0.1:9001", "wss://127.0.0.2:9002", "wss://127.0.0.3:9003")

@@ -28,7 +28,7 @@ type Pool struct {
 
 	// mu guards what is known of the members, and what follows from it.
 	mu       sync.Mutex
-	cfg      Config
+	cfg      *Config             // immutable
 	signer   *signer             // nil: no sticky cookies
 	members  []*Backend          // in the order of the definition
 	known    map[string]*Backend // members and those gone with sessions left, by address.id
@@ -66,7 +66,7 @@ func (p *Pool) Name() string {
 	return p.cfg.Name
 }
 
-// Set changes the pool's definition. Backends are known by their addresses: those that stay keep
+// Set changes the pool's definition; what cfg refers to is the pool's from then on. Backends are known by their addresses: those that stay keep
 // their sessions, counters and health. Sessions on backends that go live on. On an error nothing
 // has changed.
 func (p *Pool) Set(cfg Config) error {
@@ -82,12 +82,12 @@ func (p *Pool) Set(cfg Config) error {
 	if p.isClosed {
 		return errors.New("pool is closed")
 	}
-	if c, health := &p.cfg.Health, &cfg.Health; c.Kind != "" && health.Kind == "" {
+	if cfg.Health.Kind == "" {
 		for _, b := range p.known {
 			b.probes = probeRecord{}
 		}
 	}
-	p.cfg, p.signer = cfg, signer
+	p.cfg, p.signer = &cfg, signer
 	p.forgetNames()
 	p.define(time.Now())
 	p.resolveSoon()

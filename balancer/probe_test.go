@@ -73,15 +73,20 @@ func echoing(frames ...ws.Frame) func(net.Conn) {
 			_ = ws.WriteFrame(conn, f)
 		}
 		for {
-			f, err := ws.ReadFrame(conn)
-			if err != nil {
+			header, err := ws.ReadHeader(conn)
+			if err != nil || header.Length > 125 {
 				return
 			}
-			switch f = ws.UnmaskFrameInPlace(f); f.Header.OpCode {
+			payload := make([]byte, header.Length)
+			if _, err := io.ReadFull(conn, payload); err != nil {
+				return
+			}
+			ws.Cipher(payload, header.Mask, 0)
+			switch header.OpCode {
 			case ws.OpPing:
-				_ = ws.WriteFrame(conn, ws.NewPongFrame(f.Payload))
+				_ = ws.WriteFrame(conn, ws.NewPongFrame(payload))
 			case ws.OpClose:
-				_ = ws.WriteFrame(conn, ws.NewCloseFrame(f.Payload))
+				_ = ws.WriteFrame(conn, ws.NewCloseFrame(payload))
 				return
 			}
 		}
