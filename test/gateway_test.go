@@ -69,8 +69,14 @@ func runGateway(t *testing.T, config string) *gateway {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	return runSluice(t, strings.Count(config, "[[listener]]"), "run", "-config", path)
+}
+
+// runSluice is runGateway for any arguments that make the program serve at so many listeners.
+func runSluice(t *testing.T, listeners int, args ...string) *gateway {
+	t.Helper()
 	g := &gateway{listeners: map[string]string{}, log: new(tail)}
-	cmd := exec.Command(sluice, "run", "-config", path)
+	cmd := exec.Command(sluice, args...)
 	var stderr io.Reader
 	g.program = start(t, cmd, func() (err error) {
 		cmd.Stderr = nil
@@ -82,7 +88,7 @@ func runGateway(t *testing.T, config string) *gateway {
 	t.Cleanup(func() { g.stop(t) })
 
 	deadline := time.After(patience)
-	for want := strings.Count(config, "[[listener]]"); g.admin == "" || len(g.listeners) < want; {
+	for g.admin == "" || len(g.listeners) < listeners {
 		select {
 		case line, isOpen := <-lines:
 			if !isOpen {
