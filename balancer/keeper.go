@@ -121,9 +121,6 @@ const minWarmStep = 100 * time.Millisecond
 func (p *Pool) advance(now time.Time) (next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.isClosed {
-		return time.Time{}
-	}
 	isWarming := false
 	for _, b := range p.members {
 		p.settle(b, now, nil)

@@ -1,14 +1,13 @@
 package balancer
 
-import (
-	"slices"
-	"time"
-)
+import "time"
 
 // define makes the members those of the definition, with names replaced by what they were resolved
 // to. The caller holds mu.
 func (p *Pool) define(now time.Time) {
-	was := p.members
+	for _, b := range p.members {
+		b.isGone = true
+	}
 	p.members = nil
 	for _, m := range p.wanted() {
 		b := p.known[m.id()]
@@ -23,9 +22,6 @@ func (p *Pool) define(now time.Time) {
 			b.cookie = p.signer.cookie(b.address)
 		}
 		p.members = append(p.members, b)
-	}
-	for _, b := range was {
-		b.isGone = !slices.Contains(p.members, b)
 	}
 	for id, b := range p.known {
 		p.settle(b, now, nil)

@@ -66,9 +66,9 @@ func (p *Pool) Name() string {
 	return p.cfg.Name
 }
 
-// Set changes the pool's definition; what cfg refers to is the pool's from then on. Backends are known by their addresses: those that stay keep
-// their sessions, counters and health. Sessions on backends that go live on. On an error nothing
-// has changed.
+// Set changes the pool's definition; what cfg refers to is the pool's from then on. Backends are
+// known by their addresses: those that stay keep their sessions, counters and health. Sessions on
+// backends that go live on. On an error nothing has changed.
 func (p *Pool) Set(cfg Config) error {
 	if err := cfg.firstProblem(); err != nil {
 		return err

@@ -248,6 +248,15 @@ func TestRunEndsWithAllThatItStarted(t *testing.T) {
 	if err := p.Set(c); err == nil {
 		t.Error("Set after Close is no error")
 	}
+	if err := p.Drain("127.0.0.3:9000", 0); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.Undrain("127.0.0.3:9000"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Pick(t.Context(), requestOf(0), nil); err != ErrNone {
+		t.Errorf("Pick after the end of a drain of a closed pool = %v; want ErrNone", err)
+	}
 	p.Run(t.Context(), Owner{}) // ends at once
 	p.Close()
 }

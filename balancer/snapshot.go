@@ -62,9 +62,13 @@ func (p *Pool) changed(now time.Time) {
 	p.keeper.wake()
 }
 
-// rebuild swaps the snapshot for one of the members' present states. The caller holds mu.
+// rebuild swaps the snapshot for one of the members' present states. That of a closed pool stays
+// empty. The caller holds mu.
 func (p *Pool) rebuild(now time.Time) {
 	p.isStale = false
+	if p.isClosed {
+		return
+	}
 	var groups [tierCount][]entrant
 	for _, b := range p.members {
 		e := entrant{backend: b, share: float64(b.member.weight) * b.warmth(now)}
