@@ -37,14 +37,17 @@ type peer struct {
 	conn net.Conn
 }
 
-// frame builds a frame that this peer may send: a client's is masked. first: FIN and opcode.
-func (p *peer) frame(first byte, payload []byte) []byte {
+// maskingKey is every client's.
+var maskingKey = [4]byte{0xde, 0xad, 0xbe, 0xef}
+
+// header builds a header that this peer may send: a client's has a masking key. first: FIN and opcode; n: bytes of payload.
+func (p *peer) header(first byte, n int) []byte {
 	b := []byte{first}
 	mask := byte(0)
 	if p.side == relay.Client {
 		mask = 0x80
 	}
-	switch n := len(payload); {
+	switch {
 	case n < 126:
 		b = append(b, mask|byte(n))
 	case n <= 0xffff:
@@ -52,14 +55,20 @@ func (p *peer) frame(first byte, payload []byte) []byte {
 	default:
 		b = binary.BigEndian.AppendUint64(append(b, mask|127), uint64(n))
 	}
-	if mask == 0 {
-		return append(b, payload...)
+	if mask != 0 {
+		b = append(b, maskingKey[:]...)
 	}
-	key := [4]byte{0xde, 0xad, 0xbe, 0xef}
-	b = append(b, key[:]...)
+	return b
+}
+
+// frame builds a frame that this peer may send.
+func (p *peer) frame(first byte, payload []byte) []byte {
+	b := p.header(first, len(payload))
 	start := len(b)
 	b = append(b, payload...)
-	ws.Cipher(b[start:], key, 0)
+	if p.side == relay.Client {
+		ws.Cipher(b[start:], maskingKey, 0)
+	}
 	return b
 }
 
