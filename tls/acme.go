@@ -1,0 +1,262 @@
+package tls
+
+import (
+	"context"
+	ctls "crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/caddyserver/certmagic"
+	"github.com/mholt/acmez/v3"
+	"github.com/mholt/acmez/v3/acme"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// ChallengePath is where the paths of http-01 begin (RFC 8555 section 8.3).
+const ChallengePath = "/.well-known/acme-challenge/"
+
+const (
+	challengeProtocol     = acmez.ACMETLS1Protocol // RFC 8737 section 4
+	letsEncryptURL        = certmagic.LetsEncryptProductionCA
+	letsEncryptStagingURL = certmagic.LetsEncryptStagingCA
+)
+
+// errNoCertificate ends the handshake of a client that there is no certificate for.
+var errNoCertificate = errors.New("no certificate")
+
+// An acmeManager keeps the certificates of an ACMEConfig. certmagic does the work and owns the
+// state; what is here is immutable.
+type acmeManager struct {
+	domains []string // lower case
+	magic   *certmagic.Config
+	cache   *certmagic.Cache
+	issuer  *certmagic.ACMEIssuer
+}
+
+// newACME returns a manager whose run must be called.
+func newACME(cfg *ACMEConfig, log *zap.Logger, options Options, reloaded func(result string)) (*acmeManager, error) {
+	template, err := issuerTemplate(cfg, options)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(cfg.Storage, 0o700); err != nil {
+		return nil, fmt.Errorf("storage: %w", err)
+	}
+	// A stranger's handshake for acme-tls/1 that is no challenge makes a line at level error.
+	log = log.WithOptions(zap.WrapCore(func(core zapcore.Core) zapcore.Core {
+		return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
+	}))
+	template.Logger = log
+	m := &acmeManager{}
+	for _, domain := range cfg.Domains {
+		m.domains = append(m.domains, strings.ToLower(domain))
+	}
+	m.cache = certmagic.NewCache(certmagic.CacheOptions{
+		GetConfigForCert: func(certmagic.Certificate) (*certmagic.Config, error) { return m.magic, nil },
+		Logger:           log,
+	})
+	m.magic = certmagic.New(m.cache, certmagic.Config{
+		Storage: &certmagic.FileStorage{Path: cfg.Storage},
+		Logger:  log,
+		OnEvent: func(_ context.Context, event string, _ map[string]any) error {
+			switch event {
+			case eventObtained:
+				reloaded(ReloadApplied)
+			case eventFailed:
+				reloaded(ReloadRefused)
+			}
+			return nil
+		},
+		ShouldEmitFunc: func(event string) bool { return event == eventObtained || event == eventFailed },
+	})
+	m.issuer = certmagic.NewACMEIssuer(m.magic, template)
+	m.magic.Issuers = []certmagic.Issuer{m.issuer}
+	return m, nil
+}
+
+// The events of certmagic that are counted: an order, first or renewal, that succeeded or failed.
+const (
+	eventObtained = "cert_obtained"
+	eventFailed   = "cert_failed"
+)
+
+// issuerTemplate returns what certmagic is told of the authority and of the challenges.
+func issuerTemplate(cfg *ACMEConfig, options Options) (certmagic.ACMEIssuer, error) {
+	template := certmagic.ACMEIssuer{Email: cfg.Email, Agreed: true}
+	var err error
+	if template.CA, err = cfg.directoryURL(); err != nil {
+		return template, err
+	}
+	if cfg.CAFile != "" {
+		text, err := readFile(cfg.CAFile)
+		if err != nil {
+			return template, err
+		}
+		if template.TrustedRoots, err = parsePool(text); err != nil {
+			return template, fmt.Errorf("%s: %w", cfg.CAFile, err)
+		}
+	}
+	if template.ExternalAccount, err = cfg.binding(); err != nil {
+		return template, err
+	}
+	return template, cfg.setChallenges(&template, options)
+}
+
+// binding returns the external account, nil if there is none.
+func (c *ACMEConfig) binding() (*acme.EAB, error) {
+	if c.EABKeyID == "" {
+		return nil, nil
+	}
+	key := c.EABKey
+	if c.EABKeyFile != "" {
+		text, err := readFile(c.EABKeyFile)
+		if err != nil {
+			return nil, err
+		}
+		key = strings.TrimSpace(string(text))
+	}
+	return &acme.EAB{KeyID: c.EABKeyID, MACKey: strings.TrimRight(key, "=")}, nil
+}
+
+// setChallenges allows the challenges that the configuration allows and a listener can answer.
+// certmagic opens the ports of challenges itself where nothing listens there; it is told of our
+// own listeners, so that it finds them taken and leaves the answers to us.
+func (c *ACMEConfig) setChallenges(template *certmagic.ACMEIssuer, options Options) error {
+	allows := func(challenge string) bool {
+		return len(c.Challenges) == 0 || slices.Contains(c.Challenges, challenge)
+	}
+	template.DisableTLSALPNChallenge = options.Address == "" || !allows(ChallengeTLSALPN)
+	template.DisableHTTPChallenge = options.HTTPAddress == "" || !allows(ChallengeHTTP)
+	var err error
+	if !template.DisableHTTPChallenge {
+		if template.ListenHost, template.AltHTTPPort, err = splitAddress(options.HTTPAddress); err != nil {
+			return err
+		}
+	}
+	if !template.DisableTLSALPNChallenge {
+		if template.ListenHost, template.AltTLSALPNPort, err = splitAddress(options.Address); err != nil {
+			return err
+		}
+	}
+	if template.DisableTLSALPNChallenge && template.DisableHTTPChallenge {
+		return errors.New("no listener can answer a challenge: tls-alpn-01 needs this one on a TCP port, http-01 a plain one")
+	}
+	return nil
+}
+
+func splitAddress(address string) (host string, port int, err error) {
+	host, text, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", 0, err
+	}
+	port, err = strconv.Atoi(text)
+	return host, port, err
+}
+
+// run obtains what is missing, and renews it in time, until ctx ends. Whatever fails is tried again.
+func (m *acmeManager) run(ctx context.Context) {
+	_ = m.magic.ManageAsync(ctx, m.domains) // fails only for what is done at once, which is nothing
+	<-ctx.Done()
+	m.cache.Stop()
+}
+
+// has says whether name is one of the manager's domains.
+func (m *acmeManager) has(name string) bool {
+	return slices.Contains(m.domains, strings.ToLower(strings.TrimSuffix(name, ".")))
+}
+
+// certificate returns the certificate for a domain, errNoCertificate as long as there is none.
+func (m *acmeManager) certificate(hello *ctls.ClientHelloInfo, domain string) (*ctls.Certificate, error) {
+	choices := m.cache.AllMatchingCertificates(strings.ToLower(strings.TrimSuffix(domain, ".")))
+	if len(choices) == 0 {
+		return nil, errNoCertificate
+	}
+	cert, err := certmagic.DefaultCertificateSelector(hello, choices)
+	return &cert.Certificate, err
+}
+
+// byDefault returns the certificate of the first domain that has one.
+func (m *acmeManager) byDefault(hello *ctls.ClientHelloInfo) (*ctls.Certificate, error) {
+	for _, domain := range m.domains {
+		if cert, err := m.certificate(hello, domain); err == nil {
+			return cert, nil
+		}
+	}
+	return nil, errNoCertificate
+}
+
+// isChallenge says whether a client is an authority that validates a domain by tls-alpn-01. RFC
+// 8737 section 3: "the ACME server MUST provide an ALPN extension with the single protocol name
+// "acme-tls/1"".
+func isChallenge(hello *ctls.ClientHelloInfo) bool {
+	return len(hello.SupportedProtos) == 1 && hello.SupportedProtos[0] == challengeProtocol
+}
+
+// challengeCertificate returns what answers a challenge of tls-alpn-01.
+func (m *acmeManager) challengeCertificate(hello *ctls.ClientHelloInfo) (*ctls.Certificate, error) {
+	if !m.has(hello.ServerName) {
+		return nil, errNoCertificate
+	}
+	cert, err := m.magic.GetCertificate(hello)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errNoCertificate, err)
+	}
+	return cert, nil
+}
+
+// httpChallenge does what Server.HTTPChallenge says.
+func (m *acmeManager) httpChallenge(ctx context.Context, host, path string) (body string, ok bool) {
+	name := host
+	if withoutPort, _, err := net.SplitHostPort(host); err == nil {
+		name = withoutPort
+	}
+	token, isChallengePath := strings.CutPrefix(path, ChallengePath)
+	if !isChallengePath || token == "" || !m.has(name) {
+		return "", false
+	}
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+name, nil)
+	if err != nil {
+		return "", false
+	}
+	request.URL.Path = path
+	var answer recorder
+	ok = m.issuer.HandleHTTPChallenge(&answer, request)
+	return answer.body.String(), ok
+}
+
+// A recorder is an http.ResponseWriter that keeps a body.
+type recorder struct {
+	header http.Header
+	body   strings.Builder
+}
+
+func (r *recorder) Header() http.Header {
+	if r.header == nil {
+		r.header = http.Header{}
+	}
+	return r.header
+}
+
+func (r *recorder) Write(p []byte) (int, error) { return r.body.Write(p) }
+
+func (r *recorder) WriteHeader(int) {}
+
+// leaves returns the certificates that there are.
+func (m *acmeManager) leaves() []*x509.Certificate {
+	var leaves []*x509.Certificate
+	for _, domain := range m.domains {
+		for _, cert := range m.cache.AllMatchingCertificates(domain) {
+			leaves = append(leaves, cert.Leaf)
+		}
+	}
+	return leaves
+}

@@ -1,0 +1,78 @@
+package tls
+
+import (
+	"context"
+	"errors"
+	"net"
+)
+
+// errBusy ends a handshake whose turn to compute didn't come in time.
+var errBusy = errors.New("waited in vain for other handshakes")
+
+// A gate is the connection below a handshake. It gives the handshake's slot away while that waits
+// for its client, and takes one again behind each read: so clients that begin a handshake and fall
+// silent hold no slot, and those that compute are as few as there are slots. Behind the handshake
+// it only passes on.
+//
+// Owned by the goroutine of the handshake, then by whoever reads from the connection.
+type gate struct {
+	net.Conn
+	shake *handshake // nil behind the handshake
+}
+
+// A handshake is what a gate knows while there is one.
+type handshake struct {
+	ctx     context.Context
+	slots   chan struct{}
+	hasSlot bool
+	isBusy  bool // its turn did not come
+}
+
+// NetConn returns the connection that the handshake was given, as (*tls.Conn).NetConn does for the
+// layer above.
+func (g *gate) NetConn() net.Conn { return g.Conn }
+
+// Read reads without a slot, and returns with one as long as the handshake lasts.
+func (g *gate) Read(p []byte) (int, error) {
+	if g.shake == nil {
+		return g.Conn.Read(p)
+	}
+	g.shake.release()
+	n, err := g.Conn.Read(p)
+	if err != nil {
+		return n, err
+	}
+	return n, g.shake.acquire()
+}
+
+// open ends the handshake, and says whether its turn did not come.
+func (g *gate) open() (isBusy bool) {
+	isBusy = g.shake.isBusy
+	g.shake.release()
+	g.shake = nil
+	return isBusy
+}
+
+func (h *handshake) acquire() error {
+	select {
+	case h.slots <- struct{}{}:
+		h.hasSlot = true
+		return nil
+	default:
+	}
+	select {
+	case h.slots <- struct{}{}:
+		h.hasSlot = true
+		return nil
+	case <-h.ctx.Done():
+		h.isBusy = true
+		return errBusy
+	}
+}
+
+func (h *handshake) release() {
+	if h.hasSlot {
+		h.hasSlot = false
+		<-h.slots
+	}
+}

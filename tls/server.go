@@ -1,0 +1,287 @@
+package tls
+
+import (
+	"context"
+	ctls "crypto/tls"
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+	"go.uber.org/zap"
+)
+
+// Options are what a Server needs besides its section of the configuration.
+type Options struct {
+	Log *zap.Logger // nil: none
+
+	// Address is where the listener is, "host:port"; empty if it isn't a TCP port: then there is no
+	// tls-alpn-01.
+	Address string
+	// HTTPAddress is where a plain listener is that asks HTTPChallenge; empty: there is no http-01.
+	HTTPAddress string
+
+	// Handshaken is called at the end of each handshake, with labels of VersionLabel and the Result
+	// constants. Reloaded is called with a Reload constant each time that a changed file, or an ACME
+	// order, was taken or refused. Both are called by several goroutines; nil: not called.
+	Handshaken func(version, result string)
+	Reloaded   func(result string)
+}
+
+// The labels of Options.Reloaded.
+const (
+	ReloadApplied = "applied"
+	ReloadRefused = "refused"
+)
+
+// A Server makes the TLS connections of one listener.
+type Server struct {
+	log        *zap.Logger
+	handshaken func(version, result string)
+	slots      chan struct{}               // taken by each handshake that computes
+	acme       *acmeManager                // nil: none
+	rotate     time.Duration               // of ticket keys; zero: they come from a file
+	watch      watch                       // owned by Run
+	table      atomic.Pointer[table]       // replaced whole
+	config     atomic.Pointer[ctls.Config] // replaced whole under mu, but for its ticket keys
+
+	mu sync.Mutex
+
+	tickets []ticketKey // of this process's own; guarded by mu
+}
+
+// New returns the server of a section that Check has no problem with. It reads the files, and its
+// error has all that is wrong with them. Run must be called behind it, to end what it begins.
+func New(cfg *Config, options Options) (*Server, error) {
+	s := &Server{
+		log:        orNop(options.Log),
+		handshaken: options.Handshaken,
+		slots:      make(chan struct{}, cfg.MaxHandshakes),
+	}
+	if s.handshaken == nil {
+		s.handshaken = func(_, _ string) {}
+	}
+	if cfg.MaxHandshakes == 0 {
+		s.slots = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+	}
+	reloaded := options.Reloaded
+	if reloaded == nil {
+		reloaded = func(string) {}
+	}
+	s.table.Store(newTable(nil))
+	s.config.Store(s.baseConfig(cfg))
+	s.watch = watch{
+		interval: cfg.WatchInterval.Std(),
+		log:      s.log,
+		reloaded: reloaded,
+		onTaken:  func() { s.warnOfExpiry(time.Now()) },
+		sources:  append(s.certificateSources(cfg.Certificate), s.otherSources(cfg)...),
+	}
+	var problems *multierror.Error
+	for _, source := range s.watch.sources {
+		if _, err := source.refresh(); err != nil {
+			problems = multierror.Append(problems, err)
+		}
+	}
+	if cfg.Tickets.KeyFile == "" {
+		s.rotate = cfg.Tickets.Rotate.Std()
+		s.rotateTickets()
+	}
+	if cfg.SelfSigned {
+		problems = multierror.Append(problems, s.addSelfSigned())
+	}
+	if cfg.ACME != nil && problems.ErrorOrNil() == nil {
+		var err error
+		if s.acme, err = newACME(cfg.ACME, s.log.Named("acme"), options, reloaded); err != nil {
+			problems = multierror.Append(problems, fmt.Errorf("acme: %w", err))
+		} else {
+			// Behind http/1.1: only for clients that offer nothing else.
+			s.changeConfig(func(config *ctls.Config) { config.NextProtos = append(config.NextProtos, challengeProtocol) })
+		}
+	}
+	if err := problems.ErrorOrNil(); err != nil {
+		return nil, err
+	}
+	s.warnOfExpiry(time.Now())
+	return s, nil
+}
+
+// orNop returns log, or a logger that writes nothing.
+func orNop(log *zap.Logger) *zap.Logger {
+	if log == nil {
+		return zap.NewNop()
+	}
+	return log
+}
+
+// baseConfig returns what no reload changes.
+func (s *Server) baseConfig(cfg *Config) *ctls.Config {
+	base := &ctls.Config{
+		MinVersion:     ctls.VersionTLS12,
+		GetCertificate: s.certificate,
+		NextProtos:     []string{"http/1.1"}, // h2 would stand before it
+	}
+	if cfg.MinVersion == MinVersion13 {
+		base.MinVersion = ctls.VersionTLS13
+	}
+	switch cfg.ClientAuth {
+	case ClientAuthRequest:
+		base.ClientAuth = ctls.VerifyClientCertIfGiven
+		base.VerifyConnection = verifySubject
+	case ClientAuthRequire:
+		base.ClientAuth = ctls.RequireAndVerifyClientCert
+		base.VerifyConnection = verifySubject
+	}
+	return base
+}
+
+// certificateSources returns a source a pair of files. The table is made anew as soon as each pair
+// was read once.
+func (s *Server) certificateSources(pairs []CertificateConfig) []*source {
+	certs := make([]*ctls.Certificate, len(pairs))
+	var sources []*source
+	for i, pair := range pairs {
+		sources = append(sources, &source{paths: []string{pair.Cert, pair.Key}, take: func(contents [][]byte) error {
+			cert, err := parsePair(contents[0], contents[1])
+			if err != nil {
+				return err
+			}
+			certs[i] = cert
+			if !slices.Contains(certs, nil) {
+				s.table.Store(newTable(slices.Clone(certs)))
+			}
+			return nil
+		}})
+	}
+	return sources
+}
+
+// otherSources returns those of the authorities of clients, and of the ticket keys.
+func (s *Server) otherSources(cfg *Config) []*source {
+	var sources []*source
+	if cfg.ClientCA != "" {
+		sources = append(sources, &source{paths: []string{cfg.ClientCA}, take: func(contents [][]byte) error {
+			pool, err := parsePool(contents[0])
+			if err != nil {
+				return err
+			}
+			s.changeConfig(func(config *ctls.Config) { config.ClientCAs = pool })
+			return nil
+		}})
+	}
+	if cfg.Tickets.KeyFile != "" {
+		sources = append(sources, &source{paths: []string{cfg.Tickets.KeyFile}, take: func(contents [][]byte) error {
+			keys, err := parseTicketKeys(contents[0])
+			if err != nil {
+				return err
+			}
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.config.Load().SetSessionTicketKeys(keys)
+			return nil
+		}})
+	}
+	return sources
+}
+
+// changeConfig stores a changed copy of the config, with its ticket keys.
+func (s *Server) changeConfig(change func(config *ctls.Config)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	config := s.config.Load().Clone()
+	change(config)
+	s.config.Store(config)
+}
+
+// rotateTickets seals tickets with a fresh key from now on.
+func (s *Server) rotateTickets() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tickets = rotated(s.tickets)
+	s.config.Load().SetSessionTicketKeys(s.tickets)
+}
+
+func (s *Server) addSelfSigned() error {
+	hostname, err := os.Hostname()
+	if err != nil {
+		return fmt.Errorf("name of this machine: %w", err)
+	}
+	cert, err := newSelfSigned(hostname, time.Now())
+	if err != nil {
+		return fmt.Errorf("self-signed certificate: %w", err)
+	}
+	s.table.Store(newTable([]*ctls.Certificate{cert}))
+	return nil
+}
+
+// certificate is ctls.Config.GetCertificate.
+func (s *Server) certificate(hello *ctls.ClientHelloInfo) (*ctls.Certificate, error) {
+	if s.acme != nil && isChallenge(hello) {
+		return s.acme.challengeCertificate(hello)
+	}
+	certs := s.table.Load()
+	if cert := certs.find(hello); cert != nil {
+		return cert, nil
+	}
+	if s.acme != nil && s.acme.has(hello.ServerName) {
+		if cert, err := s.acme.certificate(hello, hello.ServerName); err == nil {
+			return cert, nil
+		}
+	}
+	if cert := certs.byDefault(hello); cert != nil {
+		return cert, nil
+	}
+	if s.acme != nil {
+		return s.acme.byDefault(hello)
+	}
+	return nil, errNoCertificate
+}
+
+// HTTPChallenge returns what answers a GET of path for host, where that is a challenge of http-01
+// (RFC 8555 section 8.3) that this gateway, or one with the same storage, waits for. Every path of
+// one starts with ChallengePath. The answer is 200 with a Content-Type of text/plain. It may read a
+// file, and is safe for use by several goroutines.
+func (s *Server) HTTPChallenge(ctx context.Context, host, path string) (body string, ok bool) {
+	if s.acme == nil {
+		return "", false
+	}
+	return s.acme.httpChallenge(ctx, host, path)
+}
+
+// Run watches the files, rotates ticket keys and keeps the certificates of ACME. It returns when
+// ctx ends and everything that it began has ended; live sessions don't need it.
+func (s *Server) Run(ctx context.Context) {
+	var background sync.WaitGroup
+	background.Go(func() { s.watch.run(ctx) })
+	if s.acme != nil {
+		background.Go(func() { s.acme.run(ctx) })
+	}
+	s.runClocks(ctx)
+	background.Wait()
+}
+
+// runClocks does what time alone asks for.
+func (s *Server) runClocks(ctx context.Context) {
+	expiry := time.NewTicker(expiryLookInterval)
+	defer expiry.Stop()
+	var rotate <-chan time.Time
+	if s.rotate > 0 {
+		ticker := time.NewTicker(s.rotate)
+		defer ticker.Stop()
+		rotate = ticker.C
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-expiry.C:
+			s.warnOfExpiry(time.Now())
+		case <-rotate:
+			s.rotateTickets()
+		}
+	}
+}

@@ -1,0 +1,128 @@
+package tls
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+	"go.uber.org/zap"
+)
+
+// A burst of changes is looked at when there was none for settleTime, but no later than settleLimit
+// behind its first: a certificate and its key are written one after the other.
+const (
+	settleTime  = 100 * time.Millisecond
+	settleLimit = 800 * time.Millisecond
+)
+
+// A watch refreshes sources when their files change. Owned by the goroutine of run.
+type watch struct {
+	sources  []*source
+	interval time.Duration
+	log      *zap.Logger
+	reloaded func(result string) // called for each source taken or refused
+	onTaken  func()              // called behind a look that took something; nil: nothing is
+
+	events *fsnotify.Watcher // nil: there are none, only the looks
+}
+
+// run returns when ctx ends.
+func (w *watch) run(ctx context.Context) {
+	if len(w.sources) == 0 {
+		<-ctx.Done()
+		return
+	}
+	var changes <-chan fsnotify.Event
+	var faults <-chan error
+	if events, err := fsnotify.NewWatcher(); err != nil {
+		w.log.Warn("no file events, files are only looked at each watch_interval", zap.Error(err))
+	} else {
+		defer events.Close()
+		w.events, changes, faults = events, events.Events, events.Errors
+	}
+	poll := time.NewTicker(w.interval)
+	defer poll.Stop()
+	settle := time.NewTimer(0) // the first look: what changed between New and the events
+	defer settle.Stop()
+	w.follow()
+
+	var burst time.Time // when the first change came that was not looked at; zero: there is none
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case _, isOpen := <-changes:
+			if !isOpen {
+				changes = nil
+				continue
+			}
+			now := time.Now()
+			if burst.IsZero() {
+				burst = now
+			}
+			settle.Reset(min(settleTime, max(0, burst.Add(settleLimit).Sub(now))))
+			continue
+		case _, isOpen := <-faults: // events were lost
+			if !isOpen {
+				faults = nil
+				continue
+			}
+		case <-settle.C:
+		case <-poll.C:
+		}
+		burst = time.Time{}
+		w.look()
+	}
+}
+
+// look refreshes all sources.
+func (w *watch) look() {
+	hasTaken := false
+	for _, s := range w.sources {
+		isTaken, err := s.refresh()
+		switch {
+		case err != nil:
+			w.reloaded(ReloadRefused)
+			w.log.Error("file refused, the one before stays", zap.Strings("files", s.paths), zap.Error(err))
+		case isTaken:
+			hasTaken = true
+			w.reloaded(ReloadApplied)
+			w.log.Info("file reloaded", zap.Strings("files", s.paths))
+		}
+	}
+	w.follow()
+	if hasTaken && w.onTaken != nil {
+		w.onTaken()
+	}
+}
+
+// follow asks for the events of the directories that the files are in now, and no others. A file
+// that is replaced by rename is another file, and the directory of a symbolic link's destination
+// may change without a word about the link: so it is directories that are watched, of both.
+func (w *watch) follow() {
+	if w.events == nil {
+		return
+	}
+	var directories []string
+	for _, s := range w.sources {
+		for _, path := range s.paths {
+			directories = append(directories, filepath.Dir(path))
+			if resolved, err := filepath.EvalSymlinks(path); err == nil {
+				directories = append(directories, filepath.Dir(resolved))
+			}
+		}
+	}
+	for _, directory := range w.events.WatchList() {
+		if !slices.Contains(directories, directory) {
+			_ = w.events.Remove(directory) // it may be gone, and its watch with it
+		}
+	}
+	slices.Sort(directories)
+	for _, directory := range slices.Compact(directories) {
+		if err := w.events.Add(directory); err != nil {
+			w.log.Debug("directory not watched", zap.String("directory", directory), zap.Error(err))
+		}
+	}
+}
