@@ -48,6 +48,17 @@ func sendmsg(fd int, msg *unix.Msghdr) (int, unix.Errno) {
 	return n, errnoOf(err)
 }
 
+func connect(fd int, addr unsafe.Pointer, size uintptr) unix.Errno {
+	_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(fd), uintptr(addr), size)
+	return errno
+}
+
+func setsockopt(fd, level, name int, value *int32) unix.Errno {
+	return errnoOf(unix.SetsockoptInt(fd, level, name, int(*value)))
+}
+
+func closeFD(fd int) { _ = unix.Close(fd) }
+
 func errnoOf(err error) unix.Errno {
 	var errno unix.Errno
 	_ = errors.As(err, &errno)

@@ -45,3 +45,15 @@ func sendmsg(fd int, msg *unix.Msghdr) (int, unix.Errno) {
 	r, _, errno := unix.RawSyscall6(unix.SYS_SENDMSG, uintptr(fd), uintptr(unsafe.Pointer(msg)), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL, 0, 0, 0)
 	return int(r), errno
 }
+
+func connect(fd int, addr unsafe.Pointer, size uintptr) unix.Errno {
+	_, _, errno := unix.RawSyscall(unix.SYS_CONNECT, uintptr(fd), uintptr(addr), size)
+	return errno
+}
+
+func setsockopt(fd, level, name int, value *int32) unix.Errno {
+	_, _, errno := unix.RawSyscall6(unix.SYS_SETSOCKOPT, uintptr(fd), uintptr(level), uintptr(name), uintptr(unsafe.Pointer(value)), 4, 0)
+	return errno
+}
+
+func closeFD(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }

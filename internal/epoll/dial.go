@@ -1,0 +1,74 @@
+//go:build linux
+
+package epoll
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Dial begins to connect a non-blocking TCP socket, with TCP_NODELAY. The caller owns fd, which becomes writable when it is
+// connected (on loopback it mostly is at once) or has failed: Error tells. The error is a unix.Errno.
+func Dial(addr netip.AddrPort) (fd int, err error) {
+	if ip := addr.Addr().Unmap(); ip.Is4() {
+		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(addr.Port()), Addr: ip.As4()}
+		return dial(unix.AF_INET, unsafe.Pointer(&sa), unsafe.Sizeof(sa))
+	}
+	sa := unix.RawSockaddrInet6{Family: unix.AF_INET6, Port: networkOrder(addr.Port()), Addr: addr.Addr().As16()}
+	return dial(unix.AF_INET6, unsafe.Pointer(&sa), unsafe.Sizeof(sa))
+}
+
+// DialUnix is Dial of a Unix socket's path.
+func DialUnix(path string) (fd int, err error) {
+	sa := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
+	if len(path) >= len(sa.Path) {
+		return -1, unix.ENAMETOOLONG
+	}
+	for i := range len(path) {
+		sa.Path[i] = int8(path[i])
+	}
+	return dial(unix.AF_UNIX, unsafe.Pointer(&sa), unsafe.Sizeof(sa.Family)+uintptr(len(path))+1)
+}
+
+func dial(family int, addr unsafe.Pointer, size uintptr) (fd int, err error) {
+	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if family != unix.AF_UNIX {
+		NoDelay(fd)
+	}
+	if errno := connect(fd, addr, size); errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {
+		closeFD(fd)
+		return -1, errno
+	}
+	return fd, nil
+}
+
+// networkOrder returns an integer whose bytes in memory are those of port in network byte order.
+func networkOrder(port uint16) uint16 {
+	var b [2]byte
+	binary.BigEndian.PutUint16(b[:], port)
+	return binary.NativeEndian.Uint16(b[:])
+}
+
+// Close closes a descriptor, without telling the scheduler: a socket's doesn't block.
+func Close(fd int) { closeFD(fd) }
+
+// NoDelay sets TCP_NODELAY, as package net does; where it can't be set nothing is lost but time.
+func NoDelay(fd int) {
+	one := int32(1)
+	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, &one)
+}
+
+// Error returns what is wrong with a socket, nil if nothing is, and forgets it.
+func Error(fd int) error {
+	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
+	if err == nil && n != 0 {
+		err = unix.Errno(n)
+	}
+	return err
+}
