@@ -43,6 +43,9 @@ type Driver interface {
 	// Totals returns the sums over all sessions, live ones included. It waits for the drivers' goroutines, for a turn.
 	Totals() relay.Totals
 
+	// Turns returns how long the turns of loops lasted. It waits for the loops, for a turn.
+	Turns() Turns
+
 	// QueuedBytes returns how many bytes wait in queues now.
 	QueuedBytes() int64
 
@@ -61,6 +64,8 @@ type Handle struct {
 type reacher interface {
 	closeBoth(h *Handle, code uint16, reason relay.Reason)
 	stats(h *Handle) (Stats, bool)
+	// statsOf calls take for each handle, all of them its own, whose session lives.
+	statsOf(handles []*Handle, take func(i int, st Stats))
 }
 
 // CloseBoth asks for a close of both sides (relay.Session.CloseBoth). It doesn't wait for it.

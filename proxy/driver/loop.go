@@ -24,7 +24,9 @@ type loop struct {
 	slabs     slabs
 	deadlines deadlines
 	totals    relay.Totals
-	buf       []byte // what is read, for the time of one event
+	turns     Turns
+	began     relay.Instant // when the turn did
+	buf       []byte        // what is read, for the time of one event
 
 	sessions atomic.Int64 // counted by adopt, so that a burst spreads over the loops
 	queued   atomic.Int64 // bytes that wait; written by the loop alone
@@ -68,7 +70,8 @@ func (l *loop) turn() {
 	if err != nil {
 		panic("BUG: " + err.Error()) // the descriptors are the loop's own
 	}
-	l.env.Now = l.clock.now()
+	l.began = l.clock.now()
+	l.env.Now = l.began
 	for i := range events {
 		l.serve(&events[i])
 	}
@@ -84,6 +87,13 @@ func (l *loop) runCommands() bool {
 	l.env.Now = l.clock.now()
 	for _, c := range commands {
 		c()
+	}
+	if l.began > 0 { // else it is the first call
+		now := l.env.Now
+		if len(commands) > 0 {
+			now = l.clock.now()
+		}
+		l.turns.observe(time.Duration(now - l.began))
 	}
 	return !isClosed
 }

@@ -1,0 +1,21 @@
+package driver
+
+// statsOf implements reacher.
+func (l *loop) statsOf(handles []*Handle, take func(int, Stats)) {
+	l.do(func() {
+		for i, h := range handles {
+			if s, isLive := l.slabs.find(h.id); isLive {
+				take(i, statsOf(&s.core, s.rare, l.env.Now))
+			}
+		}
+	})
+}
+
+// Turns implements Driver.
+func (d *Loops) Turns() Turns {
+	var sum Turns
+	for _, l := range d.loops {
+		l.do(func() { sum.Add(&l.turns) })
+	}
+	return sum
+}
