@@ -35,13 +35,10 @@ func spread(ctx context.Context, all []*session, over time.Duration, reason rela
 
 // byIdleness returns those sessions that still live, the longest idle first.
 func byIdleness(all []*session) []*session {
-	idle := make(map[*session]time.Duration, len(all))
-	live := make([]*session, 0, len(all))
-	for _, s := range all {
-		if st, isLive := s.handle.Stats(); isLive {
-			idle[s] = st.Idle
-			live = append(live, s)
-		}
+	live, stats := new(SessionQuery).ask(all)
+	idle := make(map[*session]time.Duration, len(live))
+	for i, s := range live {
+		idle[s] = stats[i].Idle
 	}
 	slices.SortFunc(live, func(a, b *session) int { return cmp.Compare(idle[b], idle[a]) })
 	return live

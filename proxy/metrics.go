@@ -70,6 +70,7 @@ func newMetrics(p *Proxy) *metrics {
 		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
 		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
 		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
+		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: whoever has a session there waits for so long.", nil},
 		{"sluice_queued_bytes", "Bytes that wait for a side which takes them slowly.", nil},
 		{"sluice_backend_up", "1 where new sessions may go to the backend.", []string{"pool", "backend"}},
 		{"sluice_backend_sessions", "Live sessions and handshakes of a backend.", []string{"pool", "backend"}},
@@ -149,14 +150,10 @@ func (m *metrics) collectDriver(ch chan<- prometheus.Metric) {
 			m.counter(ch, "sluice_protocol_errors_total", t.Rules[side][rule], side.String(), rule.String())
 		}
 		h := &t.RTT[side]
-		buckets, count := make(map[float64]uint64, len(relay.Bounds)), uint64(0)
-		for i, bound := range relay.Bounds {
-			count += h.Buckets[i]
-			buckets[bound.Seconds()] = count
-		}
-		count += h.Buckets[len(relay.Bounds)]
-		ch <- prometheus.MustNewConstHistogram(m.gathered["sluice_ping_rtt_seconds"], count, h.Sum.Seconds(), buckets, side.String())
+		m.histogram(ch, "sluice_ping_rtt_seconds", relay.Bounds[:], h.Buckets[:], h.Sum, side.String())
 	}
+	turns := m.proxy.driver.Turns()
+	m.histogram(ch, "sluice_loop_turn_seconds", driver.TurnBounds[:], turns.Buckets[:], turns.Sum)
 	m.gauge(ch, "sluice_queued_bytes", float64(m.proxy.driver.QueuedBytes()))
 }
 
@@ -182,4 +179,15 @@ func (m *metrics) counter(ch chan<- prometheus.Metric, name string, n uint64, la
 
 func (m *metrics) gauge(ch chan<- prometheus.Metric, name string, v float64, labels ...string) {
 	ch <- prometheus.MustNewConstMetric(m.gathered[name], prometheus.GaugeValue, v, labels...)
+}
+
+// histogram tells of durations that were counted elsewhere; counts has one more than bounds, for those above them.
+func (m *metrics) histogram(ch chan<- prometheus.Metric, name string, bounds []time.Duration, counts []uint64, sum time.Duration, labels ...string) {
+	buckets, count := make(map[float64]uint64, len(bounds)), uint64(0)
+	for i, bound := range bounds {
+		count += counts[i]
+		buckets[bound.Seconds()] = count
+	}
+	count += counts[len(bounds)]
+	ch <- prometheus.MustNewConstHistogram(m.gathered[name], count, sum.Seconds(), buckets, labels...)
 }

@@ -27,6 +27,10 @@ type session struct {
 	pathSize uint16
 	index    int // in the registry; guarded by its mu
 
+	tls        [2]uint16 // version, by side; 0: none
+	localPort  uint16    // towards the backend; 0: none
+	hasDeflate bool
+
 	isRelayed atomic.Bool // the handle is good
 	isClosing atomic.Bool // a close of both sides has been asked for
 }
@@ -51,6 +55,10 @@ func (a *attempt) relay(answerSize int) {
 		client:   a.from.addr,
 		hostSize: uint16(len(req.Host())),
 		pathSize: uint16(len(req.Path())),
+
+		tls:        [2]uint16{relay.Client: tlsVersion(a.client), relay.Backend: tlsVersion(a.conn)},
+		localPort:  localPort(a.conn),
+		hasDeflate: answer.Deflate(),
 	}
 	text := make([]byte, 0, len(req.Host())+len(req.Path())+len(answer.Protocol()))
 	s.text = string(append(append(append(text, req.Host()...), req.Path()...), answer.Protocol()...))

@@ -1,0 +1,151 @@
+package proxy
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"sluice/balancer"
+)
+
+// The views are what a Proxy shows of itself: plain values at one moment, whose JSON is that of the admin API.
+
+// A ListenerView is a listener at one moment.
+type ListenerView struct {
+	Name           string `json:"name"`
+	Address        string `json:"address"` // that is bound
+	Sessions       int64  `json:"sessions"`
+	MaxSessions    int    `json:"max_sessions"` // 0: only the gateway's limit counts
+	Handshakes     int    `json:"handshakes"`   // under way; counted only under a limit
+	MaxHandshakes  int    `json:"max_handshakes"`
+	IsBehindProxy  bool   `json:"proxy_protocol"`
+	RedirectsHTTPS bool   `json:"redirect_https"`
+}
+
+// A RouteView is a route at one moment.
+type RouteView struct {
+	Name     string `json:"name"`     // as in logs and metrics
+	Listener string `json:"listener"` // "": every one
+	Host     string `json:"host"`     // "": any
+	Path     string `json:"path"`
+	Pool     string `json:"pool"`
+	HTTP     bool   `json:"http"` // plain requests pass too
+	Sessions int    `json:"sessions"`
+}
+
+// A PoolView is a pool at one moment.
+type PoolView struct {
+	Name      string        `json:"name"`
+	Sessions  int64         `json:"sessions"`  // and handshakes
+	Available int           `json:"available"` // backends that new sessions may go to
+	Backends  []BackendView `json:"backends"`
+}
+
+// A BackendView is a backend at one moment.
+type BackendView struct {
+	Address      string            `json:"address"` // its name, as configured or discovered
+	State        string            `json:"state"`
+	IsAvailable  bool              `json:"available"`
+	TLS          bool              `json:"tls"`
+	Weight       int               `json:"weight"`
+	Warmth       float64           `json:"warmth"` // the part of its weight that a slow start gives it
+	Backup       bool              `json:"backup"`
+	Sessions     int64             `json:"sessions"` // and handshakes
+	MaxSessions  int64             `json:"max_sessions"`
+	EjectedUntil *time.Time        `json:"ejected_until,omitempty"` // while it is ejected
+	Failures     map[string]uint64 `json:"failures"`                // by reason, since the start
+}
+
+// Listeners returns all listeners in the order of the configuration.
+func (p *Proxy) Listeners() []ListenerView {
+	views := make([]ListenerView, 0, len(p.listeners))
+	for _, l := range p.listeners {
+		views = append(views, ListenerView{
+			Name:           l.name,
+			Address:        l.ln.Addr().String(),
+			Sessions:       l.sessions.Load(),
+			MaxSessions:    l.maxSessions,
+			Handshakes:     len(l.handshakes),
+			MaxHandshakes:  cap(l.handshakes),
+			IsBehindProxy:  l.isBehindProxy,
+			RedirectsHTTPS: l.redirectsHTTPS,
+		})
+	}
+	return views
+}
+
+// Routes returns all routes, the more exact ones first, as they are tried.
+func (p *Proxy) Routes() []RouteView {
+	sessions := map[*route]int{}
+	for _, s := range p.sessions.list() {
+		sessions[s.route]++
+	}
+	views := make([]RouteView, 0)
+	for _, r := range *p.routes.Load() {
+		host := r.host
+		if host != "" && host[0] == '.' {
+			host = "*" + host
+		}
+		views = append(views, RouteView{
+			Name: r.name, Listener: r.listener, Host: host, Path: r.path, Pool: r.poolName,
+			HTTP: r.passesHTTP, Sessions: sessions[r],
+		})
+	}
+	return views
+}
+
+// Pools returns all pools by name, each with its backends in the order of the configuration.
+func (p *Proxy) Pools() []PoolView {
+	views := make([]PoolView, 0, len(p.pools))
+	for _, name := range slices.Sorted(maps.Keys(p.pools)) {
+		view := PoolView{Name: name, Backends: []BackendView{}}
+		for _, b := range p.pools[name].Status() {
+			backend := viewBackend(&b)
+			view.Backends = append(view.Backends, backend)
+			view.Sessions += b.Sessions
+			if backend.IsAvailable {
+				view.Available++
+			}
+		}
+		views = append(views, view)
+	}
+	return views
+}
+
+func viewBackend(b *balancer.BackendStatus) BackendView {
+	view := BackendView{
+		Address:     b.Name,
+		State:       b.State.String(),
+		IsAvailable: b.State.IsAvailable(),
+		TLS:         b.TLS,
+		Weight:      b.Weight,
+		Warmth:      b.Warmth,
+		Backup:      b.Backup,
+		Sessions:    b.Sessions,
+		MaxSessions: b.MaxSessions,
+		Failures:    b.Failures,
+	}
+	if b.State == balancer.Ejected {
+		view.EjectedUntil = &b.EjectedUntil
+	}
+	return view
+}
+
+// Drain sends no new sessions to a backend, and closes its live ones evenly over a time.
+func (p *Proxy) Drain(pool, backend string, over time.Duration) error {
+	found := p.pools[pool]
+	if found == nil {
+		return fmt.Errorf("no pool %q", pool)
+	}
+	return found.Drain(backend, over)
+}
+
+// Undrain ends a drain.
+func (p *Proxy) Undrain(pool, backend string) error {
+	found := p.pools[pool]
+	if found == nil {
+		return fmt.Errorf("no pool %q", pool)
+	}
+	return found.Undrain(backend)
+}
