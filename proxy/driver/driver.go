@@ -103,5 +103,8 @@ func newClock() clock { return clock{time.Now()} }
 // now returns the present instant, which is never 0.
 func (c clock) now() relay.Instant { return relay.Instant(time.Since(c.start)) + 1 }
 
+// instant turns a time into an instant.
+func (c clock) instant(t time.Time) relay.Instant { return relay.Instant(t.Sub(c.start)) + 1 }
+
 // at turns an instant into a time.
 func (c clock) at(t relay.Instant) time.Time { return c.start.Add(time.Duration(t - 1)) }

@@ -23,6 +23,7 @@ type loop struct {
 	poller    *epoll.Poller
 	slabs     slabs
 	deadlines deadlines
+	tasks     map[uint32]Task // by slot
 	totals    relay.Totals
 	turns     Turns
 	began     relay.Instant // when the turn did
@@ -44,7 +45,7 @@ func newLoop(c clock, ps *pools) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{clock: c, poller: poller, buf: make([]byte, readBytes), ended: make(chan struct{})}
+	l := &loop{clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{})}
 	l.wire.pools = ps
 	l.wire.env.Totals = &l.totals
 	l.deadlines.slabs = &l.slabs
@@ -135,7 +136,9 @@ func (l *loop) stop() {
 
 func (l *loop) cutAll() {
 	for i := range uint32(len(l.slabs.hots) * slabSize) {
-		if s := l.slabs.at(i); s.owner != nil {
+		if task := l.tasks[i]; task != nil {
+			task.Cut(Work{l, l.slabs.at(i)})
+		} else if s := l.slabs.at(i); s.owner != nil {
 			l.env.Config = s.config
 			s.core.Lost(&l.env, relay.Client)
 			s.core.Lost(&l.env, relay.Backend)
@@ -164,31 +167,35 @@ func (l *loop) adopt(p Params, fds [2]int) {
 
 // begin is adopt in the loop.
 func (l *loop) begin(p Params, fds [2]int) {
-	s := l.slabs.take()
-	*s.cold = cold{config: p.Config, owner: p.Owner}
-	p.Handle.id = s.id()
-	l.env.Config = p.Config
-	s.core.Begin(&l.env, p.HasDeflate)
-	l.deadlines.add(s, s.core.Deadline(&l.env))
+	s := l.newTask(fds[relay.Client])
+	s.fd[relay.Backend] = int32(fds[relay.Backend])
+	l.start(s, p)
 	for side := relay.Client; side <= relay.Backend; side++ {
-		s.fd[side] = int32(fds[side])
-		s.interest[side] = notWatched
-		if fds[side] < 0 {
+		if s.fd[side] < 0 {
 			s.core.Lost(&l.env, side)
-		}
-	}
-	for side, early := range p.Early {
-		if len(early) > 0 {
-			l.receive(&s.core, &s.rare, relay.Side(side), early)
 		}
 	}
 	l.settle(s)
 }
 
+// start makes a session of a slot that has its descriptors. settle has to follow.
+func (l *loop) start(s slot, p Params) {
+	s.config, s.owner = p.Config, p.Owner
+	p.Handle.id = s.id()
+	l.env.Config = p.Config
+	s.core.Begin(&l.env, p.HasDeflate)
+	l.deadlines.set(s, s.core.Deadline(&l.env))
+	for side, early := range p.Early {
+		if len(early) > 0 {
+			l.receive(&s.core, &s.rare, relay.Side(side), early)
+		}
+	}
+}
+
 // closeBoth implements reacher.
 func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 	l.command(func() {
-		if s, isLive := l.slabs.find(h.id); isLive {
+		if s, isLive := l.slabs.session(h.id); isLive {
 			l.env.Config = s.config
 			s.core.CloseBoth(&l.env, code, reason)
 			l.settle(s)
@@ -200,7 +207,7 @@ func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 func (l *loop) stats(h *Handle) (st Stats, isLive bool) {
 	l.do(func() {
 		var s slot
-		if s, isLive = l.slabs.find(h.id); isLive {
+		if s, isLive = l.slabs.session(h.id); isLive {
 			st = statsOf(&s.core, s.rare, l.env.Now)
 		}
 	})
@@ -213,6 +220,12 @@ func (l *loop) serve(e *epoll.Event) {
 	side := relay.Side(data >> 63)
 	s, isLive := l.slabs.find(data &^ (1 << 63))
 	if !isLive || s.fd[side] < 0 {
+		return
+	}
+	if s.owner == nil {
+		if task := l.tasks[s.index]; task != nil {
+			task.Ready(Work{l, s}, side, e.Events)
+		}
 		return
 	}
 	l.env.Config = s.config
@@ -447,7 +460,7 @@ func (l *loop) close(s slot, side relay.Side, isCut bool) {
 	if isCut {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
 	}
-	_ = unix.Close(fd)
+	epoll.Close(fd)
 	s.fd[side] = -1
 }
 
@@ -488,6 +501,11 @@ func (l *loop) forget(s slot) {
 func (l *loop) expire() {
 	for at := l.deadlines.next(); at != 0 && at <= l.env.Now; at = l.deadlines.next() {
 		s := l.slabs.at(l.deadlines.entries[0].index)
+		if s.owner == nil {
+			l.deadlines.set(s, never)
+			l.tasks[s.index].Due(Work{l, s})
+			continue
+		}
 		l.env.Config = s.config
 		s.core.Advance(&l.env)
 		l.settle(s)

@@ -48,14 +48,20 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 		}
 		fds[side] = fd
 	}
+	l := d.least()
+	p.Handle.in = l
+	l.adopt(p, fds)
+}
+
+// least returns the loop with the fewest sessions.
+func (d *Loops) least() *loop {
 	l := d.loops[0]
 	for _, other := range d.loops[1:] {
 		if other.sessions.Load() < l.sessions.Load() {
 			l = other
 		}
 	}
-	p.Handle.in = l
-	l.adopt(p, fds)
+	return l
 }
 
 // isSocket tells whether a connection is nothing but a stream socket.

@@ -23,7 +23,7 @@ const notWatched = 1 << 31
 type cold struct {
 	rare   *rare // nil when idle
 	config *relay.Config
-	owner  Owner
+	owner  Owner // nil: the slot is a task's, or free
 }
 
 // A slot is one session of a loop. Valid until the session is over.
@@ -73,12 +73,18 @@ const maxGeneration = 1<<31 - 1
 
 func (t slot) id() uint64 { return uint64(t.generation)<<32 | uint64(t.index) }
 
-// find returns the slot of a live session.
+// find returns the slot that was given that id, and whether it still is that session's or task's.
 func (s *slabs) find(id uint64) (slot, bool) {
 	index := uint32(id)
 	if int(index/slabSize) >= len(s.hots) {
 		return slot{}, false
 	}
 	t := s.at(index)
-	return t, uint64(t.generation) == id>>32 && t.owner != nil
+	return t, uint64(t.generation) == id>>32
+}
+
+// session returns the slot of a live session.
+func (s *slabs) session(id uint64) (slot, bool) {
+	t, isLive := s.find(id)
+	return t, isLive && t.owner != nil
 }

@@ -1,0 +1,219 @@
+//go:build linux
+
+package driver
+
+import (
+	"fmt"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/epoll"
+	"sluice/proxy/relay"
+)
+
+// A Task has a slot of a loop before its session begins: a handshake that waits for its sockets without a goroutine. Its methods
+// are called by the loop's goroutine and must not block.
+type Task interface {
+	// Ready tells of events (unix.EPOLLIN, …) of a side's socket, as awaited.
+	Ready(w Work, side relay.Side, events uint32)
+	// Due tells that the deadline has passed.
+	Due(w Work)
+	// Cut tells that the driver closes: the task ends with Release.
+	Cut(w Work)
+}
+
+// Work is a Task's slot. It is good for the time of one call of the Task.
+type Work struct {
+	l *loop
+	s slot
+}
+
+// Accept has every loop accept connections from a listening socket, which stays the caller's. Each connection is given to accepted on
+// its loop, as the client of a Task without a deadline that waits for nothing yet: accepted returns the Task, or nil after Release.
+// failed is told when accepting fails and when it works again (nil); meanwhile it pauses. stop ends it, and waits for that.
+func (d *Loops) Accept(ln syscall.Conn, accepted func(Work) Task, failed func(error)) (stop func(), err error) {
+	var acceptors []*acceptor
+	stop = func() {
+		for _, a := range acceptors {
+			a.loop.do(a.stop)
+		}
+	}
+	for _, l := range d.loops {
+		fd, err := epoll.Dup(ln)
+		if err != nil {
+			stop()
+			return nil, fmt.Errorf("accept on a loop: %w", err)
+		}
+		a := &acceptor{loop: l, fd: fd, accepted: accepted, failed: failed}
+		acceptors = append(acceptors, a)
+		l.do(a.start)
+	}
+	return stop, nil
+}
+
+// An acceptor is a listening socket in a loop. Owned by the loop goroutine.
+type acceptor struct {
+	loop     *loop
+	fd       int
+	accepted func(Work) Task
+	failed   func(error)
+	slot     slot
+	backoff  time.Duration // 0: accepting works
+	isOver   bool
+}
+
+const (
+	acceptBatch = 64                   // connections a turn
+	minBackoff  = 5 * time.Millisecond // as net/http.Server.Serve
+	maxBackoff  = time.Second
+)
+
+func (a *acceptor) start() {
+	a.slot = a.loop.newTask(a.fd)
+	a.loop.tasks[a.slot.index] = a
+	a.watch()
+}
+
+// watch has one loop at a time woken for a connection. EPOLLEXCLUSIVE can't be changed once it is set.
+func (a *acceptor) watch() {
+	_ = a.loop.poller.Add(a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, a.slot.id())
+	a.slot.interest[relay.Client] = unix.EPOLLIN
+}
+
+// Ready implements Task.
+func (a *acceptor) Ready(Work, relay.Side, uint32) {
+	for range acceptBatch {
+		fd, err := epoll.Accept(a.fd)
+		if err == unix.EAGAIN {
+			return
+		}
+		if err == unix.ECONNABORTED {
+			continue
+		}
+		if err != nil {
+			a.pause(err)
+			return
+		}
+		if a.backoff > 0 {
+			a.backoff = 0
+			a.failed(nil)
+		}
+		w := Work{a.loop, a.loop.newTask(fd)}
+		if task := a.accepted(w); task != nil {
+			a.loop.tasks[w.s.index] = task
+		}
+	}
+}
+
+// pause takes the socket out of epoll for a while: it would be reported again and again.
+func (a *acceptor) pause(err error) {
+	if a.backoff == 0 {
+		a.failed(err)
+	}
+	a.backoff = min(max(2*a.backoff, minBackoff), maxBackoff)
+	_ = a.loop.poller.Del(a.fd)
+	a.loop.deadlines.set(a.slot, a.loop.env.Now.Add(a.backoff))
+}
+
+// Due implements Task.
+func (a *acceptor) Due(Work) {
+	if a.backoff > 0 {
+		a.watch()
+	}
+}
+
+// Cut implements Task.
+func (a *acceptor) Cut(Work) { a.stop() }
+
+func (a *acceptor) stop() {
+	if a.isOver {
+		return
+	}
+	a.isOver = true
+	for _, fd := range (Work{a.loop, a.slot}).Release() {
+		if fd >= 0 {
+			epoll.Close(fd)
+		}
+	}
+}
+
+// never is a deadline that nobody lives to see.
+const never = relay.Instant(1) << 62
+
+// newTask returns a slot for a task that owns the client's descriptor.
+func (l *loop) newTask(client int) slot {
+	s := l.slabs.take()
+	s.fd = [2]int32{int32(client), -1}
+	s.interest = [2]uint32{notWatched, notWatched}
+	l.deadlines.add(s, never)
+	return s
+}
+
+// FD returns a side's descriptor; -1: it has none.
+func (w Work) FD(side relay.Side) int { return int(w.s.fd[side]) }
+
+// SetBackend makes the slot own the backend's descriptor.
+func (w Work) SetBackend(fd int) {
+	w.s.fd[relay.Backend] = int32(fd)
+	w.s.interest[relay.Backend] = notWatched
+}
+
+// CloseBackend closes the backend's descriptor, for another try.
+func (w Work) CloseBackend() { w.l.close(w.s, relay.Backend, false) }
+
+// Await asks for events of a side's socket, until it is asked for others; with unix.EPOLLONESHOT among them, for the next one.
+func (w Work) Await(side relay.Side, events uint32) error {
+	control := w.l.poller.Mod
+	if w.s.interest[side] == notWatched {
+		control = w.l.poller.Add
+	} else if w.s.interest[side] == events && events&unix.EPOLLONESHOT == 0 {
+		return nil
+	}
+	w.s.interest[side] = events
+	return control(w.FD(side), events, w.s.id()|uint64(side)<<63)
+}
+
+// SetDeadline has the Task's Due called, once.
+func (w Work) SetDeadline(t time.Time) {
+	w.l.deadlines.set(w.s, w.l.clock.instant(t))
+}
+
+// Release ends the Task and gives the slot back. The descriptors become the caller's; -1: there is none. They are in no loop any more.
+func (w Work) Release() (fds [2]int) {
+	for side := range fds {
+		fds[side] = int(w.s.fd[side])
+		if fds[side] >= 0 && w.s.interest[side] != notWatched {
+			_ = w.l.poller.Del(fds[side])
+		}
+	}
+	delete(w.l.tasks, w.s.index)
+	w.l.deadlines.remove(w.s)
+	w.l.slabs.give(w.s)
+	return fds
+}
+
+// Drop is Release of a Task that owns a client alone, which it closes: cheaper by what epoll would be told.
+func (w Work) Drop() {
+	w.l.close(w.s, relay.Client, false)
+	w.l.close(w.s, relay.Backend, false)
+	w.Release()
+}
+
+// Relay ends the Task: both descriptors become those of a session, on this loop, or on one that has clearly fewer sessions.
+func (w Work) Relay(d *Loops, p Params) {
+	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
+		p.Handle.in = least
+		least.adopt(p, w.Release())
+		return
+	}
+	p.Handle.in = w.l
+	w.l.sessions.Add(1)
+	delete(w.l.tasks, w.s.index)
+	w.l.start(w.s, p)
+	w.l.settle(w.s)
+}
+
+// imbalance is by how many sessions a loop must be ahead for the next one to be worth moving.
+const imbalance = 16
