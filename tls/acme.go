@@ -67,24 +67,27 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options, reloaded func(re
 	m.magic = certmagic.New(m.cache, certmagic.Config{
 		Storage: &certmagic.FileStorage{Path: cfg.Storage},
 		Logger:  log,
-		OnEvent: func(_ context.Context, event string, _ map[string]any) error {
-			switch event {
-			case eventObtained:
+		OnEvent: func(_ context.Context, event string, data map[string]any) error {
+			isRenewal, _ := data["renewal"].(bool)
+			switch {
+			case event == eventCached, event == eventObtained && isRenewal:
 				reloaded(ReloadApplied)
-			case eventFailed:
+			case event == eventFailed:
 				reloaded(ReloadRefused)
 			}
 			return nil
 		},
-		ShouldEmitFunc: func(event string) bool { return event == eventObtained || event == eventFailed },
+		ShouldEmitFunc: func(event string) bool { return event != "tls_get_certificate" }, // each handshake's
 	})
 	m.issuer = certmagic.NewACMEIssuer(m.magic, template)
 	m.magic.Issuers = []certmagic.Issuer{m.issuer}
 	return m, nil
 }
 
-// The events of certmagic that are counted: an order, first or renewal, that succeeded or failed.
+// The events of certmagic that are counted: a certificate can be served from now on, was ordered (a
+// renewal is not announced as cached), could not be ordered.
 const (
+	eventCached   = "cached_managed_cert"
 	eventObtained = "cert_obtained"
 	eventFailed   = "cert_failed"
 )
