@@ -34,8 +34,8 @@ func TestResultIsWrittenAsJSONMarkdownAndPlots(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back result
-	if err := json.Unmarshal(text, &back); err != nil || len(back.Rows) != 3 {
-		t.Errorf("results.json = %s, %v; want 3 rows", text, err)
+	if err := json.Unmarshal(text, &back); err != nil || len(back.Rows) != 4 {
+		t.Errorf("results.json = %s, %v; want 4 rows", text, err)
 	}
 	table, err := os.ReadFile(filepath.Join(dir, "results.md"))
 	if err != nil {
@@ -92,6 +92,7 @@ func sampleResult() *result {
 		Rows: []*row{
 			{Work: "open-100", Figure: cpuPerMessage.key, Title: "a", FigureTitle: "CPU a message", Unit: "µs", Cells: cells([]float64{10}, []float64{30, 10, 20})},
 			{Work: "open-1000", Figure: cpuPerMessage.key, Title: "b", FigureTitle: "CPU a message", Unit: "µs", Cells: cells([]float64{11, 12}, nil)},
+			{Work: "echo-64", Figure: cpuPerMessage.key, Title: "d", FigureTitle: "CPU a message", Unit: "µs", Cells: cells([]float64{1}, []float64{2})},
 			{Work: "idle", Figure: rssPerSession.key, Title: "c", FigureTitle: "memory", Unit: "bytes", Cells: map[string]*cell{}},
 		},
 	}

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -55,12 +56,32 @@ func TestStormEndsAfterItsCount(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			url, ca := start(t)
 			o := bounded(Storm, url)
-			o.CA, o.Resume = ca, true
+			o.CA = ca
 			r := mustRun(t, o)
 			if r.Errors != 0 || r.Handshakes != 100 || r.Handshake == nil {
 				t.Errorf("got %d handshakes, errors %v; want 100 and none", r.Handshakes, texts(r))
 			}
 		})
+	}
+}
+
+func TestStormResumesTLSSessionsOnlyWhenTold(t *testing.T) {
+	var resumed atomic.Int64
+	url, ca := startTLSWith(t, func(cs tls.ConnectionState) error {
+		if cs.DidResume {
+			resumed.Add(1)
+		}
+		return nil
+	})
+	o := bounded(Storm, url)
+	o.CA = ca
+	if r := mustRun(t, o); r.Errors != 0 || resumed.Load() != 0 {
+		t.Errorf("%d of %d handshakes were resumed, errors %v; want none", resumed.Load(), r.Handshakes, texts(r))
+	}
+	o.Resume = true
+	// The first one of each connection has no ticket yet.
+	if r := mustRun(t, o); r.Errors != 0 || resumed.Load() < 50 {
+		t.Errorf("%d of %d handshakes were resumed, errors %v; want most", resumed.Load(), r.Handshakes, texts(r))
 	}
 }
 
@@ -233,7 +254,9 @@ func startPlain(t *testing.T) (url, ca string) {
 	return "ws://" + serve(t, nil), ""
 }
 
-func startTLS(t *testing.T) (url, ca string) {
+func startTLS(t *testing.T) (url, ca string) { return startTLSWith(t, nil) }
+
+func startTLSWith(t *testing.T, verify func(tls.ConnectionState) error) (url, ca string) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
@@ -248,7 +271,7 @@ func startTLS(t *testing.T) (url, ca string) {
 	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	addr := serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}})
+	addr := serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, VerifyConnection: verify})
 	return "wss://" + addr, ca
 }
 

@@ -205,7 +205,7 @@ func (m *measurement) measure(ctx context.Context) error {
 	if r.o.From > 0 {
 		m.open(ctx, r.o.From)
 		r.enter(m.driver, stageBegin)
-		m.wait(ctx, settle, nil)
+		m.settle(ctx)
 	}
 	var err error
 	if m.rssBefore, err = m.memory(); err != nil {
@@ -222,13 +222,13 @@ func (m *measurement) measure(ctx context.Context) error {
 	return err
 }
 
-// start has all sessions begin, and what is measured begin with them or after the warm-up.
+// start has all sessions begin, and what is measured begin with them, or after the warm-up, or in the mode idle once they are idle.
 func (m *measurement) start(ctx context.Context) (err error) {
 	r := m.run
 	if r.o.Mode != Storm {
 		m.open(ctx, r.o.Connections-r.o.From)
 	}
-	if r.o.Warmup == 0 {
+	if r.o.Warmup == 0 && r.o.Mode != Idle {
 		if m.began, err = m.sample(r.endWarmup); err != nil {
 			return err
 		}
@@ -237,11 +237,20 @@ func (m *measurement) start(ctx context.Context) (err error) {
 		m.open(ctx, r.o.Connections)
 	}
 	r.enter(m.driver, stageBegin)
-	if r.o.Warmup > 0 {
+	if r.o.Mode == Idle {
+		m.settle(ctx)
+	}
+	if r.o.Warmup > 0 || r.o.Mode == Idle {
 		m.wait(ctx, r.o.Warmup, m.busy())
 		m.began, err = m.sample(r.endWarmup)
 	}
 	return err
+}
+
+// settle waits until all sessions of the mode idle have had their message, and a little more for what processes do behind it.
+func (m *measurement) settle(ctx context.Context) {
+	m.wait(ctx, openLimit, &m.run.busy)
+	m.wait(ctx, settle, nil)
 }
 
 // busy is the counter of sessions whose end ends the run; those of the mode idle have nothing to do.
