@@ -1,0 +1,94 @@
+package driver
+
+import (
+	"io"
+	"slices"
+	"testing"
+	"time"
+)
+
+const (
+	dripping   = 200  // clients that read a byte a second
+	roundTrips = 2000 // a measurement
+)
+
+// A turn never blocks: a backend that takes nothing and clients that take next to nothing are no matter to the other sessions
+// of their loop. The latencies compared are of one run.
+func TestSessionsThatTakeNothingDoNotSlowTheOthersOfTheirLoop(t *testing.T) {
+	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
+		d, err := NewLoops(1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}}
+	d := openTested(t, k)
+	var echoes []*exchange
+	for range 5 {
+		x := join(t, d, k, setup{})
+		go echo(x)
+		echoes = append(echoes, x)
+	}
+	medianLatency(echoes) // warm
+	before := medianLatency(echoes)
+
+	stopped := join(t, d, k, setup{isSmall: [2]bool{true, true}})
+	stopped.client.writeAll(stopped.client.frame(isFin|opBinary, make([]byte, 4<<20)))
+	for range dripping {
+		x := join(t, d, k, setup{isSmall: [2]bool{true, true}})
+		x.backend.writeAll(x.backend.frame(isFin|opBinary, make([]byte, 1<<20)))
+		go drip(x.client)
+	}
+	eventually(t, "all of them are stalled", func() bool { return d.QueuedBytes() > (dripping+1)*lowMark })
+	during := medianLatency(echoes)
+	t.Logf("median latency %v alone, %v beside %d stalled sessions", before, during, dripping+1)
+	if during > 3*before+time.Millisecond {
+		t.Errorf("median latency %v beside stalled sessions; %v without them", during, before)
+	}
+}
+
+// question is the payload both ways.
+var question = make([]byte, 64)
+
+// echo is a backend's, until its connection ends.
+func echo(x *exchange) {
+	asked := make([]byte, len(x.client.frame(isFin|opBinary, question)))
+	answer := x.backend.frame(isFin|opBinary, question)
+	for {
+		if _, err := io.ReadFull(x.backend.conn, asked); err != nil {
+			return
+		}
+		if _, err := x.backend.conn.Write(answer); err != nil {
+			return
+		}
+	}
+}
+
+// medianLatency takes the sessions in turn.
+func medianLatency(echoes []*exchange) time.Duration {
+	var all []time.Duration
+	for i := range roundTrips {
+		c := echoes[i%len(echoes)].client
+		start := time.Now()
+		c.write(c.frame(isFin|opBinary, question))
+		c.read(2 + len(question))
+		all = append(all, time.Since(start))
+	}
+	slices.Sort(all)
+	return all[len(all)/2]
+}
+
+// drip is a client's, until its connection ends.
+func drip(c *peer) {
+	b := make([]byte, 1)
+	for {
+		if _, err := c.conn.Read(b); err != nil {
+			return
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-c.Context().Done():
+			return
+		}
+	}
+}
