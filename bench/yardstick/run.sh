@@ -1,7 +1,7 @@
 #!/bin/sh
 # Compares the load tool and the echo backend with a C client and server of the same work: closed loop, 64 B, 100 connections,
-# the server on core 0, the client on core 1. Rounds are interleaved, so that drift of the machine hits both; the figure is the
-# ratio of medians. Exits with 1 where it is under 0.9.
+# the server on core 0, the client on core 1. Rounds are interleaved, so that drift of the machine hits both. The figure is the ratio
+# of the best rounds, since what else runs on the machine can only lower a rate. Exits with 1 where it is under 0.9.
 #
 #     bench/yardstick/run.sh [ROUNDS [SECONDS]]
 set -eu
@@ -19,7 +19,7 @@ sleep 0.5
 
 # rate FILE: messages a second, from the report of the load tool.
 rate() { sed -n 's/.*"messages_per_second": \([0-9]*\).*/\1/p' "$1"; }
-median() { sort -n "$1" | sed -n "$(((rounds + 1) / 2))p"; }
+best() { sort -n "$1" | tail -n 1; }
 
 for round in $(seq "$rounds"); do
   taskset -c 1 "$dir/client" 9071 100 64 "$seconds" >>"$dir/c"
@@ -27,5 +27,5 @@ for round in $(seq "$rounds"); do
   rate "$dir/json" >>"$dir/go"
   echo "round $round: C $(tail -n 1 "$dir/c"), Go $(tail -n 1 "$dir/go") messages a second"
 done
-c=$(median "$dir/c") go=$(median "$dir/go")
-awk -v c="$c" -v go="$go" 'BEGIN { r = go / c; printf "medians: C %d, Go %d, ratio %.2f\n", c, go, r; exit r < 0.9 }'
+c=$(best "$dir/c") go=$(best "$dir/go")
+awk -v c="$c" -v go="$go" 'BEGIN { r = go / c; printf "best: C %d, Go %d, ratio %.2f\n", c, go, r; exit r < 0.9 }'
