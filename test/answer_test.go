@@ -167,6 +167,7 @@ func TestAnotherStatusPassesWhole(t *testing.T) {
 				t.Errorf("header %v, want %v", got, want)
 			}
 			c.wantEnd(t)
+			_ = c.Close()
 			<-sent
 			b.wantGone(t)
 			others.wantLive(t)

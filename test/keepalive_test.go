@@ -51,25 +51,6 @@ func TestASideThatAnswersNoPingIsLost(t *testing.T) {
 	})
 }
 
-func TestASideThatAnswersPingsLives(t *testing.T) {
-	t.Parallel()
-	bothWays(t, "ping_interval = \"100ms\"", func(t *testing.T, one, other *wire, _ ws.StatusCode) {
-		for range 3 {
-			for _, w := range []*wire{one, other} {
-				opcode, payload := w.nextFrame(t)
-				if opcode != ws.OpPing {
-					t.Fatalf("got opcode %x, want a ping", opcode)
-				}
-				w.send(t, w.frame(ws.OpPong, payload))
-			}
-		}
-		one.send(t, one.frame(ws.OpText, "alive"))
-		if opcode, payload := other.answerPings(t); opcode != ws.OpText || payload != "alive" {
-			t.Errorf("got opcode %x, %q; want the text, and no pong of the other side", opcode, payload)
-		}
-	})
-}
-
 func TestPingsAreForwardedWhereTheRouteSaysSo(t *testing.T) {
 	t.Parallel()
 	bothWays(t, "ping = \"forward\"\nping_interval = \"100ms\"", func(t *testing.T, one, other *wire, _ ws.StatusCode) {

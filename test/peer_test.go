@@ -93,12 +93,12 @@ func startPeer(t *testing.T, needs need, name string, args ...string) *peer {
 		events, err = cmd.StdoutPipe()
 		return err
 	})
-	go p.read(t, events)
+	go p.read(events)
 	return p
 }
 
 // read hands events to their connections. It ends with the process.
-func (p *peer) read(t *testing.T, events io.Reader) {
+func (p *peer) read(events io.Reader) {
 	lines := bufio.NewReader(events)
 	for {
 		line, err := lines.ReadBytes('\n')

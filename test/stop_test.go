@@ -3,6 +3,7 @@ package test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -67,13 +68,11 @@ func TestSessionsThatAreNotReadDoNotDelayAStop(t *testing.T) {
 	for range 3 {
 		_, b := open(t, g, backend, "/")
 		// Until neither the sockets nor the gateway take more: the client reads nothing.
-		_ = b.SetWriteDeadline(time.Now().Add(patience))
 		stuff := strings.Repeat(b.frame(ws.OpBinary, strings.Repeat("x", 1<<16)), 16)
-		for {
+		var err error
+		for err == nil {
 			_ = b.SetWriteDeadline(time.Now().Add(200 * time.Millisecond))
-			if _, err := b.Write([]byte(stuff)); err != nil {
-				break
-			}
+			_, err = io.WriteString(b, stuff)
 		}
 	}
 	reading, _ := open(t, g, backend, "/")
