@@ -508,7 +508,7 @@ func TestStdlibIdleConnWeighsWhatWasMeasured(t *testing.T) {
 	}
 	bothVersions(t, func(t *testing.T, server, client *ctls.Config) {
 		client.ClientSessionCache = nil
-		const count = 300
+		const count = 150
 		conns := make([]*ctls.Conn, count)
 		before := heapBytes()
 		for i := range conns {
