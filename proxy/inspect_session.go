@@ -32,11 +32,10 @@ type SessionView struct {
 
 // A SideView is one end of a session.
 type SideView struct {
-	Address        string   `json:"address"`              // of a client, or a backend's name
-	LocalPort      uint16   `json:"local_port,omitempty"` // the gateway's own, on the backend's side
-	TLS            string   `json:"tls"`                  // "1.2", "1.3", or "" for none
-	QueuedBytes    int      `json:"queued_bytes"`         // that wait for the side
-	PingRTTSeconds *float64 `json:"ping_rtt_seconds"`     // of the gateway's last ping; nil: none was answered yet
+	Address        string   `json:"address"`          // of a client, or a backend's name
+	TLS            string   `json:"tls"`              // "1.2", "1.3", or "" for none
+	QueuedBytes    int      `json:"queued_bytes"`     // that wait for the side
+	PingRTTSeconds *float64 `json:"ping_rtt_seconds"` // of the gateway's last ping; nil: none was answered yet
 }
 
 // A FlowView is what went one way.
@@ -110,7 +109,6 @@ func (s *session) view(st *driver.Stats, now time.Time) SessionView {
 		ToBackend:   FlowView(st.Counts[relay.Client]),
 		ToClient:    FlowView(st.Counts[relay.Backend]),
 	}
-	view.Backend.LocalPort = s.localPort
 	if s.hasDeflate {
 		view.Extensions = append(view.Extensions, "permessage-deflate")
 	}
@@ -136,14 +134,6 @@ func (s *session) viewSide(st *driver.Stats, side relay.Side, address string) Si
 func tlsVersion(conn net.Conn) uint16 {
 	if c, ok := conn.(*tls.Conn); ok {
 		return c.ConnectionState().Version
-	}
-	return 0
-}
-
-// localPort returns the gateway's port of a connection; 0: it has none.
-func localPort(conn net.Conn) uint16 {
-	if a, ok := conn.LocalAddr().(*net.TCPAddr); ok {
-		return uint16(a.Port)
 	}
 	return 0
 }

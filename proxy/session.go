@@ -28,7 +28,6 @@ type session struct {
 	index    int // in the registry; guarded by its mu
 
 	tls        [2]uint16 // version, by side; 0: none
-	localPort  uint16    // towards the backend; 0: none
 	hasDeflate bool
 
 	isRelayed atomic.Bool // the handle is good
@@ -57,7 +56,6 @@ func (a *attempt) relay(answerSize int) {
 		pathSize: uint16(len(req.Path())),
 
 		tls:        [2]uint16{relay.Client: tlsVersion(a.client), relay.Backend: tlsVersion(a.conn)},
-		localPort:  localPort(a.conn),
 		hasDeflate: answer.Deflate(),
 	}
 	text := make([]byte, 0, len(req.Host())+len(req.Path())+len(answer.Protocol()))
