@@ -19,21 +19,26 @@ type attempt struct {
 	watch   *clientWatch
 	hasNext bool // another backend may be tried
 
-	conn     net.Conn
+	deadline time.Time        // of the handshake as a whole
+	conn     net.Conn         // nil: not dialled yet
+	err      error            // it has failed already
+	size     int              // of the answer's head; 0: it has not come yet
 	outcome  balancer.Outcome // when run fails
 	mayRetry bool             // when run fails: nothing has been answered
 }
 
 // run dials the backend, sends the client's head and takes the answer. nil: the session is relayed; the place in the pool is its.
 // On an error it is the caller's, with the outcome.
-func (a *attempt) run(ctx context.Context, deadline time.Time) error {
-	if a.hasNext {
-		// A backend that accepts and never answers must leave time for another one.
-		deadline = time.Now().Add(time.Until(deadline) / 2)
+func (a *attempt) run(ctx context.Context) error {
+	if a.err != nil {
+		return a.err
 	}
-	if err := a.dial(ctx, deadline); err != nil {
-		a.outcome, a.mayRetry = dialOutcome(err), true
-		return err
+	deadline := a.until()
+	if a.conn == nil {
+		if err := a.dial(ctx, deadline); err != nil {
+			a.outcome, a.mayRetry = dialOutcome(err), true
+			return err
+		}
 	}
 	stop := context.AfterFunc(ctx, a.interrupt)
 	isRelayed := false
@@ -44,30 +49,18 @@ func (a *attempt) run(ctx context.Context, deadline time.Time) error {
 		}
 	}()
 	_ = a.conn.SetDeadline(deadline)
-	if err := a.send(); err != nil {
-		a.outcome, a.mayRetry = answerOutcome(err), true
-		return err
-	}
-	size, err := a.readAnswer()
-	if err != nil {
-		var rejection *upgrade.Rejection
-		a.outcome, a.mayRetry = answerOutcome(err), !errors.As(err, &rejection)
-		return err
-	}
-	answer := &a.memory.Answer
-	if err := answer.Check(&a.memory.Request); err != nil {
-		a.outcome = balancer.BadAnswer
-		return err
-	}
-	if answer.Status() != 101 {
-		a.outcome = balancer.Outcome(answer.Status())
-		if a.hasNext && a.route.retriesStatus(answer.Status()) {
-			a.mayRetry = true
-			return errRetryStatus
+	if a.size == 0 {
+		if err := a.ask(); err != nil {
+			return err
 		}
+	}
+	if err := a.checkAnswer(); err != nil {
+		return err
+	}
+	if a.memory.Answer.Status() != 101 {
 		a.watch.stop()
 		stop()
-		a.passAnswer(size)
+		a.passAnswer(a.size)
 		return errAnswered
 	}
 	a.watch.stop()
@@ -80,7 +73,50 @@ func (a *attempt) run(ctx context.Context, deadline time.Time) error {
 		return errClientLost
 	}
 	isRelayed = true
-	a.relay(size)
+	a.relay()
+	return nil
+}
+
+// until returns when the attempt has to be over: a backend that accepts and never answers must leave time for another one.
+func (a *attempt) until() time.Time {
+	if a.hasNext {
+		return time.Now().Add(time.Until(a.deadline) / 2)
+	}
+	return a.deadline
+}
+
+// ask sends the head and waits for the answer's.
+func (a *attempt) ask() (err error) {
+	out := net.Buffers(a.head())
+	if _, err = out.WriteTo(a.conn); err == nil {
+		a.size, err = a.readAnswer()
+	}
+	if err != nil {
+		a.failed(err)
+	}
+	return err
+}
+
+// failed notes an error behind the dial.
+func (a *attempt) failed(err error) {
+	var rejection *upgrade.Rejection
+	a.outcome, a.mayRetry = answerOutcome(err), !errors.As(err, &rejection)
+}
+
+// checkAnswer checks a whole answer. An error: it is none that the client gets.
+func (a *attempt) checkAnswer() error {
+	answer := &a.memory.Answer
+	if err := answer.Check(&a.memory.Request); err != nil {
+		a.outcome = balancer.BadAnswer
+		return err
+	}
+	if status := answer.Status(); status != 101 {
+		a.outcome = balancer.Outcome(status)
+		if a.hasNext && a.route.retriesStatus(status) {
+			a.mayRetry = true
+			return errRetryStatus
+		}
+	}
 	return nil
 }
 
@@ -95,8 +131,8 @@ func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
 	return err
 }
 
-// send sends the client's own head lines.
-func (a *attempt) send() error {
+// head returns what is sent to the backend: the client's own head lines, and ours.
+func (a *attempt) head() [][]byte {
 	f := upgrade.Forward{
 		Trusted:   a.from.isTrusted,
 		Client:    a.from.peer.Addr(),
@@ -108,9 +144,7 @@ func (a *attempt) send() error {
 		RemoveHeaders: a.route.removeHeaders,
 	}
 	a.memory.Out = a.memory.Request.AppendForward(a.memory.Out[:0], &f)
-	out := net.Buffers(a.memory.Out)
-	_, err := out.WriteTo(a.conn)
-	return err
+	return a.memory.Out
 }
 
 // readAnswer reads up to the end of the backend's head, and returns its size.
@@ -135,15 +169,20 @@ func (a *attempt) readAnswer() (size int, err error) {
 
 // accept tells the client that the session begins.
 func (a *attempt) accept(deadline time.Time) error {
+	_ = a.client.SetWriteDeadline(deadline)
+	out := net.Buffers(a.answerHead())
+	_, err := out.WriteTo(a.client)
+	return err
+}
+
+// answerHead returns the 101 as the client gets it.
+func (a *attempt) answerHead() [][]byte {
 	var extra []upgrade.Field
 	if a.cookie != "" {
 		extra = []upgrade.Field{{Name: "Set-Cookie", Value: a.cookie}}
 	}
-	_ = a.client.SetWriteDeadline(deadline)
 	a.memory.Out = a.memory.Answer.AppendForward(a.memory.Out[:0], extra)
-	out := net.Buffers(a.memory.Out)
-	_, err := out.WriteTo(a.client)
-	return err
+	return a.memory.Out
 }
 
 // rejection is what the client is told when no backend took the session.

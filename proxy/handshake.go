@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
@@ -43,44 +42,40 @@ var errAnswered = errors.New("answered")
 var errServed = errors.New("served")
 
 // run is the path from accept to relay.
-func (h *handshake) run() {
-	h.memory = h.proxy.memory.Get()
-	defer h.proxy.memory.Put(h.memory)
-	h.peer = addrOf(h.client)
-	h.id = rand.Uint64()
+func (h *handshake) run() { h.finish(h.fromStart()) }
 
-	err := h.begin()
-	h.from = clientInfo{peer: h.peer, addr: h.peer} // until the head tells more
-	for err == nil {
-		err = h.readHead()
-		if err == nil && !h.isPlain() {
+func (h *handshake) fromStart() error {
+	if err := h.begin(); err != nil {
+		return err
+	}
+	for {
+		if err := h.readHead(); err != nil {
+			return err
+		}
+		if !h.isPlain() {
 			break
 		}
-		if err == nil {
-			err = h.servePlain()
+		if err := h.servePlain(); err != nil {
+			return err
 		}
 	}
-	if err == nil {
-		err = h.admit()
+	if err := h.admit(); err != nil {
+		return err
 	}
+	return h.connect(nil)
+}
+
+// finish ends a handshake. nil: it became a session, and the driver has both connections.
+func (h *handshake) finish(err error) {
+	defer h.proxy.memory.Put(h.memory)
 	if err == nil {
-		err = h.connect()
-	}
-	if err == nil {
-		return // the driver has both connections
-	}
-	if h.isCounted {
-		h.listener.clients.leave(h.from.addr.Addr(), time.Now())
+		return
 	}
 	var rejection *upgrade.Rejection
-	switch {
-	case errors.As(err, &rejection):
+	if errors.As(err, &rejection) {
 		h.status = rejection.Status
 		h.refuse(rejection)
-	case errors.Is(err, errServed):
-		return
-	case errors.Is(err, errAnswered):
-	default:
+	} else if !errors.Is(err, errServed) && !errors.Is(err, errAnswered) {
 		_ = h.client.Close()
 	}
 	h.ended(err)
@@ -88,6 +83,7 @@ func (h *handshake) run() {
 
 // begin is what comes before the head.
 func (h *handshake) begin() error {
+	h.from = clientInfo{peer: h.peer, addr: h.peer} // until the head tells more
 	if err := h.client.SetReadDeadline(h.start.Add(h.listener.headTimeout)); err != nil {
 		return errClientLost
 	}
@@ -176,9 +172,13 @@ func redirection(r *upgrade.Request) error {
 // retryAfter is how many seconds a client is asked to wait that came when the gateway was full.
 const retryAfter = 5
 
-// connect finds a backend that takes the session. It tries another one where a backend gave no answer.
-func (h *handshake) connect() error {
+// connect finds a backend that takes the session. It tries another one where a backend gave no answer. first is an attempt that has
+// begun elsewhere; nil: none has.
+func (h *handshake) connect(first *attempt) error {
 	deadline := time.Now().Add(h.route.handshakeTimeout)
+	if first != nil {
+		deadline = first.deadline
+	}
 	ctx, cancel := context.WithDeadline(h.proxy.ctx, deadline)
 	defer cancel()
 	w := watchClient(h, cancel)
@@ -186,33 +186,40 @@ func (h *handshake) connect() error {
 
 	want := balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
 	var tried []*balancer.Backend
-	for {
-		pick, err := h.route.pool.Pick(ctx, &want, tried)
-		if err != nil {
-			return unpicked(err, len(tried) > 0)
+	for a := first; ; a = nil {
+		if a == nil {
+			pick, err := h.route.pool.Pick(ctx, &want, tried)
+			if err != nil {
+				return unpicked(err, len(tried) > 0)
+			}
+			a = h.newAttempt(pick, len(tried))
+			a.deadline = deadline
 		}
-		triesLeft := h.route.retries - len(tried)
-		a := attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, watch: w, hasNext: triesLeft > 0}
-		err = a.run(ctx, deadline)
+		a.watch = w
+		err := a.run(ctx)
 		if err == nil {
 			return nil
 		}
 		if w.isLost() {
-			pick.Backend.Release(balancer.ClientFault)
+			a.backend.Release(balancer.ClientFault)
 			return errClientLost
 		}
-		pick.Backend.Release(a.outcome)
+		a.backend.Release(a.outcome)
 		if errors.Is(err, errAnswered) || errors.Is(err, errClientLost) {
 			return err
 		}
 		if c := h.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); c != nil {
-			c.Write(zap.String("session", formatID(h.id)), zap.String("backend", pick.Backend.Name()), zap.Error(err))
+			c.Write(zap.String("session", formatID(h.id)), zap.String("backend", a.backend.Name()), zap.Error(err))
 		}
-		if !a.mayRetry || triesLeft <= 0 || ctx.Err() != nil {
+		if !a.mayRetry || !a.hasNext || ctx.Err() != nil {
 			return a.rejection(ctx, err)
 		}
-		tried = append(tried, pick.Backend)
+		tried = append(tried, a.backend)
 	}
+}
+
+func (h *handshake) newAttempt(pick balancer.Pick, tried int) *attempt {
+	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: tried < h.route.retries}
 }
 
 // unpicked is the answer when the pool gave no backend. Where some were tried before, the client is told of that.
@@ -244,6 +251,9 @@ const refusalTimeout = time.Second
 
 // ended accounts for a handshake that didn't become a session.
 func (h *handshake) ended(err error) {
+	if h.isCounted {
+		h.listener.clients.leave(h.from.addr.Addr(), time.Now())
+	}
 	name, reason := "", "client_lost"
 	if h.route != nil {
 		name = h.route.name
@@ -254,7 +264,9 @@ func (h *handshake) ended(err error) {
 		reason = rejection.Reason
 	case errors.Is(err, errAnswered):
 		reason = "status"
-	case len(h.memory.FromClient.Bytes()) == 0:
+	case errors.Is(err, errServed):
+		return
+	case h.memory == nil || len(h.memory.FromClient.Bytes()) == 0:
 		return // a port scan, a health check of TCP: no request was made
 	}
 	h.proxy.metrics.refused(h.route, reason, h.status)

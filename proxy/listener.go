@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"os"
@@ -24,6 +25,7 @@ type listener struct {
 	trusted     []netip.Prefix
 	ln          net.Listener
 	plain       *plainListener // to net/http, for what isn't WebSocket
+	stopLoops   func()         // ends accepting on loops; nil: a goroutine accepts
 
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
@@ -98,29 +100,34 @@ func (l *listener) accept() {
 		}
 		if err != nil {
 			if backoff == 0 {
-				l.proxy.log.Warn("accept fails", zap.String("listener", l.name), zap.Error(err))
+				l.failed(err)
 			}
 			backoff = min(max(2*backoff, minBackoff), maxBackoff)
 			time.Sleep(backoff)
 			continue
 		}
 		if backoff > 0 {
-			l.proxy.log.Info("accept works again", zap.String("listener", l.name))
+			l.failed(nil)
 			backoff = 0
 		}
-		select {
-		case l.handshakes <- struct{}{}:
-		default:
-			if l.handshakes != nil {
-				l.refuse(conn)
-				continue
-			}
+		if !l.enter() {
+			l.refuse(conn)
+			continue
 		}
 		if l.proxy.handshakes.enter(conn) {
 			go l.handshake(conn)
 		} else {
 			l.done()
 		}
+	}
+}
+
+// failed logs that accepting fails, once, and that it works again (nil).
+func (l *listener) failed(err error) {
+	if err != nil {
+		l.proxy.log.Warn("accept fails", zap.String("listener", l.name), zap.Error(err))
+	} else {
+		l.proxy.log.Info("accept works again", zap.String("listener", l.name))
 	}
 }
 
@@ -131,6 +138,19 @@ func (l *listener) refuse(conn net.Conn) {
 	_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
 	_ = conn.Close()
 	l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
+}
+
+// enter takes a handshake's part of the listener's limit; false: there is none left.
+func (l *listener) enter() bool {
+	if l.handshakes == nil {
+		return true
+	}
+	select {
+	case l.handshakes <- struct{}{}:
+		return true
+	default:
+		return false
+	}
 }
 
 // done ends a handshake's part of the listener's limit.
@@ -144,7 +164,8 @@ func (l *listener) done() {
 func (l *listener) handshake(conn net.Conn) {
 	defer l.done()
 	defer l.proxy.handshakes.leave(conn)
-	h := handshake{listener: l, proxy: l.proxy, client: conn, start: time.Now()}
+	h := handshake{listener: l, proxy: l.proxy, client: conn, peer: addrOf(conn), start: time.Now()}
+	h.id, h.memory = rand.Uint64(), l.proxy.memory.Get()
 	h.run()
 }
 

@@ -1,28 +1,45 @@
 package proxy
 
 import (
+	"math/rand/v2"
 	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
 )
 
-// logEnded writes a session's line of the access log.
-func (p *Proxy) logEnded(s *session, r *driver.Result) {
-	c := p.access.Check(zap.InfoLevel, "session")
-	if c == nil {
+// accessLine begins a line of the access log about the handshake or request of that id; nil: none is wanted.
+func (p *Proxy) accessLine(id uint64, message string) *zapcore.CheckedEntry {
+	if !p.accessLines.takes(id) {
+		return nil
+	}
+	return p.access.Check(zap.InfoLevel, message)
+}
+
+// logStarted writes the line of a session that begins, without waiting for a slow log: a loop may be the caller.
+func (p *Proxy) logStarted(s *session) {
+	if p.accessLines.When == AtEnd {
 		return
 	}
-	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
-	v := r.Verdict
-	reason := v.Reason.String()
-	if v.Reason == relay.ReasonFault {
-		reason = v.Rule.String()
+	if c := p.accessLine(s.id, "session started"); c != nil {
+		s.startTold = make(chan struct{})
+		go s.tellStart(c)
 	}
-	c.Write(
+}
+
+// tellStart writes the line.
+func (s *session) tellStart(c *zapcore.CheckedEntry) {
+	defer close(s.startTold)
+	c.Write(s.logFields()...)
+}
+
+// logFields returns what both lines of a session say.
+func (s *session) logFields() []zap.Field {
+	fields := []zap.Field{
 		zap.String("session", formatID(s.id)),
 		zap.String("listener", s.listener.name),
 		zap.String("route", s.route.name),
@@ -33,6 +50,32 @@ func (p *Proxy) logEnded(s *session, r *driver.Result) {
 		zap.String("path", s.path()),
 		zap.Int("status", 101),
 		zap.String("subprotocol", s.subprotocol()),
+	}
+	if s.querySize > 0 {
+		fields = append(fields, zap.String("query", s.query()))
+	}
+	return fields
+}
+
+// logEnded writes the line of a session that has ended.
+func (p *Proxy) logEnded(s *session, r *driver.Result) {
+	if p.accessLines.When == AtStart {
+		return
+	}
+	c := p.accessLine(s.id, "session")
+	if c == nil {
+		return
+	}
+	if s.startTold != nil {
+		<-s.startTold
+	}
+	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
+	v := r.Verdict
+	reason := v.Reason.String()
+	if v.Reason == relay.ReasonFault {
+		reason = v.Rule.String()
+	}
+	c.Write(append(s.logFields(),
 		zap.Uint64("frames_in", in.Frames),
 		zap.Uint64("frames_out", out.Frames),
 		zap.Uint64("bytes_in", in.Bytes),
@@ -41,7 +84,7 @@ func (p *Proxy) logEnded(s *session, r *driver.Result) {
 		zap.Uint16("close_code", closeCode(v)),
 		zap.Stringer("closed_by", v.Initiator),
 		zap.String("reason", reason),
-	)
+	)...)
 }
 
 // closeCode is the code under which an end is logged and counted: 1005, which never goes on the wire, for a close without one
@@ -55,12 +98,12 @@ func closeCode(v relay.Verdict) uint16 {
 
 // logRefused writes the line of a handshake that didn't become a session.
 func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
-	c := p.access.Check(zap.InfoLevel, "session")
+	c := p.accessLine(h.id, "session")
 	if c == nil {
 		return
 	}
 	req := &h.memory.Request
-	c.Write(
+	fields := []zap.Field{
 		zap.String("session", formatID(h.id)),
 		zap.String("listener", h.listener.name),
 		zap.String("route", routeName),
@@ -70,12 +113,21 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 		zap.Int("status", h.status),
 		zap.Duration("duration", time.Since(h.start)),
 		zap.String("reason", reason),
-	)
+	}
+	c.Write(append(fields, p.queryField(req.Query()))...)
+}
+
+// queryField returns the query as it may be logged.
+func (p *Proxy) queryField(query []byte) zap.Field {
+	if text := p.accessLines.queryText(query); len(text) > 0 {
+		return zap.ByteString("query", text)
+	}
+	return zap.Skip()
 }
 
 // logPlain writes a plain request's line of the access log.
 func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
-	c := p.access.Check(zap.InfoLevel, "request")
+	c := p.accessLine(rand.Uint64(), "request")
 	if c == nil {
 		return
 	}
@@ -91,6 +143,7 @@ func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
 		zap.Int("status", w.status),
 		zap.Int64("bytes_out", w.bytes),
 		zap.Duration("duration", time.Since(e.start)),
+		p.queryField(e.Query()),
 	)
 }
 

@@ -26,14 +26,17 @@ type Config struct {
 
 	Driver  driver.Driver // becomes the Proxy's
 	Log     *zap.Logger
-	Access  *zap.Logger // for one line a session, at info
+	Access  *zap.Logger // for the lines of AccessLines, at info
 	Metrics prometheus.Registerer
+
+	AccessLines AccessLines
 }
 
 // Proxy accepts connections and relays sessions. Its methods may be called from any goroutine.
 type Proxy struct {
 	log         *zap.Logger
 	access      *zap.Logger
+	accessLines AccessLines
 	driver      driver.Driver
 	maxSessions int
 	metrics     *metrics
@@ -59,6 +62,7 @@ func New(c Config) (*Proxy, error) {
 	p := &Proxy{
 		log:         c.Log.Named("proxy"),
 		access:      c.Access,
+		accessLines: c.AccessLines,
 		driver:      c.Driver,
 		maxSessions: c.MaxSessions,
 		pools:       map[string]*balancer.Pool{},
@@ -132,7 +136,9 @@ func (p *Proxy) Start() {
 	}
 	for _, l := range p.listeners {
 		p.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
-		p.running.Go(l.accept)
+		if !l.acceptOnLoops() {
+			p.running.Go(l.accept)
+		}
 		p.running.Go(l.servePlain)
 	}
 }
@@ -152,6 +158,9 @@ func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
 func (p *Proxy) closeListeners() {
 	for _, l := range p.listeners {
+		if l.stopLoops != nil {
+			l.stopLoops()
+		}
 		_ = l.ln.Close()
 	}
 }

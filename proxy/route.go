@@ -23,7 +23,8 @@ type route struct {
 	pool     *balancer.Pool
 	poolName string
 
-	retries       int // other backends at most
+	mayQueue      bool // a pick may wait for a place
+	retries       int  // other backends at most
 	retryStatuses []int
 
 	passesHTTP         bool
@@ -60,6 +61,7 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		stripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
 		removeHeaders:      c.RemoveHeader,
 
+		mayQueue:      pc.QueueTimeout > 0,
 		retries:       pc.Retries,
 		retryStatuses: pc.RetryStatuses,
 		relay: relay.Config{

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -14,34 +15,46 @@ import (
 // A session is one relayed WebSocket connection. What it says of itself is immutable once it is in the registry; its bytes are
 // the driver's.
 type session struct {
-	proxy    *Proxy
-	handle   driver.Handle
-	id       uint64
-	start    time.Time
-	listener *listener
-	route    *route
-	backend  *balancer.Backend
-	client   netip.AddrPort
-	text     string // host, path and subprotocol, in one allocation
-	hostSize uint16
-	pathSize uint16
-	index    int // in the registry; guarded by its mu
+	proxy     *Proxy
+	handle    driver.Handle
+	id        uint64
+	start     time.Time
+	listener  *listener
+	route     *route
+	backend   *balancer.Backend
+	client    netip.AddrPort
+	text      string // host, path, query as it is logged, and subprotocol, in one allocation
+	hostSize  uint16
+	pathSize  uint16
+	querySize uint16
+	index     int // in the registry; guarded by its mu
 
 	tls        [2]uint16 // version, by side; 0: none
 	hasDeflate bool
+	startTold  chan struct{} // closed when the line of its start is written; nil: there is none
 
 	isRelayed atomic.Bool // the handle is good
 	isClosing atomic.Bool // a close of both sides has been asked for
 }
 
-func (s *session) host() string        { return s.text[:s.hostSize] }
-func (s *session) path() string        { return s.text[s.hostSize:][:s.pathSize] }
-func (s *session) subprotocol() string { return s.text[int(s.hostSize)+int(s.pathSize):] }
+func (s *session) host() string  { return s.text[:s.hostSize] }
+func (s *session) path() string  { return s.text[s.hostSize:][:s.pathSize] }
+func (s *session) query() string { return s.text[int(s.hostSize)+int(s.pathSize):][:s.querySize] }
+func (s *session) subprotocol() string {
+	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
+}
 
-// relay gives both connections to the driver. answerSize is where the backend's early frames begin.
-func (a *attempt) relay(answerSize int) {
+// relay gives both connections to the driver.
+func (a *attempt) relay() {
 	_ = a.client.SetDeadline(time.Time{})
 	_ = a.conn.SetDeadline(time.Time{})
+	s := a.newSession()
+	a.proxy.driver.Relay(a.params(s), a.client, a.conn)
+	s.relayed()
+}
+
+// newSession registers the session that the handshake has become.
+func (a *attempt) newSession() *session {
 	a.backend.Established()
 	req, answer := &a.memory.Request, &a.memory.Answer
 	s := &session{
@@ -58,20 +71,31 @@ func (a *attempt) relay(answerSize int) {
 		tls:        [2]uint16{relay.Client: tlsVersion(a.client), relay.Backend: tlsVersion(a.conn)},
 		hasDeflate: answer.Deflate(),
 	}
-	text := make([]byte, 0, len(req.Host())+len(req.Path())+len(answer.Protocol()))
-	s.text = string(append(append(append(text, req.Host()...), req.Path()...), answer.Protocol()...))
+	query := a.proxy.accessLines.queryText(req.Query())
+	s.querySize = uint16(len(query))
+	s.text = string(slices.Concat(req.Host(), req.Path(), query, answer.Protocol()))
+	a.proxy.logStarted(s)
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
 	a.listener.sessions.Add(1)
-	a.proxy.driver.Relay(driver.Params{
+	return s
+}
+
+// params tells the driver what it has to know. Early are the frames behind both heads.
+func (a *attempt) params(s *session) driver.Params {
+	return driver.Params{
 		Config:     &a.route.relay,
-		HasDeflate: answer.Deflate(),
-		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[answerSize:]},
+		HasDeflate: a.memory.Answer.Deflate(),
+		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[a.size:]},
 		Owner:      s,
 		Handle:     &s.handle,
-	}, a.client, a.conn)
+	}
+}
+
+// relayed notes that the driver has the session.
+func (s *session) relayed() {
 	s.isRelayed.Store(true)
-	if a.proxy.refuses.Load() { // it may have missed the drain's list
+	if s.proxy.refuses.Load() { // it may have missed the drain's list
 		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
 	}
 }

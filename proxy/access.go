@@ -1,0 +1,78 @@
+package proxy
+
+import (
+	"bytes"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// AccessLines says which lines the access log has. The zero value: one for each session, at its end.
+type AccessLines struct {
+	When AccessWhen
+	// Sample is the share of the sessions, refusals and plain requests that write any; 0: all of them.
+	Sample float64
+	// Query adds the request's query.
+	Query bool
+	// Mask names the parameters whose values are masked in it, in any case; nil: UsualMask.
+	Mask []string
+}
+
+// AccessWhen is when a session writes a line.
+type AccessWhen uint8
+
+const (
+	AtEnd   AccessWhen = iota
+	AtStart            // what has no end of its own, a refusal or a plain request, still writes its line
+	AtBoth
+)
+
+// UsualMask are the parameters by which browsers, which can't set Authorization on a WebSocket, bring credentials along.
+var UsualMask = []string{
+	"access_token", "api_key", "apikey", "auth", "authorization", "code", "credential", "id_token", "jwt", "key", "pass", "passwd",
+	"password", "private_key", "pwd", "refresh_token", "secret", "session", "sessionid", "sid", "sig", "signature", "ticket", "token",
+}
+
+// takes tells whether the session of that id, which is drawn at random, writes lines.
+func (c *AccessLines) takes(id uint64) bool {
+	return c.Sample == 0 || float64(id>>11)/(1<<53) < c.Sample
+}
+
+// maxQueryText bounds what a session keeps of its query for its last line.
+const maxQueryText = 1024
+
+// queryText returns a query as it may be logged; "" if it may not be, or there is none.
+func (c *AccessLines) queryText(query []byte) []byte {
+	if !c.Query || len(query) == 0 {
+		return nil
+	}
+	mask := c.Mask
+	if mask == nil {
+		mask = UsualMask
+	}
+	var text []byte
+	for i, pair := range bytes.Split(query, []byte("&")) {
+		if i > 0 {
+			text = append(text, '&')
+		}
+		name, _, hasValue := bytes.Cut(pair, []byte("="))
+		text = append(text, name...)
+		switch {
+		case !hasValue:
+		case isMasked(string(name), mask):
+			text = append(text, "=***"...)
+		default:
+			text = append(text, pair[len(name):]...)
+		}
+		if len(text) > maxQueryText {
+			return append(text[:maxQueryText], "…"...)
+		}
+	}
+	return text
+}
+
+// isMasked tells whether a parameter's name, as it was sent, is in the list. One that nobody can read is.
+func isMasked(name string, mask []string) bool {
+	decoded, err := url.QueryUnescape(name)
+	return err != nil || slices.ContainsFunc(mask, func(m string) bool { return strings.EqualFold(m, strings.TrimSpace(decoded)) })
+}

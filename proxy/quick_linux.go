@@ -1,0 +1,415 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"sluice/balancer"
+	"sluice/internal/epoll"
+	"sluice/proxy/driver"
+	"sluice/proxy/relay"
+	"sluice/upgrade"
+)
+
+// A quick is a handshake on a loop: it costs no goroutine, and its sockets never are package net's. It goes the straight way only,
+// from a WebSocket request to a backend's 101. Whatever leaves that way goes on as an ordinary handshake, from where it is.
+// Owned by the loop goroutine.
+type quick struct {
+	handshake
+	loops   *driver.Loops
+	attempt *attempt
+	until   time.Time // of the attempt
+	stage   quickStage
+	left    [][]byte // of the head that is being sent
+	watches bool     // the client's end would be noticed
+}
+
+// A quickStage is what a quick waits for.
+type quickStage uint8
+
+const (
+	quickHead   quickStage = iota // the client's head
+	quickDial                     // the backend, to take the head
+	quickAnswer                   // the backend's answer
+	quickAccept                   // the client, to take the answer
+)
+
+// acceptOnLoops has the driver's loops accept; false: they can't.
+func (l *listener) acceptOnLoops() bool {
+	loops, isLoops := l.proxy.driver.(*driver.Loops)
+	ln, isSocket := l.ln.(syscall.Conn)
+	if !isLoops || !isSocket || l.isBehindProxy {
+		return false
+	}
+	stop, err := loops.Accept(ln, func(w driver.Work) driver.Task { return l.accepted(w, loops) }, l.failed)
+	if err != nil {
+		l.proxy.log.Warn("no loop accepts, a goroutine does", zap.String("listener", l.name), zap.Error(err))
+		return false
+	}
+	l.stopLoops = stop
+	return true
+}
+
+// accepted begins a handshake.
+func (l *listener) accepted(w driver.Work, loops *driver.Loops) driver.Task {
+	if !l.enter() {
+		rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
+		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
+		w.Drop()
+		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
+		return nil
+	}
+	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, start: time.Now(), id: rand.Uint64()}, loops: loops}
+	epoll.NoDelay(w.FD(relay.Client))
+	w.SetDeadline(q.start.Add(l.headTimeout))
+	if w.Await(relay.Client, unix.EPOLLIN|unix.EPOLLONESHOT) != nil {
+		w.Drop()
+		l.done()
+		return nil
+	}
+	return q
+}
+
+// Ready implements driver.Task.
+func (q *quick) Ready(w driver.Work, side relay.Side, events uint32) {
+	switch {
+	case q.stage == quickHead:
+		q.readHead(w)
+	case side == relay.Client && q.stage != quickAccept:
+		q.lose(w) // it is watched for its end alone
+	case q.stage == quickAnswer:
+		q.readAnswer(w)
+	default:
+		q.send(w)
+	}
+}
+
+func (q *quick) readHead(w driver.Work) {
+	if q.memory == nil {
+		q.memory = q.proxy.memory.Get()
+		q.peer = peerOf(w.FD(relay.Client))
+		q.from = clientInfo{peer: q.peer, addr: q.peer}
+	}
+	buf, req := &q.memory.FromClient, &q.memory.Request
+	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
+	if err != nil && err != unix.EAGAIN {
+		q.lose(w)
+		return
+	}
+	buf.Grow(n)
+	size, err := req.Parse(buf.Bytes())
+	switch {
+	case err != nil || size > 0 && q.isPlain():
+		q.leave(w, q.fromStart)
+	case size == 0:
+		q.await(w, relay.Client, unix.EPOLLIN|unix.EPOLLONESHOT)
+	default:
+		q.headSize = size
+		if err := q.admit(); err != nil {
+			q.leave(w, func() error { return err })
+			return
+		}
+		q.dial(w)
+	}
+}
+
+// dial picks a backend and sends it the head.
+func (q *quick) dial(w driver.Work) {
+	if q.route.mayQueue {
+		q.leave(w, func() error { return q.connect(nil) })
+		return
+	}
+	pick, err := q.route.pool.Pick(q.proxy.ctx, &balancer.Request{Client: q.from.addr.Addr(), Head: &q.memory.Request}, nil)
+	if err != nil {
+		q.leave(w, func() error { return unpicked(err, false) })
+		return
+	}
+	q.attempt = q.newAttempt(pick, 0)
+	now := time.Now()
+	q.attempt.deadline = now.Add(q.route.handshakeTimeout)
+	q.until = q.attempt.until()
+	fd, err := dialNow(pick.Backend)
+	if errors.Is(err, errNotDirect) {
+		q.leave(w, q.goOn)
+		return
+	}
+	if err != nil {
+		q.fail(w, err, dialOutcome(err))
+		return
+	}
+	w.SetBackend(fd)
+	q.stage, q.left = quickDial, q.attempt.head()
+	w.SetDeadline(now.Add(watchDelay))
+	q.send(w)
+}
+
+// errNotDirect says that a backend's address takes more than a system call to reach.
+var errNotDirect = errors.New("address needs resolving")
+
+// dialNow begins to connect to a backend, if nothing has to be waited for.
+func dialNow(b *balancer.Backend) (fd int, err error) {
+	if _, isTLS := b.TLS(); isTLS {
+		return -1, errNotDirect
+	}
+	if b.Network() == "unix" {
+		return epoll.DialUnix(b.Address())
+	}
+	addr, err := netip.ParseAddrPort(b.Address())
+	if err != nil || addr.Addr().Zone() != "" {
+		return -1, errNotDirect
+	}
+	return epoll.Dial(addr)
+}
+
+// send sends what is left of a head, to the backend or to the client.
+func (q *quick) send(w driver.Work) {
+	side := relay.Backend
+	if q.stage == quickAccept {
+		side = relay.Client
+	}
+	left, err := sendNow(w.FD(side), q.left)
+	q.left = left
+	switch {
+	case err != nil && side == relay.Client:
+		q.lose(w)
+	case err != nil:
+		q.fail(w, err, dialOutcome(err))
+	case len(left) > 0:
+		q.await(w, side, unix.EPOLLOUT|unix.EPOLLONESHOT)
+	case side == relay.Client:
+		q.relay(w)
+	default:
+		q.stage = quickAnswer
+		q.await(w, relay.Backend, unix.EPOLLIN)
+	}
+}
+
+// sendNow writes slices as far as the socket takes them, and returns those that are left.
+func sendNow(fd int, slices [][]byte) (left [][]byte, err error) {
+	for len(slices) > 0 {
+		n, err := epoll.Writev(fd, slices)
+		if err == unix.EAGAIN || err == unix.ENOTCONN {
+			return slices, nil
+		}
+		if err != nil {
+			return slices, err
+		}
+		b := net.Buffers(slices)
+		consume(&b, n)
+		slices = b
+	}
+	return nil, nil
+}
+
+// consume takes n bytes off the front.
+func consume(b *net.Buffers, n int) {
+	for len(*b) > 0 && n >= len((*b)[0]) {
+		n -= len((*b)[0])
+		*b = (*b)[1:]
+	}
+	if n > 0 {
+		(*b)[0] = (*b)[0][n:]
+	}
+}
+
+func (q *quick) readAnswer(w driver.Work) {
+	a, buf := q.attempt, &q.memory.FromBackend
+	n, err := epoll.Read(w.FD(relay.Backend), buf.Free())
+	if err == unix.EAGAIN {
+		return
+	}
+	if err != nil {
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF
+		}
+		a.failed(err)
+		q.fail(w, err, a.outcome)
+		return
+	}
+	buf.Grow(n)
+	a.size, err = q.memory.Answer.Parse(buf.Bytes())
+	if err == nil && a.size == 0 {
+		return
+	}
+	if err == nil {
+		err = a.checkAnswer()
+	} else {
+		a.failed(err)
+	}
+	if err != nil {
+		q.attempt.err = err
+		w.CloseBackend()
+		q.leave(w, q.goOn)
+		return
+	}
+	if q.memory.Answer.Status() != 101 {
+		q.leave(w, q.goOn)
+		return
+	}
+	q.stage, q.left = quickAccept, a.answerHead()
+	q.send(w)
+}
+
+// relay is the end of the straight way.
+func (q *quick) relay(w driver.Work) {
+	s := q.attempt.newSession()
+	w.Relay(q.loops, q.attempt.params(s))
+	s.relayed()
+	q.proxy.memory.Put(q.memory)
+	q.listener.done()
+}
+
+// await waits for a side. If epoll can't, the handshake fails as if the client had gone.
+func (q *quick) await(w driver.Work, side relay.Side, events uint32) {
+	if q.stage == quickAccept && side == relay.Client {
+		if w.Await(relay.Backend, 0) != nil { // its early frames would be reported all the time
+			q.lose(w)
+			return
+		}
+	}
+	if w.Await(side, events) != nil {
+		q.lose(w)
+	}
+}
+
+// Due implements driver.Task.
+func (q *quick) Due(w driver.Work) {
+	switch {
+	case q.stage == quickHead && q.memory != nil && len(q.memory.FromClient.Bytes()) > 0:
+		q.leave(w, func() error { return upgrade.ErrHeadTimeout })
+	case q.stage == quickHead:
+		q.lose(w)
+	case q.stage == quickAccept && time.Now().After(q.attempt.deadline):
+		q.lose(w)
+	case q.stage == quickAccept:
+		w.SetDeadline(q.attempt.deadline)
+	case q.stage == quickDial && !time.Now().Before(q.dialUntil()):
+		q.fail(w, os.ErrDeadlineExceeded, balancer.DialTimeout)
+	case q.stage == quickAnswer && !time.Now().Before(q.until):
+		q.fail(w, os.ErrDeadlineExceeded, balancer.HandshakeTimeout)
+	default:
+		if !q.watches {
+			q.watches = true
+			q.await(w, relay.Client, unix.EPOLLRDHUP|unix.EPOLLONESHOT)
+		}
+		if q.stage == quickDial {
+			w.SetDeadline(q.dialUntil())
+		} else {
+			w.SetDeadline(q.until)
+		}
+	}
+}
+
+// dialUntil returns when the backend has to have been connected.
+func (q *quick) dialUntil() time.Time {
+	limit := q.attempt.deadline.Add(q.route.connectTimeout - q.route.handshakeTimeout)
+	if q.until.Before(limit) {
+		return q.until
+	}
+	return limit
+}
+
+// Cut implements driver.Task.
+func (q *quick) Cut(w driver.Work) { q.lose(w) }
+
+// lose ends a handshake whose client has gone.
+func (q *quick) lose(w driver.Work) {
+	w.Drop()
+	if q.attempt != nil {
+		q.attempt.backend.Release(balancer.ClientFault)
+	}
+	go q.lost()
+}
+
+// lost is the part of lose that may block on a slow log.
+func (q *quick) lost() {
+	q.ended(errClientLost)
+	if q.memory != nil {
+		q.proxy.memory.Put(q.memory)
+	}
+	q.listener.done()
+}
+
+// fail ends the attempt: another backend may be tried, by a goroutine.
+func (q *quick) fail(w driver.Work, err error, outcome balancer.Outcome) {
+	q.attempt.err, q.attempt.outcome, q.attempt.mayRetry = err, outcome, true
+	w.CloseBackend()
+	q.leave(w, q.goOn)
+}
+
+// goOn continues with the attempt as it is.
+func (q *quick) goOn() error { return q.connect(q.attempt) }
+
+// leave goes on as an ordinary handshake: on a goroutine, with connections of package net.
+func (q *quick) leave(w driver.Work, next func() error) {
+	go q.ordinary(w.Release(), next)
+}
+
+func (q *quick) ordinary(fds [2]int, next func() error) {
+	defer q.listener.done()
+	conns, err := netConns(fds)
+	if err == nil && !q.proxy.handshakes.enter(conns[relay.Client]) {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		for _, c := range conns {
+			if c != nil {
+				_ = c.Close()
+			}
+		}
+		if q.attempt != nil {
+			q.attempt.backend.Release(balancer.ClientFault)
+		}
+		q.ended(errClientLost)
+		q.proxy.memory.Put(q.memory)
+		return
+	}
+	q.client = conns[relay.Client]
+	defer q.proxy.handshakes.leave(q.client)
+	if q.attempt != nil && conns[relay.Backend] != nil {
+		q.attempt.conn = conns[relay.Backend]
+	}
+	q.finish(next())
+}
+
+// netConns makes connections of package net of descriptors, which it takes; nil for -1.
+func netConns(fds [2]int) (conns [2]net.Conn, err error) {
+	for side, fd := range fds {
+		if fd < 0 {
+			continue
+		}
+		f := os.NewFile(uintptr(fd), "")
+		c, fileErr := net.FileConn(f)
+		_ = f.Close()
+		if fileErr != nil {
+			err = fileErr
+			continue
+		}
+		conns[side] = c
+	}
+	return conns, err
+}
+
+// peerOf returns a socket's peer; the zero AddrPort for a Unix socket.
+func peerOf(fd int) netip.AddrPort {
+	sa, err := unix.Getpeername(fd)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
+	case *unix.SockaddrInet6:
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
+	}
+	return netip.AddrPort{}
+}

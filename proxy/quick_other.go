@@ -1,0 +1,6 @@
+//go:build !linux
+
+package proxy
+
+// acceptOnLoops: there are none.
+func (l *listener) acceptOnLoops() bool { return false }
