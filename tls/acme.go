@@ -6,12 +6,14 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/caddyserver/certmagic"
@@ -40,6 +42,7 @@ type acmeManager struct {
 	magic   *certmagic.Config
 	cache   *certmagic.Cache
 	issuer  *certmagic.ACMEIssuer
+	log     *zap.Logger
 }
 
 // newACME returns a manager whose run must be called.
@@ -56,7 +59,7 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options, reloaded func(re
 		return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
 	}))
 	template.Logger = log
-	m := &acmeManager{}
+	m := &acmeManager{log: log}
 	for _, domain := range cfg.Domains {
 		m.domains = append(m.domains, strings.ToLower(domain))
 	}
@@ -167,9 +170,35 @@ func splitAddress(address string) (host string, port int, err error) {
 
 // run obtains what is missing, and renews it in time, until ctx ends. Whatever fails is tried again.
 func (m *acmeManager) run(ctx context.Context) {
-	_ = m.magic.ManageAsync(ctx, m.domains) // fails only for what is done at once, which is nothing
+	var obtaining sync.WaitGroup
+	for _, domain := range m.domains {
+		obtaining.Go(func() {
+			if err := m.begin(ctx, domain); err != nil && ctx.Err() == nil {
+				m.log.Error("no certificate obtained", zap.String("name", domain), zap.Error(err))
+			}
+		})
+	}
 	<-ctx.Done()
+	obtaining.Wait()
 	m.cache.Stop()
+}
+
+// begin returns when a domain has its certificate, which the cache then renews, or when there is no
+// hope of one. It does what certmagic's ManageAsync does, whose end can't be waited for.
+func (m *acmeManager) begin(ctx context.Context, domain string) error {
+	cert, err := m.magic.CacheManagedCertificate(ctx, domain)
+	if errors.Is(err, fs.ErrNotExist) {
+		// Async is to try for 30 days and to ask nobody at a terminal; the call itself waits.
+		if err := m.magic.ObtainCertAsync(ctx, domain); err != nil {
+			return err
+		}
+		_, err = m.magic.CacheManagedCertificate(ctx, domain)
+		return err
+	}
+	if err == nil && cert.NeedsRenewal(m.magic) {
+		return m.cache.RenewManagedCertificates(ctx) // now, not at the cache's first look
+	}
+	return err
 }
 
 // has says whether name is one of the manager's domains.
