@@ -46,7 +46,7 @@ type acmeManager struct {
 }
 
 // newACME returns a manager whose run must be called.
-func newACME(cfg *ACMEConfig, log *zap.Logger, options Options, reloaded func(result string)) (*acmeManager, error) {
+func newACME(cfg *ACMEConfig, log *zap.Logger, options Options) (*acmeManager, error) {
 	template, err := issuerTemplate(cfg, options)
 	if err != nil {
 		return nil, err
@@ -74,9 +74,9 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options, reloaded func(re
 			isRenewal, _ := data["renewal"].(bool)
 			switch {
 			case event == eventCached, event == eventObtained && isRenewal:
-				reloaded(ReloadApplied)
+				options.Reloaded(ReloadApplied)
 			case event == eventFailed:
-				reloaded(ReloadRefused)
+				options.Reloaded(ReloadRefused)
 			}
 			return nil
 		},

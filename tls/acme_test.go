@@ -184,6 +184,25 @@ func TestACMEObtainsACertificateByTLSALPN01(t *testing.T) {
 	s.checkStrangersChallenge(t)
 }
 
+func TestACMEIsNotAskedForAClientCertificate(t *testing.T) {
+	secure := listen(t)
+	authority := startPebble(t, 0, portOf(secure), nil)
+	cfg := authority.config(t, ChallengeTLSALPN)
+	clients := newAuthority(t, "clients")
+	cfg.ClientAuth, cfg.ClientCA = ClientAuthRequire, filepath.Join(t.TempDir(), "clients.pem")
+	replaceFile(t, cfg.ClientCA, clients.pem)
+	s := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
+	want(t, s.reloads, ReloadApplied)
+	stranger := &ctls.Config{RootCAs: authority.roots, ServerName: "chat.test"}
+	if err := reach(s.address, stranger); err == nil {
+		t.Error("a client without a certificate is let in")
+	}
+	client := stranger.Clone()
+	client.Certificates = []ctls.Certificate{clients.issue(t, nil).parsed(t)}
+	s.dial(t, client)
+	s.checkStrangersChallenge(t)
+}
+
 // checkStrangersChallenge fails the test if a handshake for acme-tls/1 outside of a challenge gets
 // a certificate.
 func (s *served) checkStrangersChallenge(t *testing.T) {

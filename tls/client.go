@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	"github.com/hashicorp/go-multierror"
 	"go.uber.org/zap"
 )
 
@@ -65,13 +64,7 @@ func NewClient(cfg *ClientConfig, log *zap.Logger, reloaded func(result string))
 			return nil
 		}})
 	}
-	var problems *multierror.Error
-	for _, source := range c.watch.sources {
-		if _, err := source.refresh(); err != nil {
-			problems = multierror.Append(problems, err)
-		}
-	}
-	if err := problems.ErrorOrNil(); err != nil {
+	if err := c.watch.load().ErrorOrNil(); err != nil {
 		return nil, err
 	}
 	return c, nil

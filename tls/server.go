@@ -60,54 +60,49 @@ func New(cfg *Config, options Options) (*Server, error) {
 	s := &Server{
 		log:        orNop(options.Log),
 		handshaken: options.Handshaken,
-		slots:      make(chan struct{}, cfg.MaxHandshakes),
+		slots:      make(chan struct{}, slotCount(cfg.MaxHandshakes)),
 	}
 	if s.handshaken == nil {
 		s.handshaken = func(_, _ string) {}
 	}
-	if cfg.MaxHandshakes == 0 {
-		s.slots = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
-	}
-	reloaded := options.Reloaded
-	if reloaded == nil {
-		reloaded = func(string) {}
+	if options.Reloaded == nil {
+		options.Reloaded = func(string) {}
 	}
 	s.table.Store(newTable(nil))
 	s.config.Store(s.baseConfig(cfg))
 	s.watch = watch{
 		interval: cfg.WatchInterval.Std(),
 		log:      s.log,
-		reloaded: reloaded,
+		reloaded: options.Reloaded,
 		onTaken:  func() { s.warnOfExpiry(time.Now()) },
 		sources:  append(s.certificateSources(cfg.Certificate), s.otherSources(cfg)...),
-	}
-	var problems *multierror.Error
-	for _, source := range s.watch.sources {
-		if _, err := source.refresh(); err != nil {
-			problems = multierror.Append(problems, err)
-		}
 	}
 	if cfg.Tickets.KeyFile == "" {
 		s.rotate = cfg.Tickets.Rotate.Std()
 		s.rotateTickets()
 	}
+	problems := s.watch.load()
 	if cfg.SelfSigned {
 		problems = multierror.Append(problems, s.addSelfSigned())
 	}
+	// At last, since it begins what only Run ends.
 	if cfg.ACME != nil && problems.ErrorOrNil() == nil {
-		var err error
-		if s.acme, err = newACME(cfg.ACME, s.log.Named("acme"), options, reloaded); err != nil {
-			problems = multierror.Append(problems, fmt.Errorf("acme: %w", err))
-		} else {
-			// Behind http/1.1: only for clients that offer nothing else.
-			s.changeConfig(func(config *ctls.Config) { config.NextProtos = append(config.NextProtos, challengeProtocol) })
-		}
+		problems = multierror.Append(problems, s.addACME(cfg.ACME, options))
 	}
 	if err := problems.ErrorOrNil(); err != nil {
 		return nil, err
 	}
 	s.warnOfExpiry(time.Now())
 	return s, nil
+}
+
+// slotCount returns how many handshakes may compute at once: by default as many as leave the event
+// loops a processor, with what the program sets GOMAXPROCS to.
+func slotCount(configured int) int {
+	if configured > 0 {
+		return configured
+	}
+	return max(1, runtime.GOMAXPROCS(0)-1)
 }
 
 // orNop returns log, or a logger that writes nothing.
@@ -218,11 +213,29 @@ func (s *Server) addSelfSigned() error {
 	return nil
 }
 
+func (s *Server) addACME(cfg *ACMEConfig, options Options) (err error) {
+	if s.acme, err = newACME(cfg, s.log.Named("acme"), options); err != nil {
+		return fmt.Errorf("acme: %w", err)
+	}
+	// A configuration of its own, since an authority has no client certificate to show.
+	challenge := &ctls.Config{
+		GetCertificate:         s.acme.challengeCertificate,
+		NextProtos:             []string{challengeProtocol},
+		SessionTicketsDisabled: true,
+	}
+	s.changeConfig(func(config *ctls.Config) {
+		config.GetConfigForClient = func(hello *ctls.ClientHelloInfo) (*ctls.Config, error) {
+			if isChallenge(hello) {
+				return challenge, nil
+			}
+			return nil, nil // the config of everyone
+		}
+	})
+	return nil
+}
+
 // certificate is ctls.Config.GetCertificate.
 func (s *Server) certificate(hello *ctls.ClientHelloInfo) (*ctls.Certificate, error) {
-	if s.acme != nil && isChallenge(hello) {
-		return s.acme.challengeCertificate(hello)
-	}
 	certs := s.table.Load()
 	if cert := certs.find(hello); cert != nil {
 		return cert, nil

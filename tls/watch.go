@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+	"github.com/hashicorp/go-multierror"
 	"go.uber.org/zap"
 )
 
@@ -26,6 +27,17 @@ type watch struct {
 	onTaken  func()              // called behind a look that took something; nil: nothing is
 
 	events *fsnotify.Watcher // nil: there are none, only the looks
+}
+
+// load takes all sources for the first time, and returns what is wrong with them; nil: nothing.
+func (w *watch) load() *multierror.Error {
+	var problems *multierror.Error
+	for _, s := range w.sources {
+		if _, err := s.refresh(); err != nil {
+			problems = multierror.Append(problems, err)
+		}
+	}
+	return problems
 }
 
 // run returns when ctx ends.
