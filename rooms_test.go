@@ -42,7 +42,7 @@ var rooms = map[string]room{
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo",
 	}},
 	"cmd/sluice/internal/config": {ours: []string{"proxy", "balancer", "tls", "internal/units", "cmd/sluice/internal/admin"}},
-	"cmd/sluice/internal/admin":  {ours: []string{"internal/units"}},
+	"cmd/sluice/internal/admin":  {ours: []string{"proxy", "proxy/relay", "internal/units"}},
 	"cmd/sluice/internal/demo":   {},
 }
 

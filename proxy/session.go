@@ -44,17 +44,10 @@ func (s *session) subprotocol() string {
 	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
 }
 
-// relay gives both connections to the driver.
-func (a *attempt) relay() {
+// relay gives both connections to the driver. answerSize is where the backend's early frames begin.
+func (a *attempt) relay(answerSize int) {
 	_ = a.client.SetDeadline(time.Time{})
 	_ = a.conn.SetDeadline(time.Time{})
-	s := a.newSession()
-	a.proxy.driver.Relay(a.params(s), a.client, a.conn)
-	s.relayed()
-}
-
-// newSession registers the session that the handshake has become.
-func (a *attempt) newSession() *session {
 	a.backend.Established()
 	req, answer := &a.memory.Request, &a.memory.Answer
 	s := &session{
@@ -78,24 +71,15 @@ func (a *attempt) newSession() *session {
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
 	a.listener.sessions.Add(1)
-	return s
-}
-
-// params tells the driver what it has to know. Early are the frames behind both heads.
-func (a *attempt) params(s *session) driver.Params {
-	return driver.Params{
+	a.proxy.driver.Relay(driver.Params{
 		Config:     &a.route.relay,
-		HasDeflate: a.memory.Answer.Deflate(),
-		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[a.size:]},
+		HasDeflate: answer.Deflate(),
+		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[answerSize:]},
 		Owner:      s,
 		Handle:     &s.handle,
-	}
-}
-
-// relayed notes that the driver has the session.
-func (s *session) relayed() {
+	}, a.client, a.conn)
 	s.isRelayed.Store(true)
-	if s.proxy.refuses.Load() { // it may have missed the drain's list
+	if a.proxy.refuses.Load() { // it may have missed the drain's list
 		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
 	}
 }

@@ -12,7 +12,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 
 	"sluice/cmd/sluice/internal/admin"
 	"sluice/cmd/sluice/internal/config"
@@ -24,7 +23,8 @@ import (
 // calls serve.
 type gateway struct {
 	file  *config.File
-	log   *zap.Logger
+	logs  *logs
+	log   *zap.Logger // logs.main
 	proxy *proxy.Proxy
 	admin *admin.Server // nil: there is none
 }
@@ -32,11 +32,15 @@ type gateway struct {
 // newGateway binds all sockets of a configuration; nothing is accepted before serve. Logs go to w.
 // On an error nothing is left open.
 func newGateway(file *config.File, w io.Writer) (*gateway, error) {
-	out := zapcore.Lock(zapcore.AddSync(w))
-	g := &gateway{file: file, log: newLogger(file.Log, out)}
+	logs, err := openLogs(file.Log, w)
+	if err != nil {
+		return nil, err
+	}
+	g := &gateway{file: file, logs: logs, log: logs.main}
 	workers := setProcs(file.Gateway.Workers)
 	drive, err := driver.New(file.Gateway.Driver, workers)
 	if err != nil {
+		logs.out.close()
 		return nil, err
 	}
 	registry := newRegistry()
@@ -47,10 +51,12 @@ func newGateway(file *config.File, w io.Writer) (*gateway, error) {
 		MaxSessions: maxSessions(file.Gateway.MaxSessions),
 		Driver:      drive,
 		Log:         g.log,
-		Access:      newAccessLogger(file.Log, out),
+		Access:      logs.access,
+		AccessLines: file.Log.Lines(),
 		Metrics:     registry,
 	})
 	if err != nil {
+		logs.out.close()
 		return nil, multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
 	}
 	if file.Admin.Address == "" {
@@ -60,10 +66,13 @@ func newGateway(file *config.File, w io.Writer) (*gateway, error) {
 		Config:   file.Admin,
 		Gatherer: registry,
 		IsReady:  func() bool { return !g.proxy.IsDraining() },
+		Proxy:    g.proxy,
+		Level:    logs.level,
 		Log:      g.log,
 	})
 	if err != nil {
 		g.proxy.Close()
+		logs.out.close()
 		return nil, err
 	}
 	return g, nil
@@ -72,6 +81,9 @@ func newGateway(file *config.File, w io.Writer) (*gateway, error) {
 // serve relays sessions until ctx ends, drains as the configuration says, and returns when nothing
 // of the gateway is left.
 func (g *gateway) serve(ctx context.Context) error {
+	defer g.logs.out.close()
+	stopReopening := g.logs.reopenOnSignal()
+	defer stopReopening()
 	g.log.Info("starting", zap.Stringer("build", readBuild()))
 	if g.admin != nil {
 		go g.admin.Serve() // ends with Shutdown below

@@ -1,43 +1,58 @@
 package main
 
 import (
+	"io"
+
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"sluice/cmd/sluice/internal/config"
 )
 
-// newLogger returns the logger that [log] describes. It writes a line at a time.
-func newLogger(section config.Log, out zapcore.WriteSyncer) *zap.Logger {
+// The logs of a gateway: its own, and the access log, to one output, a line at a time.
+type logs struct {
+	main   *zap.Logger
+	access *zap.Logger
+	level  zap.AtomicLevel // of main
+	out    *logOutput
+}
+
+// openLogs returns the logs that [log] describes. stderr is the usual output.
+func openLogs(section config.Log, stderr io.Writer) (*logs, error) {
+	out, err := openOutput(section.Output, stderr)
+	if err != nil {
+		return nil, err
+	}
 	level, err := zapcore.ParseLevel(section.Level)
 	if err != nil {
 		panic("BUG: a level that Check lets pass: " + err.Error())
 	}
+	l := &logs{level: zap.NewAtomicLevelAt(level), out: out}
+	encoder := newEncoder(section.Format)
+	l.main = zap.New(zapcore.NewCore(encoder, out, l.level))
+	// Access lines are written whatever the level of the others is: access = false is what turns them off.
+	l.access = zap.NewNop()
+	if section.Access != (config.Access{}) {
+		l.access = zap.New(zapcore.NewCore(encoder.Clone(), out, zap.InfoLevel)).Named("access")
+	}
+	return l, nil
+}
+
+// newEncoder returns the encoder of a format.
+func newEncoder(format string) zapcore.Encoder {
 	encoding := zap.NewProductionEncoderConfig()
 	encoding.TimeKey = "time"
 	encoding.MessageKey = "message"
 	encoding.NameKey = "room"
 	encoding.EncodeTime = zapcore.RFC3339NanoTimeEncoder
-	var encoder zapcore.Encoder
-	switch section.Format {
+	switch format {
 	case "json":
-		encoder = zapcore.NewJSONEncoder(encoding)
+		return zapcore.NewJSONEncoder(encoding)
 	case "console":
 		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoding.EncodeDuration = zapcore.StringDurationEncoder
-		encoder = zapcore.NewConsoleEncoder(encoding)
+		return zapcore.NewConsoleEncoder(encoding)
 	default:
-		panic("BUG: a format that Check lets pass: " + section.Format)
+		panic("BUG: a format that Check lets pass: " + format)
 	}
-	return zap.New(zapcore.NewCore(encoder, out, level))
-}
-
-// newAccessLogger returns the logger for one line a session. It writes whatever the level of the
-// other lines is: access = false is what turns it off.
-func newAccessLogger(section config.Log, out zapcore.WriteSyncer) *zap.Logger {
-	if !section.Access {
-		return zap.NewNop()
-	}
-	section.Level = "info"
-	return newLogger(section, out).Named("access")
 }

@@ -2,18 +2,12 @@ package main
 
 import (
 	"bytes"
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
-
-	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
-
-	"sluice/cmd/sluice/internal/config"
 )
 
 const goodConfig = "../../config.example.toml"
@@ -116,39 +110,5 @@ func TestDescriptorLimitIsRaised(t *testing.T) {
 	}
 	if limit.Cur+1 < limit.Max {
 		t.Errorf("descriptors: soft limit %d, hard limit %d", limit.Cur, limit.Max)
-	}
-}
-
-func TestLoggerWritesAsTheSectionSays(t *testing.T) {
-	var out bytes.Buffer
-	log := newLogger(config.Log{Level: "warn", Format: "json"}, zapcore.AddSync(&out))
-	log.Info("not written")
-	log.Named("balancer").Warn("backend ejected", zap.String("backend", "b"))
-	var line map[string]any
-	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
-		t.Fatalf("%q is no JSON object: %v", out.String(), err)
-	}
-	for key, want := range map[string]any{"level": "warn", "room": "balancer", "message": "backend ejected", "backend": "b"} {
-		if line[key] != want {
-			t.Errorf("%s = %v, want %v", key, line[key], want)
-		}
-	}
-	out.Reset()
-	newLogger(config.Log{Level: "debug", Format: "console"}, zapcore.AddSync(&out)).Debug("written")
-	if got := out.String(); !strings.Contains(got, "debug\twritten") {
-		t.Errorf("console line %q", got)
-	}
-}
-
-func TestAccessLinesDoNotDependOnTheLevel(t *testing.T) {
-	var out bytes.Buffer
-	newAccessLogger(config.Log{Level: "error", Format: "json", Access: true}, zapcore.AddSync(&out)).Info("session")
-	if got := out.String(); !strings.Contains(got, `"room":"access"`) {
-		t.Errorf("access line with level = error: %q", got)
-	}
-	out.Reset()
-	newAccessLogger(config.Log{Level: "debug", Format: "json"}, zapcore.AddSync(&out)).Info("session")
-	if out.Len() > 0 {
-		t.Errorf("access line with access = false: %q", out.String())
 	}
 }

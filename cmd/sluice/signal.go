@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"go.uber.org/zap"
 )
 
 // untilSignal returns a context that ends with the first SIGTERM or SIGINT. A second one ends the
@@ -33,5 +35,31 @@ func watchSignals(signals <-chan os.Signal, stopped <-chan struct{}, cancel cont
 		case <-stopped:
 			return
 		}
+	}
+}
+
+// reopenOnSignal opens the log's file anew with each SIGUSR1, until stop is called: who rotates logs moves the file away and sends
+// it. Where the log is no file, the signal does nothing.
+func (l *logs) reopenOnSignal() (stop func()) {
+	signals := make(chan os.Signal, 1) // one says as much as several
+	signal.Notify(signals, syscall.SIGUSR1)
+	ended := make(chan struct{})
+	go l.watchReopen(signals, ended)
+	return func() {
+		signal.Stop(signals)
+		close(signals)
+		<-ended
+	}
+}
+
+// watchReopen runs until signals is closed.
+func (l *logs) watchReopen(signals <-chan os.Signal, ended chan<- struct{}) {
+	defer close(ended)
+	for range signals {
+		if err := l.out.reopen(); err != nil {
+			l.main.Error("log output can't be opened anew", zap.Error(err))
+			continue
+		}
+		l.main.Info("log output opened anew")
 	}
 }

@@ -17,6 +17,8 @@ type Config struct {
 	// TokenFile is a file whose content, less white space around it, is the bearer token that
 	// requests must carry; empty: none, which only loopback may have.
 	TokenFile string `toml:"token_file"`
+	// Pprof adds /debug/pprof/.
+	Pprof bool `toml:"pprof" default:"false"`
 }
 
 // Check reports every problem of the section.

@@ -1,9 +1,12 @@
 package admin
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
+	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -51,6 +54,50 @@ func requireLocalHost(next http.Handler) http.Handler {
 			writeError(w, http.StatusForbidden, "the Host of the request is not this machine")
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// requireOwnOrigin refuses what a page of another site makes a browser here ask: its requests carry that site's Origin, or none
+// that a page may have. This listener's own pages send its Host.
+func requireOwnOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		isOwn := true
+		for _, origin := range r.Header.Values("Origin") {
+			_, host, _ := strings.Cut(origin, "://")
+			isOwn = isOwn && host != "" && strings.EqualFold(host, r.Host)
+		}
+		isSafe := r.Method == http.MethodGet || r.Method == http.MethodHead
+		switch r.Header.Get("Sec-Fetch-Site") {
+		case "", "none", "same-origin":
+		default:
+			// A link on another site may lead here, but may not change anything.
+			isOwn = isOwn && isSafe
+		}
+		if !isOwn {
+			writeError(w, http.StatusForbidden, "the request comes from a page of another site")
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// mostBodyBytes bounds the body of a request: none here has more than a line.
+const mostBodyBytes = 16 << 10
+
+// limitBody reads the body of a request, and refuses one that is too long whether or not anybody wants it.
+func limitBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostBodyBytes))
+		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			writeError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over %d bytes", mostBodyBytes))
+			return
+		}
+		if err != nil {
+			writeError(w, http.StatusBadRequest, "the body can't be read")
+			return
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		next.ServeHTTP(w, r)
 	})
 }

@@ -3,6 +3,7 @@ package admin
 import (
 	"encoding/json"
 	"net/http"
+	"path"
 	"slices"
 	"strings"
 )
@@ -42,12 +43,17 @@ func (r *router) handle(method, pattern string, handler http.HandlerFunc) {
 func (r *router) ServeHTTP(w http.ResponseWriter, request *http.Request) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Set("X-Content-Type-Options", "nosniff")
+	// A path that isn't in its shortest form the mux would redirect, with a page.
+	if escaped := request.URL.EscapedPath(); escaped != path.Clean(escaped) && escaped != path.Clean(escaped)+"/" || escaped == "" || escaped[0] != '/' {
+		writeError(w, http.StatusNotFound, "not found")
+		return
+	}
 	r.mux.ServeHTTP(w, request)
 }
 
 // writeError answers with an error.
 func writeError(w http.ResponseWriter, status int, text string) {
-	writeJSON(w, status, map[string]string{"error": text})
+	writeJSON(w, status, Error{text})
 }
 
 // writeJSON answers with a value that can be written as JSON. A write that fails has lost its reader.

@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
+
+	"sluice/proxy"
 )
 
 // Options are what a Server tells and how.
@@ -21,6 +23,13 @@ type Options struct {
 	Gatherer prometheus.Gatherer
 	// IsReady reports whether the gateway takes new sessions. It is called by any goroutine.
 	IsReady func() bool
+	// Proxy is what the API shows and changes.
+	Proxy *proxy.Proxy
+	// Level is that of Log and of every logger that it was made of.
+	Level zap.AtomicLevel
+	// Reload reads the configuration anew and returns when it is in use, or all of its problems. It is called by any goroutine;
+	// nil: the API has no reload.
+	Reload func(context.Context) error
 	// Log receives what goes wrong.
 	Log *zap.Logger
 }
@@ -57,7 +66,9 @@ func Listen(options Options) (*Server, error) {
 			WriteTimeout:      30 * time.Second,
 			IdleTimeout:       60 * time.Second,
 			MaxHeaderBytes:    16 << 10,
-			ErrorLog:          zap.NewStdLog(log),
+			// OPTIONS * is refused as JSON, as all else is.
+			DisableGeneralOptionsHandler: true,
+			ErrorLog:                     zap.NewStdLog(log),
 		},
 		log:    log,
 		served: make(chan struct{}),
@@ -99,13 +110,17 @@ func newHandler(options Options, token string, isLocal bool) http.Handler {
 		Timeout:             10 * time.Second,
 	})
 	routes.handle("GET", "/metrics", metrics.ServeHTTP)
+	(&api{options, options.Log.Named("admin")}).addTo(routes)
+	if options.Config.Pprof {
+		addProfiles(routes)
+	}
 
-	var handler http.Handler = routes
+	var handler http.Handler = limitBody(routes)
 	if token != "" {
 		handler = requireToken(token, handler)
 	}
 	if isLocal {
-		handler = requireLocalHost(handler)
+		handler = requireLocalHost(requireOwnOrigin(handler))
 	}
 	return handler
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 
 	"sluice/internal/units"
+	"sluice/proxy"
 )
 
 const least = `
@@ -150,7 +151,7 @@ func (r *pathReporter) Report(result cmp.Result) {
 
 func TestAbsentKeysTakeTheirDefaults(t *testing.T) {
 	file := mustParse(t, least)
-	if file.Gateway.Drain != units.Duration(30*time.Second) || file.Admin.Address != "127.0.0.1:9901" || !file.Log.Access {
+	if file.Gateway.Drain != units.Duration(30*time.Second) || file.Admin.Address != "127.0.0.1:9901" || file.Log.Access != (Access{AtEnd: true}) {
 		t.Errorf("sections that the text doesn't have: %+v %+v %+v", file.Gateway, file.Admin, file.Log)
 	}
 	route := file.Route[0]
@@ -181,7 +182,7 @@ close_codes = { drained = 4000 }
 name = "echo"
 backend = [{ address = "127.0.0.1:9000" }]
 `)
-	if file.Admin.Address != "" || file.Log.Access || file.Gateway.Drain != 0 {
+	if file.Admin.Address != "" || file.Log.Access != (Access{}) || file.Gateway.Drain != 0 {
 		t.Errorf("written zero values: %+v %+v %+v", file.Admin, file.Log, file.Gateway)
 	}
 	if r := file.Route[0]; r.PingInterval != 0 || r.MaxFrame != 0 || r.MaxMessage != 64<<20 {
@@ -277,4 +278,23 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestAccessIsSaidInWordsOrAsATruthValue(t *testing.T) {
+	for text, want := range map[string]Access{
+		`true`: {AtEnd: true}, `"end"`: {AtEnd: true}, `false`: {}, `"start"`: {AtStart: true}, `"both"`: {AtStart: true, AtEnd: true},
+	} {
+		file := mustParse(t, "[log]\naccess = "+text+"\n"+least)
+		if file.Log.Access != want {
+			t.Errorf("access = %s is %+v, want %+v", text, file.Log.Access, want)
+		}
+		if lines := file.Log.Lines(); want.AtEnd && (lines.When == proxy.AtStart) || want.AtStart && (lines.When == proxy.AtEnd) {
+			t.Errorf("access = %s writes lines as %+v", text, lines)
+		}
+	}
+	for _, wrong := range []string{`access = "never"`, "access_sample = 0", "access_sample = 1.5", `mask_query = [""]`, `output = ""`} {
+		if _, err := Parse("x", []byte("[log]\n"+wrong+"\n"+least)); err == nil {
+			t.Errorf("%s is no problem", wrong)
+		}
+	}
 }

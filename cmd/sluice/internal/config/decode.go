@@ -174,6 +174,8 @@ func wantOf(to encoding.TextUnmarshaler) string {
 		return `a duration such as "5s" or "1m30s"`
 	case *units.Bytes:
 		return `a size such as "64KiB" or "16MiB"`
+	case *Access:
+		return `"end", "start", "both", true or false`
 	default:
 		return "text in quotes"
 	}

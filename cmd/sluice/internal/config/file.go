@@ -35,16 +35,6 @@ type Gateway struct {
 	MaxSessions int `toml:"max_sessions" default:"0"`
 }
 
-// Log is the [log] section.
-type Log struct {
-	// Level is the least severe level that is written: debug, info, warn or error.
-	Level string `toml:"level" default:"info"`
-	// Format is json or console.
-	Format string `toml:"format" default:"json"`
-	// Access says whether each session writes a line at its end.
-	Access bool `toml:"access" default:"true"`
-}
-
 // Load reads the configuration in the file at path. Its error is a *multierror.Error of Problem
 // when the file can be read and has problems.
 func Load(path string) (*File, error) {
@@ -112,17 +102,3 @@ func (g *Gateway) Check(report units.Report) {
 
 // maxWorkers is far above the CPUs of any machine: more loops than CPUs only cost.
 const maxWorkers = 1024
-
-// Check reports every problem of the section.
-func (l *Log) Check(report units.Report) {
-	switch l.Level {
-	case "debug", "info", "warn", "error":
-	default:
-		report("level", "unknown level", l.Level, `"debug", "info", "warn" or "error"`)
-	}
-	switch l.Format {
-	case "json", "console":
-	default:
-		report("format", "unknown format", l.Format, `"json" or "console"`)
-	}
-}

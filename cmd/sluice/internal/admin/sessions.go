@@ -1,0 +1,172 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sluice/internal/units"
+	"sluice/proxy"
+	"sluice/proxy/relay"
+)
+
+// How many sessions a page has.
+const (
+	usualPage = 100
+	MostPage  = 1000 // half a megabyte of JSON
+)
+
+// filters are the parameters that choose sessions.
+var filters = []string{"listener", "route", "pool", "backend", "client", "path", "idle", "age"}
+
+func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
+	values, err := queryOf(r, append([]string{"limit", "cursor"}, filters...)...)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	query, err := readFilter(values)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	limit := usualPage
+	if text := values.Get("limit"); text != "" {
+		limit, err = strconv.Atoi(text)
+		if err != nil || limit < 1 || limit > MostPage {
+			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit=%q is no number from 1 to %d", text, MostPage))
+			return
+		}
+	}
+	page, err := a.Proxy.Sessions(query, values.Get("cursor"), limit)
+	if err != nil {
+		writeError(w, http.StatusBadRequest, "cursor: "+err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, page)
+}
+
+func (a *api) showSession(w http.ResponseWriter, r *http.Request) {
+	view, isLive := a.Proxy.Session(r.PathValue("id"))
+	if !isLive {
+		writeError(w, http.StatusNotFound, "no live session has that id")
+		return
+	}
+	writeJSON(w, http.StatusOK, view)
+}
+
+func (a *api) closeSession(w http.ResponseWriter, r *http.Request) {
+	values, err := queryOf(r, "code")
+	var code uint16
+	if err == nil {
+		code, err = readCode(values)
+	}
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	if !a.Proxy.CloseSession(r.PathValue("id"), code) {
+		writeError(w, http.StatusNotFound, "no live session has that id")
+		return
+	}
+	a.log.Info("session closed by the operator", zap.String("session", r.PathValue("id")), zap.Uint16("close_code", code))
+	writeJSON(w, http.StatusOK, Closed{1})
+}
+
+// closeSessions closes all sessions of a filter. One that chooses everything must say so: it may be a slip.
+func (a *api) closeSessions(w http.ResponseWriter, r *http.Request) {
+	values, err := queryOf(r, append([]string{"code", "all"}, filters...)...)
+	var query *proxy.SessionQuery
+	var code uint16
+	if err == nil {
+		query, err = readFilter(values)
+	}
+	if err == nil {
+		code, err = readCode(values)
+	}
+	isAll := values.Get("all") == "true"
+	switch {
+	case err != nil:
+	case values.Has("all") && !isAll:
+		err = errors.New("all can only be true")
+	case isAll == (*query != proxy.SessionQuery{}):
+		err = errors.New("either a filter or all=true has to say which sessions are meant")
+	}
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	count := a.Proxy.CloseSessions(query, code)
+	a.log.Info("sessions closed by the operator", zap.Int("sessions", count), zap.String("query", values.Encode()))
+	writeJSON(w, http.StatusOK, Closed{count})
+}
+
+// readFilter returns the query that filters make.
+func readFilter(values url.Values) (*proxy.SessionQuery, error) {
+	query := proxy.SessionQuery{
+		Listener: values.Get("listener"),
+		Route:    values.Get("route"),
+		Pool:     values.Get("pool"),
+		Backend:  values.Get("backend"),
+		Path:     values.Get("path"),
+	}
+	var err error
+	if query.Client, err = readClient(values.Get("client")); err != nil {
+		return nil, err
+	}
+	if query.Idle, err = readDuration(values, "idle"); err != nil {
+		return nil, err
+	}
+	if query.Age, err = readDuration(values, "age"); err != nil {
+		return nil, err
+	}
+	return &query, nil
+}
+
+// readClient reads an address or a prefix; the zero Prefix of nothing.
+func readClient(text string) (netip.Prefix, error) {
+	if text == "" {
+		return netip.Prefix{}, nil
+	}
+	if prefix, err := netip.ParsePrefix(text); err == nil {
+		return prefix, nil
+	}
+	addr, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, fmt.Errorf("client=%q is no address and no prefix, such as 10.0.0.0/8", text)
+	}
+	addr = addr.WithZone("").Unmap()
+	return netip.PrefixFrom(addr, addr.BitLen()), nil
+}
+
+// readDuration reads a duration over zero; zero of nothing.
+func readDuration(values url.Values, key string) (time.Duration, error) {
+	text := values.Get(key)
+	if text == "" {
+		return 0, nil
+	}
+	var d units.Duration
+	if err := d.UnmarshalText([]byte(text)); err != nil || d <= 0 {
+		return 0, fmt.Errorf("%s=%q is no duration over 0s, such as 5m", key, text)
+	}
+	return d.Std(), nil
+}
+
+// readCode reads a close code; zero of nothing: each route's own for a drain.
+func readCode(values url.Values) (uint16, error) {
+	text := values.Get("code")
+	if text == "" {
+		return 0, nil
+	}
+	code, err := strconv.Atoi(text)
+	if err != nil || !relay.IsCloseCode(code) {
+		return 0, fmt.Errorf("code=%q is no close code that may be sent: 1000-1003, 1007-1014 or 3000-4999", text)
+	}
+	return uint16(code), nil
+}
