@@ -440,6 +440,7 @@ func (l *loop) act(s slot, a relay.Acts) {
 		}
 		if a.Close(side) || a.Reset(side) {
 			l.discard(s, side)
+			s.core.Resume(&l.env, side.Other())
 			l.close(s, side, a.Reset(side))
 		}
 	}

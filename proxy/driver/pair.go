@@ -85,6 +85,7 @@ func (p *pair) act(w *wire) (ops relay.Acts) {
 			}
 			if a.Close(side) || a.Reset(side) {
 				p.discard(w, side)
+				p.core.Resume(&w.env, side.Other())
 			}
 		}
 	}
@@ -289,7 +290,7 @@ func (p *pair) leave() {
 	p.driver.told()
 }
 
-// closeBoth implements reacher. It closes no connection: the frame is sent by one of the pair's goroutines.
+// closeBoth implements reacher. It closes no connection, which is for the pair's own goroutines.
 func (p *pair) closeBoth(_ *Handle, code uint16, reason relay.Reason) {
 	w := p.lock()
 	p.core.CloseBoth(&w.env, code, reason)

@@ -25,6 +25,27 @@ func TestASideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
 	})
 }
 
+func TestASideThatWasNotReadIsHeardAgainWhenTheOtherIsCut(t *testing.T) {
+	play(t, func(t *testing.T, k *kind) {
+		x := begin(t, k, setup{config: relay.Config{WriteTimeout: 500 * time.Millisecond}, isSmall: [2]bool{true, true}})
+		c, b := x.client, x.backend
+		start := time.Now()
+		written := make(chan error, 1)
+		go func() {
+			_, err := b.conn.Write(append(b.frame(isFin|opBinary, make([]byte, 2<<20)), b.closing(1000, "done")...))
+			written <- err
+		}()
+		b.wantClose("a client that takes nothing", 1001, "client lost")
+		if err := <-written; err != nil {
+			t.Errorf("backend writes: %v; want all of it to be read and thrown away", err)
+		}
+		b.close()
+		x.wantVerdict(t, relay.Gateway, 1001, relay.ReasonWriteTimeout)
+		x.wantPassed(t, start, 500*time.Millisecond)
+		c.close()
+	})
+}
+
 func TestABegunFrameThatDoesNotGoOnForWriteTimeoutIsALoss(t *testing.T) {
 	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
 		x := begin(t, k, setup{config: relay.Config{WriteTimeout: 200 * time.Millisecond}})

@@ -35,9 +35,18 @@ type batch struct {
 	own   []byte // where frames of the gateway's own are built; spans point into it
 }
 
+// pass puts bytes, of which there are some, at the end. What lies behind the last span in memory becomes a part of it: a flood of
+// pongs is one span.
 func (b *batch) pass(p []byte) {
-	b.spans = append(b.spans, p)
 	b.n += len(p)
+	if last := len(b.spans) - 1; last >= 0 {
+		s := b.spans[last]
+		if n := len(s) + len(p); n <= cap(s) && &s[:n][len(s)] == &p[0] {
+			b.spans[last] = s[:n]
+			return
+		}
+	}
+	b.spans = append(b.spans, p)
 }
 
 func (b *batch) reset() {
