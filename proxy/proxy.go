@@ -136,7 +136,9 @@ func (p *Proxy) Start() {
 	}
 	for _, l := range p.listeners {
 		p.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
-		p.running.Go(l.accept)
+		if !l.acceptOnLoops() {
+			p.running.Go(l.accept)
+		}
 		p.running.Go(l.servePlain)
 	}
 }
@@ -156,6 +158,9 @@ func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
 func (p *Proxy) closeListeners() {
 	for _, l := range p.listeners {
+		if l.stopLoops != nil {
+			l.stopLoops()
+		}
 		_ = l.ln.Close()
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"sluice/balancer"
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
@@ -44,10 +46,17 @@ func (s *session) subprotocol() string {
 	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
 }
 
-// relay gives both connections to the driver. answerSize is where the backend's early frames begin.
-func (a *attempt) relay(answerSize int) {
+// relay gives both connections to the driver.
+func (a *attempt) relay() {
 	_ = a.client.SetDeadline(time.Time{})
 	_ = a.conn.SetDeadline(time.Time{})
+	s := a.newSession()
+	a.proxy.driver.Relay(a.params(s), a.client, a.conn)
+	s.relayed()
+}
+
+// newSession registers the session that the handshake has become.
+func (a *attempt) newSession() *session {
 	a.backend.Established()
 	req, answer := &a.memory.Request, &a.memory.Answer
 	s := &session{
@@ -71,15 +80,24 @@ func (a *attempt) relay(answerSize int) {
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
 	a.listener.sessions.Add(1)
-	a.proxy.driver.Relay(driver.Params{
+	return s
+}
+
+// params tells the driver what it has to know. Early are the frames behind both heads.
+func (a *attempt) params(s *session) driver.Params {
+	return driver.Params{
 		Config:     &a.route.relay,
-		HasDeflate: answer.Deflate(),
-		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[answerSize:]},
+		HasDeflate: a.memory.Answer.Deflate(),
+		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[a.size:]},
 		Owner:      s,
 		Handle:     &s.handle,
-	}, a.client, a.conn)
+	}
+}
+
+// relayed notes that the driver has the session.
+func (s *session) relayed() {
 	s.isRelayed.Store(true)
-	if a.proxy.refuses.Load() { // it may have missed the drain's list
+	if s.proxy.refuses.Load() { // it may have missed the drain's list
 		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
 	}
 }
@@ -90,12 +108,19 @@ func (s *session) close(code uint16, reason relay.Reason) {
 	s.handle.CloseBoth(code, reason)
 }
 
-// SessionEnded implements driver.Owner. What is left to do may block on a slow log.
-func (s *session) SessionEnded(r driver.Result) { go s.release(r) }
+// SessionEnded implements driver.Owner. A loop may be the caller: what can block on a slow log gets a goroutine.
+func (s *session) SessionEnded(r driver.Result) {
+	outcome := outcomeOf(r.Verdict)
+	if outcome == balancer.Lost || s.proxy.access.Core().Enabled(zap.InfoLevel) {
+		go s.release(r, outcome)
+	} else {
+		s.release(r, outcome)
+	}
+}
 
 // release is the end of the path.
-func (s *session) release(r driver.Result) {
-	s.backend.Release(outcomeOf(r.Verdict))
+func (s *session) release(r driver.Result, outcome balancer.Outcome) {
+	s.backend.Release(outcome)
 	s.proxy.metrics.ended(s, &r)
 	s.proxy.logEnded(s, &r)
 	s.listener.sessions.Add(-1)
