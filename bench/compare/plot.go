@@ -130,6 +130,7 @@ func (r *result) plotGrowth(path string) error {
 		return nil // the short form
 	}
 	p.Y.Min = 0
+	p.Y.Max *= 1.3 // room for the legend
 	return p.Save(vg.Points(480), vg.Points(300), path)
 }
 
