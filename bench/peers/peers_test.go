@@ -57,6 +57,7 @@ func TestEachPeerThatIsInstalledRelaysAndStops(t *testing.T) {
 				t.Errorf("echo = %q, %v", p, err)
 			}
 			pids := process.PIDs()
+			_ = conn.Close() // Sluice would drain it first
 			process.Stop()
 			for _, pid := range pids {
 				if _, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/root/"); err == nil {
