@@ -175,8 +175,7 @@ func TestAnotherStatusPassesWhole(t *testing.T) {
 	}
 }
 
-// A part of a body that looks like the whole would be believed: a cut tells that something is missing.
-func TestAnAnswerThatEndsEarlyIsCut(t *testing.T) {
+func TestAnAnswerThatEndsEarlyIsNotTakenForWhole(t *testing.T) {
 	t.Parallel()
 	backend := listenRaw(t)
 	g := runGateway(t, basics+toPool("/chat", "chat", backend.port()))

@@ -9,7 +9,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -212,10 +211,25 @@ func (w *wire) wantEnd(t *testing.T) {
 // wantGone waits until the gateway has given the connection up, by an end of the stream or a reset.
 func (w *wire) wantGone(t *testing.T) {
 	t.Helper()
+	w.rest(t)
+}
+
+// wantNoMore is wantGone where nothing may come before it.
+func (w *wire) wantNoMore(t *testing.T) {
+	t.Helper()
+	if rest := w.rest(t); rest != "" {
+		t.Fatalf("got %.60q, want the end of the connection", rest)
+	}
+}
+
+// rest reads what comes until the connection ends, in whatever way.
+func (w *wire) rest(t *testing.T) string {
+	t.Helper()
 	_ = w.CloseWrite() // a backend's connection ends with the backend's own FIN
 	w.mayWait()
-	_, err := io.Copy(io.Discard, w.reader)
-	if err != nil && !errors.Is(err, syscall.ECONNRESET) && !errors.Is(err, os.ErrClosed) {
+	rest, err := io.ReadAll(w.reader)
+	if err != nil && !errors.Is(err, syscall.ECONNRESET) {
 		t.Fatalf("the connection hasn't ended: %v", err)
 	}
+	return string(rest)
 }
