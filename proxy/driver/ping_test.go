@@ -3,6 +3,7 @@ package driver
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -120,5 +121,52 @@ func TestASideThatAnswersNoPingIsCutAfterPongTimeout(t *testing.T) {
 				x.wantVerdict(t, relay.Gateway, want.code, relay.ReasonPongTimeout)
 			})
 		})
+	}
+}
+
+func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
+	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
+		x := begin(t, k, setup{
+			config:  relay.Config{PingInterval: 100 * time.Millisecond, PongTimeout: 200 * time.Millisecond},
+			isSmall: [2]bool{true, true},
+		})
+		slow, alive := x.peers(side)
+		data := alive.frame(isFin|opBinary, make([]byte, highMark-1<<10))
+		alive.write(data)
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			answerPings(alive)
+		}()
+		time.Sleep(200 * time.Millisecond) // the ping is behind the data now
+		slow.want("some of the data", data[:lowMark])
+		time.Sleep(time.Second) // longer than a ping that has left may be out
+		slow.want("the rest", data[lowMark:])
+		first, payload := slow.readFrame()
+		if first != isFin|opPing {
+			t.Fatalf("%s got %x; want the ping", slow.side, first)
+		}
+		slow.write(slow.pong(string(payload)))
+		eventually(t, "the round-trip time is known", func() bool {
+			st, isLive := x.handle.Stats()
+			return isLive && st.RTT[side] > 0
+		})
+		alive.close()
+		<-ended
+	})
+}
+
+// answerPings answers pings of the gateway, which are all that comes, until the connection ends.
+func answerPings(p *peer) {
+	size := len((&peer{side: p.side.Other()}).ping("8 bytes."))
+	b := make([]byte, size)
+	for {
+		_, err := io.ReadFull(p.conn, b)
+		if err == nil {
+			_, err = p.conn.Write(p.pong(string(unmasked(b, size-8))))
+		}
+		if err != nil {
+			return
+		}
 	}
 }
