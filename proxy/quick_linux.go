@@ -30,7 +30,6 @@ type quick struct {
 	until   time.Time // of the attempt
 	stage   quickStage
 	left    [][]byte // of the head that is being sent
-	watches bool     // the client's end would be noticed
 }
 
 // A quickStage is what a quick waits for.
@@ -50,7 +49,9 @@ func (l *listener) acceptOnLoops() bool {
 	if !isLoops || !isSocket || l.isBehindProxy {
 		return false
 	}
-	stop, err := loops.Accept(ln, func(w driver.Work) driver.Task { return l.accepted(w, loops) }, l.failed)
+	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {
+		return l.accepted(w, peer, loops)
+	}, l.failed)
 	if err != nil {
 		l.proxy.log.Warn("no loop accepts, a goroutine does", zap.String("listener", l.name), zap.Error(err))
 		return false
@@ -60,7 +61,7 @@ func (l *listener) acceptOnLoops() bool {
 }
 
 // accepted begins a handshake.
-func (l *listener) accepted(w driver.Work, loops *driver.Loops) driver.Task {
+func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
 	if !l.enter() {
 		rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
 		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
@@ -68,10 +69,11 @@ func (l *listener) accepted(w driver.Work, loops *driver.Loops) driver.Task {
 		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
 		return nil
 	}
-	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, start: time.Now(), id: rand.Uint64()}, loops: loops}
+	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, peer: peer, start: time.Now(), id: rand.Uint64()}, loops: loops}
+	q.from = clientInfo{peer: peer, addr: peer}
 	epoll.NoDelay(w.FD(relay.Client))
 	w.SetDeadline(q.start.Add(l.headTimeout))
-	if w.Await(relay.Client, unix.EPOLLIN|unix.EPOLLONESHOT) != nil {
+	if w.Await(relay.Client, unix.EPOLLIN) != nil {
 		w.Drop()
 		l.done()
 		return nil
@@ -85,7 +87,7 @@ func (q *quick) Ready(w driver.Work, side relay.Side, events uint32) {
 	case q.stage == quickHead:
 		q.readHead(w)
 	case side == relay.Client && q.stage != quickAccept:
-		q.lose(w) // it is watched for its end alone
+		q.readEarly(w)
 	case q.stage == quickAnswer:
 		q.readAnswer(w)
 	default:
@@ -96,8 +98,6 @@ func (q *quick) Ready(w driver.Work, side relay.Side, events uint32) {
 func (q *quick) readHead(w driver.Work) {
 	if q.memory == nil {
 		q.memory = q.proxy.memory.Get()
-		q.peer = peerOf(w.FD(relay.Client))
-		q.from = clientInfo{peer: q.peer, addr: q.peer}
 	}
 	buf, req := &q.memory.FromClient, &q.memory.Request
 	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
@@ -110,15 +110,29 @@ func (q *quick) readHead(w driver.Work) {
 	switch {
 	case err != nil || size > 0 && q.isPlain():
 		q.leave(w, q.fromStart)
-	case size == 0:
-		q.await(w, relay.Client, unix.EPOLLIN|unix.EPOLLONESHOT)
-	default:
+	case size > 0:
 		q.headSize = size
 		if err := q.admit(); err != nil {
 			q.leave(w, func() error { return err })
 			return
 		}
 		q.dial(w)
+	}
+}
+
+// readEarly keeps what the client sends before it is answered, and notices that it goes.
+func (q *quick) readEarly(w driver.Work) {
+	buf := &q.memory.FromClient
+	if len(buf.Free()) == 0 {
+		q.lose(w) // nothing but its end is waited for
+		return
+	}
+	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
+	buf.Grow(n)
+	if err != nil && err != unix.EAGAIN {
+		q.lose(w)
+	} else if len(buf.Free()) == 0 {
+		q.await(w, relay.Client, unix.EPOLLRDHUP)
 	}
 }
 
@@ -148,7 +162,7 @@ func (q *quick) dial(w driver.Work) {
 	}
 	w.SetBackend(fd)
 	q.stage, q.left = quickDial, q.attempt.head()
-	w.SetDeadline(now.Add(watchDelay))
+	w.SetDeadline(q.dialUntil())
 	q.send(w)
 }
 
@@ -189,6 +203,7 @@ func (q *quick) send(w driver.Work) {
 		q.relay(w)
 	default:
 		q.stage = quickAnswer
+		w.SetDeadline(q.until)
 		q.await(w, relay.Backend, unix.EPOLLIN)
 	}
 }
@@ -288,24 +303,12 @@ func (q *quick) Due(w driver.Work) {
 		q.leave(w, func() error { return upgrade.ErrHeadTimeout })
 	case q.stage == quickHead:
 		q.lose(w)
-	case q.stage == quickAccept && time.Now().After(q.attempt.deadline):
-		q.lose(w)
-	case q.stage == quickAccept:
-		w.SetDeadline(q.attempt.deadline)
-	case q.stage == quickDial && !time.Now().Before(q.dialUntil()):
+	case q.stage == quickDial:
 		q.fail(w, os.ErrDeadlineExceeded, balancer.DialTimeout)
-	case q.stage == quickAnswer && !time.Now().Before(q.until):
+	case q.stage == quickAnswer:
 		q.fail(w, os.ErrDeadlineExceeded, balancer.HandshakeTimeout)
 	default:
-		if !q.watches {
-			q.watches = true
-			q.await(w, relay.Client, unix.EPOLLRDHUP|unix.EPOLLONESHOT)
-		}
-		if q.stage == quickDial {
-			w.SetDeadline(q.dialUntil())
-		} else {
-			w.SetDeadline(q.until)
-		}
+		q.lose(w)
 	}
 }
 
@@ -397,19 +400,4 @@ func netConns(fds [2]int) (conns [2]net.Conn, err error) {
 		conns[side] = c
 	}
 	return conns, err
-}
-
-// peerOf returns a socket's peer; the zero AddrPort for a Unix socket.
-func peerOf(fd int) netip.AddrPort {
-	sa, err := unix.Getpeername(fd)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	switch sa := sa.(type) {
-	case *unix.SockaddrInet4:
-		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), uint16(sa.Port))
-	case *unix.SockaddrInet6:
-		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), uint16(sa.Port))
-	}
-	return netip.AddrPort{}
 }

@@ -144,7 +144,7 @@ func (l *loop) serve(e *epoll.Event) {
 
 func (l *loop) accept() {
 	for range acceptTurn {
-		fd, err := epoll.Accept(l.listener)
+		fd, _, err := epoll.Accept(l.listener)
 		switch {
 		case err == unix.EAGAIN:
 			return

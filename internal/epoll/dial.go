@@ -11,7 +11,7 @@ import (
 )
 
 // Dial begins to connect a non-blocking TCP socket, with TCP_NODELAY. The caller owns fd, which becomes writable when it is
-// connected (on loopback it mostly is at once) or has failed: Error tells. The error is a unix.Errno.
+// connected (on loopback it mostly is at once) or has failed, which the next Write tells. The error is a unix.Errno.
 func Dial(addr netip.AddrPort) (fd int, err error) {
 	if ip := addr.Addr().Unmap(); ip.Is4() {
 		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(addr.Port()), Addr: ip.As4()}
@@ -48,7 +48,7 @@ func dial(family int, addr unsafe.Pointer, size uintptr) (fd int, err error) {
 	return fd, nil
 }
 
-// networkOrder returns an integer whose bytes in memory are those of port in network byte order.
+// networkOrder returns an integer whose bytes in memory are those of port in network byte order, or the other way round.
 func networkOrder(port uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], port)
@@ -62,13 +62,4 @@ func Close(fd int) { closeFD(fd) }
 func NoDelay(fd int) {
 	one := int32(1)
 	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, &one)
-}
-
-// Error returns what is wrong with a socket, nil if nothing is, and forgets it.
-func Error(fd int) error {
-	n, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ERROR)
-	if err == nil && n != 0 {
-		err = unix.Errno(n)
-	}
-	return err
 }

@@ -189,7 +189,7 @@ func TestDetachKeepsBytesThatHaveComeAndAcceptTakesNonBlocking(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(lfd)
-	if _, err := epoll.Accept(lfd); err != unix.EAGAIN {
+	if _, _, err := epoll.Accept(lfd); err != unix.EAGAIN {
 		t.Fatalf("Accept with nobody there = %v; want EAGAIN", err)
 	}
 	conn, err := net.Dial("tcp", ln.Addr().String())
@@ -201,7 +201,7 @@ func TestDetachKeepsBytesThatHaveComeAndAcceptTakesNonBlocking(t *testing.T) {
 		t.Fatal(err)
 	}
 	wait(t, p, time.Now().Add(10*time.Second))
-	afd, err := epoll.Accept(lfd)
+	afd, _, err := epoll.Accept(lfd)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,9 +24,11 @@ func timerfdSettime(fd int, t *unix.ItimerSpec) unix.Errno {
 	return errnoOf(unix.TimerfdSettime(fd, 0, t, nil))
 }
 
-func accept(listener int) (int, unix.Errno) {
-	fd, _, err := unix.Accept4(listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
-	return fd, errnoOf(err)
+func accept(listener int, peer *unix.RawSockaddrAny) (int, unix.Errno) {
+	size := uint32(unix.SizeofSockaddrAny)
+	r, _, errno := unix.Syscall6(unix.SYS_ACCEPT4, uintptr(listener), uintptr(unsafe.Pointer(peer)), uintptr(unsafe.Pointer(&size)),
+		unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0, 0)
+	return int(r), errno
 }
 
 func recv(fd int, p []byte) (int, unix.Errno) {

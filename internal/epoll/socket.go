@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"syscall"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -75,18 +77,32 @@ func Writev(fd int, slices [][]byte) (n int, err error) {
 }
 
 // Accept takes a connection from a non-blocking listening socket: unix.EAGAIN when none is there. The caller owns fd, which is
-// non-blocking.
-func Accept(listener int) (fd int, err error) {
+// non-blocking. peer is the zero AddrPort for a Unix socket.
+func Accept(listener int) (fd int, peer netip.AddrPort, err error) {
+	var addr unix.RawSockaddrAny
 	for {
-		fd, errno := accept(listener)
+		fd, errno := accept(listener, &addr)
 		switch errno {
 		case 0:
-			return fd, nil
+			return fd, addrPort(&addr), nil
 		case unix.EINTR:
 		default:
-			return -1, errno
+			return -1, netip.AddrPort{}, errno
 		}
 	}
+}
+
+// addrPort reads an address as the kernel writes it; IPv4 inside IPv6 is IPv4.
+func addrPort(addr *unix.RawSockaddrAny) netip.AddrPort {
+	switch addr.Addr.Family {
+	case unix.AF_INET:
+		sa := (*unix.RawSockaddrInet4)(unsafe.Pointer(addr))
+		return netip.AddrPortFrom(netip.AddrFrom4(sa.Addr), networkOrder(sa.Port))
+	case unix.AF_INET6:
+		sa := (*unix.RawSockaddrInet6)(unsafe.Pointer(addr))
+		return netip.AddrPortFrom(netip.AddrFrom16(sa.Addr).Unmap(), networkOrder(sa.Port))
+	}
+	return netip.AddrPort{}
 }
 
 // Dup returns a second descriptor of a socket of package net, non-blocking as that is. The caller owns fd; c stays as it is.

@@ -4,6 +4,7 @@ package driver
 
 import (
 	"fmt"
+	"net/netip"
 	"syscall"
 	"time"
 
@@ -31,9 +32,10 @@ type Work struct {
 }
 
 // Accept has every loop accept connections from a listening socket, which stays the caller's. Each connection is given to accepted on
-// its loop, as the client of a Task without a deadline that waits for nothing yet: accepted returns the Task, or nil after Release.
+// its loop with its address (none at a Unix socket), as the client of a Task without a deadline that waits for nothing yet: accepted
+// returns the Task, or nil after Release.
 // failed is told when accepting fails and when it works again (nil); meanwhile it pauses. stop ends it, and waits for that.
-func (d *Loops) Accept(ln syscall.Conn, accepted func(Work) Task, failed func(error)) (stop func(), err error) {
+func (d *Loops) Accept(ln syscall.Conn, accepted func(Work, netip.AddrPort) Task, failed func(error)) (stop func(), err error) {
 	var acceptors []*acceptor
 	stop = func() {
 		for _, a := range acceptors {
@@ -57,7 +59,7 @@ func (d *Loops) Accept(ln syscall.Conn, accepted func(Work) Task, failed func(er
 type acceptor struct {
 	loop     *loop
 	fd       int
-	accepted func(Work) Task
+	accepted func(Work, netip.AddrPort) Task
 	failed   func(error)
 	slot     slot
 	backoff  time.Duration // 0: accepting works
@@ -85,7 +87,7 @@ func (a *acceptor) watch() {
 // Ready implements Task.
 func (a *acceptor) Ready(Work, relay.Side, uint32) {
 	for range acceptBatch {
-		fd, err := epoll.Accept(a.fd)
+		fd, peer, err := epoll.Accept(a.fd)
 		if err == unix.EAGAIN {
 			return
 		}
@@ -101,7 +103,7 @@ func (a *acceptor) Ready(Work, relay.Side, uint32) {
 			a.failed(nil)
 		}
 		w := Work{a.loop, a.loop.newTask(fd)}
-		if task := a.accepted(w); task != nil {
+		if task := a.accepted(w, peer); task != nil {
 			a.loop.tasks[w.s.index] = task
 		}
 	}
