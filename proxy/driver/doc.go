@@ -3,7 +3,7 @@
 //
 // There are two drivers behind one interface (driver.go), and one suite tests both:
 //
-//	Loop       epoll loops, Linux; an idle session owns no buffer, no goroutine and no timer (loop.go, slab.go, heap.go)
+//	Loop       epoll loops, Linux; an idle session owns no buffer, no goroutine and no timer (loop.go, flow.go, slab.go, heap.go)
 //	Goroutine  a pair of goroutines a session, for any net.Conn on any OS (goroutine.go, pair.go, port.go)
 //
 // What they share:
