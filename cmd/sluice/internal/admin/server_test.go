@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -28,27 +27,11 @@ func writeToken(t *testing.T, text string) string {
 	return path
 }
 
-// start runs a server until the test ends and returns its address and what its readiness is.
+// start runs a server in front of an idle gateway until the test ends and returns its address and what its readiness is.
 func start(t *testing.T, config Config) (address string, isReady *atomic.Bool) {
 	t.Helper()
-	registry := prometheus.NewRegistry()
-	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_test_total", Help: "A metric of the test."})
-	registry.MustRegister(counter)
-	isReady = new(atomic.Bool)
-	isReady.Store(true)
-	server, err := Listen(Options{Config: config, Gatherer: registry, IsReady: isReady.Load, Log: zaptest.NewLogger(t)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	go server.Serve()
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-		defer cancel()
-		if err := server.Shutdown(ctx); err != nil {
-			t.Errorf("Shutdown = %v", err)
-		}
-	})
-	return server.Addr().String(), isReady
+	g := startGateway(t, config, nil)
+	return g.admin, g.isReady
 }
 
 // ask sends a request and returns the answer with its body.
@@ -64,6 +47,12 @@ func ask(t *testing.T, method, url, host, authorization string) (*http.Response,
 	if authorization != "" {
 		request.Header.Set("Authorization", authorization)
 	}
+	return send(t, request)
+}
+
+// send sends a request, returns the answer with its body, and holds it against the description of the API.
+func send(t *testing.T, request *http.Request) (*http.Response, string) {
+	t.Helper()
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 5 * time.Second}
 	answer, err := client.Do(request)
 	if err != nil {
@@ -74,6 +63,7 @@ func ask(t *testing.T, method, url, host, authorization string) (*http.Response,
 	if err != nil {
 		t.Fatal(err)
 	}
+	checkDescribed(t, request, answer, body)
 	return answer, string(body)
 }
 
@@ -109,7 +99,8 @@ func TestProbesAndMetricsAnswer(t *testing.T) {
 
 func TestRefusalsAreJSON(t *testing.T) {
 	address, _ := start(t, Config{Address: "127.0.0.1:0"})
-	for _, path := range []string{"/", "/health", "/metrics/x", "/api/v1/sessions"} {
+	for _, path := range []string{"/", "/health", "/metrics/x", "/api/v1", "/api/v1/", "/api/v1/sessions/", "/api/v1/session", "//metrics", "/metrics/", "/api/v1/pools/echo",
+		"/api/../metrics", "/debug/pprof/", "/debug/pprof/heap"} {
 		answer, body := ask(t, "GET", "http://"+address+path, "", "")
 		wantError(t, answer, body, http.StatusNotFound)
 	}
@@ -118,6 +109,59 @@ func TestRefusalsAreJSON(t *testing.T) {
 	if got := answer.Header.Get("Allow"); got != "GET, HEAD" {
 		t.Errorf("Allow = %q, want GET, HEAD", got)
 	}
+	for path, want := range map[string]string{"/api/v1/sessions": "DELETE, GET, HEAD", "/api/v1/log/level": "GET, HEAD, PUT", "/api/v1/pools/a/backends/b/drain": "POST"} {
+		answer, body := ask(t, "PATCH", "http://"+address+path, "", "")
+		wantError(t, answer, body, http.StatusMethodNotAllowed)
+		if got := answer.Header.Get("Allow"); got != want {
+			t.Errorf("%s: Allow = %q, want %s", path, got, want)
+		}
+	}
+}
+
+func TestPagesOfOtherSitesAreRefusedOnLoopback(t *testing.T) {
+	address, _ := start(t, Config{Address: "127.0.0.1:0"})
+	tests := []struct {
+		method, origin, site string
+		want                 int
+	}{
+		{"GET", "", "", 200},
+		{"GET", "http://" + address, "same-origin", 200},
+		{"GET", "", "cross-site", 200}, // a link
+		{"GET", "https://evil.example", "", 403},
+		{"GET", "null", "", 403},
+		{"GET", "http://127.0.0.1:1", "", 403},
+		{"GET", "http://" + address + ".evil.example", "", 403},
+		{"PUT", "https://evil.example", "cross-site", 403},
+		{"PUT", "", "cross-site", 403},
+		{"PUT", "", "same-site", 403},
+		{"PUT", "http://" + address, "same-origin", 200},
+	}
+	for _, test := range tests {
+		request, err := http.NewRequest(test.method, "http://"+address+"/api/v1/log/level", strings.NewReader(`{"level":"info"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range map[string]string{"Origin": test.origin, "Sec-Fetch-Site": test.site} {
+			if value != "" {
+				request.Header.Set(name, value)
+			}
+		}
+		answer, body := send(t, request)
+		if answer.StatusCode != test.want {
+			t.Errorf("%+v: %d %s", test, answer.StatusCode, body)
+		}
+	}
+}
+
+func TestProfilesAreBehindASwitch(t *testing.T) {
+	address, _ := start(t, Config{Address: "127.0.0.1:0", Pprof: true})
+	for _, path := range []string{"/debug/pprof/", "/debug/pprof/heap", "/debug/pprof/goroutine?debug=1", "/debug/pprof/cmdline"} {
+		if answer, _ := ask(t, "GET", "http://"+address+path, "", ""); answer.StatusCode != 200 {
+			t.Errorf("GET %s: %d, want 200", path, answer.StatusCode)
+		}
+	}
+	answer, body := ask(t, "GET", "http://"+address+"/debug/pprof/nothing", "", "")
+	wantError(t, answer, body, http.StatusNotFound)
 }
 
 func TestLoopbackAnswersItsOwnNamesOnly(t *testing.T) {

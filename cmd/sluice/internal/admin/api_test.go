@@ -1,0 +1,204 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"go.uber.org/zap"
+
+	"sluice/proxy"
+)
+
+func noReload(context.Context) error { return nil }
+
+// get asks for a value and reads it.
+func get[T any](g *testGateway, method, path string, status int) (value T) {
+	g.Helper()
+	answer, body := ask(g.T, method, "http://"+g.admin+path, "", "")
+	if answer.StatusCode != status {
+		g.Fatalf("%s %s: %d %s, want %d", method, path, answer.StatusCode, body, status)
+	}
+	if err := json.Unmarshal([]byte(body), &value); err != nil {
+		g.Fatalf("%s %s: %q: %v", method, path, body, err)
+	}
+	return value
+}
+
+func TestListsTellWhatTheGatewayHas(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	g.echo(g.dial("/chat/1"), "hello")
+	listeners := get[Listeners](g, "GET", "/api/v1/listeners", 200).Listeners
+	if len(listeners) != 1 || listeners[0].Name != "public" || listeners[0].Address != g.address || listeners[0].Sessions != 1 {
+		t.Errorf("listeners %+v", listeners)
+	}
+	routes := get[Routes](g, "GET", "/api/v1/routes", 200).Routes
+	if len(routes) != 2 || routes[0].Path != "/chat" || routes[0].Sessions != 1 || routes[1].Path != "/" || routes[1].Sessions != 0 {
+		t.Errorf("routes %+v", routes)
+	}
+	pools := get[Pools](g, "GET", "/api/v1/pools", 200).Pools
+	if len(pools) != 1 || pools[0].Name != "echo" || pools[0].Sessions != 1 || pools[0].Available != 2 || len(pools[0].Backends) != 2 {
+		t.Fatalf("pools %+v", pools)
+	}
+	for i, backend := range pools[0].Backends {
+		if backend.Address != g.backends[i] || backend.State != "up" || !backend.IsAvailable || backend.EjectedUntil != nil {
+			t.Errorf("backend %+v", backend)
+		}
+	}
+}
+
+func TestSessionIsShownWhole(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	began := time.Now()
+	conn := g.dial("/chat/1?token=secret")
+	g.echo(conn, "hello")
+	g.echo(conn, "you")
+	page := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200)
+	if len(page.Sessions) != 1 || page.Next != "" {
+		t.Fatalf("page %+v", page)
+	}
+	s := get[proxy.SessionView](g, "GET", "/api/v1/sessions/"+page.Sessions[0].ID, 200)
+	if s.Listener != "public" || s.Route != "/chat" || s.Pool != "echo" || s.Host != g.address || s.Path != "/chat/1" || s.Subprotocol != "chat.v1" {
+		t.Errorf("session %+v", s)
+	}
+	if s.Client.Address != conn.LocalAddr().String() || s.Client.TLS != "" || s.Client.QueuedBytes != 0 || s.Client.PingRTTSeconds != nil {
+		t.Errorf("client %+v, want it at %s", s.Client, conn.LocalAddr())
+	}
+	if s.Backend.Address != g.backends[0] && s.Backend.Address != g.backends[1] {
+		t.Errorf("backend %+v", s.Backend)
+	}
+	if want := (proxy.FlowView{Frames: 2, Messages: 2, Bytes: 8}); s.ToBackend != want || s.ToClient != want {
+		t.Errorf("to backend %+v, to client %+v; want %+v", s.ToBackend, s.ToClient, want)
+	}
+	if age := time.Since(began).Seconds(); s.AgeSeconds <= 0 || s.AgeSeconds > age || s.IdleSeconds < 0 || s.IdleSeconds > age || s.IsClosing {
+		t.Errorf("age %v, idle %v, closing %v after %v", s.AgeSeconds, s.IdleSeconds, s.IsClosing, age)
+	}
+}
+
+func TestSessionIsClosedWithTheCodeThatWasAskedFor(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	for query, want := range map[string]ws.StatusCode{"": 1012, "?code=4321": 4321} {
+		conn := g.dial("/")
+		id := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0].ID
+		if closed := get[Closed](g, "DELETE", "/api/v1/sessions/"+id+query, 200); closed.Closed != 1 {
+			t.Errorf("DELETE %s: %+v", query, closed)
+		}
+		g.wantClose(conn, want)
+		g.waitForSessions(0)
+		get[Error](g, "GET", "/api/v1/sessions/"+id, 404)
+		get[Error](g, "DELETE", "/api/v1/sessions/"+id, 404)
+	}
+}
+
+// waitForSessions waits until so many sessions live.
+func (g *testGateway) waitForSessions(want int) {
+	g.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		got := len(get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions)
+		if got == want {
+			return
+		}
+		if time.Now().After(end) {
+			g.Fatalf("%d sessions, want %d", got, want)
+		}
+	}
+}
+
+func TestDrainedBackendLosesItsSessionsAndGetsNone(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	conn := g.dial("/")
+	g.echo(conn, "hello")
+	backend := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0].Backend.Address
+	at := "/api/v1/pools/echo/backends/" + url.PathEscape(backend)
+	if view := get[proxy.BackendView](g, "POST", at+"/drain?over=0s", 200); view.State != "draining" || view.IsAvailable {
+		t.Errorf("drained backend %+v", view)
+	}
+	g.wantClose(conn, 1012)
+	g.waitForSessions(0)
+	for range 4 {
+		g.dial("/")
+	}
+	for _, s := range get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions {
+		if s.Backend.Address == backend {
+			t.Errorf("a session on the drained backend: %+v", s)
+		}
+	}
+	if view := get[proxy.BackendView](g, "POST", at+"/undrain", 200); view.State != "up" || !view.IsAvailable {
+		t.Errorf("undrained backend %+v", view)
+	}
+	for _, path := range []string{
+		"/api/v1/pools/none/backends/" + url.PathEscape(backend), "/api/v1/pools/echo/backends/127.0.0.1%3A1", "/api/v1/pools/echo/backends/unix%3A%2Frun%2Fx.sock",
+	} {
+		get[Error](g, "POST", path+"/drain", 404)
+		get[Error](g, "POST", path+"/undrain", 404)
+	}
+	for _, query := range []string{"?over=soon", "?over=-1s", "?over=25h", "?over=", "?for=30s", "?over=1s&over=2s", "?over=%zz"} {
+		get[Error](g, "POST", at+"/drain"+query, 400)
+	}
+}
+
+func TestLogLevelIsToldAndChanged(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	if got := get[Level](g, "GET", "/api/v1/log/level", 200); got.Level != "warn" {
+		t.Errorf("level %+v", got)
+	}
+	put := func(body string) (*http.Response, string) {
+		request, err := http.NewRequest("PUT", "http://"+g.admin+"/api/v1/log/level", strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return send(t, request)
+	}
+	if answer, body := put(`{"level":"error"}`); answer.StatusCode != 200 || body != "{\"level\":\"error\"}\n" || g.level.Level() != zap.ErrorLevel {
+		t.Errorf("PUT error: %d %s, then %s", answer.StatusCode, body, g.level)
+	}
+	for _, wrong := range []string{``, `{`, `{}`, `"debug"`, `{"level":"loud"}`, `{"level":"panic"}`, `{"level":"info","for":1}`, `{"level":"info"}{}`, `[]`} {
+		answer, body := put(wrong)
+		wantError(t, answer, body, http.StatusBadRequest)
+	}
+	answer, body := put(`{"level":"` + strings.Repeat("x", mostBodyBytes) + `"}`)
+	wantError(t, answer, body, http.StatusRequestEntityTooLarge)
+	if g.level.Level() != zap.ErrorLevel {
+		t.Errorf("a refused PUT changed the level to %s", g.level)
+	}
+}
+
+func TestReloadTellsAllProblems(t *testing.T) {
+	var problems error
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, func(context.Context) error { return problems })
+	if answer, body := ask(t, "POST", "http://"+g.admin+"/api/v1/reload", "", ""); answer.StatusCode != 200 || !strings.Contains(body, "applied") {
+		t.Errorf("reload: %d %s", answer.StatusCode, body)
+	}
+	problems = errors.New("sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong")
+	if got := get[Error](g, "POST", "/api/v1/reload", 422); got.Error != problems.Error() {
+		t.Errorf("reload with problems: %q", got.Error)
+	}
+}
+
+func TestReloadIsAbsentUntilThereIsOne(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	get[Error](g, "POST", "/api/v1/reload", 404)
+}
+
+func TestBodyOverTheLimitIsRefusedWhereverItGoes(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	for _, path := range []string{"/api/v1/sessions", "/api/v1/pools/echo/backends/x/drain", "/healthz", "/nowhere"} {
+		for _, isChunked := range []bool{false, true} {
+			request, err := http.NewRequest("POST", "http://"+g.admin+path, strings.NewReader(strings.Repeat("x", mostBodyBytes+1)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if isChunked {
+				request.ContentLength = -1
+			}
+			answer, body := send(t, request)
+			wantError(t, answer, body, http.StatusRequestEntityTooLarge)
+		}
+	}
+}
