@@ -62,21 +62,23 @@ func asking() string {
 
 func TestABadAnswerIsToldAs502AndNoOtherSessionNotices(t *testing.T) {
 	t.Parallel()
-	crowded, backend := listenRaw(t), listenRaw(t)
-	g := runGateway(t, basics+crowdRoute(crowded)+toPool("/chat", "chat", backend.port()))
-	others := openCrowd(t, g, crowded)
-	others.wantLive(t)
-	for _, bad := range badAnswers() {
-		t.Run(bad.name, func(t *testing.T) {
-			c := dial(t, g.listeners["public"])
-			c.send(t, asking())
-			b := backend.accept(t)
-			b.send(t, bad.text)
-			c.wantRefusal(t, 502)
-			b.wantGone(t)
-			others.wantLive(t)
-		})
-	}
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		crowded, backend := listenRaw(t), listenRaw(t)
+		g := runGateway(t, on(basics+crowdRoute(crowded)+toPool("/chat", "chat", backend.port())))
+		others := openCrowd(t, g, crowded)
+		others.wantLive(t)
+		for _, bad := range badAnswers() {
+			t.Run(bad.name, func(t *testing.T) {
+				c := dial(t, g.listeners["public"])
+				c.send(t, asking())
+				b := backend.accept(t)
+				b.send(t, bad.text)
+				c.wantRefusal(t, 502)
+				b.wantGone(t)
+				others.wantLive(t)
+			})
+		}
+	})
 }
 
 // A backend that answered has been asked: another one may not be asked the same.
@@ -106,73 +108,75 @@ backend = [{ address = "127.0.0.1:%[1]d" }, { address = "localhost:%[1]d" }]
 
 func TestAnotherStatusPassesWhole(t *testing.T) {
 	t.Parallel()
-	crowded, backend := listenRaw(t), listenRaw(t)
-	g := runGateway(t, basics+crowdRoute(crowded)+toPool("/chat", "chat", backend.port()))
-	others := openCrowd(t, g, crowded)
-	long := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
-	for _, test := range []struct {
-		name, answer string
-		status       int
-		body         string
-		header       http.Header
-		isToEnd      bool // the backend ends its stream behind the body
-	}{
-		{"with Content-Length", head("HTTP/1.1 403 Forbidden", "Content-Type: text/html", "Content-Length: 6", "X-Reason: a", "X-Reason: b") + "<p>no\n",
-			403, "<p>no\n", http.Header{"Content-Type": {"text/html"}, "X-Reason": {"a", "b"}, "Content-Length": {"6"}}, false},
-		{"with more behind Content-Length", head("HTTP/1.1 401 Unauthorized", "WWW-Authenticate: Basic", "Content-Length: 2") + "noHTTP/1.1 200 OK\r\n\r\n",
-			401, "no", http.Header{"Www-Authenticate": {"Basic"}, "Content-Length": {"2"}}, false},
-		{"chunked with trailers", head("HTTP/1.1 500 Oh", "Transfer-Encoding: chunked", "Trailer: X-Sum") + "3\r\nsor\r\n2;x=y\r\nry\r\n0\r\nX-Sum: 5\r\n\r\n",
-			500, "sorry", http.Header{}, false},
-		{"to the end of the stream", head("HTTP/1.1 503 Busy", "Retry-After: 7") + "come back", 503, "come back", http.Header{"Retry-After": {"7"}}, true},
-		{"in HTTP/1.0", head("HTTP/1.0 404 Gone") + "nothing", 404, "nothing", http.Header{}, true},
-		{"redirect without a body", head("HTTP/1.1 302 Found", "Location: https://elsewhere.test/", "Content-Length: 0"),
-			302, "", http.Header{"Location": {"https://elsewhere.test/"}, "Content-Length": {"0"}}, false},
-		{"204", head("HTTP/1.1 204 No Content", "X: y"), 204, "", http.Header{"X": {"y"}}, false},
-		{"304", head("HTTP/1.1 304 Not Modified", "ETag: \"a\""), 304, "", http.Header{"Etag": {"\"a\""}}, false},
-		{"200", head("HTTP/1.1 200 OK", "Content-Length: 2", "Set-Cookie: a=b", "Connection: X-Hop, keep-alive", "X-Hop: y", "Keep-Alive: 5") + "ok",
-			200, "ok", http.Header{"Set-Cookie": {"a=b"}, "Content-Length": {"2"}}, false},
-		{"behind interim answers", head("HTTP/1.1 100 Continue") + head("HTTP/1.1 103 Early Hints", "Link: x") + head("HTTP/1.1 418 Teapot", "Content-Length: 3") + "tea",
-			418, "tea", http.Header{"Content-Length": {"3"}}, false},
-		{"of 1 MiB with Content-Length", head("HTTP/1.1 500 Long", fmt.Sprintf("Content-Length: %d", len(long))) + long,
-			500, long, http.Header{"Content-Length": {fmt.Sprint(len(long))}}, false},
-		{"of 1 MiB in chunks", head("HTTP/1.1 500 Long", "Transfer-Encoding: chunked") + strings.Repeat("10000\r\n"+long[:1<<16]+"\r\n", 16) + "0\r\n\r\n",
-			500, long, http.Header{}, false},
-		{"of 1 MiB to the end of the stream", head("HTTP/1.1 500 Long") + long, 500, long, http.Header{}, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			c := dial(t, g.listeners["public"])
-			c.send(t, asking())
-			b := backend.accept(t)
-			sent := make(chan struct{})
-			go func() { // the sockets between don't hold all of it
-				defer close(sent)
-				b.mayWait()
-				_, _ = io.WriteString(b, test.answer)
-				if test.isToEnd {
-					_ = b.CloseWrite()
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		crowded, backend := listenRaw(t), listenRaw(t)
+		g := runGateway(t, on(basics+crowdRoute(crowded)+toPool("/chat", "chat", backend.port())))
+		others := openCrowd(t, g, crowded)
+		long := strings.Repeat("0123456789abcdef", 1<<16) // 1 MiB
+		for _, test := range []struct {
+			name, answer string
+			status       int
+			body         string
+			header       http.Header
+			isToEnd      bool // the backend ends its stream behind the body
+		}{
+			{"with Content-Length", head("HTTP/1.1 403 Forbidden", "Content-Type: text/html", "Content-Length: 6", "X-Reason: a", "X-Reason: b") + "<p>no\n",
+				403, "<p>no\n", http.Header{"Content-Type": {"text/html"}, "X-Reason": {"a", "b"}, "Content-Length": {"6"}}, false},
+			{"with more behind Content-Length", head("HTTP/1.1 401 Unauthorized", "WWW-Authenticate: Basic", "Content-Length: 2") + "noHTTP/1.1 200 OK\r\n\r\n",
+				401, "no", http.Header{"Www-Authenticate": {"Basic"}, "Content-Length": {"2"}}, false},
+			{"chunked with trailers", head("HTTP/1.1 500 Oh", "Transfer-Encoding: chunked", "Trailer: X-Sum") + "3\r\nsor\r\n2;x=y\r\nry\r\n0\r\nX-Sum: 5\r\n\r\n",
+				500, "sorry", http.Header{}, false},
+			{"to the end of the stream", head("HTTP/1.1 503 Busy", "Retry-After: 7") + "come back", 503, "come back", http.Header{"Retry-After": {"7"}}, true},
+			{"in HTTP/1.0", head("HTTP/1.0 404 Gone") + "nothing", 404, "nothing", http.Header{}, true},
+			{"redirect without a body", head("HTTP/1.1 302 Found", "Location: https://elsewhere.test/", "Content-Length: 0"),
+				302, "", http.Header{"Location": {"https://elsewhere.test/"}, "Content-Length": {"0"}}, false},
+			{"204", head("HTTP/1.1 204 No Content", "X: y"), 204, "", http.Header{"X": {"y"}}, false},
+			{"304", head("HTTP/1.1 304 Not Modified", "ETag: \"a\""), 304, "", http.Header{"Etag": {"\"a\""}}, false},
+			{"200", head("HTTP/1.1 200 OK", "Content-Length: 2", "Set-Cookie: a=b", "Connection: X-Hop, keep-alive", "X-Hop: y", "Keep-Alive: 5") + "ok",
+				200, "ok", http.Header{"Set-Cookie": {"a=b"}, "Content-Length": {"2"}}, false},
+			{"behind interim answers", head("HTTP/1.1 100 Continue") + head("HTTP/1.1 103 Early Hints", "Link: x") + head("HTTP/1.1 418 Teapot", "Content-Length: 3") + "tea",
+				418, "tea", http.Header{"Content-Length": {"3"}}, false},
+			{"of 1 MiB with Content-Length", head("HTTP/1.1 500 Long", fmt.Sprintf("Content-Length: %d", len(long))) + long,
+				500, long, http.Header{"Content-Length": {fmt.Sprint(len(long))}}, false},
+			{"of 1 MiB in chunks", head("HTTP/1.1 500 Long", "Transfer-Encoding: chunked") + strings.Repeat("10000\r\n"+long[:1<<16]+"\r\n", 16) + "0\r\n\r\n",
+				500, long, http.Header{}, false},
+			{"of 1 MiB to the end of the stream", head("HTTP/1.1 500 Long") + long, 500, long, http.Header{}, true},
+		} {
+			t.Run(test.name, func(t *testing.T) {
+				c := dial(t, g.listeners["public"])
+				c.send(t, asking())
+				b := backend.accept(t)
+				sent := make(chan struct{})
+				go func() { // the sockets between don't hold all of it
+					defer close(sent)
+					b.mayWait()
+					_, _ = io.WriteString(b, test.answer)
+					if test.isToEnd {
+						_ = b.CloseWrite()
+					}
+				}()
+				response := c.answer(t)
+				body, err := io.ReadAll(response.Body)
+				if err != nil || response.StatusCode != test.status || string(body) != test.body {
+					t.Errorf("status %d, %d bytes %.40q, %v; want %d, %d bytes %.40q", response.StatusCode, len(body), body, err, test.status, len(test.body), test.body)
 				}
-			}()
-			response := c.answer(t)
-			body, err := io.ReadAll(response.Body)
-			if err != nil || response.StatusCode != test.status || string(body) != test.body {
-				t.Errorf("status %d, %d bytes %.40q, %v; want %d, %d bytes %.40q", response.StatusCode, len(body), body, err, test.status, len(test.body), test.body)
-			}
-			if strings.HasPrefix(test.name, "chunked") && response.Trailer.Get("X-Sum") != "5" {
-				t.Errorf("trailers %v, want X-Sum: 5", response.Trailer)
-			}
-			if !response.Close {
-				t.Error("the connection's end isn't announced")
-			}
-			if got, want := fmt.Sprint(response.Header), fmt.Sprint(test.header); got != want {
-				t.Errorf("header %v, want %v", got, want)
-			}
-			c.wantEnd(t)
-			_ = c.Close()
-			<-sent
-			b.wantGone(t)
-			others.wantLive(t)
-		})
-	}
+				if strings.HasPrefix(test.name, "chunked") && response.Trailer.Get("X-Sum") != "5" {
+					t.Errorf("trailers %v, want X-Sum: 5", response.Trailer)
+				}
+				if !response.Close {
+					t.Error("the connection's end isn't announced")
+				}
+				if got, want := fmt.Sprint(response.Header), fmt.Sprint(test.header); got != want {
+					t.Errorf("header %v, want %v", got, want)
+				}
+				c.wantEnd(t)
+				_ = c.Close()
+				<-sent
+				b.wantGone(t)
+				others.wantLive(t)
+			})
+		}
+	})
 }
 
 func TestAnAnswerThatEndsEarlyIsNotTakenForWhole(t *testing.T) {
@@ -197,24 +201,26 @@ func TestAnAnswerThatEndsEarlyIsNotTakenForWhole(t *testing.T) {
 
 func TestThe101PassesWithItsHeadersAndTheFramesBehindIt(t *testing.T) {
 	t.Parallel()
-	backend := listenRaw(t)
-	g := runGateway(t, basics+toPool("/chat", "chat", backend.port()))
-	c := dial(t, g.listeners["public"])
-	c.send(t, asking()+c.frame(1, "early of the client"))
-	b := backend.accept(t)
-	for name, want := range map[string]string{"Sec-Websocket-Extensions": "permessage-deflate", "Sec-Websocket-Key": sampleKey, "Host": ""} {
-		if got := b.request.Header.Get(name); got != want {
-			t.Errorf("the backend is sent %s: %q, want %q", name, got, want)
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(basics+toPool("/chat", "chat", backend.port())))
+		c := dial(t, g.listeners["public"])
+		c.send(t, asking()+c.frame(1, "early of the client"))
+		b := backend.accept(t)
+		for name, want := range map[string]string{"Sec-Websocket-Extensions": "permessage-deflate", "Sec-Websocket-Key": sampleKey, "Host": ""} {
+			if got := b.request.Header.Get(name); got != want {
+				t.Errorf("the backend is sent %s: %q, want %q", name, got, want)
+			}
 		}
-	}
-	b.send(t, head("HTTP/1.1 103 Early Hints", "Link: </style.css>")+switching("Set-Cookie: a=b", "Set-Cookie: c=d", "Sec-WebSocket-Protocol: superchat",
-		"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover", "Content-Length: 0", "X-Backend: one")+b.frame(1, "early of the backend"))
-	response := c.wantOpen(t)
-	want := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Accept": {sampleAccept}, "Set-Cookie": {"a=b", "c=d"},
-		"Sec-Websocket-Protocol": {"superchat"}, "Sec-Websocket-Extensions": {"permessage-deflate; server_no_context_takeover"}, "X-Backend": {"one"}}
-	if got, want := fmt.Sprint(response.Header), fmt.Sprint(want); got != want {
-		t.Errorf("the 101 has %v, want %v", got, want)
-	}
-	c.wantFrame(t, 1, "early of the backend")
-	b.wantFrame(t, 1, "early of the client")
+		b.send(t, head("HTTP/1.1 103 Early Hints", "Link: </style.css>")+switching("Set-Cookie: a=b", "Set-Cookie: c=d", "Sec-WebSocket-Protocol: superchat",
+			"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover", "Content-Length: 0", "X-Backend: one")+b.frame(1, "early of the backend"))
+		response := c.wantOpen(t)
+		want := http.Header{"Upgrade": {"websocket"}, "Connection": {"Upgrade"}, "Sec-Websocket-Accept": {sampleAccept}, "Set-Cookie": {"a=b", "c=d"},
+			"Sec-Websocket-Protocol": {"superchat"}, "Sec-Websocket-Extensions": {"permessage-deflate; server_no_context_takeover"}, "X-Backend": {"one"}}
+		if got, want := fmt.Sprint(response.Header), fmt.Sprint(want); got != want {
+			t.Errorf("the 101 has %v, want %v", got, want)
+		}
+		c.wantFrame(t, 1, "early of the backend")
+		b.wantFrame(t, 1, "early of the client")
+	})
 }

@@ -22,15 +22,17 @@ func tuned(backend rawBackend, keys string) string {
 // bothWays runs a test of a session twice: one and other are client and backend, and then the other way round. lost is
 // the code that other is told when one is lost.
 func bothWays(t *testing.T, keys string, test func(t *testing.T, one, other *wire, lost ws.StatusCode)) {
-	backend := listenRaw(t)
-	g := runGateway(t, tuned(backend, keys))
-	t.Run("client", func(t *testing.T) {
-		c, b := open(t, g, backend, "/")
-		test(t, c, b, 1001)
-	})
-	t.Run("backend", func(t *testing.T) {
-		c, b := open(t, g, backend, "/")
-		test(t, b, c, 1011)
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(tuned(backend, keys)))
+		t.Run("client", func(t *testing.T) {
+			c, b := open(t, g, backend, "/")
+			test(t, c, b, 1001)
+		})
+		t.Run("backend", func(t *testing.T) {
+			c, b := open(t, g, backend, "/")
+			test(t, b, c, 1011)
+		})
 	})
 }
 
@@ -197,100 +199,108 @@ func TestASideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
 // A client that still sends would get a reset in the place of the answer, if its input were not discarded.
 func TestAnAnswerArrivesThoughTheClientSendsOn(t *testing.T) {
 	t.Parallel()
-	backend := listenRaw(t)
-	g := runGateway(t, tuned(backend, ""))
-	for name, answer := range map[string]func(c *wire){
-		"refusal": func(c *wire) {
-			c.send(t, request("/", "X : y")+strings.Repeat("x", 100<<10))
-			c.wantRefusal(t, 400)
-		},
-		"answer of the backend": func(c *wire) {
-			c.send(t, request("/"))
-			b := backend.accept(t)
-			b.send(t, head("HTTP/1.1 403 Forbidden", "Content-Length: 2")+"no")
-			c.send(t, strings.Repeat("x", 100<<10))
-			if body, err := io.ReadAll(c.answer(t).Body); string(body) != "no" || err != nil {
-				t.Errorf("body %q, %v; want no", body, err)
-			}
-			c.wantEnd(t)
-		},
-		"close": func(c *wire) {
-			c.send(t, request("/"))
-			b := backend.accept(t)
-			b.send(t, switching())
-			c.wantOpen(t)
-			b.send(t, b.closeFrame(4001, ""))
-			c.wantClose(t, 4001)
-			c.send(t, c.closeFrame(4001, "")+strings.Repeat("x", 100<<10))
-			c.wantEnd(t)
-		},
-	} {
-		t.Run(name, func(t *testing.T) { answer(dial(t, g.listeners["public"])) })
-	}
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(tuned(backend, "")))
+		for name, answer := range map[string]func(c *wire){
+			"refusal": func(c *wire) {
+				c.send(t, request("/", "X : y")+strings.Repeat("x", 100<<10))
+				c.wantRefusal(t, 400)
+			},
+			"answer of the backend": func(c *wire) {
+				c.send(t, request("/"))
+				b := backend.accept(t)
+				b.send(t, head("HTTP/1.1 403 Forbidden", "Content-Length: 2")+"no")
+				c.send(t, strings.Repeat("x", 100<<10))
+				if body, err := io.ReadAll(c.answer(t).Body); string(body) != "no" || err != nil {
+					t.Errorf("body %q, %v; want no", body, err)
+				}
+				c.wantEnd(t)
+			},
+			"close": func(c *wire) {
+				c.send(t, request("/"))
+				b := backend.accept(t)
+				b.send(t, switching())
+				c.wantOpen(t)
+				b.send(t, b.closeFrame(4001, ""))
+				c.wantClose(t, 4001)
+				c.send(t, c.closeFrame(4001, "")+strings.Repeat("x", 100<<10))
+				c.wantEnd(t)
+			},
+		} {
+			t.Run(name, func(t *testing.T) { answer(dial(t, g.listeners["public"])) })
+		}
+	})
 }
 
 func TestAClientLostWhileItsBackendIsAskedGivesThePlaceBack(t *testing.T) {
 	t.Parallel()
-	backend := listenRaw(t)
-	g := runGateway(t, tuned(backend, ""))
-	c := dial(t, g.listeners["public"])
-	c.send(t, request("/"))
-	b := backend.accept(t)
-	_ = c.Close()
-	b.mayWait()
-	// Not wantGone: the end has to come before the backend says anything.
-	if _, err := io.Copy(io.Discard, b.reader); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		t.Errorf("the gateway keeps asking: %v", err)
-	}
-	eventually(t, patience, "no session at the backend", func() bool { return g.count(t, "sluice_backend_sessions") == 0 })
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(tuned(backend, "")))
+		c := dial(t, g.listeners["public"])
+		c.send(t, request("/"))
+		b := backend.accept(t)
+		_ = c.Close()
+		b.mayWait()
+		// Not wantGone: the end has to come before the backend says anything.
+		if _, err := io.Copy(io.Discard, b.reader); err != nil && !errors.Is(err, syscall.ECONNRESET) {
+			t.Errorf("the gateway keeps asking: %v", err)
+		}
+		eventually(t, patience, "no session at the backend", func() bool { return g.count(t, "sluice_backend_sessions") == 0 })
+	})
 }
 
 func TestFramesSentBeforeThe101WaitForIt(t *testing.T) {
 	t.Parallel()
-	backend := listenRaw(t)
-	g := runGateway(t, tuned(backend, ""))
-	c := dial(t, g.listeners["public"])
-	long := strings.Repeat("x", 100<<10) // more than the gateway keeps
-	sent := make(chan error, 1)
-	go func() {
-		_, err := io.WriteString(c, request("/")+c.frame(ws.OpText, "early")+c.frame(ws.OpBinary, long))
-		sent <- err
-	}()
-	b := backend.accept(t)
-	_ = b.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-	var timeout net.Error
-	if p, err := b.reader.Peek(1); !errors.As(err, &timeout) || !timeout.Timeout() {
-		t.Fatalf("before its 101 the backend gets %q, %v; want nothing", p, err)
-	}
-	b.send(t, switching())
-	c.wantOpen(t)
-	b.wantFrame(t, ws.OpText, "early")
-	b.wantFrame(t, ws.OpBinary, long)
-	if err := <-sent; err != nil {
-		t.Error(err)
-	}
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(tuned(backend, "")))
+		c := dial(t, g.listeners["public"])
+		long := strings.Repeat("x", 100<<10) // more than the gateway keeps
+		sent := make(chan error, 1)
+		go func() {
+			_, err := io.WriteString(c, request("/")+c.frame(ws.OpText, "early")+c.frame(ws.OpBinary, long))
+			sent <- err
+		}()
+		b := backend.accept(t)
+		_ = b.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+		var timeout net.Error
+		if p, err := b.reader.Peek(1); !errors.As(err, &timeout) || !timeout.Timeout() {
+			t.Fatalf("before its 101 the backend gets %q, %v; want nothing", p, err)
+		}
+		b.send(t, switching())
+		c.wantOpen(t)
+		b.wantFrame(t, ws.OpText, "early")
+		b.wantFrame(t, ws.OpBinary, long)
+		if err := <-sent; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 func TestWhileTheGatewayStopsAClientsLastWordsPass(t *testing.T) {
 	t.Parallel()
-	backend := listenRaw(t)
-	g := runGateway(t, tuned(backend, ""))
-	c, b := open(t, g, backend, "/")
-	// The close waits for the end of the message.
-	b.send(t, "\x01\x02in")
-	c.wantAnyFrame(t)
-	g.signal(t, syscall.SIGTERM)
-	eventually(t, patience, "new connections are refused", g.refusesConnections)
-	b.send(t, "\x80\x03out")
-	c.wantAnyFrame(t)
-	c.wantClose(t, 1012)
-	b.send(t, b.frame(ws.OpText, "dropped"))
-	c.send(t, c.frame(ws.OpText, "last words")+c.closeFrame(1012, ""))
-	b.wantFrame(t, ws.OpText, "last words")
-	b.wantClose(t, 1012)
-	c.wantEnd(t)
-	b.wantGone(t)
-	if code := g.exitCode(t, patience); code != 0 {
-		t.Errorf("exit code %d, want 0", code)
-	}
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(tuned(backend, "")))
+		c, b := open(t, g, backend, "/")
+		// The close waits for the end of the message.
+		b.send(t, "\x01\x02in")
+		c.wantAnyFrame(t)
+		g.signal(t, syscall.SIGTERM)
+		eventually(t, patience, "new connections are refused", g.refusesConnections)
+		b.send(t, "\x80\x03out")
+		c.wantAnyFrame(t)
+		c.wantClose(t, 1012)
+		b.send(t, b.frame(ws.OpText, "dropped"))
+		c.send(t, c.frame(ws.OpText, "last words")+c.closeFrame(1012, ""))
+		b.wantFrame(t, ws.OpText, "last words")
+		b.wantClose(t, 1012)
+		c.wantEnd(t)
+		b.wantGone(t)
+		if code := g.exitCode(t, patience); code != 0 {
+			t.Errorf("exit code %d, want 0", code)
+		}
+	})
 }

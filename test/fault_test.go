@@ -71,8 +71,9 @@ var faultyFrames = []faultyFrame{
 
 func TestAFaultOfTheProtocolIsToldToBothSidesAndNoOtherSessionNotices(t *testing.T) {
 	t.Parallel()
-	crowded, backend := listenRaw(t), listenRaw(t)
-	g := runGateway(t, basics+crowdRoute(crowded)+fmt.Sprintf(`
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		crowded, backend := listenRaw(t), listenRaw(t)
+		g := runGateway(t, on(basics+crowdRoute(crowded)+fmt.Sprintf(`
 [[route]]
 path = "/chat"
 pool = "chat"
@@ -81,38 +82,39 @@ max_message = 1500
 [[pool]]
 name = "chat"
 backend = [{ address = %q }]
-`, backend.Addr()))
-	others := openCrowd(t, g, crowded)
-	others.wantLive(t)
-	for i, fault := range faultyFrames {
-		t.Run(fmt.Sprintf("%d %s of a %s", i, fault.rule, fault.from), func(t *testing.T) {
-			c, b := open(t, g, backend, "/chat")
-			offender, other, otherIsTold := c, b, ws.StatusCode(1001)
-			if fault.from == fromBackend {
-				offender, other, otherIsTold = b, c, 1011
-			}
-			name := fmt.Sprintf("sluice_protocol_errors_total{rule=%q,side=%q}", fault.rule, fault.from)
-			before := g.count(t, name)
+`, backend.Addr())))
+		others := openCrowd(t, g, crowded)
+		others.wantLive(t)
+		for i, fault := range faultyFrames {
+			t.Run(fmt.Sprintf("%d %s of a %s", i, fault.rule, fault.from), func(t *testing.T) {
+				c, b := open(t, g, backend, "/chat")
+				offender, other, otherIsTold := c, b, ws.StatusCode(1001)
+				if fault.from == fromBackend {
+					offender, other, otherIsTold = b, c, 1011
+				}
+				name := fmt.Sprintf("sluice_protocol_errors_total{rule=%q,side=%q}", fault.rule, fault.from)
+				before := g.count(t, name)
 
-			offender.send(t, offender.frame(ws.OpText, "right")+fault.before+fault.frame+"what is behind it")
-			other.wantFrame(t, ws.OpText, "right")
-			if fault.before != "" {
-				other.wantAnyFrame(t)
-			}
-			other.wantClose(t, otherIsTold)
-			// What the other side still says arrives, up to its close.
-			other.send(t, other.frame(ws.OpText, "answer")+other.closeFrame(otherIsTold, ""))
-			offender.wantFrame(t, ws.OpText, "answer")
-			offender.wantClose(t, fault.code)
-			c.wantEnd(t)
-			_ = c.Close()
-			b.wantGone(t)
-			if got := g.count(t, name); got != before+1 {
-				t.Errorf("%s is %d after %d, want one more", name, got, before)
-			}
-			others.wantLive(t)
-		})
-	}
+				offender.send(t, offender.frame(ws.OpText, "right")+fault.before+fault.frame+"what is behind it")
+				other.wantFrame(t, ws.OpText, "right")
+				if fault.before != "" {
+					other.wantAnyFrame(t)
+				}
+				other.wantClose(t, otherIsTold)
+				// What the other side still says arrives, up to its close.
+				other.send(t, other.frame(ws.OpText, "answer")+other.closeFrame(otherIsTold, ""))
+				offender.wantFrame(t, ws.OpText, "answer")
+				offender.wantClose(t, fault.code)
+				c.wantEnd(t)
+				_ = c.Close()
+				b.wantGone(t)
+				if got := g.count(t, name); got != before+1 {
+					t.Errorf("%s is %d after %d, want one more", name, got, before)
+				}
+				others.wantLive(t)
+			})
+		}
+	})
 }
 
 // wantAnyFrame reads a frame, whatever it is.

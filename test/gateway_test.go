@@ -61,6 +61,17 @@ name = "public"
 address = "127.0.0.1:0"
 `
 
+// eachDriver runs a test with each way there is to move bytes. on puts it into a configuration.
+func eachDriver(t *testing.T, test func(t *testing.T, on func(config string) string)) {
+	for _, driver := range []string{"loop", "goroutine"} {
+		t.Run(driver, func(t *testing.T) {
+			test(t, func(config string) string {
+				return strings.Replace(config, "[gateway]\n", "[gateway]\ndriver = \""+driver+"\"\n", 1)
+			})
+		})
+	}
+}
+
 // runGateway serves a configuration and waits until it is ready. At the end of the test it must exit
 // with 0 on SIGTERM, unless the test has ended it.
 func runGateway(t *testing.T, config string) *gateway {

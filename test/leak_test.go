@@ -75,32 +75,34 @@ var ways = []func(t *testing.T, g *gateway, backend rawBackend){
 
 func TestNothingIsLeftOfConnectionsThatEnded(t *testing.T) {
 	t.Parallel()
-	backend := listenRaw(t)
-	g := runGateway(t, tuned(backend, ""))
-	descriptors := func() int {
-		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
-		if err != nil {
-			t.Fatal(err)
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(tuned(backend, "")))
+		descriptors := func() int {
+			entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return len(entries)
 		}
-		return len(entries)
-	}
-	for _, way := range ways { // what is made once is made by now
-		way(t, g, backend)
-	}
-	eventually(t, patience, "no session", func() bool { return g.count(t, "sluice_sessions_active") == 0 })
-	descriptorsBefore, goroutinesBefore := descriptors(), g.count(t, "go_goroutines")
+		for _, way := range ways { // what is made once is made by now
+			way(t, g, backend)
+		}
+		eventually(t, patience, "no session", func() bool { return g.count(t, "sluice_sessions_active") == 0 })
+		descriptorsBefore, goroutinesBefore := descriptors(), g.count(t, "go_goroutines")
 
-	random := rand.New(rand.NewPCG(1, 1))
-	for range 200 {
-		ways[random.IntN(len(ways))](t, g, backend)
-	}
-	for name, isBack := range map[string]func() bool{
-		"sessions":          func() bool { return g.count(t, "sluice_sessions_active") == 0 },
-		"places at backend": func() bool { return g.count(t, "sluice_backend_sessions") == 0 },
-		"queued bytes":      func() bool { return g.count(t, "sluice_queued_bytes") == 0 },
-		"descriptors":       func() bool { return descriptors() <= descriptorsBefore },
-		"goroutines":        func() bool { return g.count(t, "go_goroutines") <= goroutinesBefore },
-	} {
-		eventually(t, patience, name+" as at the beginning", isBack)
-	}
+		random := rand.New(rand.NewPCG(1, 1))
+		for range 200 {
+			ways[random.IntN(len(ways))](t, g, backend)
+		}
+		for name, isBack := range map[string]func() bool{
+			"sessions":          func() bool { return g.count(t, "sluice_sessions_active") == 0 },
+			"places at backend": func() bool { return g.count(t, "sluice_backend_sessions") == 0 },
+			"queued bytes":      func() bool { return g.count(t, "sluice_queued_bytes") == 0 },
+			"descriptors":       func() bool { return descriptors() <= descriptorsBefore },
+			"goroutines":        func() bool { return g.count(t, "go_goroutines") <= goroutinesBefore },
+		} {
+			eventually(t, patience, name+" as at the beginning", isBack)
+		}
+	})
 }

@@ -99,24 +99,26 @@ type badHead struct {
 
 func TestABadRequestIsRefusedAndNoOtherSessionNotices(t *testing.T) {
 	t.Parallel()
-	crowded := listenRaw(t)
-	// A request that got through to this backend would be answered with 502.
-	g := runGateway(t, basics+crowdRoute(crowded)+toPool("/chat", "chat", closedPort(t))+"[[route]]\npath = \"/chat\"\nhost = \"gateway.test\"\npool = \"chat\"\norigins = [\"https://good.example\"]\n")
-	others := openCrowd(t, g, crowded)
-	others.wantLive(t)
-	for _, bad := range badHeads() {
-		t.Run(bad.name, func(t *testing.T) {
-			c := dial(t, g.listeners["public"])
-			c.send(t, bad.head)
-			c.wantRefusal(t, bad.status)
-			if len(bad.head) < 1<<10 {
-				c = dial(t, g.listeners["public"])
-				c.sendInPieces(t, bad.head)
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		crowded := listenRaw(t)
+		// A request that got through to this backend would be answered with 502.
+		g := runGateway(t, on(basics+crowdRoute(crowded)+toPool("/chat", "chat", closedPort(t))+"[[route]]\npath = \"/chat\"\nhost = \"gateway.test\"\npool = \"chat\"\norigins = [\"https://good.example\"]\n"))
+		others := openCrowd(t, g, crowded)
+		others.wantLive(t)
+		for _, bad := range badHeads() {
+			t.Run(bad.name, func(t *testing.T) {
+				c := dial(t, g.listeners["public"])
+				c.send(t, bad.head)
 				c.wantRefusal(t, bad.status)
-			}
-			others.wantLive(t)
-		})
-	}
+				if len(bad.head) < 1<<10 {
+					c = dial(t, g.listeners["public"])
+					c.sendInPieces(t, bad.head)
+					c.wantRefusal(t, bad.status)
+				}
+				others.wantLive(t)
+			})
+		}
+	})
 }
 
 func TestARefusalHasAnAccessLine(t *testing.T) {
