@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"strings"
 	"syscall"
@@ -169,21 +168,7 @@ func TestASideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
 			}
 			pushed <- err
 		}()
-		_ = other.SetReadDeadline(time.Now().Add(patience))
-		header, err := ws.ReadHeader(other.reader)
-		if err != nil || header.OpCode != ws.OpClose {
-			t.Fatalf("got opcode %x, %v; want the close", header.OpCode, err)
-		}
-		payload := make([]byte, header.Length)
-		if _, err := io.ReadFull(other.reader, payload); err != nil {
-			t.Fatal(err)
-		}
-		if header.Masked {
-			ws.Cipher(payload, header.Mask, 0)
-		}
-		if code, _ := ws.ParseCloseFrameData(payload); code != lost {
-			t.Errorf("told %d, want %d", code, lost)
-		}
+		other.wantClose(t, lost)
 		_ = other.Close()
 		if err := <-pushed; errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("the pushing side hangs: %v", err)
@@ -251,34 +236,6 @@ func TestAClientLostWhileItsBackendIsAskedGivesThePlaceBack(t *testing.T) {
 	})
 }
 
-func TestFramesSentBeforeThe101WaitForIt(t *testing.T) {
-	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
-		backend := listenRaw(t)
-		g := runGateway(t, on(tuned(backend, "")))
-		c := dial(t, g.listeners["public"])
-		long := strings.Repeat("x", 100<<10) // more than the gateway keeps
-		sent := make(chan error, 1)
-		go func() {
-			_, err := io.WriteString(c, request("/")+c.frame(ws.OpText, "early")+c.frame(ws.OpBinary, long))
-			sent <- err
-		}()
-		b := backend.accept(t)
-		_ = b.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
-		var timeout net.Error
-		if p, err := b.reader.Peek(1); !errors.As(err, &timeout) || !timeout.Timeout() {
-			t.Fatalf("before its 101 the backend gets %q, %v; want nothing", p, err)
-		}
-		b.send(t, switching())
-		c.wantOpen(t)
-		b.wantFrame(t, ws.OpText, "early")
-		b.wantFrame(t, ws.OpBinary, long)
-		if err := <-sent; err != nil {
-			t.Error(err)
-		}
-	})
-}
-
 func TestWhileTheGatewayStopsAClientsLastWordsPass(t *testing.T) {
 	t.Parallel()
 	eachDriver(t, func(t *testing.T, on func(string) string) {
@@ -287,11 +244,11 @@ func TestWhileTheGatewayStopsAClientsLastWordsPass(t *testing.T) {
 		c, b := open(t, g, backend, "/")
 		// The close waits for the end of the message.
 		b.send(t, "\x01\x02in")
-		c.wantAnyFrame(t)
+		c.nextFrame(t)
 		g.signal(t, syscall.SIGTERM)
 		eventually(t, patience, "new connections are refused", g.refusesConnections)
 		b.send(t, "\x80\x03out")
-		c.wantAnyFrame(t)
+		c.nextFrame(t)
 		c.wantClose(t, 1012)
 		b.send(t, b.frame(ws.OpText, "dropped"))
 		c.send(t, c.frame(ws.OpText, "last words")+c.closeFrame(1012, ""))

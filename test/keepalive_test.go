@@ -12,20 +12,6 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// nextFrame returns the next frame's opcode and payload.
-func (w *wire) nextFrame(t *testing.T) (ws.OpCode, string) {
-	t.Helper()
-	w.mayWait()
-	f, err := ws.ReadFrame(w.reader)
-	if err != nil {
-		t.Fatalf("no frame: %v", err)
-	}
-	if f.Header.Masked {
-		ws.Cipher(f.Payload, f.Header.Mask, 0)
-	}
-	return f.Header.OpCode, string(f.Payload)
-}
-
 // answerPings answers pings until a frame of another kind comes.
 func (w *wire) answerPings(t *testing.T) (ws.OpCode, string) {
 	t.Helper()
@@ -42,11 +28,8 @@ func TestASideThatAnswersNoPingIsLost(t *testing.T) {
 	t.Parallel()
 	bothWays(t, "ping_interval = \"100ms\"\npong_timeout = \"1s\"", func(t *testing.T, one, other *wire, lost ws.StatusCode) {
 		opcode, payload := other.answerPings(t)
-		code, _ := ws.ParseCloseFrameData([]byte(payload))
-		if opcode != ws.OpClose || code != lost {
-			t.Errorf("got opcode %x, %q; want a close with %d", opcode, payload, lost)
-		}
-		one.wantAnyFrame(t) // the ping
+		wantCloseFrame(t, opcode, payload, lost)
+		one.nextFrame(t) // the ping
 		one.wantGone(t)
 	})
 }
@@ -88,9 +71,7 @@ func TestASessionWithoutDataIsClosedAfterIdleTimeoutThoughItPings(t *testing.T) 
 		if opcode == ws.OpPong {
 			continue
 		}
-		if code, _ := ws.ParseCloseFrameData([]byte(payload)); opcode != ws.OpClose || code != 1001 {
-			t.Errorf("got opcode %x, %q; want a close with 1001", opcode, payload)
-		}
+		wantCloseFrame(t, opcode, payload, 1001)
 		break
 	}
 	if lived := time.Since(begin); lived < 700*time.Millisecond {
@@ -126,16 +107,8 @@ func TestAFloodOfPingsIsAnsweredInOrderAndHeldBack(t *testing.T) {
 			sent <- err
 		}()
 		for i := range asked {
-			_ = one.SetReadDeadline(time.Now().Add(patience))
-			f, err := ws.ReadFrame(one.reader)
-			if err != nil {
-				t.Fatalf("pong %d of %d: %v", i, asked, err)
-			}
-			if f.Header.Masked {
-				ws.Cipher(f.Payload, f.Header.Mask, 0)
-			}
-			if f.Header.OpCode != ws.OpPong || string(f.Payload) != ask(i) {
-				t.Fatalf("got opcode %x, %q; want pong %d", f.Header.OpCode, f.Payload, i)
+			if opcode, payload := one.nextFrame(t); opcode != ws.OpPong || payload != ask(i) {
+				t.Fatalf("got opcode %x, %q; want pong %d of %d", opcode, payload, i, asked)
 			}
 		}
 		if err := <-sent; err != nil {

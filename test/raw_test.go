@@ -152,50 +152,55 @@ func (w *wire) frame(opcode ws.OpCode, payload string) string {
 	return string(ws.MustCompileFrame(f))
 }
 
-// closeFrame draws a close; code 0: none.
+// closeFrame draws a close.
 func (w *wire) closeFrame(code ws.StatusCode, reason string) string {
-	if code == 0 {
-		return w.frame(ws.OpClose, "")
-	}
 	return w.frame(ws.OpClose, string(binary.BigEndian.AppendUint16(nil, uint16(code)))+reason)
+}
+
+// mostPayload is the longest frame that a test sends, in bytes.
+const mostPayload = 1 << 20
+
+// nextFrame reads a frame and returns its opcode and payload.
+func (w *wire) nextFrame(t *testing.T) (ws.OpCode, string) {
+	t.Helper()
+	_ = w.SetReadDeadline(time.Now().Add(patience))
+	header, err := ws.ReadHeader(w.reader)
+	if err != nil || header.Length > mostPayload {
+		t.Fatalf("no frame: %+v, %v", header, err)
+	}
+	payload := make([]byte, header.Length)
+	if _, err := io.ReadFull(w.reader, payload); err != nil {
+		t.Fatalf("frame with opcode %x and %d bytes: %v", header.OpCode, header.Length, err)
+	}
+	if header.Masked == w.isClient {
+		t.Errorf("frame with opcode %x: masked is %v", header.OpCode, header.Masked)
+	}
+	if header.Masked {
+		ws.Cipher(payload, header.Mask, 0)
+	}
+	return header.OpCode, string(payload)
 }
 
 // wantFrame waits for a frame with that content.
 func (w *wire) wantFrame(t *testing.T, opcode ws.OpCode, payload string) {
 	t.Helper()
-	w.mayWait()
-	f, err := ws.ReadFrame(w.reader)
-	if err != nil {
-		t.Fatalf("no frame, want opcode %x %.60q: %v", opcode, payload, err)
-	}
-	if f.Header.Masked == w.isClient {
-		t.Errorf("frame with opcode %x: masked is %v", f.Header.OpCode, f.Header.Masked)
-	}
-	if f.Header.Masked {
-		ws.Cipher(f.Payload, f.Header.Mask, 0)
-	}
-	if f.Header.OpCode != opcode || string(f.Payload) != payload {
-		t.Fatalf("frame with opcode %x %.130q, want %x %.130q", f.Header.OpCode, f.Payload, opcode, payload)
+	if gotOpcode, got := w.nextFrame(t); gotOpcode != opcode || got != payload {
+		t.Fatalf("frame with opcode %x %.130q, want %x %.130q", gotOpcode, got, opcode, payload)
 	}
 }
 
-// wantClose waits for a close with that code and any reason; code 0: none.
+// wantClose waits for a close with that code and any reason.
 func (w *wire) wantClose(t *testing.T, code ws.StatusCode) {
 	t.Helper()
-	w.mayWait()
-	f, err := ws.ReadFrame(w.reader)
-	if err != nil {
-		t.Fatalf("no frame, want a close with %d: %v", code, err)
-	}
-	if f.Header.Masked {
-		ws.Cipher(f.Payload, f.Header.Mask, 0)
-	}
-	got, reason := ws.ParseCloseFrameData(f.Payload)
-	if len(f.Payload) == 0 {
-		got = 0
-	}
-	if f.Header.OpCode != ws.OpClose || got != code {
-		t.Fatalf("frame with opcode %x, code %d %.130q, want a close with %d", f.Header.OpCode, got, reason, code)
+	opcode, payload := w.nextFrame(t)
+	wantCloseFrame(t, opcode, payload, code)
+}
+
+func wantCloseFrame(t *testing.T, opcode ws.OpCode, payload string, code ws.StatusCode) {
+	t.Helper()
+	got, reason := ws.ParseCloseFrameData([]byte(payload))
+	if opcode != ws.OpClose || got != code {
+		t.Fatalf("frame with opcode %x, code %d %.130q, want a close with %d", opcode, got, reason, code)
 	}
 }
 
