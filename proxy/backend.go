@@ -29,13 +29,15 @@ type attempt struct {
 
 // run dials the backend, sends the client's head and takes the answer. nil: the session is relayed; the place in the pool is its.
 // On an error it is the caller's, with the outcome.
-func (a *attempt) run(ctx context.Context) error {
+func (a *attempt) run(ctx context.Context) (err error) {
 	if a.err != nil {
 		return a.err
 	}
 	deadline := a.until()
 	if a.conn == nil {
-		if err := a.dial(ctx, deadline); err != nil {
+		err := a.dial(ctx, deadline)
+		a.followed.step("dial", err)
+		if err != nil {
 			a.outcome, a.mayRetry = dialOutcome(err), true
 			return err
 		}
@@ -43,6 +45,7 @@ func (a *attempt) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, a.interrupt)
 	isRelayed := false
 	defer func() {
+		a.followed.step("answer", err)
 		stop()
 		if !isRelayed {
 			_ = a.conn.Close()
@@ -143,6 +146,7 @@ func (a *attempt) head() [][]byte {
 		SetHeaders:    a.route.setHeaders,
 		RemoveHeaders: a.route.removeHeaders,
 	}
+	a.followed.addFields(&f)
 	a.memory.Out = a.memory.Request.AppendForward(a.memory.Out[:0], &f)
 	return a.memory.Out
 }

@@ -30,6 +30,7 @@ type handshake struct {
 	status   int // that the client got; 0: none yet
 
 	isCounted bool // by the listener's limits for the client
+	followed  *followed
 }
 
 // errClientLost ends a handshake whose client has gone: nobody is left to be told.
@@ -59,7 +60,10 @@ func (h *handshake) fromStart() error {
 			return err
 		}
 	}
-	if err := h.admit(); err != nil {
+	h.follow()
+	err := h.admit()
+	h.followed.step("route", err)
+	if err != nil {
 		return err
 	}
 	return h.connect(nil)
@@ -68,6 +72,7 @@ func (h *handshake) fromStart() error {
 // finish ends a handshake. nil: it became a session, and the driver has both connections.
 func (h *handshake) finish(err error) {
 	defer h.proxy.memory.Put(h.memory)
+	defer func() { h.traceEnded(err) }()
 	if err == nil {
 		return
 	}
@@ -190,8 +195,10 @@ func (h *handshake) connect(first *attempt) error {
 		if a == nil {
 			pick, err := h.route.pool.Pick(ctx, &want, tried)
 			if err != nil {
+				h.followed.step("pick", err)
 				return unpicked(err, len(tried) > 0)
 			}
+			h.followed.picked(pick.Backend.Name())
 			a = h.newAttempt(pick, len(tried))
 			a.deadline = deadline
 		}

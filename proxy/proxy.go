@@ -30,6 +30,7 @@ type Config struct {
 	Metrics prometheus.Registerer
 
 	AccessLines AccessLines
+	Tracer      Tracer // nil: handshakes aren't traced
 }
 
 // Proxy accepts connections and relays sessions. Its methods may be called from any goroutine.
@@ -37,6 +38,7 @@ type Proxy struct {
 	log         *zap.Logger
 	access      *zap.Logger
 	accessLines AccessLines
+	tracer      Tracer // nil: there is none
 	driver      driver.Driver
 	maxSessions int
 	metrics     *metrics
@@ -63,6 +65,7 @@ func New(c Config) (*Proxy, error) {
 		log:         c.Log.Named("proxy"),
 		access:      c.Access,
 		accessLines: c.AccessLines,
+		tracer:      c.Tracer,
 		driver:      c.Driver,
 		maxSessions: c.MaxSessions,
 		pools:       map[string]*balancer.Pool{},

@@ -42,11 +42,11 @@ const (
 	quickAccept                   // the client, to take the answer
 )
 
-// acceptOnLoops has the driver's loops accept; false: they can't.
+// acceptOnLoops has the driver's loops accept; false: they can't, or handshakes are traced, which takes more time than a loop has.
 func (l *listener) acceptOnLoops() bool {
 	loops, isLoops := l.proxy.driver.(*driver.Loops)
 	ln, isSocket := l.ln.(syscall.Conn)
-	if !isLoops || !isSocket || l.isBehindProxy {
+	if !isLoops || !isSocket || l.isBehindProxy || l.proxy.tracer != nil {
 		return false
 	}
 	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {

@@ -15,6 +15,7 @@ import (
 
 	"sluice/cmd/sluice/internal/admin"
 	"sluice/cmd/sluice/internal/config"
+	"sluice/cmd/sluice/internal/tracing"
 	"sluice/proxy"
 	"sluice/proxy/driver"
 )
@@ -22,11 +23,12 @@ import (
 // A gateway is what a configuration describes, with its sockets bound. Owned by the goroutine that
 // calls serve.
 type gateway struct {
-	file  *config.File
-	logs  *logs
-	log   *zap.Logger // logs.main
-	proxy *proxy.Proxy
-	admin *admin.Server // nil: there is none
+	file   *config.File
+	logs   *logs
+	log    *zap.Logger     // logs.main
+	traces *tracing.Tracer // nil: handshakes aren't traced
+	proxy  *proxy.Proxy
+	admin  *admin.Server // nil: there is none
 }
 
 // newGateway binds all sockets of a configuration; nothing is accepted before serve. Logs go to w.
@@ -37,13 +39,23 @@ func newGateway(file *config.File, w io.Writer) (*gateway, error) {
 		return nil, err
 	}
 	g := &gateway{file: file, logs: logs, log: logs.main}
-	workers := setProcs(file.Gateway.Workers)
-	drive, err := driver.New(file.Gateway.Driver, workers)
-	if err != nil {
-		logs.out.close()
-		return nil, err
+	if err := g.bind(); err != nil {
+		return nil, multierror.Append(err, g.stopTelling()).ErrorOrNil()
 	}
-	registry := newRegistry()
+	return g, nil
+}
+
+// bind makes everything but the logs. On an error nothing but them and the traces is left open.
+func (g *gateway) bind() error {
+	file, registry := g.file, newRegistry()
+	tracer, err := g.openTraces()
+	if err != nil {
+		return err
+	}
+	drive, err := driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers))
+	if err != nil {
+		return err
+	}
 	g.proxy, err = proxy.New(proxy.Config{
 		Listeners:   file.Listener,
 		Routes:      file.Route,
@@ -51,37 +63,56 @@ func newGateway(file *config.File, w io.Writer) (*gateway, error) {
 		MaxSessions: maxSessions(file.Gateway.MaxSessions),
 		Driver:      drive,
 		Log:         g.log,
-		Access:      logs.access,
+		Access:      g.logs.access,
 		AccessLines: file.Log.Lines(),
+		Tracer:      tracer,
 		Metrics:     registry,
 	})
 	if err != nil {
-		logs.out.close()
-		return nil, multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
+		return multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
 	}
 	if file.Admin.Address == "" {
-		return g, nil
+		return nil
 	}
 	g.admin, err = admin.Listen(admin.Options{
 		Config:   file.Admin,
 		Gatherer: registry,
 		IsReady:  func() bool { return !g.proxy.IsDraining() },
 		Proxy:    g.proxy,
-		Level:    logs.level,
+		Level:    g.logs.level,
 		Log:      g.log,
 	})
 	if err != nil {
 		g.proxy.Close()
-		logs.out.close()
-		return nil, err
+		return err
 	}
-	return g, nil
+	return nil
+}
+
+// openTraces returns the tracer that [tracing] describes; nil: none.
+func (g *gateway) openTraces() (proxy.Tracer, error) {
+	if g.file.Tracing.Endpoint == "" {
+		return nil, nil
+	}
+	var err error
+	g.traces, err = tracing.New(&g.file.Tracing, readBuild().version, g.log)
+	return g.traces, err
+}
+
+// stopTelling sends the last traces and closes the log.
+func (g *gateway) stopTelling() (err error) {
+	if g.traces != nil {
+		patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err = g.traces.Close(patience)
+	}
+	g.logs.out.close()
+	return err
 }
 
 // serve relays sessions until ctx ends, drains as the configuration says, and returns when nothing
 // of the gateway is left.
 func (g *gateway) serve(ctx context.Context) error {
-	defer g.logs.out.close()
 	stopReopening := g.logs.reopenOnSignal()
 	defer stopReopening()
 	g.log.Info("starting", zap.Stringer("build", readBuild()))
@@ -93,13 +124,14 @@ func (g *gateway) serve(ctx context.Context) error {
 	<-ctx.Done()
 	g.log.Info("stopping")
 	g.proxy.Shutdown(context.Background(), g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std())
-	if g.admin == nil {
-		return nil
+	var problems *multierror.Error
+	if g.admin != nil {
+		// Behind the drain, so that readiness and metrics answer while it lasts.
+		patience, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		problems = multierror.Append(problems, g.admin.Shutdown(patience))
 	}
-	// Last of all, so that readiness and metrics answer while sessions drain.
-	patience, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
-	return g.admin.Shutdown(patience)
+	return multierror.Append(problems, g.stopTelling()).ErrorOrNil()
 }
 
 // setProcs returns how many event loops there are, and lets the program use one CPU more than that,

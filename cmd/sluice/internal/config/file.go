@@ -6,6 +6,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/cmd/sluice/internal/admin"
+	"sluice/cmd/sluice/internal/tracing"
 	"sluice/internal/units"
 	"sluice/proxy"
 )
@@ -16,6 +17,7 @@ type File struct {
 	Gateway  Gateway                `toml:"gateway"`
 	Admin    admin.Config           `toml:"admin"`
 	Log      Log                    `toml:"log"`
+	Tracing  tracing.Config         `toml:"tracing"`
 	Listener []proxy.ListenerConfig `toml:"listener"`
 	Route    []proxy.RouteConfig    `toml:"route"`
 	Pool     []balancer.Config      `toml:"pool"`
@@ -73,6 +75,7 @@ func (f *File) check(outline *outline, found *problems) {
 	f.Gateway.Check(within("gateway"))
 	f.Admin.Check(within("admin"))
 	f.Log.Check(within("log"))
+	f.Tracing.Check(within("tracing"))
 	for i := range f.Listener {
 		f.Listener[i].Check(within(indexed("listener", i)))
 	}

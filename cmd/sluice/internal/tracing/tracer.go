@@ -1,0 +1,123 @@
+package tracing
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/propagation"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+	"go.uber.org/zap"
+
+	"sluice/proxy"
+)
+
+// A Tracer implements proxy.Tracer. Spans wait in a queue of the SDK's, which drops what the collector is too slow for.
+type Tracer struct {
+	provider *sdk.TracerProvider
+	tracer   trace.Tracer
+}
+
+// exportTimeout bounds one attempt to reach the collector.
+const exportTimeout = 5 * time.Second
+
+// New returns the tracer of a section that Check has no problem with and that has an Endpoint. version is the program's. The caller
+// ends it with Close.
+func New(c *Config, version string, log *zap.Logger) (*Tracer, error) {
+	exporter, err := otlptracehttp.New(context.Background(),
+		otlptracehttp.WithEndpointURL(c.Endpoint), otlptracehttp.WithTimeout(exportTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("tracing endpoint %s: %w", c.Endpoint, err)
+	}
+	provider := sdk.NewTracerProvider(
+		sdk.WithBatcher(&reported{exporter, log.Named("tracing")}),
+		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Sample))),
+		sdk.WithResource(resource.NewSchemaless(
+			attribute.String("service.name", c.Service), attribute.String("service.version", version))),
+	)
+	return &Tracer{provider, provider.Tracer("sluice")}, nil
+}
+
+// Close sends what is left, and returns when that has gone or ctx ends.
+func (t *Tracer) Close(ctx context.Context) error {
+	if err := t.provider.Shutdown(ctx); err != nil {
+		return fmt.Errorf("send the last traces: %w", err)
+	}
+	return nil
+}
+
+// Begin implements proxy.Tracer.
+func (t *Tracer) Begin(start time.Time, traceparent, tracestate string) proxy.Trace {
+	carrier := propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate}
+	ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
+	ctx, span := t.tracer.Start(ctx, "websocket handshake", trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindServer))
+	return &handshake{t.tracer, ctx, span}
+}
+
+// A handshake is one trace. Owned by the handshake's goroutine.
+type handshake struct {
+	tracer trace.Tracer
+	ctx    context.Context // with span
+	span   trace.Span
+}
+
+// Fields implements proxy.Trace.
+func (h *handshake) Fields() (traceparent, tracestate string) {
+	carrier := propagation.MapCarrier{}
+	propagation.TraceContext{}.Inject(h.ctx, carrier)
+	return carrier["traceparent"], carrier["tracestate"]
+}
+
+// Step implements proxy.Trace.
+func (h *handshake) Step(s proxy.TraceStep) {
+	if !h.span.IsRecording() {
+		return
+	}
+	_, span := h.tracer.Start(h.ctx, s.Name, trace.WithTimestamp(s.Start))
+	if s.Backend != "" {
+		span.SetAttributes(attribute.String("sluice.backend", s.Backend))
+	}
+	if s.Err != nil {
+		span.SetStatus(codes.Error, s.Err.Error())
+	}
+	span.End(trace.WithTimestamp(s.End))
+}
+
+// End implements proxy.Trace.
+func (h *handshake) End(e proxy.TraceEnd) {
+	if !h.span.IsRecording() {
+		return
+	}
+	h.span.SetAttributes(
+		attribute.String("sluice.session", e.Session),
+		attribute.String("sluice.listener", e.Listener),
+		attribute.String("sluice.route", e.Route),
+		attribute.String("sluice.pool", e.Pool),
+		attribute.String("client.address", e.Client),
+		attribute.Int("http.response.status_code", e.Status),
+	)
+	// As semantic conventions have it for a server: a refusal is the client's error, not the gateway's.
+	if e.Err != nil && (e.Status == 0 || e.Status >= 500) {
+		h.span.SetStatus(codes.Error, e.Err.Error())
+	}
+	h.span.End()
+}
+
+// A reported exporter tells errors to the log; the SDK would to a global one.
+type reported struct {
+	sdk.SpanExporter
+	log *zap.Logger
+}
+
+// ExportSpans implements sdk.SpanExporter.
+func (r *reported) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
+	if err := r.SpanExporter.ExportSpans(ctx, spans); err != nil {
+		r.log.Warn("traces lost", zap.Int("spans", len(spans)), zap.Error(err))
+	}
+	return nil
+}
