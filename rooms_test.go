@@ -38,12 +38,13 @@ var rooms = map[string]room{
 	"tls":          {ours: []string{"internal/units"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "upgrade", "balancer", "internal/units", "internal/epoll"}},
 	"cmd/sluice": {ours: []string{
-		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/echo", "internal/load",
+		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/echo", "internal/load", "internal/systemd",
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",
 	}},
 	"cmd/sluice/internal/config":  {ours: []string{"proxy", "balancer", "tls", "internal/units", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
 	"cmd/sluice/internal/admin":   {ours: []string{"proxy", "proxy/relay", "internal/units"}},
 	"cmd/sluice/internal/demo":    {},
+	"internal/systemd":            {},
 	"cmd/sluice/internal/tracing": {ours: []string{"proxy", "internal/units"}},
 }
 
