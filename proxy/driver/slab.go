@@ -49,7 +49,7 @@ func (s *slabs) at(index uint32) slot {
 func (s *slabs) take() slot {
 	if len(s.free) == 0 {
 		base := uint32(len(s.hots) * slabSize)
-		s.hots = append(s.hots, new([slabSize]hot))
+		s.hots = append(s.hots, newHots())
 		s.colds = append(s.colds, new([slabSize]cold))
 		for i := uint32(slabSize); i > 0; i-- {
 			s.free = append(s.free, base+i-1)
