@@ -129,6 +129,22 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
+func TestPickTellsWhetherAnotherBackendMayFollow(t *testing.T) {
+	for _, test := range []struct {
+		members, retries, tried int
+		want                    bool
+	}{
+		{1, 2, 0, false}, {2, 2, 0, true}, {2, 2, 1, false}, {3, 0, 0, false}, {3, 1, 0, true}, {3, 1, 1, false}, {3, 2, 1, true}, {3, 2, 2, false},
+	} {
+		c := configOf(PolicyLeastConn, test.members)
+		c.Retries = test.retries
+		p := newPool(t, c)
+		if got, err := p.Pick(t.Context(), &Request{}, p.members[:test.tried]); err != nil || got.HasNext != test.want {
+			t.Errorf("%d members, %d retries, %d tried: %v, %v; want %v", test.members, test.retries, test.tried, got.HasNext, err, test.want)
+		}
+	}
+}
+
 func TestMayRetry(t *testing.T) {
 	c := configOf(PolicyLeastConn, 3)
 	c.Retries, c.RetryStatuses = 2, []int{502, 503}
@@ -141,6 +157,7 @@ func TestMayRetry(t *testing.T) {
 		{DialFailed, 1, true}, {Refused, 2, true}, {Refused, 3, false}, {DialTimeout, 1, true}, {HandshakeTimeout, 1, true},
 		{HandshakeReset, 1, true}, {BadAnswer, 1, false}, {503, 1, true}, {503, 3, false}, {504, 1, false}, {404, 1, false},
 		{ClientFault, 1, false}, {Ended, 1, false}, {Lost, 1, false}, {Shed, 1, false},
+		{GatewayFault, 1, true},
 	} {
 		if got := p.MayRetry(test.o, test.tried); got != test.want {
 			t.Errorf("MayRetry(%d, %d) = %v; want %v", test.o, test.tried, got, test.want)

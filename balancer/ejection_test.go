@@ -47,7 +47,7 @@ func TestFailuresInARowEject(t *testing.T) {
 }
 
 func TestWhatIsNotTheBackendsFaultNeverCounts(t *testing.T) {
-	for _, o := range []Outcome{Ended, ClientFault, Shed, 400, 401, 404, 426, 429, 501} {
+	for _, o := range []Outcome{Ended, ClientFault, GatewayFault, Shed, 400, 401, 404, 426, 429, 501} {
 		p := newPool(t, ejectionConfig(3))
 		b := p.members[0]
 		fail(p, b, o, 100)

@@ -15,6 +15,9 @@ const (
 	// ClientFault: the client went away or broke a rule before the session stood. It says nothing
 	// about the backend.
 	ClientFault
+	// GatewayFault: the gateway had no descriptor, port or memory for a connection. It says nothing
+	// about the backend.
+	GatewayFault
 	// Shed: the session was closed since its owner was asked to (rebalance, drain of a backend).
 	Shed
 	// DialFailed: no connection, for another reason than the next two.
@@ -85,7 +88,7 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 		return reasonStatus, slices.Contains(statuses, int(o))
 	}
 	switch o {
-	case Ended, ClientFault, Shed:
+	case Ended, ClientFault, GatewayFault, Shed:
 		return 0, false
 	case DialFailed:
 		return reasonDial, true

@@ -15,6 +15,8 @@ var (
 	// ErrFull says that every available backend holds as many sessions as it may. The error is a
 	// *FullError.
 	ErrFull = errors.New("every backend is full")
+	// ErrWait says that Pick would wait for a place.
+	ErrWait = errors.New("every backend is full, a place may come free")
 )
 
 // A FullError is an ErrFull with what the client is told: 503 with Retry-After.
@@ -34,6 +36,9 @@ type Pick struct {
 	Backend *Backend
 	// SetCookie is the value of the Set-Cookie field that the 101 is to carry; empty: none.
 	SetCookie string
+	// HasNext reports whether, if this one fails, the handshake may be tried on another backend: then
+	// it had better leave time for it.
+	HasNext bool
 }
 
 // Pick takes a place of a backend for r; its caller gives it back with Release, once. Tried are the
@@ -44,6 +49,16 @@ func (p *Pool) Pick(ctx context.Context, r *Request, tried []*Backend) (Pick, er
 	pick, s, err := p.attempt(r, tried, nil)
 	if errors.Is(err, ErrFull) && s.queueTimeout > 0 && len(tried) == 0 {
 		return p.wait(ctx, r, s)
+	}
+	return pick, err
+}
+
+// TryPick is the Pick of a handshake that has tried no backend yet, and never waits: ErrWait tells that
+// Pick would.
+func (p *Pool) TryPick(r *Request) (Pick, error) {
+	pick, s, err := p.attempt(r, nil, nil)
+	if errors.Is(err, ErrFull) && s.queueTimeout > 0 {
+		return Pick{}, ErrWait
 	}
 	return pick, err
 }
@@ -83,13 +98,24 @@ func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
 		if i := s.policy(p, t, k, tried); i >= 0 {
 			b := t.backends[i]
 			b.take()
-			return Pick{Backend: b, SetCookie: s.setCookie(t, i, k)}, nil
+			return Pick{Backend: b, SetCookie: s.setCookie(t, i, k), HasNext: s.hasNext(len(tried) + 1)}, nil
 		}
 	}
 	if s.tiers[tierRest].isFull(tried) {
 		return Pick{}, s.errFull
 	}
 	return Pick{}, ErrNone
+}
+
+// hasNext reports whether there may be a backend for a handshake that has tried so many.
+func (s *snapshot) hasNext(tried int) bool {
+	members := 0
+	for _, t := range s.tiers {
+		if t != nil {
+			members += len(t.backends)
+		}
+	}
+	return tried <= s.retries && tried < members
 }
 
 // MayRetry reports whether a handshake that ended as o says is tried on another backend; tried is how
@@ -104,7 +130,7 @@ func (p *Pool) MayRetry(o Outcome, tried int) bool {
 		return slices.Contains(s.retryStatuses, int(o))
 	}
 	switch o {
-	case DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset:
+	case GatewayFault, DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset:
 		return true
 	default:
 		return false

@@ -135,6 +135,24 @@ func TestRetryDoesNotWait(t *testing.T) {
 	})
 }
 
+func TestTryPickNeverWaits(t *testing.T) {
+	c := fullConfig()
+	p := newPool(t, c)
+	taken, err := p.TryPick(requestOf(0))
+	if err != nil {
+		t.Fatalf("TryPick of a pool with a place = %v", err)
+	}
+	if _, err := p.TryPick(requestOf(1)); err != ErrWait {
+		t.Errorf("TryPick of a full pool with a queue = %v; want ErrWait", err)
+	}
+	c.QueueTimeout = 0
+	reset(t, p, c)
+	if _, err := p.TryPick(requestOf(1)); !errors.Is(err, ErrFull) {
+		t.Errorf("TryPick of a full pool without a queue = %v; want ErrFull", err)
+	}
+	taken.Backend.Release(Ended)
+}
+
 func TestCloseEndsTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, fullConfig())
