@@ -79,6 +79,9 @@ func (f *followed) step(name string, err error) {
 	now := time.Now()
 	f.trace.Step(TraceStep{Name: name, Start: f.since, End: now, Backend: f.backend, Err: err})
 	f.since = now
+	if err != nil {
+		f.backend = "" // what follows is about another one
+	}
 }
 
 // picked notes the backend of the steps that follow.

@@ -25,6 +25,10 @@ func commands() []command {
 		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
 		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},
 		{"bench", "bench [-mode MODE] -url URL [-c N] [-d TIME] …", "put load on a WebSocket URL and measure it", runBench},
+		{"status", "status [-admin ADDR] [-json]", "tell what a running gateway has and how it fares", status},
+		{"sessions", "sessions [ID] [-route NAME] [-idle TIME] [-close] …", "list, show or close its live sessions", sessions},
+		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take one of its backends out of use, or back in", drain},
+		{"reload", "reload [-admin ADDR]", "have it read its configuration anew", reload},
 		{"version", "version", "tell which build this is", version},
 	}
 }
@@ -110,19 +114,32 @@ func printUsage(w io.Writer) {
 	fmt.Fprint(w, "\n`sluice COMMAND -h` tells the flags of a command.\nexit codes: 0 clean, 1 failure while running, 2 wrong usage or configuration\n")
 }
 
-// parse reads the flags of a call. None of the commands takes arguments that are no flags.
+// parse reads the flags of a call that takes no other arguments.
 func (c call) parse(flags *flag.FlagSet) error {
+	if err := c.parseFlags(flags); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return unexpected(flags.Arg(0))
+	}
+	return nil
+}
+
+// parseFlags reads flags up to the first argument that is none.
+func (c call) parseFlags(flags *flag.FlagSet) error {
 	flags.SetOutput(io.Discard) // dispatch prints the error
 	err := flags.Parse(c.args)
-	switch {
-	case errors.Is(err, flag.ErrHelp):
+	if errors.Is(err, flag.ErrHelp) {
 		flags.SetOutput(c.stdout)
 		flags.Usage()
 		return err
-	case err != nil:
+	}
+	if err != nil {
 		return usageError{err.Error()}
-	case flags.NArg() > 0:
-		return usageError{fmt.Sprintf("unexpected argument %q", flags.Arg(0))}
 	}
 	return nil
+}
+
+func unexpected(argument string) error {
+	return usageError{fmt.Sprintf("unexpected argument %q", argument)}
 }

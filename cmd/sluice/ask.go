@@ -1,0 +1,173 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"sluice/cmd/sluice/internal/admin"
+)
+
+// A question is a call that asks a running gateway by its admin API.
+type question struct {
+	call
+	flags     *flag.FlagSet
+	address   string
+	tokenFile string
+	isJSON    bool
+}
+
+// ask returns a question with the flags that all have; its command adds its own and calls parse.
+func (c call) ask(name string) *question {
+	q := &question{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+	q.flags.StringVar(&q.address, "admin", "127.0.0.1:9901", "the gateway's admin `ADDR`")
+	q.flags.StringVar(&q.tokenFile, "token-file", "", "the `FILE` with the admin listener's token")
+	q.flags.BoolVar(&q.isJSON, "json", false, "answer as JSON")
+	return q
+}
+
+// parse reads the flags, and the arguments that are none: at most so many, before, between or behind the flags.
+func (q *question) parse(most int) (arguments []string, err error) {
+	rest := q.args
+	for {
+		if err := (call{rest, q.stdout, q.stderr}).parseFlags(q.flags); err != nil {
+			return nil, err
+		}
+		if q.flags.NArg() == 0 {
+			return arguments, nil
+		}
+		if len(arguments) == most {
+			return nil, unexpected(q.flags.Arg(0))
+		}
+		arguments, rest = append(arguments, q.flags.Arg(0)), q.flags.Args()[1:]
+	}
+}
+
+// mostAnswerBytes bounds an answer: a page of sessions has half a megabyte.
+const mostAnswerBytes = 64 << 20
+
+// send asks the gateway and reads its answer into value; nil: it is thrown away.
+func (q *question) send(method, path string, query url.Values, value any) error {
+	// As long as a reload may take, and longer than anything else does.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	target := "http://" + q.address + path
+	if len(query) > 0 {
+		target += "?" + query.Encode()
+	}
+	request, err := http.NewRequestWithContext(ctx, method, target, nil)
+	if err != nil {
+		return usageError{fmt.Sprintf("-admin %s is no address: %v", q.address, err)}
+	}
+	if q.tokenFile != "" {
+		token, err := os.ReadFile(q.tokenFile)
+		if err != nil {
+			return fmt.Errorf("token file: %w", err)
+		}
+		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+	}
+	// No proxy of the environment: the token is for the gateway alone.
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	answer, err := client.Do(request)
+	if err != nil {
+		return fmt.Errorf("no gateway answers at %s: %w", q.address, err)
+	}
+	defer answer.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(answer.Body, mostAnswerBytes))
+	if err != nil {
+		return fmt.Errorf("read the answer of %s: %w", q.address, err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return refusedBy(answer.StatusCode, body)
+	}
+	if value == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, value); err != nil {
+		return fmt.Errorf("what answers at %s is no gateway: %w", q.address, err)
+	}
+	return nil
+}
+
+// A refusal is an answer other than 200.
+type refusal struct {
+	status int
+	text   string
+}
+
+func (r *refusal) Error() string {
+	if r.status == http.StatusUnauthorized {
+		return r.text + ": say where it is with -token-file"
+	}
+	return r.text
+}
+
+func refusedBy(status int, body []byte) error {
+	var told admin.Error
+	if err := json.Unmarshal(body, &told); err != nil || told.Error == "" {
+		told.Error = fmt.Sprintf("status %d", status)
+	}
+	return &refusal{status, told.Error}
+}
+
+// printJSON prints an answer for programs.
+func (q *question) printJSON(value any) error {
+	encoder := json.NewEncoder(q.stdout)
+	encoder.SetIndent("", "  ")
+	return encoder.Encode(value)
+}
+
+// A table is rows of columns for a person. It prints nothing before flush.
+type table struct {
+	out     io.Writer
+	text    bytes.Buffer
+	columns *tabwriter.Writer
+}
+
+func (q *question) newTable(header ...string) *table {
+	t := &table{out: q.stdout}
+	t.columns = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
+	t.row(header...)
+	return t
+}
+
+func (t *table) row(cells ...string) {
+	for i, cell := range cells {
+		cells[i] = printable(cell)
+	}
+	fmt.Fprintln(t.columns, strings.Join(cells, "\t"))
+}
+
+func (t *table) flush() error {
+	if err := t.columns.Flush(); err != nil {
+		return err
+	}
+	for line := range strings.Lines(t.text.String()) {
+		if _, err := fmt.Fprintln(t.out, strings.TrimRight(line, " \n")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// printable returns a text that a peer may have chosen so that a terminal only shows it.
+func printable(text string) string {
+	if text == "" {
+		return "-"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfffd {
+			return '?'
+		}
+		return r
+	}, text)
+}

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/gobwas/ws"
+
+	"sluice/proxy"
+)
+
+// mustInvoke runs a command that has to succeed, and returns its output.
+func mustInvoke(t *testing.T, args ...string) string {
+	t.Helper()
+	code, stdout, stderr := invoke(args...)
+	if code != exitClean || stderr != "" {
+		t.Fatalf("sluice %s: exit code %d, stderr %q", strings.Join(args, " "), code, stderr)
+	}
+	return stdout
+}
+
+func TestStatusTellsWhatTheGatewayHas(t *testing.T) {
+	p := startProcess(t, "")
+	wantEcho(t, dial(t, p.gateway), "hello")
+	text := mustInvoke(t, "status", "-admin", p.admin)
+	for _, want := range []string{"gateway at " + p.admin + ": ready", "public    " + p.gateway, `/ +\(any\) +echo  1\n`, `echo +127\.0\.0\.1:\d+ +up +1 +1 +-\n`} {
+		if !regexp.MustCompile(want).MatchString(text) {
+			t.Errorf("status lacks %q:\n%s", want, text)
+		}
+	}
+	var status gatewayStatus
+	if err := json.Unmarshal([]byte(mustInvoke(t, "status", "-admin", p.admin, "-json")), &status); err != nil {
+		t.Fatal(err)
+	}
+	if !status.IsReady || len(status.Listeners.Listeners) != 1 || len(status.Routes.Routes) != 1 || status.Pools.Pools[0].Sessions != 1 {
+		t.Errorf("status -json: %+v", status)
+	}
+}
+
+func TestSessionsAreListedShownAndClosed(t *testing.T) {
+	p := startProcess(t, "")
+	var clients []client
+	for range 3 {
+		c := dial(t, p.gateway)
+		wantEcho(t, c, "hello")
+		clients = append(clients, c)
+	}
+	text := mustInvoke(t, "sessions", "-admin", p.admin)
+	if !regexp.MustCompile(`[0-9a-f]{16}  127\.0\.0\.1:\d+ +/ +127\.0\.0\.1:\d+ .* 1/1 +5B/5B +/\n`).MatchString(text) || !strings.HasSuffix(text, "3 sessions\n") {
+		t.Errorf("sessions:\n%s", text)
+	}
+	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-limit", "2"); !strings.Contains(text, "2 sessions, and there are more") {
+		t.Errorf("sessions -limit 2:\n%s", text)
+	}
+	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-age", "1h"); !strings.HasSuffix(text, "0 sessions\n") {
+		t.Errorf("sessions -age 1h:\n%s", text)
+	}
+	var page proxy.SessionPage
+	if err := json.Unmarshal([]byte(mustInvoke(t, "sessions", "-json", "-limit", "0", "-admin", p.admin)), &page); err != nil || len(page.Sessions) != 3 {
+		t.Fatalf("sessions -json: %+v, %v", page, err)
+	}
+	first := page.Sessions[0].ID // the oldest
+	text = mustInvoke(t, "sessions", first, "-admin", p.admin)
+	for _, want := range []string{"session      " + first, "client       " + clients[0].LocalAddr().String(), "to backend   1 frames, 1 messages, 5B"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("sessions ID lacks %q:\n%s", want, text)
+		}
+	}
+	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-close", "-code", "4000", first); text != "1 sessions closed\n" {
+		t.Errorf("sessions -close ID: %q", text)
+	}
+	wantClose(t, clients[0], 4000)
+	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-close", "-all"); !strings.HasSuffix(text, " sessions closed\n") {
+		t.Errorf("sessions -close -all: %q", text)
+	}
+	wantClose(t, clients[1], ws.StatusCode(1012))
+	wantClose(t, clients[2], ws.StatusCode(1012))
+}
+
+func TestDrainTakesABackendOutAndBackIn(t *testing.T) {
+	p := startProcess(t, "")
+	c := dial(t, p.gateway)
+	var status gatewayStatus
+	if err := json.Unmarshal([]byte(mustInvoke(t, "status", "-json", "-admin", p.admin)), &status); err != nil {
+		t.Fatal(err)
+	}
+	backend := status.Pools.Pools[0].Backends[0].Address
+	if text := mustInvoke(t, "drain", "echo", backend, "-admin", p.admin, "-over", "1ms"); !strings.Contains(text, "draining") {
+		t.Errorf("drain: %q", text)
+	}
+	wantClose(t, c, 1012)
+	if text := mustInvoke(t, "drain", "-admin", p.admin, "-undo", "echo", backend); !strings.Contains(text, ": up, ") {
+		t.Errorf("drain -undo: %q", text)
+	}
+	code, _, stderr := invoke("drain", "echo", "127.0.0.1:1", "-admin", p.admin)
+	if code != exitFailure || !strings.Contains(stderr, `no backend "127.0.0.1:1"`) {
+		t.Errorf("drain of an unknown backend: %d %q", code, stderr)
+	}
+}
+
+func TestReloadTellsAsMuchAsTheGatewayDoes(t *testing.T) {
+	token := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(token, []byte("0123456789abcdef\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		status         int
+		body           string
+		code           int
+		stdout, stderr string
+	}{
+		{200, `{"status":"applied"}`, exitClean, "the new configuration is in use\n", ""},
+		{422, `{"error":"sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong"}`, exitUsage, "", "sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong\n"},
+		{401, `{"error":"a bearer token is required"}`, exitFailure, "", "sluice reload: a bearer token is required: say where it is with -token-file\n"},
+		{404, `nothing`, exitFailure, "", "sluice reload: status 404\n"},
+	} {
+		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != "POST" || r.URL.Path != "/api/v1/reload" || r.Header.Get("Authorization") != "Bearer 0123456789abcdef" {
+				t.Errorf("%s %s with %q", r.Method, r.URL, r.Header)
+			}
+			w.WriteHeader(test.status)
+			_, _ = w.Write([]byte(test.body))
+		}))
+		code, stdout, stderr := invoke("reload", "-admin", gateway.Listener.Addr().String(), "-token-file", token)
+		gateway.Close()
+		if code != test.code || stdout != test.stdout || stderr != test.stderr {
+			t.Errorf("reload answered with %d: %d %q %q, want %d %q %q", test.status, code, stdout, stderr, test.code, test.stdout, test.stderr)
+		}
+	}
+}
+
+func TestQuestionsThatNobodyAnswersFail(t *testing.T) {
+	for _, test := range []struct {
+		args   string
+		code   int
+		stderr string
+	}{
+		{"status -admin 127.0.0.1:1", exitFailure, "no gateway answers at 127.0.0.1:1"},
+		{"status -admin [", exitUsage, "is no address"},
+		{"status x", exitUsage, `unexpected argument "x"`},
+		{"status -token-file /no/such/file", exitFailure, "/no/such/file"},
+		{"sessions a b", exitUsage, `unexpected argument "b"`},
+		{"sessions a -route /", exitUsage, "exclude each other"},
+		{"sessions -code 1000", exitUsage, "-code and -all go with -close"},
+		{"drain echo", exitUsage, "are missing"},
+		{"drain echo b -undo -over 1s", exitUsage, "exclude each other"},
+		{"drain a b c", exitUsage, `unexpected argument "c"`},
+		{"reload now", exitUsage, `unexpected argument "now"`},
+	} {
+		code, stdout, stderr := invoke(strings.Fields(test.args)...)
+		if code != test.code || stdout != "" || !strings.Contains(stderr, test.stderr) {
+			t.Errorf("sluice %s: %d %q %q, want %d with %q", test.args, code, stdout, stderr, test.code, test.stderr)
+		}
+	}
+}
+
+func TestWhatAPeerChoseDoesNotReachTheTerminal(t *testing.T) {
+	if got := printable("/a\x1b[2J\t\u009b\n"); got != "/a?[2J???" {
+		t.Errorf("printable = %q", got)
+	}
+}

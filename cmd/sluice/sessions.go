@@ -1,0 +1,217 @@
+package main
+
+import (
+	"flag"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/units"
+	"sluice/proxy"
+)
+
+// A sessionsCall is what sessions is told.
+type sessionsCall struct {
+	*question
+	filter  url.Values
+	limit   int
+	closes  bool
+	isAll   bool
+	code    string
+	session string // empty: those of filter
+}
+
+// sessions lists live sessions, shows one, or closes them.
+func sessions(c call) error {
+	s := &sessionsCall{question: c.ask("sessions"), filter: url.Values{}}
+	for name, usage := range map[string]string{
+		"listener": "only of the listener `NAME`",
+		"route":    "only of the route `NAME`, which is its host and path",
+		"pool":     "only of the pool `NAME`",
+		"backend":  "only on the backend `ADDRESS`",
+		"client":   "only from the client `ADDRESS`, or those of a prefix such as 10.0.0.0/8",
+		"path":     "only with a path that begins with `PREFIX`",
+		"idle":     "only without data for longer than `TIME`, such as 5m",
+		"age":      "only older than `TIME`, such as 1h",
+	} {
+		s.flags.Var(filterFlag{s.filter, name}, name, usage)
+	}
+	s.flags.IntVar(&s.limit, "limit", 100, "how many are listed at most; 0: all")
+	s.flags.BoolVar(&s.closes, "close", false, "close them instead")
+	s.flags.BoolVar(&s.isAll, "all", false, "with -close: every session, where there is no filter")
+	s.flags.StringVar(&s.code, "code", "", "with -close: the close `CODE` (default each route's close_codes.drained)")
+	arguments, err := s.parse(1)
+	if err != nil {
+		return err
+	}
+	if len(arguments) > 0 {
+		s.session = arguments[0]
+	}
+	switch {
+	case s.session != "" && len(s.filter) > 0:
+		return usageError{"a session's ID and a filter exclude each other"}
+	case !s.closes && (s.code != "" || s.isAll):
+		return usageError{"-code and -all go with -close"}
+	case s.closes:
+		return s.close()
+	case s.session != "":
+		return s.show()
+	}
+	return s.list()
+}
+
+// A filterFlag is a flag that becomes a parameter of the API.
+type filterFlag struct {
+	filter url.Values
+	name   string
+}
+
+// Set implements flag.Value.
+func (f filterFlag) Set(value string) error {
+	f.filter.Set(f.name, value)
+	return nil
+}
+
+// String implements flag.Value.
+func (f filterFlag) String() string { return "" }
+
+var _ flag.Value = filterFlag{}
+
+// list prints sessions, page by page.
+func (s *sessionsCall) list() error {
+	all := proxy.SessionPage{Sessions: []proxy.SessionView{}}
+	for {
+		limit := admin.MostPage
+		if s.limit > 0 {
+			limit = min(limit, s.limit-len(all.Sessions))
+		}
+		s.filter.Set("limit", strconv.Itoa(limit))
+		var page proxy.SessionPage
+		if err := s.send("GET", "/api/v1/sessions", s.filter, &page); err != nil {
+			return err
+		}
+		all.Sessions, all.Next = append(all.Sessions, page.Sessions...), page.Next
+		if page.Next == "" || len(all.Sessions) == s.limit {
+			break
+		}
+		s.filter.Set("cursor", page.Next)
+	}
+	if s.isJSON {
+		return s.printJSON(all)
+	}
+	t := s.newTable("ID", "CLIENT", "ROUTE", "BACKEND", "AGE", "IDLE", "FRAMES", "BYTES", "PATH")
+	for i := range all.Sessions {
+		v := &all.Sessions[i]
+		t.row(v.ID, v.Client.Address, v.Route, v.Backend.Address, seconds(v.AgeSeconds), seconds(v.IdleSeconds),
+			bothWays(v.ToBackend.Frames, v.ToClient.Frames, number[uint64]), bothWays(v.ToBackend.Bytes, v.ToClient.Bytes, bytesText), v.Path)
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	if all.Next != "" {
+		_, err := fmt.Fprintf(s.stdout, "%d sessions, and there are more: -limit 0 lists all\n", len(all.Sessions))
+		return err
+	}
+	_, err := fmt.Fprintf(s.stdout, "%d sessions\n", len(all.Sessions))
+	return err
+}
+
+// show prints one session whole.
+func (s *sessionsCall) show() error {
+	var v proxy.SessionView
+	if err := s.send("GET", "/api/v1/sessions/"+url.PathEscape(s.session), nil, &v); err != nil {
+		return err
+	}
+	if s.isJSON {
+		return s.printJSON(v)
+	}
+	t := s.newTable("session", v.ID)
+	for _, row := range [][2]string{
+		{"listener", v.Listener}, {"route", v.Route}, {"pool", v.Pool}, {"host", v.Host}, {"path", v.Path},
+		{"subprotocol", v.Subprotocol}, {"extensions", strings.Join(v.Extensions, ", ")},
+		{"started", v.Started.Local().Format(time.DateTime)}, {"age", seconds(v.AgeSeconds)}, {"idle", seconds(v.IdleSeconds)},
+		{"client", sideText(&v.Client)}, {"backend", sideText(&v.Backend)},
+		{"to backend", flowText(&v.ToBackend)}, {"to client", flowText(&v.ToClient)},
+	} {
+		t.row(row[0], row[1])
+	}
+	if v.IsClosing {
+		t.row("closing", "yes")
+	}
+	return t.flush()
+}
+
+// close closes the session, or those of the filter.
+func (s *sessionsCall) close() error {
+	path := "/api/v1/sessions"
+	if s.session != "" {
+		path += "/" + url.PathEscape(s.session)
+	}
+	if s.isAll {
+		s.filter.Set("all", "true")
+	}
+	if s.code != "" {
+		s.filter.Set("code", s.code)
+	}
+	var closed admin.Closed
+	if err := s.send("DELETE", path, s.filter, &closed); err != nil {
+		return err
+	}
+	if s.isJSON {
+		return s.printJSON(closed)
+	}
+	_, err := fmt.Fprintf(s.stdout, "%d sessions closed\n", closed.Closed)
+	return err
+}
+
+func sideText(v *proxy.SideView) string {
+	text := v.Address
+	if v.TLS != "" {
+		text += ", TLS " + v.TLS
+	}
+	if v.PingRTTSeconds != nil {
+		text += ", ping " + time.Duration(*v.PingRTTSeconds*float64(time.Second)).String()
+	}
+	if v.QueuedBytes > 0 {
+		text += ", " + bytesText(uint64(v.QueuedBytes)) + " wait for it"
+	}
+	return text
+}
+
+func flowText(v *proxy.FlowView) string {
+	return fmt.Sprintf("%d frames, %d messages, %s", v.Frames, v.Messages, bytesText(v.Bytes))
+}
+
+// bothWays writes what went to the backend and what came back.
+func bothWays(toBackend, toClient uint64, text func(uint64) string) string {
+	return text(toBackend) + "/" + text(toClient)
+}
+
+// seconds writes a duration as short as it is of use.
+func seconds(s float64) string {
+	d := time.Duration(s * float64(time.Second))
+	switch {
+	case d < time.Second:
+		d = d.Round(time.Millisecond)
+	default:
+		d = d.Round(time.Second)
+	}
+	return units.Duration(d).String()
+}
+
+// bytesText writes bytes with a unit.
+func bytesText(n uint64) string {
+	const unit = 1024
+	if n < unit {
+		return strconv.FormatUint(n, 10) + "B"
+	}
+	value, prefixes := float64(n)/unit, "KMGTPE"
+	for value >= unit {
+		value /= unit
+		prefixes = prefixes[1:]
+	}
+	return fmt.Sprintf("%.1f%ciB", value, prefixes[0])
+}

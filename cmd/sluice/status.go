@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/cmd/sluice/internal/admin"
+	"sluice/proxy"
+)
+
+// A gatewayStatus is all that status tells.
+type gatewayStatus struct {
+	IsReady bool `json:"ready"`
+	admin.Listeners
+	admin.Routes
+	admin.Pools
+}
+
+// status tells what a running gateway has and how it fares.
+func status(c call) error {
+	q := c.ask("status")
+	if _, err := q.parse(0); err != nil {
+		return err
+	}
+	var s gatewayStatus
+	var err error
+	if s.IsReady, err = q.isReady(); err != nil {
+		return err
+	}
+	for path, value := range map[string]any{"listeners": &s.Listeners, "routes": &s.Routes, "pools": &s.Pools} {
+		if err := q.send("GET", "/api/v1/"+path, nil, value); err != nil {
+			return err
+		}
+	}
+	if q.isJSON {
+		return q.printJSON(s)
+	}
+	return q.printStatus(&s)
+}
+
+// isReady tells whether the gateway takes new sessions.
+func (q *question) isReady() (bool, error) {
+	err := q.send("GET", "/readyz", nil, nil)
+	var no *refusal
+	if errors.As(err, &no) && no.status == http.StatusServiceUnavailable {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (q *question) printStatus(s *gatewayStatus) error {
+	state := "ready"
+	if !s.IsReady {
+		state = "draining"
+	}
+	if _, err := fmt.Fprintf(q.stdout, "gateway at %s: %s\n\n", q.address, state); err != nil {
+		return err
+	}
+	listeners := q.newTable("LISTENER", "ADDRESS", "SESSIONS", "HANDSHAKES")
+	for _, l := range s.Listeners.Listeners {
+		listeners.row(l.Name, l.Address, number(l.Sessions), number(l.Handshakes))
+	}
+	routes := q.newTable("ROUTE", "LISTENER", "POOL", "SESSIONS")
+	for _, r := range s.Routes.Routes {
+		routes.row(r.Name, orAny(r.Listener), r.Pool, number(r.Sessions))
+	}
+	pools := q.newTable("POOL", "BACKEND", "STATE", "WEIGHT", "SESSIONS", "FAILURES")
+	for _, p := range s.Pools.Pools {
+		for _, b := range p.Backends {
+			pools.row(p.Name, b.Address, stateOf(&b), number(b.Weight), number(b.Sessions), failuresOf(&b))
+		}
+	}
+	for i, t := range []*table{listeners, routes, pools} {
+		if i > 0 {
+			if _, err := fmt.Fprintln(q.stdout); err != nil {
+				return err
+			}
+		}
+		if err := t.flush(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func stateOf(b *proxy.BackendView) string {
+	state := b.State
+	if b.EjectedUntil != nil {
+		state += " until " + b.EjectedUntil.Local().Format(time.TimeOnly)
+	}
+	if b.Backup {
+		state += ", backup"
+	}
+	return state
+}
+
+// failuresOf lists the reasons that have any, the most frequent first.
+func failuresOf(b *proxy.BackendView) string {
+	var reasons []string
+	for reason, n := range b.Failures {
+		if n > 0 {
+			reasons = append(reasons, reason)
+		}
+	}
+	slices.SortFunc(reasons, func(x, y string) int {
+		if d := int64(b.Failures[y]) - int64(b.Failures[x]); d != 0 {
+			return int(d)
+		}
+		return strings.Compare(x, y)
+	})
+	for i, reason := range reasons {
+		reasons[i] = fmt.Sprintf("%s %d", reason, b.Failures[reason])
+	}
+	return strings.Join(reasons, ", ")
+}
+
+func number[N int | int64 | uint64](n N) string { return strconv.FormatInt(int64(n), 10) }
+
+func orAny(name string) string {
+	if name == "" {
+		return "(any)"
+	}
+	return name
+}
