@@ -2,24 +2,23 @@ package proxy
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"time"
 )
 
-// passAnswer passes an answer other than 101 to the client, head and body, and ends the connection. size is that of its head.
-// Each stall may last write_timeout.
-func (a *attempt) passAnswer(size int) {
+// passAnswer passes an answer other than 101 to the client, head and body. The error is errAnswered, or errTorn where the client has
+// seen a part only. Each stall may last write_timeout.
+func (a *attempt) passAnswer() error {
 	a.status = a.memory.Answer.Status()
-	if err := a.passWhole(size); err != nil {
-		// The client has seen a part: only a cut tells it that something is missing.
-		cut(a.client)
-		return
+	if err := a.passWhole(); err != nil {
+		return fmt.Errorf("%w: %w", errTorn, err)
 	}
-	lingerClose(a.client)
+	return errAnswered
 }
 
-func (a *attempt) passWhole(size int) error {
+func (a *attempt) passWhole() error {
 	body := a.memory.Answer.Body()
 	_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))
 	a.memory.Out = a.memory.Answer.AppendForward(a.memory.Out[:0], nil)
@@ -28,7 +27,7 @@ func (a *attempt) passWhole(size int) error {
 		return err
 	}
 	buf := &a.memory.FromBackend
-	p := buf.Bytes()[size:]
+	p := buf.Bytes()[a.size:]
 	for {
 		n, err := body.Scan(p)
 		_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))

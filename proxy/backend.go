@@ -63,8 +63,7 @@ func (a *attempt) run(ctx context.Context) (err error) {
 	if a.memory.Answer.Status() != 101 {
 		a.watch.stop()
 		stop()
-		a.passAnswer(a.size)
-		return errAnswered
+		return a.passAnswer()
 	}
 	a.watch.stop()
 	if !stop() || a.watch.isLost() {

@@ -36,8 +36,11 @@ type handshake struct {
 // errClientLost ends a handshake whose client has gone: nobody is left to be told.
 var errClientLost = errors.New("client lost")
 
-// errAnswered ends a handshake whose client got the backend's own answer, or a part of it.
+// errAnswered ends a handshake whose client got the backend's own answer.
 var errAnswered = errors.New("answered")
+
+// errTorn ends a handshake whose client got a part of the backend's own answer.
+var errTorn = errors.New("answer torn")
 
 // errServed ends a connection whose requests net/http has served, and which are accounted for.
 var errServed = errors.New("served")
@@ -77,10 +80,17 @@ func (h *handshake) finish(err error) {
 		return
 	}
 	var rejection *upgrade.Rejection
-	if errors.As(err, &rejection) {
+	switch {
+	case errors.As(err, &rejection):
 		h.status = rejection.Status
 		h.refuse(rejection)
-	} else if !errors.Is(err, errServed) && !errors.Is(err, errAnswered) {
+	case errors.Is(err, errServed):
+	case errors.Is(err, errAnswered):
+		lingerClose(h.client)
+	case errors.Is(err, errTorn):
+		// Only a cut tells the client that something is missing.
+		cut(h.client)
+	default:
 		_ = h.client.Close()
 	}
 	h.ended(err)
@@ -191,12 +201,13 @@ func (h *handshake) connect(first *attempt) error {
 
 	want := balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
 	var tried []*balancer.Backend
+	var last error // what the client would be told of the attempt before
 	for a := first; ; a = nil {
 		if a == nil {
 			pick, err := h.route.pool.Pick(ctx, &want, tried)
 			if err != nil {
 				h.followed.step("pick", err)
-				return unpicked(err, len(tried) > 0)
+				return unpicked(err, last)
 			}
 			h.followed.picked(pick.Backend.Name())
 			a = h.newAttempt(pick, len(tried))
@@ -212,34 +223,34 @@ func (h *handshake) connect(first *attempt) error {
 			return errClientLost
 		}
 		a.backend.Release(a.outcome)
-		if errors.Is(err, errAnswered) || errors.Is(err, errClientLost) {
+		if errors.Is(err, errAnswered) || errors.Is(err, errTorn) || errors.Is(err, errClientLost) {
 			return err
 		}
 		if c := h.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); c != nil {
 			c.Write(zap.String("session", formatID(h.id)), zap.String("backend", a.backend.Name()), zap.Error(err))
 		}
+		last = a.rejection(ctx, err)
 		if !a.mayRetry || !a.hasNext || ctx.Err() != nil {
-			return a.rejection(ctx, err)
+			return last
 		}
 		tried = append(tried, a.backend)
 	}
 }
 
 func (h *handshake) newAttempt(pick balancer.Pick, tried int) *attempt {
-	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: tried < h.route.retries}
+	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: tried < h.route.retries && h.route.pool.HasOther(tried+1)}
 }
 
-// unpicked is the answer when the pool gave no backend. Where some were tried before, the client is told of that.
-func unpicked(err error, hasTried bool) error {
+// unpicked is the answer when the pool gave no backend. last is why the one that was tried before failed; nil: none was.
+func unpicked(err, last error) error {
 	var full *balancer.FullError
-	switch {
-	case hasTried:
-		return upgrade.ErrDial
-	case errors.As(err, &full):
-		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
-	default:
-		return upgrade.ErrNoBackend
+	if last != nil {
+		return last
 	}
+	if errors.As(err, &full) {
+		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
+	}
+	return upgrade.ErrNoBackend
 }
 
 // refuse sends a refusal and ends the connection.
@@ -269,7 +280,7 @@ func (h *handshake) ended(err error) {
 	switch {
 	case errors.As(err, &rejection):
 		reason = rejection.Reason
-	case errors.Is(err, errAnswered):
+	case errors.Is(err, errAnswered), errors.Is(err, errTorn):
 		reason = "status"
 	case errors.Is(err, errServed):
 		return

@@ -87,7 +87,7 @@ func (q *quick) Ready(w driver.Work, side relay.Side, events uint32) {
 	case q.stage == quickHead:
 		q.readHead(w)
 	case side == relay.Client && q.stage != quickAccept:
-		q.readEarly(w)
+		q.readEarly(w, events)
 	case q.stage == quickAnswer:
 		q.readAnswer(w)
 	default:
@@ -121,18 +121,20 @@ func (q *quick) readHead(w driver.Work) {
 }
 
 // readEarly keeps what the client sends before it is answered, and notices that it goes.
-func (q *quick) readEarly(w driver.Work) {
+func (q *quick) readEarly(w driver.Work, events uint32) {
 	buf := &q.memory.FromClient
 	if len(buf.Free()) == 0 {
-		q.lose(w) // nothing but its end is waited for
+		if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
+			q.lose(w)
+		} else {
+			q.await(w, relay.Client, unix.EPOLLRDHUP)
+		}
 		return
 	}
 	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
 	buf.Grow(n)
 	if err != nil && err != unix.EAGAIN {
 		q.lose(w)
-	} else if len(buf.Free()) == 0 {
-		q.await(w, relay.Client, unix.EPOLLRDHUP)
 	}
 }
 
@@ -144,7 +146,7 @@ func (q *quick) dial(w driver.Work) {
 	}
 	pick, err := q.route.pool.Pick(q.proxy.ctx, &balancer.Request{Client: q.from.addr.Addr(), Head: &q.memory.Request}, nil)
 	if err != nil {
-		q.leave(w, func() error { return unpicked(err, false) })
+		q.leave(w, func() error { return unpicked(err, nil) })
 		return
 	}
 	q.attempt = q.newAttempt(pick, 0)

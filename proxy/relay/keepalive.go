@@ -71,6 +71,7 @@ func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 		e.Totals.RTT[from].observe(rtt)
 	}
 	k.pingState = pingNone
+	s.acts |= ActTimer // the next ping may be due before what is armed
 	k.pingLeft = 0
 	return true
 }
