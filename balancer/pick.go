@@ -136,14 +136,3 @@ func (p *Pool) MayRetry(o Outcome, tried int) bool {
 		return false
 	}
 }
-
-// HasOther reports whether there are more than so many members that a handshake may try, one after the other.
-func (p *Pool) HasOther(tried int) bool {
-	n := 0
-	for _, t := range p.snapshot.Load().tiers {
-		if t != nil {
-			n += len(t.backends)
-		}
-	}
-	return n > tried
-}

@@ -11,6 +11,7 @@ import (
 // passAnswer passes an answer other than 101 to the client, head and body. The error is errAnswered, or errTorn where the client has
 // seen a part only. Each stall may last write_timeout.
 func (a *attempt) passAnswer() error {
+	a.watch.stop()
 	a.status = a.memory.Answer.Status()
 	if err := a.passWhole(); err != nil {
 		return fmt.Errorf("%w: %w", errTorn, err)

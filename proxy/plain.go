@@ -205,10 +205,11 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		}
 	}()
 	var tried []*balancer.Backend
+	var last error
 	for {
 		pick, err := t.route.pool.Pick(r.Context(), &want, tried)
 		if err != nil {
-			return nil, unpicked(err, len(tried) > 0)
+			return nil, unpicked(err, last)
 		}
 		e.backend, e.cookie = pick.Backend.Name(), pick.SetCookie
 		out := r.WithContext(context.WithValue(r.Context(), backendKey{}, pick.Backend))
@@ -232,7 +233,7 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if !isDial || len(tried) >= t.route.retries || r.Context().Err() != nil {
 			return nil, err
 		}
-		tried = append(tried, pick.Backend)
+		last, tried = err, append(tried, pick.Backend)
 	}
 }
 

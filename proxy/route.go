@@ -23,9 +23,7 @@ type route struct {
 	pool     *balancer.Pool
 	poolName string
 
-	mayQueue      bool // a pick may wait for a place
-	retries       int  // other backends at most
-	retryStatuses []int
+	retries int // other backends at most, of a plain request
 
 	passesHTTP         bool
 	plain              http.Handler // of plain requests
@@ -61,9 +59,7 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		stripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
 		removeHeaders:      c.RemoveHeader,
 
-		mayQueue:      pc.QueueTimeout > 0,
-		retries:       pc.Retries,
-		retryStatuses: pc.RetryStatuses,
+		retries: pc.Retries,
 		relay: relay.Config{
 			MaxFrame:     int64(c.MaxFrame),
 			MaxMessage:   int64(c.MaxMessage),
@@ -97,9 +93,6 @@ func hasSegments(path, prefix string) bool {
 	prefix = strings.TrimRight(prefix, "/")
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
-
-// retriesStatus tells whether an answer of that status is tried elsewhere.
-func (r *route) retriesStatus(status int) bool { return slices.Contains(r.retryStatuses, status) }
 
 // routes is the table of all routes, the more exact ones first. Immutable.
 type routes []*route
