@@ -86,10 +86,15 @@ func (p *Proxy) closeSessions(b *balancer.Backend, n int) int {
 			of = append(of, s)
 		}
 	}
-	of = byIdleness(of)
-	of = of[:min(n, len(of))]
-	for _, s := range of {
-		s.close(uint16(s.route.closeCodes.Drained), reason)
+	closed := 0
+	for _, s := range byIdleness(of) {
+		if closed == n {
+			break
+		}
+		if s.shedding.CompareAndSwap(notShed, isShed) {
+			s.close(uint16(s.route.closeCodes.Drained), reason)
+			closed++
+		}
 	}
-	return len(of)
+	return closed
 }

@@ -37,7 +37,15 @@ type session struct {
 
 	isRelayed atomic.Bool // the handle is good
 	isClosing atomic.Bool // a close of both sides has been asked for
+	shedding  atomic.Int32
 }
+
+// What the pool has been told of a session that it asked to close (session.shedding).
+const (
+	notShed  = iota
+	isShed   // it counts on the session's end as one of those
+	hasEnded // it can't be asked any more
+)
 
 func (s *session) host() string  { return s.text[:s.hostSize] }
 func (s *session) path() string  { return s.text[s.hostSize:][:s.pathSize] }
@@ -120,6 +128,10 @@ func (s *session) SessionEnded(r driver.Result) {
 
 // release is the end of the path.
 func (s *session) release(r driver.Result, outcome balancer.Outcome) {
+	if s.shedding.Swap(hasEnded) == isShed {
+		// Whatever ended it first: the pool waits for this one.
+		outcome = balancer.Shed
+	}
 	s.backend.Release(outcome)
 	s.proxy.metrics.ended(s, &r)
 	s.proxy.logEnded(s, &r)
@@ -131,8 +143,6 @@ func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 // outcomeOf tells the pool what the end of a session says about its backend. A client's fault never counts against one.
 func outcomeOf(v relay.Verdict) balancer.Outcome {
 	switch v.Reason {
-	case relay.ReasonBackendDrain, relay.ReasonRebalance:
-		return balancer.Shed
 	case relay.ReasonFault, relay.ReasonLost, relay.ReasonReset, relay.ReasonPongTimeout, relay.ReasonWriteTimeout, relay.ReasonFrameTimeout:
 		if v.Side == relay.Backend {
 			return balancer.Lost
