@@ -39,6 +39,10 @@ type Config struct {
 	// RetryStatuses are answers of a backend that are tried elsewhere, too; of 500 to 599.
 	RetryStatuses []int `toml:"retry_statuses"`
 
+	// SendProxy begins each connection to a backend with a PROXY header, version 2, that tells of the
+	// client.
+	SendProxy bool `toml:"send_proxy" default:"false"`
+
 	// QueueTimeout is how long a handshake waits for a place when every backend is full; 0: not at
 	// all. At most Queue handshakes wait.
 	QueueTimeout units.Duration `toml:"queue_timeout" default:"0s"`

@@ -17,17 +17,18 @@ type attempt struct {
 	backend *balancer.Backend
 	cookie  string // to be set on the 101
 	watch   *clientWatch
-	hasNext bool // another backend may be tried, if this one fails
+	hasNext bool // another backend may be tried
 
 	deadline time.Time        // of the handshake as a whole
 	conn     net.Conn         // nil: not dialled yet
 	err      error            // it has failed already
 	size     int              // of the answer's head; 0: it has not come yet
 	outcome  balancer.Outcome // when run fails
+	mayRetry bool             // when run fails: nothing has been answered
 }
 
 // run dials the backend, sends the client's head and takes the answer. nil: the session is relayed; the place in the pool is its.
-// On an error the place and the connection are the caller's, with the outcome. errStatus: the answer is there to be passed on.
+// On an error it is the caller's, with the outcome.
 func (a *attempt) run(ctx context.Context) (err error) {
 	if a.err != nil {
 		return a.err
@@ -37,14 +38,18 @@ func (a *attempt) run(ctx context.Context) (err error) {
 		err := a.dial(ctx, deadline)
 		a.followed.step("dial", err)
 		if err != nil {
-			a.outcome = dialOutcome(err)
+			a.outcome, a.mayRetry = dialOutcome(err), true
 			return err
 		}
 	}
 	stop := context.AfterFunc(ctx, a.interrupt)
+	isRelayed := false
 	defer func() {
-		stop()
 		a.followed.step("answer", err)
+		stop()
+		if !isRelayed {
+			_ = a.conn.Close()
+		}
 	}()
 	_ = a.conn.SetDeadline(deadline)
 	if a.size == 0 {
@@ -55,6 +60,11 @@ func (a *attempt) run(ctx context.Context) (err error) {
 	if err := a.checkAnswer(); err != nil {
 		return err
 	}
+	if a.memory.Answer.Status() != 101 {
+		a.watch.stop()
+		stop()
+		return a.passAnswer()
+	}
 	a.watch.stop()
 	if !stop() || a.watch.isLost() {
 		a.outcome = balancer.ClientFault
@@ -64,16 +74,9 @@ func (a *attempt) run(ctx context.Context) (err error) {
 		a.outcome = balancer.ClientFault
 		return errClientLost
 	}
+	isRelayed = true
 	a.relay()
 	return nil
-}
-
-// giveBack ends an attempt that did not become a session.
-func (a *attempt) giveBack() {
-	if a.conn != nil {
-		_ = a.conn.Close()
-	}
-	a.backend.Release(a.outcome)
 }
 
 // until returns when the attempt has to be over: a backend that accepts and never answers must leave time for another one.
@@ -87,6 +90,9 @@ func (a *attempt) until() time.Time {
 // ask sends the head and waits for the answer's.
 func (a *attempt) ask() (err error) {
 	out := net.Buffers(a.head())
+	if a.route.sendsProxy {
+		out = append(net.Buffers{a.proxyHeader()}, out...)
+	}
 	if _, err = out.WriteTo(a.conn); err == nil {
 		a.size, err = a.readAnswer()
 	}
@@ -98,10 +104,11 @@ func (a *attempt) ask() (err error) {
 
 // failed notes an error behind the dial.
 func (a *attempt) failed(err error) {
-	a.outcome = answerOutcome(err)
+	var rejection *upgrade.Rejection
+	a.outcome, a.mayRetry = answerOutcome(err), !errors.As(err, &rejection)
 }
 
-// checkAnswer checks a whole answer. nil: it is the 101 of a session.
+// checkAnswer checks a whole answer. An error: it is none that the client gets.
 func (a *attempt) checkAnswer() error {
 	answer := &a.memory.Answer
 	if err := answer.Check(&a.memory.Request); err != nil {
@@ -110,13 +117,15 @@ func (a *attempt) checkAnswer() error {
 	}
 	if status := answer.Status(); status != 101 {
 		a.outcome = balancer.Outcome(status)
-		return errStatus
+		if a.hasNext && a.route.retriesStatus(status) {
+			a.mayRetry = true
+			return errRetryStatus
+		}
 	}
 	return nil
 }
 
-// errStatus says that the backend's answer is a right one that makes no session.
-var errStatus = errors.New("answer other than 101")
+var errRetryStatus = errors.New("status that is tried elsewhere")
 
 // interrupt makes whatever blocks on the backend return.
 func (a *attempt) interrupt() { _ = a.conn.SetDeadline(time.Unix(1, 0)) }
@@ -201,8 +210,7 @@ func (a *attempt) rejection(ctx context.Context, err error) error {
 
 func dialOutcome(err error) balancer.Outcome {
 	switch {
-	case errors.Is(err, syscall.EMFILE), errors.Is(err, syscall.ENFILE), errors.Is(err, syscall.ENOBUFS), errors.Is(err, syscall.ENOMEM),
-		errors.Is(err, syscall.EADDRNOTAVAIL): // no port is left
+	case isExhausted(err):
 		return balancer.GatewayFault
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return balancer.Refused
@@ -211,6 +219,16 @@ func dialOutcome(err error) balancer.Outcome {
 	default:
 		return balancer.DialFailed
 	}
+}
+
+// isExhausted tells whether a connection can't be had for want of something of the gateway's own: it is full.
+func isExhausted(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 func answerOutcome(err error) balancer.Outcome {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -45,8 +46,8 @@ func byIdleness(all []*session) []*session {
 }
 
 // Shutdown ends the proxy. Readiness goes at once (IsDraining), so that whoever balances in front looks elsewhere; after delay the
-// listeners close; live sessions are closed, spread
-// over drain, and awaited for the longest close_timeout; what is left then is cut. When ctx ends everything is cut at once.
+// listeners close; live sessions are closed, spread over drain, and awaited for the longest close_timeout, and plain requests may end
+// meanwhile; what is left then is cut. When ctx ends everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.isDraining.Store(true)
 	wait(ctx, delay)
@@ -54,6 +55,12 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.closeListeners()
 	before := p.sessions.list()
 	p.log.Info("draining", zap.Int("sessions", len(before)), zap.Duration("over", drain))
+	limit, stop := context.WithTimeout(ctx, drain+p.closeTimeout())
+	defer stop()
+	var plain sync.WaitGroup
+	for _, l := range p.listeners {
+		plain.Go(func() { _ = l.server.Shutdown(limit) })
+	}
 	spread(ctx, before, drain, relay.ReasonDrain)
 	patience, cancel := context.WithTimeout(ctx, p.closeTimeout())
 	defer cancel()
@@ -61,6 +68,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	case <-p.sessions.gone():
 	case <-patience.Done():
 	}
+	plain.Wait()
 	left := p.sessions.count()
 	p.Close()
 	p.log.Info("drained", zap.Int("closed", len(before)-left), zap.Int("cut", left))

@@ -20,6 +20,7 @@ type handshake struct {
 	proxy    *Proxy
 	client   net.Conn
 	peer     netip.AddrPort
+	local    net.Addr // where the client connected to, as its PROXY header says; nil: as the socket says
 	start    time.Time
 
 	memory   *upgrade.Handshake
@@ -84,9 +85,10 @@ func (h *handshake) finish(err error) {
 	case errors.As(err, &rejection):
 		h.status = rejection.Status
 		h.refuse(rejection)
+		defer lingerClose(h.client) // which may last: it is accounted for before
 	case errors.Is(err, errServed):
 	case errors.Is(err, errAnswered):
-		lingerClose(h.client)
+		defer lingerClose(h.client)
 	case errors.Is(err, errTorn):
 		// Only a cut tells the client that something is missing.
 		cut(h.client)
@@ -109,9 +111,7 @@ func (h *handshake) begin() error {
 }
 
 // isPlain tells whether the request that was read goes to net/http.
-func (h *handshake) isPlain() bool {
-	return !h.memory.Request.IsWebSocket() && !h.listener.redirectsHTTPS
-}
+func (h *handshake) isPlain() bool { return h.listener.plainRoute(&h.memory.Request) != nil }
 
 // readHead reads up to the end of the client's head.
 func (h *handshake) readHead() error {
@@ -187,110 +187,79 @@ func redirection(r *upgrade.Request) error {
 // retryAfter is how many seconds a client is asked to wait that came when the gateway was full.
 const retryAfter = 5
 
-// connect finds a backend that takes the session. It tries another one where a backend gave no answer, or one that the pool does not
-// want to be passed on. first is an attempt that has begun elsewhere; nil: none has.
+// connect finds a backend that takes the session. It tries another one where a backend gave no answer. first is an attempt that has
+// begun elsewhere; nil: none has.
 func (h *handshake) connect(first *attempt) error {
-	ctx, cancel := context.WithCancel(h.proxy.ctx)
+	deadline := time.Now().Add(h.route.handshakeTimeout)
+	if first != nil {
+		deadline = first.deadline
+	}
+	ctx, cancel := context.WithDeadline(h.proxy.ctx, deadline)
 	defer cancel()
 	w := watchClient(h, cancel)
 	defer w.stop()
-	want := h.wanted()
-	a := first
-	if a == nil {
-		// It may wait for a place, as long as the pool says: the clock of the handshake with a backend doesn't run yet.
-		pick, err := h.pick(ctx, &want, nil)
-		if err != nil && w.isLost() {
-			return errClientLost
-		}
-		if err != nil {
-			return unpicked(err, nil)
-		}
-		a = h.newAttempt(pick, time.Now().Add(h.route.handshakeTimeout))
-	}
-	ctx, cancel = context.WithDeadline(ctx, a.deadline)
-	defer cancel()
+
+	want := balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
 	var tried []*balancer.Backend
-	for {
+	var last error // what the client would be told of the attempt before
+	for a := first; ; a = nil {
+		if a == nil {
+			pick, err := h.route.pool.Pick(ctx, &want, tried)
+			if err != nil {
+				h.followed.step("pick", err)
+				if w.isLost() {
+					return errClientLost
+				}
+				return unpicked(err, last)
+			}
+			h.followed.picked(pick.Backend.Name())
+			a = h.newAttempt(pick, len(tried))
+			a.deadline = deadline
+		}
 		a.watch = w
 		err := a.run(ctx)
 		if err == nil {
 			return nil
 		}
 		if w.isLost() {
-			a.outcome, err = balancer.ClientFault, errClientLost
+			a.backend.Release(balancer.ClientFault)
+			return errClientLost
 		}
-		tried = append(tried, a.backend)
-		next := h.another(ctx, &want, a, tried)
-		if next == nil && errors.Is(err, errStatus) {
-			err = a.passAnswer()
+		a.backend.Release(a.outcome)
+		if errors.Is(err, errAnswered) || errors.Is(err, errTorn) || errors.Is(err, errClientLost) {
+			return err
 		}
-		a.giveBack()
 		if c := h.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); c != nil {
 			c.Write(zap.String("session", formatID(h.id)), zap.String("backend", a.backend.Name()), zap.Error(err))
 		}
-		switch {
-		case next != nil:
-			a = next
-		case errors.Is(err, errAnswered), errors.Is(err, errTorn), errors.Is(err, errClientLost):
-			return err
-		default:
-			return a.rejection(ctx, err)
+		last = a.rejection(ctx, err)
+		if !a.mayRetry || !a.hasNext || ctx.Err() != nil {
+			return last
 		}
+		tried = append(tried, a.backend)
 	}
 }
 
-// wanted is what the pool may choose by.
-func (h *handshake) wanted() balancer.Request {
-	return balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
+func (h *handshake) newAttempt(pick balancer.Pick, tried int) *attempt {
+	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: tried < h.route.retries && h.route.pool.HasOther(tried+1)}
 }
 
-func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
-	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: pick.HasNext, deadline: deadline}
-}
-
-// another returns the next attempt behind one that has failed; nil: there is none, and what that one came to is the client's answer.
-func (h *handshake) another(ctx context.Context, want *balancer.Request, a *attempt, tried []*balancer.Backend) *attempt {
-	if ctx.Err() != nil || !h.route.pool.MayRetry(a.outcome, len(tried)) {
-		return nil
-	}
-	pick, err := h.pick(ctx, want, tried)
-	if err != nil {
-		return nil
-	}
-	return h.newAttempt(pick, a.deadline)
-}
-
-func (h *handshake) pick(ctx context.Context, want *balancer.Request, tried []*balancer.Backend) (balancer.Pick, error) {
-	pick, err := h.route.pool.Pick(ctx, want, tried)
-	if err != nil {
-		h.followed.step("pick", err)
-		return pick, err
-	}
-	h.followed.picked(pick.Backend.Name())
-	return pick, nil
-}
-
-// unpicked is the answer when the pool gave no backend: what the last one led to that was tried before, if any was.
+// unpicked is the answer when the pool gave no backend. last is why the one that was tried before failed; nil: none was.
 func unpicked(err, last error) error {
 	var full *balancer.FullError
-	switch {
-	case last != nil:
+	if last != nil {
 		return last
-	case errors.As(err, &full):
+	}
+	if errors.As(err, &full) {
 		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
 	}
 	return upgrade.ErrNoBackend
 }
 
-// refuse sends a refusal and ends the connection.
+// refuse sends a refusal. Where it can't, the client has gone.
 func (h *handshake) refuse(r *upgrade.Rejection) {
-	out := upgrade.AppendRejection(nil, r)
 	_ = h.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
-	if _, err := h.client.Write(out); err != nil {
-		_ = h.client.Close()
-		return
-	}
-	lingerClose(h.client)
+	_, _ = h.client.Write(upgrade.AppendRejection(nil, r))
 }
 
 // refusalTimeout is how long a client may take to receive a refusal: it fits into any socket's buffer.

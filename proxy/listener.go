@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"strings"
@@ -25,6 +26,7 @@ type listener struct {
 	trusted     []netip.Prefix
 	ln          net.Listener
 	plain       *plainListener // to net/http, for what isn't WebSocket
+	server      *http.Server   // that serves it
 	stopLoops   func()         // ends accepting on loops; nil: a goroutine accepts
 
 	isBehindProxy  bool // every connection begins with a PROXY header
@@ -68,6 +70,7 @@ func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
 	}
 	l.ln = ln
 	l.plain = newPlainListener(ln.Addr())
+	l.server = l.plainServer()
 	return l, nil
 }
 

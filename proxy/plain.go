@@ -1,63 +1,98 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
-	"fmt"
-	"io"
+	stdlog "log"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"golang.org/x/net/http/httpguts"
 
-	"sluice/balancer"
 	"sluice/upgrade"
 )
 
 // plainIdle is how long a connection of plain requests may wait for its next one, on either side. As nginx's keepalive_timeout.
 const plainIdle = 75 * time.Second
 
-// plainServer returns net/http's server for a listener's plain requests.
+// plainServer returns net/http's server for a listener's plain requests. Its connections keep their own time for heads.
 func (l *listener) plainServer() *http.Server {
 	return &http.Server{
-		Handler:           http.HandlerFunc(servePlain),
-		ReadHeaderTimeout: l.headTimeout,
-		IdleTimeout:       plainIdle,
-		MaxHeaderBytes:    2 * upgrade.MaxHeadBytes, // what is larger never gets here
-		ErrorLog:          zap.NewStdLog(zap.NewNop()),
+		Handler:        http.HandlerFunc(servePlain),
+		IdleTimeout:    plainIdle,
+		MaxHeaderBytes: 2 * upgrade.MaxHeadBytes, // what is larger never gets here
+		ErrorLog:       stdLog(l.proxy.log, zap.ErrorLevel),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
 			return context.WithValue(ctx, plainConnKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.(*plainConn).finish()
+			}
 		},
 	}
 }
 
+// stdLog returns a logger as net/http wants one. What it logs are faults of our own.
+func stdLog(log *zap.Logger, level zapcore.Level) *stdlog.Logger {
+	l, err := zap.NewStdLogAt(log, level)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return l
+}
+
 type plainConnKey struct{}
+
+// plainRoute returns the route of a request that goes to net/http; nil: it is a handshake's, which may refuse it.
+func (l *listener) plainRoute(r *upgrade.Request) *route {
+	if r.IsWebSocket() || l.redirectsHTTPS {
+		return nil
+	}
+	route := l.proxy.routes.Load().find(l.name, r.Hostname(), r.Path())
+	if route == nil || !route.passesHTTP || r.IsEncodedSlash() && !route.passesEncodedSlash {
+		return nil
+	}
+	return route
+}
 
 // servePlain is the handler of every plain request: the connection knows its route.
 func servePlain(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(plainConnKey{}).(*plainConn)
-	defer c.finish()
-	request := c.current()
+	request, _ := c.current()
 	if request == nil {
 		panic(http.ErrAbortHandler) // net/http reads a request where upgrade saw none: they disagree, and nothing may pass
 	}
-	exchange := &exchange{plainRequest: request, proxy: c.listener.proxy}
-	counted := &countedWriter{ResponseWriter: w}
-	ctx := context.WithValue(r.Context(), exchangeKey{}, exchange)
-	request.route.plain.ServeHTTP(counted, r.WithContext(ctx))
-	exchange.proxy.metrics.plain(request.route, counted.status)
-	exchange.proxy.logPlain(c.listener, exchange, counted)
+	e := &exchange{plainRequest: request, conn: c}
+	counted := &countedWriter{ResponseWriter: w, isHTTP10: !r.ProtoAtLeast(1, 1)}
+	isWhole := false
+	defer func() {
+		if !isWhole {
+			c.abort()
+		}
+		c.listener.proxy.metrics.plain(request.route, counted.status)
+		c.listener.proxy.logPlain(c.listener, e, counted)
+	}()
+	// A backend may answer before it has read all, and the client goes on sending.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	for _, name := range []string{"Upgrade", "Http2-Settings"} {
+		r.Header.Del(name) // or ReverseProxy would ask the backend for it
+	}
+	request.route.plain.ServeHTTP(counted, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
+	isWhole = true
 }
 
 // An exchange is one plain request on its way to a backend and back.
 type exchange struct {
 	*plainRequest
-	proxy   *Proxy
+	conn    *plainConn
 	backend string
 	cookie  string
 }
@@ -70,15 +105,11 @@ func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{})
 func (p *Proxy) plainProxy(r *route) *httputil.ReverseProxy {
 	return &httputil.ReverseProxy{
 		Rewrite:       rewrite,
-		Transport:     newPlainTransport(r),
+		Transport:     r.transport,
 		FlushInterval: -1, // what comes passes at once: server-sent events, long polls
 		BufferPool:    &p.copyBuffers,
-		ErrorLog:      zap.NewStdLog(zap.NewNop()),
+		ErrorLog:      stdLog(p.log, zap.DebugLevel),
 		ModifyResponse: func(resp *http.Response) error {
-			// Bytes behind a 101 would pass unread.
-			if resp.StatusCode == http.StatusSwitchingProtocols {
-				return upgrade.ErrBadAnswer
-			}
 			if e := exchangeOf(resp.Request.Context()); e.cookie != "" {
 				resp.Header.Add("Set-Cookie", e.cookie)
 			}
@@ -93,23 +124,20 @@ func rewrite(pr *httputil.ProxyRequest) {
 	e := exchangeOf(pr.In.Context())
 	header := pr.Out.Header
 	for name := range header {
-		if upgrade.OnlyTrusted(name) && !(e.client.isTrusted && !strings.Contains(name, "_")) {
+		if upgrade.OnlyTrusted(name) && !(e.client.isTrusted && !strings.Contains(name, "_")) || e.route.replaces(name) {
 			delete(header, name)
 		}
 	}
 	if e.client.isTrusted {
 		// ReverseProxy drops these for every client.
 		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-			if v := pr.In.Header[name]; v != nil {
-				header[name] = v
+			if !httpguts.HeaderValuesContainsToken(pr.In.Header["Connection"], name) {
+				header[name] = pr.In.Header[name]
 			}
 		}
 	}
-	for _, name := range []string{"Upgrade", "Http2-Settings"} {
-		header.Del(name)
-	}
-	if e.client.peer.IsValid() {
-		forwarded := append(header["X-Forwarded-For"], e.client.peer.Addr().String())
+	if peer := e.client.peer.Addr(); peer.IsValid() {
+		forwarded := append(header["X-Forwarded-For"], peer.WithZone("").String())
 		header["X-Forwarded-For"] = []string{strings.Join(forwarded, ", ")}
 	}
 	setIfAbsent(header, "X-Forwarded-Proto", e.client.proto)
@@ -123,9 +151,24 @@ func rewrite(pr *httputil.ProxyRequest) {
 	}
 	pr.Out.Host = pr.In.Host
 	pr.Out.URL = e.target()
-	if _, has := header["User-Agent"]; !has {
-		header["User-Agent"] = nil // net/http would make one up
+	pr.Out.Trailer = nil // RFC 9110 section 6.5.1: they may be dropped, and a backend may take them for fields that we judge
+}
+
+// replaces tells whether the client's fields of that name don't pass. A name with underscores for hyphens counts as the same: a
+// backend may not tell them apart.
+func (r *route) replaces(name string) bool {
+	name = strings.ReplaceAll(name, "_", "-")
+	for _, f := range r.setHeaders {
+		if strings.EqualFold(name, strings.ReplaceAll(f.Name, "_", "-")) {
+			return true
+		}
 	}
+	for _, removed := range r.removeHeaders {
+		if strings.EqualFold(name, strings.ReplaceAll(removed, "_", "-")) {
+			return true
+		}
+	}
+	return false
 }
 
 func setIfAbsent(h http.Header, name, value string) {
@@ -140,15 +183,19 @@ func (e *exchange) target() *url.URL {
 	if e.route.stripPrefix > 0 {
 		raw = upgrade.BehindPrefix(raw, e.route.stripPrefix)
 	}
-	opaque := string(raw)
-	if !strings.HasPrefix(opaque, "/") {
-		opaque = "/" + opaque
+	path := string(raw)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
 	}
-	// Opaque is sent as it is: "*" of OPTIONS apart, any other way would encode the path anew. A path of two slashes would be taken
-	// for an authority.
-	u := &url.URL{Scheme: "http", Path: opaque, RawQuery: string(e.Query())}
-	if path, err := url.PathUnescape(opaque); err == nil {
-		u.Path, u.RawPath = path, opaque
+	u := &url.URL{Scheme: "http", RawQuery: string(e.Query()), ForceQuery: bytes.IndexByte(e.Target(), '?') >= 0}
+	if !strings.HasPrefix(path, "//") {
+		u.Opaque = path // sent as it is: Path would be encoded anew
+		return u
+	}
+	// As Opaque, two slashes would begin an authority.
+	u.Path, u.RawPath = path, path
+	if decoded, err := url.PathUnescape(path); err == nil {
+		u.Path = decoded
 	}
 	return u
 }
@@ -156,14 +203,20 @@ func (e *exchange) target() *url.URL {
 // refusePlain answers a plain request that got no answer.
 func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	var rejection *upgrade.Rejection
+	_, fault := exchangeOf(r.Context()).conn.current()
 	switch {
+	case errors.As(fault, &rejection):
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the client has gone
 	case errors.As(err, &rejection):
 	case isTimeout(err):
 		rejection = upgrade.ErrBackendTimeout
-	case errors.Is(err, context.Canceled):
-		panic(http.ErrAbortHandler) // the client has gone
-	default:
+	case isExhausted(err):
+		rejection = upgrade.ErrLimit.RetryAfter(retryAfter)
+	case isDialError(err):
 		rejection = upgrade.ErrDial
+	default:
+		rejection = upgrade.ErrBadAnswer
 	}
 	for _, f := range rejection.Header {
 		w.Header().Set(f.Name, f.Value)
@@ -171,134 +224,3 @@ func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	w.Header().Set("Connection", "close")
 	http.Error(w, rejection.Text, rejection.Status)
 }
-
-// A plainTransport sends plain requests to the backends of a route's pool.
-type plainTransport struct {
-	route *route
-	http  *http.Transport
-}
-
-func newPlainTransport(r *route) *plainTransport {
-	dialer := net.Dialer{Timeout: r.connectTimeout, KeepAlive: -1}
-	return &plainTransport{route: r, http: &http.Transport{
-		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-			b := ctx.Value(backendKey{}).(*balancer.Backend)
-			return dialer.DialContext(ctx, b.Network(), b.Address())
-		},
-		DisableCompression:    true,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       plainIdle,
-		ResponseHeaderTimeout: r.responseTimeout,
-	}}
-}
-
-type backendKey struct{}
-
-// RoundTrip implements http.RoundTripper. A backend that can't be reached has seen nothing of the request: another one is tried.
-func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
-	e := exchangeOf(r.Context())
-	want := balancer.Request{Client: e.client.addr.Addr(), Head: &e.Request}
-	body := r.Body
-	defer func() {
-		if body != nil {
-			_ = body.Close()
-		}
-	}()
-	var tried []*balancer.Backend
-	var last error
-	for {
-		pick, err := t.route.pool.Pick(r.Context(), &want, tried)
-		if err != nil {
-			return nil, unpicked(err, last)
-		}
-		e.backend, e.cookie = pick.Backend.Name(), pick.SetCookie
-		out := r.WithContext(context.WithValue(r.Context(), backendKey{}, pick.Backend))
-		u := *r.URL
-		u.Host = fmt.Sprintf("%x.backend", pick.Backend.Name()) // a key for the idle connections; nobody resolves it
-		out.URL = &u
-		if body != nil {
-			out.Body = io.NopCloser(body)
-		}
-		resp, err := t.http.RoundTrip(out)
-		if err == nil {
-			resp.Request = r
-			resp.Body = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
-			return resp, nil
-		}
-		outcome, isDial := plainOutcome(err)
-		if r.Context().Err() != nil {
-			outcome = balancer.ClientFault
-		}
-		pick.Backend.Release(outcome)
-		if !isDial || len(tried) >= t.route.retries || r.Context().Err() != nil {
-			return nil, err
-		}
-		last, tried = err, append(tried, pick.Backend)
-	}
-}
-
-// plainOutcome tells the pool what an error of the transport says about the backend.
-func plainOutcome(err error) (o balancer.Outcome, isDial bool) {
-	var op *net.OpError
-	switch {
-	case errors.As(err, &op) && op.Op == "dial":
-		return dialOutcome(err), true
-	case isTimeout(err):
-		return balancer.HandshakeTimeout, false
-	default:
-		return balancer.HandshakeReset, false
-	}
-}
-
-// A releasingBody gives the place of a pick back when the body is through.
-type releasingBody struct {
-	io.ReadCloser
-	pick   balancer.Pick
-	status int
-	once   sync.Once
-}
-
-func (b *releasingBody) Close() error {
-	b.once.Do(func() { b.pick.Backend.Release(balancer.Outcome(b.status)) })
-	return b.ReadCloser.Close()
-}
-
-// A countedWriter knows what was answered.
-type countedWriter struct {
-	http.ResponseWriter
-	status int
-	bytes  int64
-}
-
-func (w *countedWriter) WriteHeader(status int) {
-	if status >= 200 || status == http.StatusSwitchingProtocols {
-		w.status = status
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *countedWriter) Write(p []byte) (int, error) {
-	if w.status == 0 {
-		w.status = http.StatusOK
-	}
-	n, err := w.ResponseWriter.Write(p)
-	w.bytes += int64(n)
-	return n, err
-}
-
-// Unwrap is how net/http's ResponseController reaches Flush.
-func (w *countedWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// copyBuffers lends the buffers of bodies. It implements httputil.BufferPool.
-type copyBuffers struct{ pool sync.Pool }
-
-const copyBytes = 32 << 10
-
-func (b *copyBuffers) Get() []byte {
-	if p, ok := b.pool.Get().(*[copyBytes]byte); ok {
-		return p[:]
-	}
-	return make([]byte, copyBytes)
-}
-
-func (b *copyBuffers) Put(p []byte) { b.pool.Put((*[copyBytes]byte)(p)) }

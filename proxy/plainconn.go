@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"context"
 	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"sync"
 	"time"
@@ -14,14 +14,14 @@ import (
 )
 
 // A plainConn is a connection whose requests are plain HTTP, as net/http's server sees it. It lets pass only heads that package
-// upgrade has read, one at a time: nothing reaches a backend that was read in another way than here. A head that is refused, or
-// that asks for WebSocket, looks like the end of the stream to net/http; when that has finished what went before and closes the
-// connection, the refusal is sent, or the handshake goes on.
+// upgrade has read, and each only when net/http has finished what went before: nothing reaches a backend that was read in another
+// way than here. A head that isn't for net/http looks to it like the end of the stream; when it has closed the connection, the
+// handshake goes on with that head, to a session or to a refusal.
 type plainConn struct {
 	net.Conn
 	listener *listener
-	first    *handshake // as which the connection began: its peer, its PROXY header
-	ended    chan struct{}
+	first    *handshake    // that waits meanwhile: whose connection it is
+	ended    chan struct{} // closed when net/http is through with the connection
 
 	// Owned by whoever reads: net/http sees to it that there is one at a time.
 	in   upgrade.Buffer
@@ -32,9 +32,10 @@ type plainConn struct {
 
 	request   *plainRequest // guarded by mu; being served: the next head has to wait
 	served    chan struct{} // guarded by mu; closed when request is over
-	rejection error         // guarded by mu; what the next head got
-	takesOver bool          // guarded by mu; the next head asks for WebSocket
-	aborted   chan struct{} // guarded by mu; closed when a read is to return
+	late      chan struct{} // guarded by mu; closed while the deadline for reading is in the past
+	fault     error         // guarded by mu; that request's body is malformed
+	next      time.Time     // guarded by mu; when a head that isn't for net/http began; zero: there is none
+	isAborted bool          // guarded by mu; an answer was broken off
 }
 
 // A plainRequest is one request for the plain path.
@@ -46,23 +47,59 @@ type plainRequest struct {
 	start  time.Time
 }
 
-func newPlainConn(h *handshake) *plainConn {
-	c := &plainConn{Conn: h.client, listener: h.listener, first: h, ended: make(chan struct{}), aborted: make(chan struct{})}
+// servePlain serves requests by net/http until one of them isn't for it, or the connection ends. nil: there is such a one, and what
+// has come of it is in the handshake's buffer.
+func (h *handshake) servePlain() error {
+	_ = h.client.SetReadDeadline(time.Time{})
+	keepAlive(h.client)
+	c := &plainConn{Conn: h.client, listener: h.listener, first: h, ended: make(chan struct{}), late: make(chan struct{})}
 	c.in.Grow(copy(c.in.Free(), h.memory.FromClient.Bytes()))
-	return c
+	if !h.listener.plain.give(c) {
+		return upgrade.ErrDraining
+	}
+	// It may last, and needs none of this.
+	h.proxy.memory.Put(h.memory)
+	<-c.ended
+	h.memory = h.proxy.memory.Get()
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case !c.next.IsZero():
+		h.memory.FromClient.Grow(copy(h.memory.FromClient.Free(), c.in.Bytes()))
+		h.id, h.start = rand.Uint64(), c.next
+		_ = h.client.SetDeadline(h.start.Add(h.listener.headTimeout))
+		return nil
+	case c.isAborted:
+		cut(h.client)
+	default:
+		lingerClose(h.client)
+	}
+	return errServed
+}
+
+// keepAlive lets TCP find out that a peer has gone: a stream of events may be silent for hours, and nobody pings on it.
+func keepAlive(conn net.Conn) {
+	if c, ok := conn.(interface {
+		SetKeepAliveConfig(net.KeepAliveConfig) error
+	}); ok {
+		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
+	}
 }
 
 // Read implements net.Conn.
 func (c *plainConn) Read(p []byte) (int, error) {
 	for len(c.head) == 0 && c.body.Done() {
-		if served := c.serving(); served != nil {
+		served, err := c.state()
+		switch {
+		case err != nil:
+		case served != nil:
 			// net/http reads while a request is served, to see whether its client goes. What comes is kept for later.
-			if err := c.wait(served); err != nil {
-				return 0, err
-			}
-			continue
+			err = c.readAhead(served)
+		default:
+			err = c.readHead()
 		}
-		if err := c.readHead(); err != nil {
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -74,18 +111,34 @@ func (c *plainConn) Read(p []byte) (int, error) {
 	return c.readBody(p)
 }
 
-// serving returns a channel that is closed when the request under way is over; nil: there is none.
-func (c *plainConn) serving() <-chan struct{} {
+// state returns a channel that is closed when the request under way is over; nil: there is none. The error says that no further one
+// is read.
+func (c *plainConn) state() (served <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.request == nil {
-		return nil
+	switch {
+	case c.isEnded():
+		return nil, net.ErrClosed
+	case !c.next.IsZero():
+		return nil, io.EOF
+	case c.request != nil:
+		return c.served, nil
+	default:
+		return nil, nil
 	}
-	return c.served
 }
 
-// wait reads ahead until the request under way is over.
-func (c *plainConn) wait(served <-chan struct{}) error {
+func (c *plainConn) isEnded() bool {
+	select {
+	case <-c.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// readAhead reads what comes behind the request under way, or waits for the end of that where there is no room for more.
+func (c *plainConn) readAhead(served <-chan struct{}) error {
 	if len(c.in.Free()) > 0 {
 		n, err := c.Conn.Read(c.in.Free())
 		c.in.Grow(n)
@@ -95,105 +148,118 @@ func (c *plainConn) wait(served <-chan struct{}) error {
 		return err
 	}
 	c.mu.Lock()
-	aborted := c.aborted
+	late := c.late
 	c.mu.Unlock()
 	select {
 	case <-served:
 		return nil
-	case <-aborted:
+	case <-late:
 		return os.ErrDeadlineExceeded
 	}
 }
 
-// readHead reads and checks the next head.
+// readHead reads the next head. The connection may be idle before it as long as net/http says; the head itself has head_timeout.
 func (c *plainConn) readHead() error {
-	r := &plainRequest{start: time.Now()}
+	r := new(plainRequest)
 	for {
 		if len(c.in.Bytes()) > 0 {
-			size, err := r.Parse(c.in.Bytes())
-			if err != nil {
-				return c.endWith(err, false)
+			if r.start.IsZero() {
+				r.start = time.Now()
+				_ = c.Conn.SetReadDeadline(r.start.Add(c.listener.headTimeout))
 			}
-			if size > 0 {
-				return c.letPass(r, size)
+			size, err := r.Parse(c.in.Bytes())
+			if err != nil || size > 0 {
+				return c.pass(r, size)
 			}
 		}
 		n, err := c.Conn.Read(c.in.Free())
 		c.in.Grow(n)
-		if n == 0 && err != nil {
+		if n > 0 {
+			continue
+		}
+		if isTimeout(err) && !r.start.IsZero() {
+			return c.pass(r, 0)
+		}
+		if err != nil {
 			return err
 		}
 	}
 }
 
-// letPass gives a head to net/http, unless it is another's business.
-func (c *plainConn) letPass(r *plainRequest, size int) error {
-	p := c.listener.proxy
+// pass gives a head to net/http, unless it isn't for that; size 0: it is none.
+func (c *plainConn) pass(r *plainRequest, size int) error {
+	if size > 0 {
+		r.route = c.listener.plainRoute(&r.Request)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.isEnded() {
+		return net.ErrClosed
+	}
+	if r.route == nil {
+		c.next = r.start
+		return io.EOF
+	}
 	r.client = c.listener.clientOf(c.first.peer, &r.Request)
 	r.client.requestID = formatID(rand.Uint64())
-	r.route = p.routes.Load().find(c.listener.name, r.Hostname(), r.Path())
-	switch {
-	case r.IsWebSocket():
-		return c.endWith(nil, true)
-	case c.listener.redirectsHTTPS:
-		return c.endWith(redirection(&r.Request), false)
-	case r.route == nil:
-		return c.endWith(upgrade.ErrNoRoute, false)
-	case !r.route.passesHTTP:
-		return c.endWith(upgrade.ErrNotWebSocket, false)
-	case r.IsEncodedSlash() && !r.route.passesEncodedSlash:
-		return c.endWith(upgrade.ErrEncodedSlash, false)
-	}
 	r.text = append([]byte(nil), c.in.Bytes()[:size]...)
 	if _, err := r.Parse(r.text); err != nil {
 		panic("BUG: a head that was read once is refused")
 	}
 	c.in.Discard(size)
 	c.head, c.body = r.text, r.Body()
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.request, c.served = r, make(chan struct{})
 	return nil
 }
 
-// endWith makes the connection end, for net/http.
-func (c *plainConn) endWith(rejection error, takesOver bool) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.rejection, c.takesOver = rejection, takesOver
-	return io.EOF
-}
-
 // readBody reads on in the body of the request.
-func (c *plainConn) readBody(p []byte) (int, error) {
+func (c *plainConn) readBody(p []byte) (n int, err error) {
+	r, fault := c.current()
+	switch {
+	case fault != nil:
+		return 0, fault
+	case r == nil:
+		return 0, net.ErrClosed
+	}
 	if len(c.in.Bytes()) > 0 {
-		n, err := c.body.Scan(c.in.Bytes()[:min(len(p), len(c.in.Bytes()))])
+		n, err = c.body.Scan(c.in.Bytes()[:min(len(p), len(c.in.Bytes()))])
 		copy(p, c.in.Bytes()[:n])
 		c.in.Discard(n)
-		return n, err
+		return n, c.blame(err)
 	}
 	// What is behind the body has to find room in the buffer.
 	p = p[:min(len(p), len(c.in.Free()))]
-	if r := c.current(); r != nil {
-		_ = c.Conn.SetReadDeadline(time.Now().Add(r.route.writeTimeout))
-	}
-	n, err := c.Conn.Read(p)
-	k, scanErr := c.body.Scan(p[:n])
-	c.in.Grow(copy(c.in.Free(), p[k:n]))
+	_ = c.Conn.SetReadDeadline(time.Now().Add(r.route.writeTimeout))
+	got, err := c.Conn.Read(p)
+	n, scanErr := c.body.Scan(p[:got])
+	c.in.Grow(copy(c.in.Free(), p[n:got]))
 	if scanErr != nil || c.body.Done() {
 		err = scanErr
 	}
-	return k, err
+	return n, c.blame(err)
 }
 
-// current returns the request under way.
-func (c *plainConn) current() *plainRequest {
+// blame notes a malformed body, for the answer.
+func (c *plainConn) blame(err error) error {
+	if errors.Is(err, upgrade.ErrBadChunk) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.fault = errBadBody
+	}
+	return err
+}
+
+// errBadBody is what a client is told whose chunks are malformed.
+var errBadBody = &upgrade.Rejection{Status: http.StatusBadRequest, Reason: "bad_chunk", Text: "a chunk of the request's body is malformed"}
+
+// current returns the request under way, and what is wrong with its body.
+func (c *plainConn) current() (r *plainRequest, fault error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.request
+	return c.request, c.fault
 }
 
-// finish ends the request under way.
+// finish ends the request under way: net/http has sent the answer and wants the next one.
 func (c *plainConn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -203,9 +269,16 @@ func (c *plainConn) finish() {
 	}
 }
 
+// abort notes that an answer was broken off: the client can see that only by a reset.
+func (c *plainConn) abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isAborted = true
+}
+
 // Write implements net.Conn. A client that takes nothing for write_timeout is lost.
 func (c *plainConn) Write(p []byte) (int, error) {
-	if r := c.current(); r != nil {
+	if r, _ := c.current(); r != nil {
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.route.writeTimeout))
 	}
 	return c.Conn.Write(p)
@@ -214,111 +287,30 @@ func (c *plainConn) Write(p []byte) (int, error) {
 // SetReadDeadline implements net.Conn. net/http ends a read of its own by a deadline in the past.
 func (c *plainConn) SetReadDeadline(t time.Time) error {
 	c.mu.Lock()
-	if !t.IsZero() && t.Before(time.Now()) {
-		close(c.aborted)
-		c.aborted = make(chan struct{})
+	defer c.mu.Unlock()
+	isLate := false
+	select {
+	case <-c.late:
+		isLate = true
+	default:
 	}
-	c.mu.Unlock()
+	switch wantsLate := !t.IsZero() && !t.After(time.Now()); {
+	case wantsLate && !isLate:
+		close(c.late)
+	case !wantsLate && isLate:
+		c.late = make(chan struct{})
+	}
 	return c.Conn.SetReadDeadline(t)
 }
 
-// CloseWrite is what net/http calls before it closes a connection whose input it has not read.
-func (c *plainConn) CloseWrite() error {
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok {
-		return w.CloseWrite()
-	}
-	return errors.New("connection cannot be half-closed")
-}
-
-// Close implements net.Conn: net/http is through with the connection.
+// Close implements net.Conn: net/http is through with the connection, whose end is the handshake's business.
 func (c *plainConn) Close() error {
 	c.finish()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	select {
-	case <-c.ended:
+	if c.isEnded() {
 		return net.ErrClosed
-	default:
-	}
-	if !c.takesOver && c.rejection == nil {
-		_ = c.Conn.Close()
 	}
 	close(c.ended)
-	return nil
+	return c.Conn.SetReadDeadline(time.Unix(1, 0)) // who reads still, by a stop of the server, stops too
 }
-
-// servePlain serves requests by net/http until one of them isn't for it, or the connection ends. nil: that one asks for WebSocket,
-// and what has come of it is in the handshake's buffer.
-func (h *handshake) servePlain() error {
-	_ = h.client.SetReadDeadline(time.Time{})
-	c := newPlainConn(h)
-	if !h.listener.plain.give(h.proxy.ctx, c) {
-		return errClientLost
-	}
-	<-c.ended
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.takesOver {
-		if c.rejection == nil {
-			return errServed
-		}
-		return c.rejection
-	}
-	h.memory.FromClient.Reset()
-	h.memory.FromClient.Grow(copy(h.memory.FromClient.Free(), c.in.Bytes()))
-	h.memory.Request.Reset()
-	h.id = rand.Uint64()
-	h.start = time.Now()
-	_ = h.client.SetDeadline(time.Time{})
-	return nil
-}
-
-// servePlain runs net/http's server until the proxy ends.
-func (l *listener) servePlain() {
-	server := l.plainServer()
-	stop := context.AfterFunc(l.proxy.ctx, func() { _ = server.Close() })
-	defer stop()
-	_ = server.Serve(l.plain) // always an error: the listener's end
-}
-
-// A plainListener hands connections to net/http's server.
-type plainListener struct {
-	conns chan net.Conn
-	addr  net.Addr
-	done  chan struct{}
-	once  sync.Once
-}
-
-func newPlainListener(addr net.Addr) *plainListener {
-	return &plainListener{conns: make(chan net.Conn), addr: addr, done: make(chan struct{})}
-}
-
-// give hands a connection over; false: the server has ended.
-func (l *plainListener) give(ctx context.Context, c net.Conn) bool {
-	select {
-	case l.conns <- c:
-		return true
-	case <-l.done:
-	case <-ctx.Done():
-	}
-	return false
-}
-
-// Accept implements net.Listener.
-func (l *plainListener) Accept() (net.Conn, error) {
-	select {
-	case c := <-l.conns:
-		return c, nil
-	case <-l.done:
-		return nil, net.ErrClosed
-	}
-}
-
-// Close implements net.Listener.
-func (l *plainListener) Close() error {
-	l.once.Do(func() { close(l.done) })
-	return nil
-}
-
-// Addr implements net.Listener.
-func (l *plainListener) Addr() net.Addr { return l.addr }

@@ -112,6 +112,9 @@ func (p *Proxy) Close() {
 		p.cancel()
 		p.handshakes.close()
 		_ = p.driver.Close(context.Background()) // every socket is cut: it ends by itself
+		for _, r := range *p.routes.Load() {
+			r.transport.http.CloseIdleConnections()
+		}
 		<-p.sessions.gone()
 		p.running.Wait()
 	})
@@ -142,7 +145,7 @@ func (p *Proxy) Start() {
 		if !l.acceptOnLoops() {
 			p.running.Go(l.accept)
 		}
-		p.running.Go(l.servePlain)
+		p.running.Go(func() { _ = l.server.Serve(l.plain) }) // until the listener is closed
 	}
 }
 
@@ -165,6 +168,7 @@ func (p *Proxy) closeListeners() {
 			l.stopLoops()
 		}
 		_ = l.ln.Close()
+		_ = l.plain.Close()
 	}
 }
 

@@ -30,6 +30,7 @@ func (h *handshake) readProxyHeader() error {
 	if header.Command.IsProxy() {
 		if addr, ok := header.SourceAddr.(*net.TCPAddr); ok {
 			h.peer = netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port())
+			h.local = header.DestinationAddr
 		}
 	}
 	behind, err := br.Peek(br.Buffered())
@@ -40,10 +41,20 @@ func (h *handshake) readProxyHeader() error {
 	return nil
 }
 
-// proxyHeader returns the PROXY header, version 2, that tells a backend of the client.
-func (h *handshake) proxyHeader() ([]byte, error) {
-	if !h.peer.IsValid() {
-		return (&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}).Format()
+// proxyHeader returns the PROXY header, version 2, that tells a backend of the client: the peer, and where that connected to. A client
+// at a Unix socket has no address: LOCAL.
+func (h *handshake) proxyHeader() []byte {
+	header := &proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}
+	if h.peer.IsValid() {
+		local := h.local
+		if local == nil {
+			local = h.client.LocalAddr()
+		}
+		header = proxyproto.HeaderProxyFromAddrs(2, net.TCPAddrFromAddrPort(h.peer), local)
 	}
-	return proxyproto.HeaderProxyFromAddrs(2, net.TCPAddrFromAddrPort(h.peer), h.client.LocalAddr()).Format()
+	text, err := header.Format()
+	if err != nil {
+		panic("BUG: PROXY header: " + err.Error()) // all of it is ours
+	}
+	return text
 }

@@ -3,7 +3,7 @@ package proxy
 import (
 	"cmp"
 	"maps"
-	"net/http"
+	"net/http/httputil"
 	"slices"
 	"strings"
 	"time"
@@ -23,10 +23,14 @@ type route struct {
 	pool     *balancer.Pool
 	poolName string
 
-	retries int // other backends at most, of a plain request
+	mayQueue      bool // a pick may wait for a place
+	retries       int  // other backends at most
+	retryStatuses []int
+	sendsProxy    bool // a connection to a backend begins with a PROXY header
 
 	passesHTTP         bool
-	plain              http.Handler // of plain requests
+	transport          *plainTransport        // of plain requests
+	plain              *httputil.ReverseProxy // for plain requests
 	passesEncodedSlash bool
 	stripPrefix        int // bytes
 	setHeaders         []upgrade.Field
@@ -59,7 +63,10 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		stripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
 		removeHeaders:      c.RemoveHeader,
 
-		retries: pc.Retries,
+		mayQueue:      pc.QueueTimeout > 0,
+		retries:       pc.Retries,
+		retryStatuses: pc.RetryStatuses,
+		sendsProxy:    pc.SendProxy,
 		relay: relay.Config{
 			MaxFrame:     int64(c.MaxFrame),
 			MaxMessage:   int64(c.MaxMessage),
@@ -78,6 +85,7 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		responseTimeout:  time.Duration(c.ResponseTimeout),
 		writeTimeout:     time.Duration(c.WriteTimeout),
 	}
+	r.transport = newPlainTransport(r)
 	for _, s := range c.Origins {
 		o, _ := parseOrigin(s) // checked
 		r.origins = append(r.origins, o)
@@ -93,6 +101,9 @@ func hasSegments(path, prefix string) bool {
 	prefix = strings.TrimRight(prefix, "/")
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
+
+// retriesStatus tells whether an answer of that status is tried elsewhere.
+func (r *route) retriesStatus(status int) bool { return slices.Contains(r.retryStatuses, status) }
 
 // routes is the table of all routes, the more exact ones first. Immutable.
 type routes []*route
