@@ -17,18 +17,17 @@ type attempt struct {
 	backend *balancer.Backend
 	cookie  string // to be set on the 101
 	watch   *clientWatch
-	hasNext bool // another backend may be tried
+	hasNext bool // another backend may be tried, if this one fails
 
 	deadline time.Time        // of the handshake as a whole
 	conn     net.Conn         // nil: not dialled yet
 	err      error            // it has failed already
 	size     int              // of the answer's head; 0: it has not come yet
 	outcome  balancer.Outcome // when run fails
-	mayRetry bool             // when run fails: nothing has been answered
 }
 
 // run dials the backend, sends the client's head and takes the answer. nil: the session is relayed; the place in the pool is its.
-// On an error it is the caller's, with the outcome.
+// On an error the place and the connection are the caller's, with the outcome. errStatus: the answer is there to be passed on.
 func (a *attempt) run(ctx context.Context) (err error) {
 	if a.err != nil {
 		return a.err
@@ -38,18 +37,14 @@ func (a *attempt) run(ctx context.Context) (err error) {
 		err := a.dial(ctx, deadline)
 		a.followed.step("dial", err)
 		if err != nil {
-			a.outcome, a.mayRetry = dialOutcome(err), true
+			a.outcome = dialOutcome(err)
 			return err
 		}
 	}
 	stop := context.AfterFunc(ctx, a.interrupt)
-	isRelayed := false
 	defer func() {
-		a.followed.step("answer", err)
 		stop()
-		if !isRelayed {
-			_ = a.conn.Close()
-		}
+		a.followed.step("answer", err)
 	}()
 	_ = a.conn.SetDeadline(deadline)
 	if a.size == 0 {
@@ -60,11 +55,6 @@ func (a *attempt) run(ctx context.Context) (err error) {
 	if err := a.checkAnswer(); err != nil {
 		return err
 	}
-	if a.memory.Answer.Status() != 101 {
-		a.watch.stop()
-		stop()
-		return a.passAnswer()
-	}
 	a.watch.stop()
 	if !stop() || a.watch.isLost() {
 		a.outcome = balancer.ClientFault
@@ -74,9 +64,16 @@ func (a *attempt) run(ctx context.Context) (err error) {
 		a.outcome = balancer.ClientFault
 		return errClientLost
 	}
-	isRelayed = true
 	a.relay()
 	return nil
+}
+
+// giveBack ends an attempt that did not become a session.
+func (a *attempt) giveBack() {
+	if a.conn != nil {
+		_ = a.conn.Close()
+	}
+	a.backend.Release(a.outcome)
 }
 
 // until returns when the attempt has to be over: a backend that accepts and never answers must leave time for another one.
@@ -104,11 +101,10 @@ func (a *attempt) ask() (err error) {
 
 // failed notes an error behind the dial.
 func (a *attempt) failed(err error) {
-	var rejection *upgrade.Rejection
-	a.outcome, a.mayRetry = answerOutcome(err), !errors.As(err, &rejection)
+	a.outcome = answerOutcome(err)
 }
 
-// checkAnswer checks a whole answer. An error: it is none that the client gets.
+// checkAnswer checks a whole answer. nil: it is the 101 of a session.
 func (a *attempt) checkAnswer() error {
 	answer := &a.memory.Answer
 	if err := answer.Check(&a.memory.Request); err != nil {
@@ -117,15 +113,13 @@ func (a *attempt) checkAnswer() error {
 	}
 	if status := answer.Status(); status != 101 {
 		a.outcome = balancer.Outcome(status)
-		if a.hasNext && a.route.retriesStatus(status) {
-			a.mayRetry = true
-			return errRetryStatus
-		}
+		return errStatus
 	}
 	return nil
 }
 
-var errRetryStatus = errors.New("status that is tried elsewhere")
+// errStatus says that the backend's answer is a right one that makes no session.
+var errStatus = errors.New("answer other than 101")
 
 // interrupt makes whatever blocks on the backend return.
 func (a *attempt) interrupt() { _ = a.conn.SetDeadline(time.Unix(1, 0)) }

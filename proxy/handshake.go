@@ -187,69 +187,92 @@ func redirection(r *upgrade.Request) error {
 // retryAfter is how many seconds a client is asked to wait that came when the gateway was full.
 const retryAfter = 5
 
-// connect finds a backend that takes the session. It tries another one where a backend gave no answer. first is an attempt that has
-// begun elsewhere; nil: none has.
+// connect finds a backend that takes the session. It tries another one where a backend gave no answer, or one that the pool does not
+// want to be passed on. first is an attempt that has begun elsewhere; nil: none has.
 func (h *handshake) connect(first *attempt) error {
-	deadline := time.Now().Add(h.route.handshakeTimeout)
-	if first != nil {
-		deadline = first.deadline
-	}
-	ctx, cancel := context.WithDeadline(h.proxy.ctx, deadline)
+	ctx, cancel := context.WithCancel(h.proxy.ctx)
 	defer cancel()
 	w := watchClient(h, cancel)
 	defer w.stop()
-
-	want := balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
-	var tried []*balancer.Backend
-	var last error // what the client would be told of the attempt before
-	for a := first; ; a = nil {
-		if a == nil {
-			pick, err := h.route.pool.Pick(ctx, &want, tried)
-			if err != nil {
-				h.followed.step("pick", err)
-				if w.isLost() {
-					return errClientLost
-				}
-				return unpicked(err, last)
-			}
-			h.followed.picked(pick.Backend.Name())
-			a = h.newAttempt(pick, len(tried))
-			a.deadline = deadline
+	want := h.wanted()
+	a := first
+	if a == nil {
+		// It may wait for a place, as long as the pool says: the clock of the handshake with a backend doesn't run yet.
+		pick, err := h.pick(ctx, &want, nil)
+		if err != nil && w.isLost() {
+			return errClientLost
 		}
+		if err != nil {
+			return unpicked(err)
+		}
+		a = h.newAttempt(pick, time.Now().Add(h.route.handshakeTimeout))
+	}
+	ctx, cancel = context.WithDeadline(ctx, a.deadline)
+	defer cancel()
+	var tried []*balancer.Backend
+	for {
 		a.watch = w
 		err := a.run(ctx)
 		if err == nil {
 			return nil
 		}
 		if w.isLost() {
-			a.backend.Release(balancer.ClientFault)
-			return errClientLost
+			a.outcome, err = balancer.ClientFault, errClientLost
 		}
-		a.backend.Release(a.outcome)
-		if errors.Is(err, errAnswered) || errors.Is(err, errTorn) || errors.Is(err, errClientLost) {
-			return err
+		tried = append(tried, a.backend)
+		next := h.another(ctx, &want, a, tried)
+		if next == nil && errors.Is(err, errStatus) {
+			err = a.passAnswer()
 		}
+		a.giveBack()
 		if c := h.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); c != nil {
 			c.Write(zap.String("session", formatID(h.id)), zap.String("backend", a.backend.Name()), zap.Error(err))
 		}
-		last = a.rejection(ctx, err)
-		if !a.mayRetry || !a.hasNext || ctx.Err() != nil {
-			return last
+		switch {
+		case next != nil:
+			a = next
+		case errors.Is(err, errAnswered), errors.Is(err, errTorn), errors.Is(err, errClientLost):
+			return err
+		default:
+			return a.rejection(ctx, err)
 		}
-		tried = append(tried, a.backend)
 	}
 }
 
-func (h *handshake) newAttempt(pick balancer.Pick, tried int) *attempt {
-	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: tried < h.route.retries && h.route.pool.HasOther(tried+1)}
+// wanted is what the pool may choose by.
+func (h *handshake) wanted() balancer.Request {
+	return balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
 }
 
-// unpicked is the answer when the pool gave no backend. last is why the one that was tried before failed; nil: none was.
-func unpicked(err, last error) error {
+func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
+	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: pick.HasNext, deadline: deadline}
+}
+
+// another returns the next attempt behind one that has failed; nil: there is none, and what that one came to is the client's answer.
+func (h *handshake) another(ctx context.Context, want *balancer.Request, a *attempt, tried []*balancer.Backend) *attempt {
+	if ctx.Err() != nil || !h.route.pool.MayRetry(a.outcome, len(tried)) {
+		return nil
+	}
+	pick, err := h.pick(ctx, want, tried)
+	if err != nil {
+		return nil
+	}
+	return h.newAttempt(pick, a.deadline)
+}
+
+func (h *handshake) pick(ctx context.Context, want *balancer.Request, tried []*balancer.Backend) (balancer.Pick, error) {
+	pick, err := h.route.pool.Pick(ctx, want, tried)
+	if err != nil {
+		h.followed.step("pick", err)
+		return pick, err
+	}
+	h.followed.picked(pick.Backend.Name())
+	return pick, nil
+}
+
+// unpicked is the answer when the pool gave no backend, and none was tried before.
+func unpicked(err error) error {
 	var full *balancer.FullError
-	if last != nil {
-		return last
-	}
 	if errors.As(err, &full) {
 		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/balancer"
@@ -81,15 +82,18 @@ func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
 func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	e := exchangeOf(r.Context())
 	want := balancer.Request{Client: e.client.addr.Addr(), Head: &e.Request}
+	pick, err := t.route.pool.Pick(r.Context(), &want, nil)
+	if err != nil {
+		return nil, unpicked(err)
+	}
+	var body *clientBody
+	if r.Body != nil {
+		body = &clientBody{Reader: r.Body}
+	}
 	var tried []*balancer.Backend
-	var last error
 	for {
-		pick, err := t.route.pool.Pick(r.Context(), &want, tried)
-		if err != nil {
-			return nil, unpicked(err, last)
-		}
 		e.backend, e.cookie = pick.Backend.Name(), pick.SetCookie
-		resp, err := t.http.RoundTrip(t.outgoing(r, e, pick.Backend))
+		resp, err := t.http.RoundTrip(t.outgoing(r, e, pick.Backend, body))
 		if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
 			resp.Request = r
 			resp.Body = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
@@ -103,19 +107,41 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		} else {
 			outcome, isDial = plainOutcome(err)
 		}
-		if r.Context().Err() != nil {
+		if r.Context().Err() != nil || body != nil && body.isBroken.Load() {
 			outcome = balancer.ClientFault
 		}
 		pick.Backend.Release(outcome)
-		if !isDial || outcome == balancer.ClientFault || len(tried) >= t.route.retries {
+		tried = append(tried, pick.Backend)
+		if !isDial || !t.route.pool.MayRetry(outcome, len(tried)) {
 			return nil, err
 		}
-		last, tried = err, append(tried, pick.Backend)
+		next, errPick := t.route.pool.Pick(r.Context(), &want, tried)
+		if errPick != nil {
+			return nil, err
+		}
+		pick = next
 	}
 }
 
-// outgoing returns the request for a backend. Its body is not closed with it: another backend may want it.
-func (t *plainTransport) outgoing(r *http.Request, e *exchange, b *balancer.Backend) *http.Request {
+// A clientBody is the body of a client's request. It is not closed with the request to a backend: another backend may want it. It
+// knows whether the client broke it off.
+type clientBody struct {
+	io.Reader
+	isBroken atomic.Bool // the transport reads in a goroutine of its own
+}
+
+func (b *clientBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		b.isBroken.Store(true)
+	}
+	return n, err
+}
+
+func (b *clientBody) Close() error { return nil }
+
+// outgoing returns the request for a backend. body is nil if there is none.
+func (t *plainTransport) outgoing(r *http.Request, e *exchange, b *balancer.Backend, body *clientBody) *http.Request {
 	out := r.WithContext(context.WithValue(r.Context(), backendKey{}, b))
 	u := *r.URL
 	u.Host = t.key(e, b)
@@ -126,8 +152,8 @@ func (t *plainTransport) outgoing(r *http.Request, e *exchange, b *balancer.Back
 			out.Host = b.Address()
 		}
 	}
-	if r.Body != nil {
-		out.Body = io.NopCloser(r.Body)
+	if body != nil {
+		out.Body = body
 	}
 	return out
 }

@@ -140,18 +140,21 @@ func (q *quick) readEarly(w driver.Work, events uint32) {
 
 // dial picks a backend and sends it the head.
 func (q *quick) dial(w driver.Work) {
-	if q.route.mayQueue || q.route.sendsProxy {
+	if q.route.sendsProxy {
 		q.leave(w, func() error { return q.connect(nil) })
 		return
 	}
-	pick, err := q.route.pool.Pick(q.proxy.ctx, &balancer.Request{Client: q.from.addr.Addr(), Head: &q.memory.Request}, nil)
-	if err != nil {
-		q.leave(w, func() error { return unpicked(err, nil) })
+	want := q.wanted()
+	pick, err := q.route.pool.TryPick(&want)
+	if errors.Is(err, balancer.ErrWait) {
+		q.leave(w, func() error { return q.connect(nil) })
 		return
 	}
-	q.attempt = q.newAttempt(pick, 0)
-	now := time.Now()
-	q.attempt.deadline = now.Add(q.route.handshakeTimeout)
+	if err != nil {
+		q.leave(w, func() error { return unpicked(err) })
+		return
+	}
+	q.attempt = q.newAttempt(pick, time.Now().Add(q.route.handshakeTimeout))
 	q.until = q.attempt.until()
 	fd, err := dialNow(pick.Backend)
 	if errors.Is(err, errNotDirect) {
@@ -257,19 +260,13 @@ func (q *quick) readAnswer(w driver.Work) {
 	if err == nil && a.size == 0 {
 		return
 	}
-	if err == nil {
-		err = a.checkAnswer()
-	} else {
-		a.failed(err)
-	}
 	if err != nil {
-		q.attempt.err = err
-		w.CloseBackend()
-		q.leave(w, q.goOn)
+		a.failed(err)
+		q.fail(w, err, a.outcome)
 		return
 	}
-	if q.memory.Answer.Status() != 101 {
-		q.leave(w, q.goOn)
+	if err := a.checkAnswer(); err != nil {
+		q.leave(w, q.goOn) // it tells the same
 		return
 	}
 	q.stage, q.left = quickAccept, a.answerHead()
@@ -346,7 +343,7 @@ func (q *quick) lost() {
 
 // fail ends the attempt: another backend may be tried, by a goroutine.
 func (q *quick) fail(w driver.Work, err error, outcome balancer.Outcome) {
-	q.attempt.err, q.attempt.outcome, q.attempt.mayRetry = err, outcome, true
+	q.attempt.err, q.attempt.outcome = err, outcome
 	w.CloseBackend()
 	q.leave(w, q.goOn)
 }

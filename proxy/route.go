@@ -23,10 +23,7 @@ type route struct {
 	pool     *balancer.Pool
 	poolName string
 
-	mayQueue      bool // a pick may wait for a place
-	retries       int  // other backends at most
-	retryStatuses []int
-	sendsProxy    bool // a connection to a backend begins with a PROXY header
+	sendsProxy bool // a connection to a backend begins with a PROXY header
 
 	passesHTTP         bool
 	transport          *plainTransport        // of plain requests
@@ -63,10 +60,7 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		stripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
 		removeHeaders:      c.RemoveHeader,
 
-		mayQueue:      pc.QueueTimeout > 0,
-		retries:       pc.Retries,
-		retryStatuses: pc.RetryStatuses,
-		sendsProxy:    pc.SendProxy,
+		sendsProxy: pc.SendProxy,
 		relay: relay.Config{
 			MaxFrame:     int64(c.MaxFrame),
 			MaxMessage:   int64(c.MaxMessage),
@@ -101,9 +95,6 @@ func hasSegments(path, prefix string) bool {
 	prefix = strings.TrimRight(prefix, "/")
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
-
-// retriesStatus tells whether an answer of that status is tried elsewhere.
-func (r *route) retriesStatus(status int) bool { return slices.Contains(r.retryStatuses, status) }
 
 // routes is the table of all routes, the more exact ones first. Immutable.
 type routes []*route
