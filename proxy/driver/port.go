@@ -142,17 +142,40 @@ func (p *port) tryWrite(spans [][]byte) (left [][]byte, n int, err error) {
 
 // shut ends the stream to the peer: close_notify and SHUT_WR where the connection knows them.
 func (p *port) shut() {
-	if c, ok := p.conn.(interface{ CloseWrite() error }); ok {
+	socket := socketOf(p.conn)
+	if socket != p.conn {
+		closeWrite(p.conn)
+	}
+	closeWrite(socket)
+}
+
+func closeWrite(conn net.Conn) {
+	if c, ok := conn.(interface{ CloseWrite() error }); ok {
 		_ = c.CloseWrite()
+	}
+}
+
+// socketOf returns what is below a connection's layers, of which TLS may be one.
+func socketOf(conn net.Conn) net.Conn {
+	for {
+		layer, isLayer := conn.(interface{ NetConn() net.Conn })
+		if !isLayer {
+			return conn
+		}
+		conn = layer.NetConn()
 	}
 }
 
 // close closes the connection; isCut: by a reset, throwing away what the kernel still holds. Blocked calls return.
 func (p *port) close(isCut bool) {
-	if c, ok := p.conn.(interface{ SetLinger(int) error }); ok && isCut {
-		_ = c.SetLinger(0)
+	conn := p.conn
+	if isCut {
+		conn = socketOf(conn) // without close_notify
+		if c, ok := conn.(interface{ SetLinger(int) error }); ok {
+			_ = c.SetLinger(0)
+		}
 	}
-	_ = p.conn.Close()
+	_ = conn.Close()
 }
 
 // unacked returns how many bytes the kernel holds that the peer hasn't acknowledged; 0 where it doesn't tell.
