@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -60,17 +61,22 @@ const (
 
 // lingerClose ends a connection without tearing what was just sent from the peer's hands: a close while input waits is a reset.
 func lingerClose(conn net.Conn) {
-	if c, ok := conn.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
-		_ = conn.SetReadDeadline(time.Now().Add(lingerTime))
-		_, _ = io.CopyN(io.Discard, conn, lingerBytes)
+	socket := socketOf(conn)
+	if c, ok := conn.(*tls.Conn); ok {
+		_ = c.CloseWrite() // close_notify; what still comes is thrown away unparsed
 	}
-	_ = conn.Close()
+	if c, ok := socket.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
+		_ = socket.SetReadDeadline(time.Now().Add(lingerTime))
+		_, _ = io.CopyN(io.Discard, socket, lingerBytes)
+	}
+	_ = socket.Close()
 }
 
-// cut ends a connection by a reset.
+// cut ends a connection by a reset, without close_notify.
 func cut(conn net.Conn) {
-	if c, ok := conn.(interface{ SetLinger(int) error }); ok {
+	socket := socketOf(conn)
+	if c, ok := socket.(interface{ SetLinger(int) error }); ok {
 		_ = c.SetLinger(0)
 	}
-	_ = conn.Close()
+	_ = socket.Close()
 }

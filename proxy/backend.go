@@ -87,7 +87,7 @@ func (a *attempt) until() time.Time {
 // ask sends the head and waits for the answer's.
 func (a *attempt) ask() (err error) {
 	out := net.Buffers(a.head())
-	if a.route.sendsProxy {
+	if _, isTLS := a.backend.TLS(); a.route.sendsProxy && !isTLS {
 		out = append(net.Buffers{a.proxyHeader()}, out...)
 	}
 	if _, err = out.WriteTo(a.conn); err == nil {
@@ -125,8 +125,16 @@ var errStatus = errors.New("answer other than 101")
 func (a *attempt) interrupt() { _ = a.conn.SetDeadline(time.Unix(1, 0)) }
 
 func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
-	d := net.Dialer{Timeout: a.route.connectTimeout, Deadline: deadline, KeepAlive: -1}
-	a.conn, err = d.DialContext(ctx, a.backend.Network(), a.backend.Address())
+	if limit := time.Now().Add(a.route.connectTimeout); limit.Before(deadline) {
+		deadline = limit
+	}
+	ctx, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	var opening []byte
+	if _, isTLS := a.backend.TLS(); isTLS && a.route.sendsProxy {
+		opening = a.proxyHeader()
+	}
+	a.conn, err = a.route.dialer.dial(ctx, a.backend, opening)
 	return err
 }
 
@@ -137,6 +145,8 @@ func (a *attempt) head() [][]byte {
 		Client:    a.from.peer.Addr(),
 		Proto:     a.from.proto,
 		RequestID: a.from.requestID,
+
+		ClientCert: a.certificate,
 
 		StripPrefix:   a.route.stripPrefix,
 		SetHeaders:    a.route.setHeaders,

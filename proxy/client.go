@@ -20,6 +20,9 @@ type clientInfo struct {
 // proxy's: what stands before that, anybody can have written.
 func (l *listener) clientOf(peer netip.AddrPort, r *upgrade.Request) clientInfo {
 	c := clientInfo{peer: peer, addr: peer, isTrusted: l.trusts(peer.Addr()), proto: "http"}
+	if l.tls != nil {
+		c.proto = "https"
+	}
 	if !c.isTrusted {
 		return c
 	}

@@ -30,6 +30,8 @@ type handshake struct {
 	route    *route
 	status   int // that the client got; 0: none yet
 
+	certificate string // subject of the client's verified certificate; "": it has shown none
+
 	isCounted bool // by the listener's limits for the client
 	followed  *followed
 }
@@ -55,6 +57,9 @@ func (h *handshake) fromStart() error {
 	}
 	for {
 		if err := h.readHead(); err != nil {
+			return err
+		}
+		if err := h.answerChallenge(); err != nil {
 			return err
 		}
 		if !h.isPlain() {
@@ -101,11 +106,17 @@ func (h *handshake) finish(err error) {
 // begin is what comes before the head.
 func (h *handshake) begin() error {
 	h.from = clientInfo{peer: h.peer, addr: h.peer} // until the head tells more
-	if err := h.client.SetReadDeadline(h.start.Add(h.listener.headTimeout)); err != nil {
+	deadline := h.start.Add(h.listener.headTimeout)
+	if err := h.client.SetReadDeadline(deadline); err != nil {
 		return errClientLost
 	}
 	if h.listener.isBehindProxy {
-		return h.readProxyHeader()
+		if err := h.readProxyHeader(); err != nil {
+			return err
+		}
+	}
+	if h.listener.tls != nil {
+		return h.secure(deadline)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type listener struct {
 	headTimeout time.Duration
 	trusted     []netip.Prefix
 	ln          net.Listener
+	tls         TLSServer      // nil: connections are not secured
 	plain       *plainListener // to net/http, for what isn't WebSocket
 	server      *http.Server   // that serves it
 	stopLoops   func()         // ends accepting on loops; nil: a goroutine accepts
@@ -48,6 +49,7 @@ func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
 	l := &listener{
 		proxy:          p,
 		name:           c.Name,
+		tls:            p.tls[c.Name],
 		headTimeout:    time.Duration(c.HeadTimeout),
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,
@@ -137,8 +139,10 @@ func (l *listener) failed(err error) {
 // refuse answers a connection for which there is no handshake left, without reading it.
 func (l *listener) refuse(conn net.Conn) {
 	rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
-	_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it fits into the socket's buffer, or isn't sent
-	_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
+	if l.tls == nil {
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it fits into the socket's buffer, or isn't sent
+		_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
+	}
 	_ = conn.Close()
 	l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
 }

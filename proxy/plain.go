@@ -143,6 +143,9 @@ func rewrite(pr *httputil.ProxyRequest) {
 	setIfAbsent(header, "X-Forwarded-Proto", e.client.proto)
 	setIfAbsent(header, "X-Forwarded-Host", pr.In.Host)
 	setIfAbsent(header, "X-Request-Id", e.client.requestID)
+	if subject := e.conn.first.certificate; subject != "" {
+		header.Set(upgrade.ClientCertHeader, subject)
+	}
 	for _, name := range e.route.removeHeaders {
 		header.Del(name)
 	}

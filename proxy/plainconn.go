@@ -51,7 +51,7 @@ type plainRequest struct {
 // has come of it is in the handshake's buffer.
 func (h *handshake) servePlain() error {
 	_ = h.client.SetReadDeadline(time.Time{})
-	keepAlive(h.client)
+	keepAlive(socketOf(h.client))
 	c := &plainConn{Conn: h.client, listener: h.listener, first: h, ended: make(chan struct{}), late: make(chan struct{})}
 	c.in.Grow(copy(c.in.Free(), h.memory.FromClient.Bytes()))
 	if !h.listener.plain.give(c) {

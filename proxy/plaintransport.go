@@ -42,20 +42,18 @@ type backendKey struct{}
 // dialPlain connects to the backend that the request was given.
 func (r *route) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	b := ctx.Value(backendKey{}).(*balancer.Backend)
-	// TCP finds out that a backend has gone from which a stream of events comes.
-	dialer := net.Dialer{Timeout: r.connectTimeout}
-	conn, err := dialer.DialContext(ctx, b.Network(), b.Address())
+	ctx, cancel := context.WithTimeout(ctx, r.connectTimeout)
+	defer cancel()
+	var opening []byte
+	if r.sendsProxy {
+		opening = exchangeOf(ctx).conn.first.proxyHeader()
+	}
+	conn, err := r.dialer.dial(ctx, b, opening)
 	if err != nil {
 		return nil, err
 	}
-	c := &stallConn{Conn: conn, timeout: r.writeTimeout}
-	if r.sendsProxy {
-		if _, err := c.Write(exchangeOf(ctx).conn.first.proxyHeader()); err != nil {
-			_ = conn.Close()
-			return nil, err
-		}
-	}
-	return c, nil
+	keepAlive(socketOf(conn)) // TCP finds out that a backend has gone from which a stream of events comes
+	return &stallConn{Conn: conn, timeout: r.writeTimeout}, nil
 }
 
 // A stallConn fails when the other side takes nothing for so long.

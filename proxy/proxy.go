@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"sync"
@@ -24,6 +25,15 @@ type Config struct {
 	Pools       []balancer.Config
 	MaxSessions int // live sessions at once
 
+	// TLS are the listeners that secure their connections, by name.
+	TLS map[string]TLSServer
+	// BackendTLS are the configurations of TLS towards backends, by the name of their pool; host is the backend's. Backends of other
+	// pools have to show a certificate that the system trusts.
+	BackendTLS map[string]func(host string) *tls.Config
+	// Challenge answers ACME's http-01 (RFC 8555 section 8.3): what listeners without TLS are asked for under
+	// /.well-known/acme-challenge/. nil: there is none.
+	Challenge func(ctx context.Context, host, path string) (body string, isOurs bool)
+
 	Driver  driver.Driver // becomes the Proxy's
 	Log     *zap.Logger
 	Access  *zap.Logger // for the lines of AccessLines, at info
@@ -42,6 +52,9 @@ type Proxy struct {
 	driver      driver.Driver
 	maxSessions int
 	metrics     *metrics
+	tls         map[string]TLSServer
+	backendTLS  map[string]func(host string) *tls.Config
+	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool
 	copyBuffers copyBuffers
 
@@ -68,6 +81,9 @@ func New(c Config) (*Proxy, error) {
 		tracer:      c.Tracer,
 		driver:      c.Driver,
 		maxSessions: c.MaxSessions,
+		tls:         c.TLS,
+		backendTLS:  c.BackendTLS,
+		challenge:   c.Challenge,
 		pools:       map[string]*balancer.Pool{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -126,6 +142,7 @@ func (p *Proxy) setRoutes(configs []RouteConfig, pools []balancer.Config) {
 		for j := range pools {
 			if pools[j].Name == configs[i].Pool {
 				r := newRoute(&configs[i], &pools[j], p.pools[pools[j].Name])
+				r.dialer = p.dialer(r.poolName)
 				r.plain = p.plainProxy(r)
 				all = append(all, r)
 			}
@@ -137,8 +154,14 @@ func (p *Proxy) setRoutes(configs []RouteConfig, pools []balancer.Config) {
 
 // Start begins to accept.
 func (p *Proxy) Start() {
-	for _, pool := range p.pools {
-		p.running.Go(func() { pool.Run(p.ctx, balancer.Owner{CloseSessions: p.closeSessions}) })
+	for name, pool := range p.pools {
+		d := p.dialer(name)
+		p.running.Go(func() {
+			pool.Run(p.ctx, balancer.Owner{
+				Dial:          func(ctx context.Context, b *balancer.Backend) (net.Conn, error) { return d.dial(ctx, b, nil) },
+				CloseSessions: p.closeSessions,
+			})
+		})
 	}
 	for _, l := range p.listeners {
 		p.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))

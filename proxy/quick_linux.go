@@ -46,7 +46,7 @@ const (
 func (l *listener) acceptOnLoops() bool {
 	loops, isLoops := l.proxy.driver.(*driver.Loops)
 	ln, isSocket := l.ln.(syscall.Conn)
-	if !isLoops || !isSocket || l.isBehindProxy || l.proxy.tracer != nil {
+	if !isLoops || l.tls != nil || !isSocket || l.isBehindProxy || l.proxy.tracer != nil {
 		return false
 	}
 	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {
@@ -108,7 +108,7 @@ func (q *quick) readHead(w driver.Work) {
 	buf.Grow(n)
 	size, err := req.Parse(buf.Bytes())
 	switch {
-	case err != nil || size > 0 && q.isPlain():
+	case err != nil || size > 0 && (q.isPlain() || q.isChallenge()):
 		q.leave(w, q.fromStart)
 	case size > 0:
 		q.headSize = size

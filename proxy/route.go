@@ -23,6 +23,7 @@ type route struct {
 	pool     *balancer.Pool
 	poolName string
 
+	dialer     dialer
 	sendsProxy bool // a connection to a backend begins with a PROXY header
 
 	passesHTTP         bool

@@ -84,6 +84,7 @@ var (
 
 // What the gateway refuses for its own reasons, or for a backend's.
 var (
+	ErrPlainHTTP      = badRequest("plain_http", "this address speaks TLS: use https or wss")
 	ErrRedirect       = &Rejection{308, "redirect_https", "use https", nil}
 	ErrOrigin         = &Rejection{403, "origin", "this Origin may not connect here", nil}
 	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}

@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sluice/balancer"
+	"sluice/upgrade"
+)
+
+// A TLSServer makes the TLS connections of a listener. Its methods are called by many goroutines.
+type TLSServer interface {
+	// Handshake returns conn as the server's side of a TLS connection whose handshake is done, and the subject of the client's
+	// verified certificate, "" if it has none. It blocks until then, or until ctx ends. On an error conn is still the caller's;
+	// ErrPlainHTTP: nothing was sent to the client, and an answer in plain text is understood.
+	Handshake(ctx context.Context, conn net.Conn) (secure *tls.Conn, subject string, err error)
+}
+
+// ErrPlainHTTP is a TLSServer's error where the client sent an HTTP request without TLS.
+var ErrPlainHTTP = errors.New("HTTP without TLS")
+
+// secure does the TLS handshake. What was read behind a PROXY header is the beginning of it.
+func (h *handshake) secure(deadline time.Time) error {
+	_ = h.client.SetWriteDeadline(deadline)
+	lower := h.client
+	if early := h.memory.FromClient.Bytes(); len(early) > 0 {
+		lower = &earlyConn{Conn: h.client, early: bytes.Clone(early)}
+		h.memory.FromClient.Reset()
+	}
+	ctx, cancel := context.WithDeadline(h.proxy.ctx, deadline)
+	defer cancel()
+	secure, subject, err := h.listener.tls.Handshake(ctx, lower)
+	if err == nil {
+		_ = h.client.SetWriteDeadline(time.Time{})
+		h.client, h.certificate = secure, subject
+		return nil
+	}
+	if errors.Is(err, ErrPlainHTTP) {
+		return upgrade.ErrPlainHTTP
+	}
+	if c := h.proxy.log.Check(zap.DebugLevel, "TLS handshake ended"); c != nil {
+		c.Write(zap.String("listener", h.listener.name), zap.String("client", formatClient(h.peer)), zap.Error(err))
+	}
+	if ctx.Err() == nil {
+		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.
+		lingerClose(h.client)
+	}
+	return fmt.Errorf("%w: %w", errClientLost, err)
+}
+
+// An earlyConn is a connection of which something has been read already.
+type earlyConn struct {
+	net.Conn
+	early []byte
+}
+
+func (c *earlyConn) Read(p []byte) (int, error) {
+	if len(c.early) > 0 {
+		n := copy(p, c.early)
+		c.early = c.early[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+// NetConn returns the connection itself, as (*tls.Conn).NetConn does.
+func (c *earlyConn) NetConn() net.Conn { return c.Conn }
+
+// socketOf returns what is below all the layers of a connection.
+func socketOf(conn net.Conn) net.Conn {
+	for {
+		layer, isLayer := conn.(interface{ NetConn() net.Conn })
+		if !isLayer {
+			return conn
+		}
+		conn = layer.NetConn()
+	}
+}
+
+// challengePath is where the paths of ACME's http-01 begin (RFC 8555 section 8.3).
+var challengePath = []byte("/.well-known/acme-challenge/")
+
+// isChallenge tells whether the request that was read may be an authority's, which validates a domain.
+func (h *handshake) isChallenge() bool {
+	return h.proxy.challenge != nil && h.listener.tls == nil && bytes.HasPrefix(h.memory.Request.Path(), challengePath)
+}
+
+// answerChallenge answers a challenge and ends the connection; nil: the request is none of that.
+func (h *handshake) answerChallenge() error {
+	if !h.isChallenge() {
+		return nil
+	}
+	req := &h.memory.Request
+	body, isOurs := h.proxy.challenge(h.proxy.ctx, string(req.Hostname()), string(req.Path()))
+	if !isOurs {
+		return nil
+	}
+	_ = h.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
+	_, _ = fmt.Fprintf(h.client, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
+	lingerClose(h.client)
+	return errServed
+}
+
+// A dialer connects to the backends of a pool. Immutable.
+type dialer struct {
+	secure func(host string) *tls.Config
+}
+
+// dialer returns the dialer for a pool.
+func (p *Proxy) dialer(pool string) dialer {
+	if secure := p.backendTLS[pool]; secure != nil {
+		return dialer{secure}
+	}
+	return dialer{func(host string) *tls.Config { return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}} }}
+}
+
+// dial connects to a backend, sends opening (which may be nil), and does the TLS handshake where the backend speaks that. ctx bounds
+// all of it.
+func (d dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (net.Conn, error) {
+	tcp := net.Dialer{KeepAlive: -1} // the gateway pings by itself
+	conn, err := tcp.DialContext(ctx, b.Network(), b.Address())
+	if err != nil {
+		return nil, err
+	}
+	if len(opening) > 0 {
+		_, err = conn.Write(opening) // an empty socket takes it at once
+	}
+	if name, isTLS := b.TLS(); isTLS && err == nil {
+		client := tls.Client(conn, d.secure(name))
+		if err = client.HandshakeContext(ctx); err == nil {
+			return client, nil
+		}
+		err = fmt.Errorf("TLS handshake with backend %s: %w", b.Name(), err)
+	}
+	if err != nil {
+		_ = conn.Close()
+		return nil, err
+	}
+	return conn, nil
+}
