@@ -23,12 +23,13 @@ import (
 // A gateway is what a configuration describes, with its sockets bound. Owned by the goroutine that
 // calls serve.
 type gateway struct {
-	file   *config.File
-	logs   *logs
-	log    *zap.Logger     // logs.main
-	traces *tracing.Tracer // nil: handshakes aren't traced
-	proxy  *proxy.Proxy
-	admin  *admin.Server // nil: there is none
+	file     *config.File
+	logs     *logs
+	log      *zap.Logger     // logs.main
+	traces   *tracing.Tracer // nil: handshakes aren't traced
+	security *security
+	proxy    *proxy.Proxy
+	admin    *admin.Server // nil: there is none
 }
 
 // newGateway binds all sockets of a configuration; nothing is accepted before serve. Logs go to w.
@@ -56,10 +57,14 @@ func (g *gateway) bind() error {
 	if err != nil {
 		return err
 	}
-	g.proxy, err = proxy.New(proxy.Config{
-		Listeners:   file.Listener,
+	if g.security, err = openSecurity(file, g.log); err != nil {
+		return multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
+	}
+	registry.MustRegister(g.security)
+	options := proxy.Config{
+		Listeners:   file.Listeners(),
 		Routes:      file.Route,
-		Pools:       file.Pool,
+		Pools:       file.Pools(),
 		MaxSessions: maxSessions(file.Gateway.MaxSessions),
 		Driver:      drive,
 		Log:         g.log,
@@ -67,8 +72,10 @@ func (g *gateway) bind() error {
 		AccessLines: file.Log.Lines(),
 		Tracer:      tracer,
 		Metrics:     registry,
-	})
-	if err != nil {
+	}
+	g.security.configure(&options)
+	if g.proxy, err = proxy.New(options); err != nil {
+		g.security.close()
 		return multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
 	}
 	if file.Admin.Address == "" {
@@ -84,6 +91,7 @@ func (g *gateway) bind() error {
 	})
 	if err != nil {
 		g.proxy.Close()
+		g.security.close()
 		return err
 	}
 	return nil
@@ -121,6 +129,8 @@ func (g *gateway) serve(ctx context.Context) error {
 		g.log.Info("admin listening", zap.Stringer("address", g.admin.Addr()))
 	}
 	g.proxy.Start()
+	g.security.start()
+	defer g.security.close()
 	<-ctx.Done()
 	g.log.Info("stopping")
 	g.proxy.Shutdown(context.Background(), g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std())

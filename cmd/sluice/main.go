@@ -20,7 +20,7 @@ func main() {
 // commands returns all that sluice can be told to do.
 func commands() []command {
 	return []command{
-		{"run", "run [-config FILE] | -to ADDR[,ADDR…] [-listen ADDR]", "serve a configuration, or just some backends", run},
+		{"run", "run [-config FILE] | -to ADDR[,ADDR…] [-listen ADDR] [-tls]", "serve a configuration, or just some backends", run},
 		{"check", "check -config FILE", "tell all problems of a configuration", check},
 		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
 		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},

@@ -35,6 +35,7 @@ func (c call) readConfig() (*config.File, error) {
 	path := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
 	to := flags.String("to", "", "serve without a file: relay to these backends, `ADDR[,ADDR…]`")
 	listen := flags.String("listen", "127.0.0.1:8080", "with -to: the `ADDR` to listen at, host:port or unix:/path")
+	secure := flags.Bool("tls", false, "with -to: speak TLS, with a certificate made for this run")
 	if err := c.parse(flags); err != nil {
 		return nil, err
 	}
@@ -45,8 +46,10 @@ func (c call) readConfig() (*config.File, error) {
 		return nil, usageError{"-config and -to exclude each other"}
 	case given["listen"] && !given["to"]:
 		return nil, usageError{"-listen goes with -to; with a file, the address stands in its [[listener]]"}
+	case given["tls"] && !given["to"]:
+		return nil, usageError{"-tls goes with -to; with a file, certificates stand in its [listener.tls]"}
 	case given["to"]:
-		return checked(config.Parse("(flags)", quickConfig(*listen, strings.Split(*to, ","))))
+		return checked(config.Parse("(flags)", quickConfig(*listen, *secure, strings.Split(*to, ","))))
 	case given["config"]:
 		return checked(config.Load(*path))
 	}
@@ -67,9 +70,9 @@ func checked(file *config.File, err error) (*config.File, error) {
 	return file, nil
 }
 
-// quickConfig writes the configuration that -to and -listen mean, so that it is read and checked as
-// any other.
-func quickConfig(listen string, backends []string) []byte {
+// quickConfig writes the configuration that -to, -listen and -tls mean, so that it is read and
+// checked as any other.
+func quickConfig(listen string, isSecure bool, backends []string) []byte {
 	type backend struct {
 		Address string `toml:"address"`
 	}
@@ -78,8 +81,12 @@ func quickConfig(listen string, backends []string) []byte {
 	for i, address := range backends {
 		members[i].Address = strings.TrimSpace(address)
 	}
+	listener := section{"name": "quick", "address": listen}
+	if isSecure {
+		listener["tls"] = section{"self_signed": true}
+	}
 	text, err := toml.Marshal(map[string][]section{
-		"listener": {{"name": "quick", "address": listen}},
+		"listener": {listener},
 		"route":    {{"pool": "quick"}},
 		"pool":     {{"name": "quick", "backend": members}},
 	})

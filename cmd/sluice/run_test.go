@@ -324,7 +324,7 @@ func TestAddressInUseIsAFailureToRun(t *testing.T) {
 }
 
 func TestQuickConfigIsThatOfAFile(t *testing.T) {
-	got, err := config.Parse("quick", quickConfig("unix:/run/a \"quoted\" name", strings.Split("127.0.0.1:1, 127.0.0.1:2,unix:/b", ",")))
+	got, err := config.Parse("quick", quickConfig("unix:/run/a \"quoted\" name", false, strings.Split("127.0.0.1:1, 127.0.0.1:2,unix:/b", ",")))
 	if err != nil {
 		t.Fatal(err)
 	}

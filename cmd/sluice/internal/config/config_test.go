@@ -102,7 +102,9 @@ func addKeys(keys map[string]reflect.Kind, path string, of reflect.Type) {
 		return
 	}
 	for field := range of.Fields() {
-		if key := field.Tag.Get("toml"); key != "" {
+		if field.Anonymous {
+			addKeys(keys, path, field.Type)
+		} else if key := field.Tag.Get("toml"); key != "" {
 			keys[joinKey(path, key)] = field.Type.Kind()
 			addKeys(keys, joinKey(path, key), field.Type)
 		}
@@ -140,8 +142,9 @@ func (r *pathReporter) Report(result cmp.Result) {
 	for i, step := range r.path {
 		switch step := step.(type) {
 		case cmp.StructField:
-			field, _ := r.path[i-1].Type().FieldByName(step.Name())
-			key = joinKey(key, field.Tag.Get("toml"))
+			if field, _ := r.path[i-1].Type().FieldByName(step.Name()); !field.Anonymous {
+				key = joinKey(key, field.Tag.Get("toml"))
+			}
 		case cmp.SliceIndex:
 			key = indexed(key, step.Key())
 		}

@@ -1,0 +1,63 @@
+package config
+
+import (
+	"sluice/balancer"
+	"sluice/internal/units"
+	"sluice/proxy"
+	"sluice/tls"
+)
+
+// A Listener is a [[listener]] with its [listener.tls].
+type Listener struct {
+	proxy.ListenerConfig
+	// TLS secures the listener's connections; nil: they stay as they are.
+	TLS *tls.Config `toml:"tls"`
+}
+
+// Check reports every problem of the section.
+func (l *Listener) Check(report units.Report) {
+	l.ListenerConfig.Check(report)
+	if l.TLS == nil {
+		return
+	}
+	l.TLS.Check(below("tls", report))
+	if l.RedirectHTTPS {
+		report("redirect_https", "with tls it leads back here", true, "false, and a listener without tls that redirects")
+	}
+}
+
+// A Pool is a [[pool]] with its [pool.tls].
+type Pool struct {
+	balancer.Config
+	// TLS is for the backends that speak it: those with an address wss://.
+	TLS tls.ClientConfig `toml:"tls"`
+}
+
+// Check reports every problem of the section.
+func (p *Pool) Check(report units.Report) {
+	p.Config.Check(report)
+	p.TLS.Check(below("tls", report))
+}
+
+// below is report for the keys of a table in a section.
+func below(table string, report units.Report) units.Report {
+	return func(key, problem string, got any, want string) { report(joinKey(table, key), problem, got, want) }
+}
+
+// Listeners returns what package proxy has to know of the listeners.
+func (f *File) Listeners() []proxy.ListenerConfig {
+	configs := make([]proxy.ListenerConfig, len(f.Listener))
+	for i := range f.Listener {
+		configs[i] = f.Listener[i].ListenerConfig
+	}
+	return configs
+}
+
+// Pools returns what package balancer has to know of the pools.
+func (f *File) Pools() []balancer.Config {
+	configs := make([]balancer.Config, len(f.Pool))
+	for i := range f.Pool {
+		configs[i] = f.Pool[i].Config
+	}
+	return configs
+}
