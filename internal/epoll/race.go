@@ -61,6 +61,11 @@ func setsockopt(fd, level, name int, value *int32) unix.Errno {
 
 func closeFD(fd int) { _ = unix.Close(fd) }
 
+func splice(from, to, n int) (int, unix.Errno) {
+	moved, err := unix.Splice(from, nil, to, nil, n, unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	return int(moved), errnoOf(err)
+}
+
 func errnoOf(err error) unix.Errno {
 	var errno unix.Errno
 	_ = errors.As(err, &errno)

@@ -59,3 +59,8 @@ func setsockopt(fd, level, name int, value *int32) unix.Errno {
 }
 
 func closeFD(fd int) { unix.RawSyscall(unix.SYS_CLOSE, uintptr(fd), 0, 0) }
+
+func splice(from, to, n int) (int, unix.Errno) {
+	r, _, errno := unix.RawSyscall6(unix.SYS_SPLICE, uintptr(from), 0, uintptr(to), 0, uintptr(n), unix.SPLICE_F_NONBLOCK|unix.SPLICE_F_MOVE)
+	return int(r), errno
+}

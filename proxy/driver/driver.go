@@ -88,9 +88,7 @@ func statsOf(s *relay.Session, r *rare, now relay.Instant) Stats {
 	for side := relay.Client; side <= relay.Backend; side++ {
 		st.Counts[side] = s.Counts(side)
 		st.RTT[side] = s.RTT(side)
-		if r != nil {
-			st.Queued[side] = r.queue[side].n
-		}
+		st.Queued[side] = r.waiting(side)
 	}
 	return st
 }

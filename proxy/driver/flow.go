@@ -28,11 +28,18 @@ func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
 		l.linger(s, from)
 		return
 	}
+	if l.move(s, from) {
+		return
+	}
 	k := carried(s.rare, from, l.buf)
-	n, err := epoll.Read(int(s.fd[from]), l.buf[k:k+l.readLimit(s, from.Other())])
+	n, err := epoll.Read(int(s.fd[from]), l.buf[k:k+l.readLimit(s, from)])
 	switch err {
 	case nil:
 		l.receive(&s.core, &s.rare, from, l.buf[:k+n])
+		if s.movesLarge[from] {
+			l.flush(s, from.Other())
+			s.movesLarge[from] = l.move(s, from)
+		}
 	case unix.EAGAIN:
 	case io.EOF:
 		s.core.Ended(&l.env, from)
@@ -41,13 +48,17 @@ func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
 	}
 }
 
-// readLimit is how much may be read for a side without its queue growing over MaxQueued.
-func (l *loop) readLimit(s slot, to relay.Side) int {
-	n := readBytes - relay.MaxCarry
-	if s.rare != nil && s.rare.queue[to].n > 0 {
-		n = min(n, highMark)
+// readLimit is how much of what a side sent may be read without the other side's queue growing over MaxQueued; behind a large frame
+// only so much that the next one's header is in it.
+func (l *loop) readLimit(s slot, from relay.Side) int {
+	switch {
+	case s.movesLarge[from]:
+		return headerRead
+	case s.rare.waiting(from.Other()) > 0:
+		return highMark
+	default:
+		return readBytes - relay.MaxCarry
 	}
-	return n
 }
 
 // hungUp takes care of a connection that is broken while it isn't read. What it sent before may still be wanted, when the
@@ -84,6 +95,9 @@ func (l *loop) linger(s slot, side relay.Side) {
 
 // write sends what waits for a side, as far as the socket takes it.
 func (l *loop) write(s slot, to relay.Side) {
+	if s.rare != nil && s.rare.pipe[to] != nil && !l.empty(s, to) {
+		return
+	}
 	var slices [epoll.MaxSlices][]byte
 	for s.rare != nil && s.rare.queue[to].n > 0 && s.core.IsWritable(to) {
 		q := &s.rare.queue[to]
@@ -115,7 +129,7 @@ func (l *loop) flush(s slot, to relay.Side) {
 		return
 	}
 	spans, n := b.spans, 0
-	if s.rare == nil || s.rare.queue[to].n == 0 {
+	if s.rare.waiting(to) == 0 {
 		var err error
 		if spans, n, err = send(int(s.fd[to]), spans); err != nil {
 			l.writeFailed(s, to)
@@ -128,8 +142,8 @@ func (l *loop) flush(s slot, to relay.Side) {
 			q.append(l.pools, p)
 		}
 		l.queued.Add(int64(left))
-		s.core.Sent(&l.env, to, n, q.n)
-		if q.n > highMark {
+		s.core.Sent(&l.env, to, n, s.rare.waiting(to))
+		if s.rare.waiting(to) > highMark {
 			s.core.Pause(to.Other())
 		}
 		return
@@ -173,6 +187,7 @@ func (l *loop) writeFailed(s slot, to relay.Side) {
 
 // discard throws away what waits for a side.
 func (l *loop) discard(s slot, to relay.Side) {
+	l.discardPipe(s, to)
 	if n := l.wire.discard(s.rare, to); n > 0 {
 		l.queued.Add(-int64(n))
 	}

@@ -23,6 +23,7 @@ type loop struct {
 	slabs     slabs
 	deadlines deadlines
 	tasks     map[uint32]Task // by slot
+	pipes     []*pipe         // empty ones
 	totals    relay.Totals
 	turns     Turns
 	began     relay.Instant // when the turn did
@@ -55,6 +56,7 @@ func newLoop(c clock, ps *pools) (*loop, error) {
 func (l *loop) run() {
 	defer close(l.ended)
 	defer l.poller.Close()
+	defer l.closePipes()
 	for l.runCommands() {
 		l.turn()
 	}
@@ -309,7 +311,7 @@ func (l *loop) watch(s slot, side relay.Side) error {
 	if s.core.Reads(side) {
 		want = unix.EPOLLIN
 	}
-	if s.rare != nil && s.rare.queue[side].n > 0 {
+	if s.rare.waiting(side) > 0 {
 		want |= unix.EPOLLOUT
 	}
 	isWatched := s.interest[side] != notWatched

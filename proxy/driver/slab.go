@@ -14,6 +14,7 @@ type hot struct {
 	interest   [2]uint32 // what epoll is asked for; notWatched: the descriptor isn't in epoll
 	generation uint32    // tells a slot's sessions apart: an event may be older than the session in its slot
 	timer      int32     // index in the heap
+	movesLarge [2]bool   // the side's last frame was large: most of it was moved unseen
 }
 
 // notWatched is no set of events: EPOLLET alone is never asked for.

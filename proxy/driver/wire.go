@@ -4,6 +4,7 @@ import "sluice/proxy/relay"
 
 // rare is what a session needs only while bytes of it are on their way: nil for an idle one. Owned by its driver goroutine.
 type rare struct {
+	pipe  [2]*pipe  // payload in front of the queue, by the side that receives; nil: none
 	queue [2]queue  // by the side that receives
 	carry [2]carry  // by the side that sends
 	held  [2][]byte // pongs that wait for a boundary, by the side that receives
@@ -15,8 +16,25 @@ type carry struct {
 	b [relay.MaxCarry]byte
 }
 
+// A pipe holds payload that a loop moves without looking at it. A loop's own; a session has one while something is in it.
+type pipe struct {
+	read, write int // descriptors
+	n           int // bytes
+}
+
+// waiting returns how many bytes wait for a side.
+func (r *rare) waiting(to relay.Side) int {
+	if r == nil {
+		return 0
+	}
+	if p := r.pipe[to]; p != nil {
+		return p.n + r.queue[to].n
+	}
+	return r.queue[to].n
+}
+
 func (r *rare) isEmpty() bool {
-	return r.queue[0].n+r.queue[1].n+int(r.carry[0].n)+int(r.carry[1].n)+len(r.held[0])+len(r.held[1]) == 0
+	return r.pipe[0] == nil && r.pipe[1] == nil && r.queue[0].n+r.queue[1].n+int(r.carry[0].n)+int(r.carry[1].n)+len(r.held[0])+len(r.held[1]) == 0
 }
 
 // A wire turns bytes that arrived into what is to be written to each side. A loop has one for all its sessions, a goroutine
@@ -126,11 +144,7 @@ func (w *wire) receive(s *relay.Session, rp **rare, from relay.Side, p []byte) {
 
 // queued returns how many bytes are in front of what is put into the batch now.
 func (w *wire) queued(r *rare, to relay.Side) int {
-	n := w.ahead[to] + w.out[to].n
-	if r != nil {
-		n += r.queue[to].n
-	}
-	return n
+	return w.ahead[to] + w.out[to].n + r.waiting(to)
 }
 
 // pong answers a ping, in the stream if that is at a boundary, else later.
