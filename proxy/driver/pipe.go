@@ -15,7 +15,7 @@ import (
 // places: empty in its loop's list, in use for the time of a call, or with a session while what is in it waits for its receiver.
 // One that may still hold bytes never goes back into the list; it is closed.
 const (
-	moveMin    = 64 << 10  // less of a frame isn't worth it: measured against copying through the loop's buffer
+	moveMin    = 24 << 10  // of frames of 32 KiB and over; below, what copying through the loop's buffer costs is no more
 	moveMax    = 512 << 10 // a call, so that a turn stays bounded
 	pipeBytes  = 1 << 20
 	maxPipes   = 16 // empty ones that a loop keeps
