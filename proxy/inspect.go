@@ -19,6 +19,7 @@ type ListenerView struct {
 	MaxSessions    int    `json:"max_sessions"` // 0: only the gateway's limit counts
 	Handshakes     int    `json:"handshakes"`   // under way; counted only under a limit
 	MaxHandshakes  int    `json:"max_handshakes"`
+	TLS            bool   `json:"tls"`
 	IsBehindProxy  bool   `json:"proxy_protocol"`
 	RedirectsHTTPS bool   `json:"redirect_https"`
 }
@@ -68,6 +69,7 @@ func (p *Proxy) Listeners() []ListenerView {
 			MaxSessions:    l.maxSessions,
 			Handshakes:     len(l.handshakes),
 			MaxHandshakes:  cap(l.handshakes),
+			TLS:            l.tls != nil,
 			IsBehindProxy:  l.isBehindProxy,
 			RedirectsHTTPS: l.redirectsHTTPS,
 		})

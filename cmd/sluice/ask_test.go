@@ -86,6 +86,7 @@ func TestSessionsAreListedShownAndClosed(t *testing.T) {
 func TestDrainTakesABackendOutAndBackIn(t *testing.T) {
 	p := startProcess(t, "")
 	c := dial(t, p.gateway)
+	wantEcho(t, c, "hello")
 	var status gatewayStatus
 	if err := json.Unmarshal([]byte(mustInvoke(t, "status", "-json", "-admin", p.admin)), &status); err != nil {
 		t.Fatal(err)

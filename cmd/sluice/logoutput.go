@@ -40,8 +40,8 @@ func (o *logOutput) reopen() error {
 	if o.path == "" {
 		return nil
 	}
-	// Readable for the owner alone: access lines tell who was here.
-	file, err := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
+	// Not for everybody to read: access lines tell who was here.
+	file, err := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 	if err != nil {
 		return fmt.Errorf("log output: %w", err)
 	}

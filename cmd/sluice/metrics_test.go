@@ -127,7 +127,7 @@ func (c *tally) talk(conn net.Conn, seed uint64, code ws.StatusCode) error {
 			}
 		}
 		for isLast := false; !isLast; {
-			f, err := ws.ReadFrame(conn)
+			f, err := readFrame(conn)
 			if err != nil {
 				return err
 			}
@@ -143,7 +143,7 @@ func (c *tally) talk(conn net.Conn, seed uint64, code ws.StatusCode) error {
 	}
 	c.add(fmt.Sprintf("sluice_closes_total{code=%d,initiator=client}", code), 1)
 	for {
-		f, err := ws.ReadFrame(conn)
+		f, err := readFrame(conn)
 		if err != nil {
 			return err
 		}
@@ -152,6 +152,19 @@ func (c *tally) talk(conn net.Conn, seed uint64, code ws.StatusCode) error {
 			return conn.Close()
 		}
 	}
+}
+
+// readFrame reads a frame of no more than what talk sends.
+func readFrame(conn net.Conn) (f ws.Frame, err error) {
+	if f.Header, err = ws.ReadHeader(conn); err != nil {
+		return f, err
+	}
+	if f.Header.Length > 1<<10 {
+		return f, fmt.Errorf("a frame of %d bytes", f.Header.Length)
+	}
+	f.Payload = make([]byte, f.Header.Length)
+	_, err = io.ReadFull(conn, f.Payload)
+	return f, err
 }
 
 func TestCountersAgreeWithWhatClientsCounted(t *testing.T) {

@@ -2,7 +2,9 @@ package admin
 
 import (
 	"context"
+	"io"
 	"net"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -124,7 +126,7 @@ func startEcho(t *testing.T) string {
 	return listener.Addr().String()
 }
 
-// dial opens a session.
+// dial opens a session and waits until the gateway has it: a client gets its 101 just before.
 func (g *testGateway) dial(path string) net.Conn {
 	g.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -138,7 +140,21 @@ func (g *testGateway) dial(path string) net.Conn {
 	if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
 		g.Fatal(err)
 	}
+	for !g.has(conn) {
+		if ctx.Err() != nil {
+			g.Fatalf("the session of %s isn't listed", path)
+		}
+	}
 	return conn
+}
+
+// has tells whether the gateway has the session of a client.
+func (g *testGateway) has(conn net.Conn) bool {
+	page, err := g.proxy.Sessions(&proxy.SessionQuery{}, "", MostPage)
+	if err != nil {
+		g.Fatal(err)
+	}
+	return slices.ContainsFunc(page.Sessions, func(s proxy.SessionView) bool { return s.Client.Address == conn.LocalAddr().String() })
 }
 
 // echo sends a text and waits for it.
@@ -155,14 +171,18 @@ func (g *testGateway) echo(conn net.Conn, text string) {
 // wantClose reads up to the close frame, checks its code, and answers it.
 func (g *testGateway) wantClose(conn net.Conn, want ws.StatusCode) {
 	g.Helper()
-	frame, err := ws.ReadFrame(conn)
-	if err != nil || frame.Header.OpCode != ws.OpClose {
-		g.Fatalf("frame %+v, %v; want a close", frame.Header, err)
+	header, err := ws.ReadHeader(conn)
+	if err != nil || header.OpCode != ws.OpClose || header.Length > ws.MaxControlFramePayloadSize {
+		g.Fatalf("frame %+v, %v; want a close", header, err)
 	}
-	if code, _ := ws.ParseCloseFrameData(frame.Payload); code != want {
+	payload := make([]byte, header.Length)
+	if _, err := io.ReadFull(conn, payload); err != nil {
+		g.Fatal(err)
+	}
+	if code, _ := ws.ParseCloseFrameData(payload); code != want {
 		g.Errorf("close code %d, want %d", code, want)
 	}
-	if err := ws.WriteFrame(conn, ws.MaskFrameInPlace(ws.NewCloseFrame(frame.Payload))); err != nil {
+	if err := ws.WriteFrame(conn, ws.MaskFrameInPlace(ws.NewCloseFrame(payload))); err != nil {
 		g.Error(err)
 	}
 	_ = conn.Close()
