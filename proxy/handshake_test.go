@@ -1,0 +1,160 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+)
+
+// refusals are requests that the gateway refuses by itself, by the number of the rule of the wire.
+func refusals() []refusal {
+	good := asking("/chat")
+	with := func(lines ...string) string { return asking("/chat", lines...) }
+	replaced := func(old, new string) string { return strings.Replace(good, old, new, 1) }
+	return []refusal{
+		{"1 the first fault is answered at once", "GET /chat HTTP/1.1\n", 400, "LF"},
+		{"1 a bare CR", with("X: a\rb"), 400, "CR"},
+		{"1 a folded line", with("X: a", " b"), 400, "white space"},
+		{"1 a space before a colon", with("X : a"), 400, "colon"},
+		{"1 over 16 KiB", with("X: " + strings.Repeat("x", 16<<10)), 400, "16 KiB"},
+		{"1 over 100 lines", with(strings.Split(strings.Repeat("X: a\n", 100), "\n")[:100]...), 400, "100 lines"},
+		{"3 another method", replaced("GET", "POST"), 405, "GET"},
+		{"3 HTTP/1.0", replaced("HTTP/1.1", "HTTP/1.0"), 400, "HTTP/1.1"},
+		{"3 no upgrade in Connection", replaced("Connection: Upgrade", "Connection: close"), 400, "Upgrade"},
+		{"3 no key", replaced("Sec-WebSocket-Key: "+sampleKey+"\r\n", ""), 400, "Key"},
+		{"3 a key of 15 bytes", replaced(sampleKey, "AAAAAAAAAAAAAAAAAAAA"), 400, "Key"},
+		{"3 a body", with("Content-Length: 0"), 400, "body"},
+		{"3 Expect", with("Expect: 100-continue"), 400, "Expect"},
+		{"3 another version", replaced("Version: 13", "Version: 8"), 426, "13"},
+		{"5 the authority of another host", asking("http://other.test/chat"), 400, "target"},
+		{"5 a dot segment", asking("/chat/%2e%2e/admin"), 400, "dots"},
+		{"5 an encoded slash", asking("/chat/a%2fb"), 400, "percent"},
+		{"5 nothing under the path", asking("/chatter"), 404, "nothing"},
+		{"6 a nominated Host", with("Connection: Host"), 400, "Connection"},
+		{"6 a nominated Authorization", with("Connection: authorization"), 400, "Connection"},
+		{"8 an Origin that may not", with("Origin: https://bad.example"), 403, "Origin"},
+	}
+}
+
+type refusal struct {
+	name, head string
+	status     int
+	word       string // of the line of text
+}
+
+func TestARefusalSaysWhyAndNoOtherSessionNotices(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		strict := newRouteConfig("pool")
+		strict.Path, strict.Origins = "/chat", []string{"https://good.example"}
+		s.Routes[0].Path = "/live"
+		s.Routes = append(s.Routes, strict)
+		g := s.run(t)
+		client := g.dial(t)
+		client.send(t, asking("/live"))
+		other := backend.accept(t)
+		other.send(t, switching())
+		client.wantOpen(t)
+		for i, r := range refusals() {
+			t.Run(r.name, func(t *testing.T) {
+				c := g.dial(t)
+				c.send(t, r.head)
+				c.wantRefusal(t, r.status, r.word)
+				wantLive(t, client, other)
+				line := g.lines(t, i+1)[i].ContextMap()
+				if line["status"] != int64(r.status) || line["listener"] != "public" || line["client"] != c.LocalAddr().String() {
+					t.Errorf("the access log says %v", line)
+				}
+			})
+		}
+		backend.wantNobody(t)
+		if got := g.metric(t, "sluice_handshakes_rejected_total"); int(got) != len(refusals()) {
+			t.Errorf("%v refusals counted, want %d", got, len(refusals()))
+		}
+	})
+}
+
+func TestTheHeadHasItsOwnClock(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		s := newSetup(driver, closedAddress(t))
+		s.Listeners[0].HeadTimeout = milliseconds(100)
+		g := s.run(t)
+		slow := g.dial(t)
+		slow.send(t, "GET / HTTP/1.1\r\n")
+		slow.wantRefusal(t, 408, "in time")
+		g.dial(t).wantEnd(t) // who says nothing is told nothing
+		g.lines(t, 1)
+	})
+}
+
+func TestLegalButUnusualRequestsPass(t *testing.T) {
+	good := asking("/chat")
+	for name, text := range map[string]string{
+		"3 lists and TABs":             strings.Replace(good, "Connection: Upgrade", "Connection: keep-alive,\tUPGRADE", 1),
+		"3 several Connection lines":   asking("/chat", "Connection: keep-alive"),
+		"3 more than one protocol":     strings.Replace(good, "Upgrade: websocket", "Upgrade: foo/2, WebSocket", 1),
+		"5 absolute-form of this host": asking("http://gateway.test/chat"),
+		"5 port and trailing dot":      strings.Replace(good, "gateway.test", "GATEWAY.test.:81", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			withDrivers(t, func(t *testing.T, driver string) {
+				backend := listenRaw(t)
+				s := newSetup(driver, backend.Addr().String())
+				s.Routes[0].Host, s.Routes[0].Path = "gateway.test", "/chat"
+				g := s.run(t)
+				c := g.dial(t)
+				for i := range text {
+					c.send(t, text[i:i+1])
+				}
+				b := backend.accept(t)
+				if !strings.HasPrefix(b.head, "GET /chat HTTP/1.1\r\n") {
+					t.Errorf("the backend is asked %q, want origin-form", b.head)
+				}
+				b.send(t, switching())
+				c.wantOpen(t)
+			})
+		})
+	}
+}
+
+// Bytes behind a head are frames, on either side; those of the client wait for the 101.
+func TestFramesBehindTheHeadsSurvive(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		c := g.dial(t)
+		c.send(t, asking("/")+c.text("with the head"))
+		b := backend.accept(t)
+		c.send(t, c.text("while we dial"))
+		// Long enough that who watches the client has read it.
+		eventually(t, "the frame read", func() bool { return unread(t, g, c) == 0 })
+		if b.reader.Buffered() > 0 {
+			t.Error("frames are sent on before the backend has agreed")
+		}
+		b.send(t, switching()+b.text("behind the 101"))
+		c.wantOpen(t)
+		c.wantText(t, "behind the 101")
+		b.wantText(t, "with the head")
+		b.wantText(t, "while we dial")
+		wantLive(t, c, b)
+	})
+}
+
+func TestAClientLostWhileItsBackendIsDialledReleasesThePick(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		c := g.dial(t)
+		c.send(t, asking("/"))
+		b := backend.accept(t)
+		_ = c.Close()
+		b.wantGone(t)
+		g.wantIdle(t)
+		if line := g.lines(t, 1)[0].ContextMap(); line["reason"] != "client_lost" || line["status"] != int64(0) {
+			t.Errorf("the access log says %v", line)
+		}
+		if n := g.metric(t, "sluice_backend_failures_total"); n != 0 {
+			t.Errorf("%v failures of the backend, which did nothing wrong", n)
+		}
+	})
+}

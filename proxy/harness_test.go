@@ -1,0 +1,222 @@
+package proxy
+
+import (
+	"context"
+	"encoding"
+	"reflect"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"sluice/balancer"
+	"sluice/internal/units"
+	"sluice/proxy/driver"
+)
+
+// patience bounds each wait for something that is expected at once. The machine may be busy.
+const patience = 10 * time.Second
+
+// A gateway is a running Proxy whose every line and metric a test can see.
+type gateway struct {
+	*Proxy
+	access   *observer.ObservedLogs // one line a session or request
+	log      *observer.ObservedLogs // what operators are told, from debug on
+	registry *prometheus.Registry
+}
+
+// A setup is what a gateway is made of: one listener "public", one route, one pool "pool" until a test says more.
+type setup struct {
+	driver string
+	Config
+}
+
+// newSetup returns a gateway in front of those backends. drivers picks what accepts and relays.
+func newSetup(driverName string, backends ...string) *setup {
+	s := &setup{driver: driverName}
+	s.Listeners = []ListenerConfig{newListenerConfig("public", "127.0.0.1:0")}
+	s.Routes = []RouteConfig{newRouteConfig("pool")}
+	s.Pools = []balancer.Config{newPoolConfig("pool", backends...)}
+	s.MaxSessions = 1000
+	return s
+}
+
+func newListenerConfig(name, address string) (c ListenerConfig) {
+	setDefaults(reflect.ValueOf(&c).Elem())
+	c.Name, c.Address = name, address
+	return c
+}
+
+func newRouteConfig(pool string) (c RouteConfig) {
+	setDefaults(reflect.ValueOf(&c).Elem())
+	c.Pool = pool
+	return c
+}
+
+func newPoolConfig(name string, backends ...string) (c balancer.Config) {
+	setDefaults(reflect.ValueOf(&c).Elem())
+	c.Name, c.Policy = name, balancer.PolicyRoundRobin
+	for _, address := range backends {
+		b := balancer.BackendConfig{Address: address}
+		setDefaults(reflect.ValueOf(&b).Elem())
+		c.Backend = append(c.Backend, b)
+	}
+	return c
+}
+
+// setDefaults gives a section's keys the values that they have when a file doesn't mention them.
+func setDefaults(v reflect.Value) {
+	for i := range v.NumField() {
+		field, text := v.Field(i), v.Type().Field(i).Tag.Get("default")
+		switch u, isText := field.Addr().Interface().(encoding.TextUnmarshaler); {
+		case field.Kind() == reflect.Struct:
+			setDefaults(field)
+		case text == "":
+		case isText:
+			mustDo(u.UnmarshalText([]byte(text)))
+		case field.Kind() == reflect.String:
+			field.SetString(text)
+		case field.Kind() == reflect.Bool:
+			field.SetBool(text == "true")
+		case field.CanInt():
+			n, err := strconv.ParseInt(text, 10, 64)
+			mustDo(err)
+			field.SetInt(n)
+		case field.CanFloat():
+			f, err := strconv.ParseFloat(text, 64)
+			mustDo(err)
+			field.SetFloat(f)
+		default:
+			panic("BUG: default of " + v.Type().Field(i).Name)
+		}
+	}
+}
+
+func mustDo(err error) {
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+}
+
+// milliseconds is a duration as configured.
+func milliseconds(n int) units.Duration {
+	return units.Duration(time.Duration(n) * time.Millisecond)
+}
+
+// run starts the gateway; it is stopped with the test, after which nothing of it may be left.
+func (s *setup) run(t *testing.T) *gateway {
+	t.Helper()
+	s.check(t)
+	drive, err := driver.New(s.driver, 1)
+	if err != nil {
+		t.Skip(err)
+	}
+	accessCore, access := observer.New(zapcore.InfoLevel)
+	logCore, log := observer.New(zapcore.DebugLevel)
+	g := &gateway{access: access, log: log, registry: prometheus.NewRegistry()}
+	s.Driver, s.Log, s.Access, s.Metrics = drive, zap.New(logCore), zap.New(accessCore), g.registry
+	g.Proxy, err = New(s.Config)
+	if err != nil {
+		_ = drive.Close(context.Background())
+		t.Fatal(err)
+	}
+	t.Cleanup(g.Close)
+	g.Start()
+	return g
+}
+
+// check reports problems of the configuration: a test that has some tests something else than it says.
+func (s *setup) check(t *testing.T) {
+	t.Helper()
+	report := func(key, problem string, got any, want string) {
+		t.Fatalf("configuration: %s: %s, got %v (want %s)", key, problem, got, want)
+	}
+	for i := range s.Listeners {
+		s.Listeners[i].Check(report)
+	}
+	for i := range s.Routes {
+		s.Routes[i].Check(report)
+	}
+	for i := range s.Pools {
+		s.Pools[i].Check(report)
+	}
+}
+
+// withDrivers runs a test with each driver: a loop's handshakes go another way than a goroutine's.
+func withDrivers(t *testing.T, test func(t *testing.T, driver string)) {
+	for _, name := range []string{"loop", "goroutine"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t, name)
+		})
+	}
+}
+
+// address returns where clients of the listener "public" connect.
+func (g *gateway) address() string { return g.Addr("public").String() }
+
+// metric returns the sum of a metric over those of its labels that have these values, name=value.
+func (g *gateway) metric(t *testing.T, name string, labels ...string) (sum float64) {
+	t.Helper()
+	families, err := g.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		if f.GetName() != name {
+			continue
+		}
+		for _, m := range f.GetMetric() {
+			var all []string
+			for _, l := range m.GetLabel() {
+				all = append(all, l.GetName()+"="+l.GetValue())
+			}
+			if text := strings.Join(all, ","); hasAll(text, labels) {
+				sum += m.GetCounter().GetValue() + m.GetGauge().GetValue() + float64(m.GetHistogram().GetSampleCount())
+			}
+		}
+	}
+	return sum
+}
+
+func hasAll(text string, parts []string) bool {
+	for _, p := range parts {
+		if !strings.Contains(text, p) {
+			return false
+		}
+	}
+	return true
+}
+
+// lines waits until the access log has so many lines, and returns them.
+func (g *gateway) lines(t *testing.T, count int) []observer.LoggedEntry {
+	t.Helper()
+	eventually(t, "lines of the access log", func() bool { return g.access.Len() >= count })
+	if all := g.access.All(); len(all) != count {
+		t.Fatalf("%d lines of the access log, want %d: %v", len(all), count, all)
+	}
+	return g.access.All()
+}
+
+// wantIdle waits until no backend has a place taken.
+func (g *gateway) wantIdle(t *testing.T) {
+	t.Helper()
+	eventually(t, "all places of backends given back", func() bool { return g.metric(t, "sluice_backend_sessions") == 0 })
+}
+
+// eventually polls until what holds; it is for what no event tells of.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !holds() {
+		if time.Now().After(deadline) {
+			t.Fatalf("%v went by without: %s", patience, what)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
