@@ -70,28 +70,46 @@ func (p *Pool) Name() string {
 // known by their addresses: those that stay keep their sessions, counters and health. Sessions on
 // backends that go live on. On an error nothing has changed.
 func (p *Pool) Set(cfg Config) error {
+	set, err := p.Prepare(cfg)
+	if err == nil {
+		set()
+	}
+	return err
+}
+
+// Prepare is the part of Set that may fail, so that several pools can be changed together or not at
+// all: set is the rest. On a pool that has been closed meanwhile it does nothing.
+func (p *Pool) Prepare(cfg Config) (set func(), err error) {
 	if err := cfg.firstProblem(); err != nil {
-		return err
+		return nil, err
 	}
 	signer, err := newSigner(&cfg)
 	if err != nil {
-		return fmt.Errorf("pool %s: %w", cfg.Name, err)
+		return nil, fmt.Errorf("pool %s: %w", cfg.Name, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.isClosed {
-		return errors.New("pool is closed")
+		return nil, errors.New("pool is closed")
+	}
+	return func() { p.set(&cfg, signer) }, nil
+}
+
+func (p *Pool) set(cfg *Config, signer *signer) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.isClosed {
+		return
 	}
 	if cfg.Health.Kind == "" {
 		for _, b := range p.known {
 			b.probes = probeRecord{}
 		}
 	}
-	p.cfg, p.signer = &cfg, signer
+	p.cfg, p.signer = cfg, signer
 	p.forgetNames()
 	p.define(time.Now())
 	p.resolveSoon()
-	return nil
 }
 
 // firstProblem returns the first problem that Check reports, or nil.
