@@ -6,16 +6,20 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/proxy/driver"
 	"sluice/proxy/relay"
 )
 
 // spread closes sessions evenly over a time, the idle ones first, so that their clients come back spread out. It returns when
 // the last one has been asked, or the context ends.
+//
+// It asks for closes and waits for none: a client that doesn't read holds nobody up.
 func spread(ctx context.Context, all []*session, over time.Duration, reason relay.Reason) {
 	all = byIdleness(all)
 	start := time.Now()
@@ -49,29 +53,61 @@ func byIdleness(all []*session) []*session {
 // listeners close; live sessions are closed, spread over drain, and awaited for the longest close_timeout, and plain requests may end
 // meanwhile; what is left then is cut. When ctx ends everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
-	p.isDraining.Store(true)
+	p.stopReloads()
 	wait(ctx, delay)
 	p.refuses.Store(true)
 	p.closeListeners()
 	before := p.sessions.list()
 	p.log.Info("draining", zap.Int("sessions", len(before)), zap.Duration("over", drain))
-	limit, stop := context.WithTimeout(ctx, drain+p.closeTimeout())
+	limit, stop := context.WithTimeout(ctx, drain+p.CloseTimeout())
 	defer stop()
 	var plain sync.WaitGroup
-	for _, l := range p.listeners {
+	for _, l := range *p.listeners.Load() {
 		plain.Go(func() { _ = l.server.Shutdown(limit) })
 	}
-	spread(ctx, before, drain, relay.ReasonDrain)
-	patience, cancel := context.WithTimeout(ctx, p.closeTimeout())
+	sessions, cancel := context.WithCancel(limit)
 	defer cancel()
-	select {
-	case <-p.sessions.gone():
-	case <-patience.Done():
-	}
+	go p.cancelWhenEmpty(cancel)
+	spread(sessions, before, lessLastWords(drain), relay.ReasonDrain)
+	<-sessions.Done()
 	plain.Wait()
-	left := p.sessions.count()
 	p.Close()
-	p.log.Info("drained", zap.Int("closed", len(before)-left), zap.Int("cut", left))
+	closed, cut, ended := p.farewell.counts()
+	p.log.Info("drained", zap.Int64("closed", closed), zap.Int64("cut", cut), zap.Int64("ended", ended))
+}
+
+// cancelWhenEmpty calls cancel when no session is left, as at the latest behind Close.
+func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
+	<-p.sessions.gone()
+	cancel()
+}
+
+// lessLastWords takes a little off a drain: a session that is asked last and waits for the end of a message gets its close at a
+// frame boundary when close_timeout is over, and that has to be before everything is cut.
+func lessLastWords(drain time.Duration) time.Duration {
+	return drain - min(drain/20, 250*time.Millisecond)
+}
+
+// A farewell counts how sessions ended while the gateway drains. Its methods may be called from any goroutine.
+type farewell struct {
+	closed atomic.Int64 // as they were asked to, with the client's own close
+	cut    atomic.Int64 // though they were asked to close
+	ended  atomic.Int64 // by themselves, before they were asked
+}
+
+func (f *farewell) count(r *driver.Result) {
+	switch {
+	case r.Verdict.Reason != relay.ReasonDrain:
+		f.ended.Add(1)
+	case r.HasClosed[relay.Client]:
+		f.closed.Add(1)
+	default:
+		f.cut.Add(1)
+	}
+}
+
+func (f *farewell) counts() (closed, cut, ended int64) {
+	return f.closed.Load(), f.cut.Load(), f.ended.Load()
 }
 
 func wait(ctx context.Context, d time.Duration) {

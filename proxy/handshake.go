@@ -175,7 +175,7 @@ func (h *handshake) admit() error {
 		return upgrade.ErrOrigin
 	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
-	case h.proxy.sessions.count() >= h.proxy.maxSessions,
+	case h.proxy.sessions.count() >= int(h.proxy.maxSessions.Load()),
 		h.listener.maxSessions > 0 && int(h.listener.sessions.Load()) >= h.listener.maxSessions:
 		return upgrade.ErrLimit.RetryAfter(retryAfter)
 	case !h.listener.clients.enter(h.from.addr.Addr(), time.Now()):

@@ -60,8 +60,9 @@ type BackendView struct {
 
 // Listeners returns all listeners in the order of the configuration.
 func (p *Proxy) Listeners() []ListenerView {
-	views := make([]ListenerView, 0, len(p.listeners))
-	for _, l := range p.listeners {
+	listeners := *p.listeners.Load()
+	views := make([]ListenerView, 0, len(listeners))
+	for _, l := range listeners {
 		views = append(views, ListenerView{
 			Name:           l.name,
 			Address:        l.ln.Addr().String(),
@@ -79,9 +80,9 @@ func (p *Proxy) Listeners() []ListenerView {
 
 // Routes returns all routes, the more exact ones first, as they are tried.
 func (p *Proxy) Routes() []RouteView {
-	sessions := map[*route]int{}
+	sessions := map[routeKey]int{}
 	for _, s := range p.sessions.list() {
-		sessions[s.route]++
+		sessions[s.route.key()]++
 	}
 	views := make([]RouteView, 0)
 	for _, r := range *p.routes.Load() {
@@ -91,18 +92,20 @@ func (p *Proxy) Routes() []RouteView {
 		}
 		views = append(views, RouteView{
 			Name: r.name, Listener: r.listener, Host: host, Path: r.path, Pool: r.poolName,
-			HTTP: r.passesHTTP, Sessions: sessions[r],
+			HTTP: r.passesHTTP, Sessions: sessions[r.key()],
 		})
 	}
 	return views
 }
 
-// Pools returns all pools by name, each with its backends in the order of the configuration.
+// Pools returns all pools by name, each with its backends in the order of the configuration. One that a reload has removed is among
+// them as long as it has sessions.
 func (p *Proxy) Pools() []PoolView {
-	views := make([]PoolView, 0, len(p.pools))
-	for _, name := range slices.Sorted(maps.Keys(p.pools)) {
+	pools := *p.pools.Load()
+	views := make([]PoolView, 0, len(pools))
+	for _, name := range slices.Sorted(maps.Keys(pools)) {
 		view := PoolView{Name: name, Backends: []BackendView{}}
-		for _, b := range p.pools[name].Status() {
+		for _, b := range pools[name].Status() {
 			backend := viewBackend(&b)
 			view.Backends = append(view.Backends, backend)
 			view.Sessions += b.Sessions
@@ -136,7 +139,7 @@ func viewBackend(b *balancer.BackendStatus) BackendView {
 
 // Drain sends no new sessions to a backend, and closes its live ones evenly over a time.
 func (p *Proxy) Drain(pool, backend string, over time.Duration) error {
-	found := p.pools[pool]
+	found := (*p.pools.Load())[pool]
 	if found == nil {
 		return fmt.Errorf("no pool %q", pool)
 	}
@@ -145,7 +148,7 @@ func (p *Proxy) Drain(pool, backend string, over time.Duration) error {
 
 // Undrain ends a drain.
 func (p *Proxy) Undrain(pool, backend string) error {
-	found := p.pools[pool]
+	found := (*p.pools.Load())[pool]
 	if found == nil {
 		return fmt.Errorf("no pool %q", pool)
 	}

@@ -25,6 +25,11 @@ type client struct {
 	at       time.Time // of tokens
 }
 
+// isLike tells whether two have the same limits.
+func (c *clients) isLike(d *clients) bool {
+	return c.maxSessions == d.maxSessions && c.rate == d.rate && c.burst == d.burst
+}
+
 // minSweep is the number of clients below which nobody looks for forgotten ones.
 const minSweep = 1024
 

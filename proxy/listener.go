@@ -1,15 +1,11 @@
 package proxy
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
-	"os"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -18,25 +14,27 @@ import (
 	"sluice/upgrade"
 )
 
-// A listener accepts connections and starts a handshake for each.
+// A listener starts a handshake for each connection that its socket accepts. Immutable but for what it counts: a reload that
+// changes its section makes another one, and this one lives until its last handshake is over.
 type listener struct {
+	*socket
 	proxy       *Proxy
+	config      *ListenerConfig
 	name        string
 	headTimeout time.Duration
 	trusted     []netip.Prefix
-	ln          net.Listener
 	tls         TLSServer      // nil: connections are not secured
 	plain       *plainListener // to net/http, for what isn't WebSocket
 	server      *http.Server   // that serves it
-	stopLoops   func()         // ends accepting on loops; nil: a goroutine accepts
 
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
 	maxSessions    int // 0: no limit
 	clients        *clients
 
-	sessions   atomic.Int64  // live ones
+	sessions   *atomic.Int64 // live ones, of all listeners that have had the socket
 	handshakes chan struct{} // one for each that is under way; nil: no limit
+	holders    atomic.Int64  // handshakes, and 1 while the socket is its
 }
 
 // Accepting pauses so long when it fails for want of something, doubling.
@@ -45,16 +43,29 @@ const (
 	maxBackoff = time.Second
 )
 
-func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
+// newListener makes a listener of its section; secure is nil where connections are not secured. It accepts nothing before it is given a socket. before is the one that had the
+// socket until now; nil: there is none.
+func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, before *listener) (*listener, error) {
 	l := &listener{
+		socket:         s,
 		proxy:          p,
+		config:         c,
 		name:           c.Name,
-		tls:            p.tls[c.Name],
+		tls:            secure,
 		headTimeout:    time.Duration(c.HeadTimeout),
+		plain:          newPlainListener(s.ln.Addr()),
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,
 		maxSessions:    c.MaxSessions,
 		clients:        newClients(c),
+		sessions:       new(atomic.Int64),
+	}
+	l.holders.Store(1)
+	if before != nil {
+		l.sessions = before.sessions
+		if l.clients.isLike(before.clients) {
+			l.clients = before.clients
+		}
 	}
 	if c.MaxHandshakes > 0 {
 		l.handshakes = make(chan struct{}, c.MaxHandshakes)
@@ -66,73 +77,41 @@ func (p *Proxy) listen(c *ListenerConfig) (*listener, error) {
 		}
 		l.trusted = append(l.trusted, prefix)
 	}
-	ln, err := listen(c.Address)
-	if err != nil {
-		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
-	}
-	l.ln = ln
-	l.plain = newPlainListener(ln.Addr())
 	l.server = l.plainServer()
 	return l, nil
 }
 
-// listen opens a listening socket at "host:port" or "unix:/path". A Unix socket's file that nobody listens on any more is replaced.
-func listen(address string) (net.Listener, error) {
-	// Keepalive of TCP is off: the gateway pings by itself, and it would cost four system calls a connection.
-	lc := net.ListenConfig{KeepAlive: -1}
-	path, isUnix := strings.CutPrefix(address, "unix:")
-	if !isUnix {
-		return lc.Listen(context.Background(), "tcp", address)
-	}
-	if c, err := net.Dial("unix", path); err == nil {
-		_ = c.Close()
-		return nil, fmt.Errorf("listen on %s: somebody listens there", address)
-	} else if info, statErr := os.Stat(path); statErr == nil && info.Mode()&os.ModeSocket != 0 {
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("listen on %s: remove the socket that nobody uses: %w", address, err)
-		}
-	}
-	return lc.Listen(context.Background(), "unix", path)
+// start has the listener accept.
+func (l *listener) start() {
+	l.proxy.running.Go(l.serve)
+	l.socket.give(l)
+	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
-// accept runs until the listener is closed.
-func (l *listener) accept() {
-	backoff := time.Duration(0)
-	for {
-		conn, err := l.ln.Accept()
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			if backoff == 0 {
-				l.failed(err)
-			}
-			backoff = min(max(2*backoff, minBackoff), maxBackoff)
-			time.Sleep(backoff)
-			continue
-		}
-		if backoff > 0 {
-			l.failed(nil)
-			backoff = 0
-		}
-		if !l.enter() {
-			l.refuse(conn)
-			continue
-		}
-		if l.proxy.handshakes.enter(conn) {
-			go l.handshake(conn)
-		} else {
-			l.done()
-		}
-	}
+// serve serves plain requests until nobody holds the listener any more, or the proxy ends.
+func (l *listener) serve() { _ = l.server.Serve(l.plain) }
+
+// end closes the listener's socket. Handshakes go on, and connections of plain requests up to the end of the one under way.
+func (l *listener) end() {
+	l.socket.close()
+	l.server.SetKeepAlivesEnabled(false)
+	l.letGo()
 }
 
-// failed logs that accepting fails, once, and that it works again (nil).
-func (l *listener) failed(err error) {
-	if err != nil {
-		l.proxy.log.Warn("accept fails", zap.String("listener", l.name), zap.Error(err))
-	} else {
-		l.proxy.log.Info("accept works again", zap.String("listener", l.name))
+// hold keeps what handshakes need of the listener; false: it is gone, and the socket is another one's.
+func (l *listener) hold() bool {
+	for n := l.holders.Load(); n > 0; n = l.holders.Load() {
+		if l.holders.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+	return false
+}
+
+// letGo ends a hold. The last one ends the server of plain requests.
+func (l *listener) letGo() {
+	if l.holders.Add(-1) == 0 {
+		_ = l.plain.Close()
 	}
 }
 
@@ -160,11 +139,12 @@ func (l *listener) enter() bool {
 	}
 }
 
-// done ends a handshake's part of the listener's limit.
+// done ends a handshake: its part of the listener's limit, and its hold.
 func (l *listener) done() {
 	if l.handshakes != nil {
 		<-l.handshakes
 	}
+	l.letGo()
 }
 
 // handshake runs one handshake, from accept to the driver or the refusal.

@@ -158,7 +158,7 @@ func (m *metrics) collectDriver(ch chan<- prometheus.Metric) {
 }
 
 func (m *metrics) collectPools(ch chan<- prometheus.Metric) {
-	for name, pool := range m.proxy.pools {
+	for name, pool := range *m.proxy.pools.Load() {
 		for _, b := range pool.Status() {
 			up := 0.0
 			if b.State.IsAvailable() {

@@ -3,13 +3,11 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-multierror"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -41,6 +39,10 @@ type Config struct {
 
 	AccessLines AccessLines
 	Tracer      Tracer // nil: handshakes aren't traced
+
+	// Inherited returns the socket that was handed to the process for a listener, which becomes the Proxy's; nil: there is none, and
+	// one is opened. The func is nil where no socket is ever handed over.
+	Inherited func(name, address string) net.Listener
 }
 
 // Proxy accepts connections and relays sessions. Its methods may be called from any goroutine.
@@ -50,21 +52,32 @@ type Proxy struct {
 	accessLines AccessLines
 	tracer      Tracer // nil: there is none
 	driver      driver.Driver
-	maxSessions int
+	maxSessions atomic.Int64
 	metrics     *metrics
-	tls         map[string]TLSServer
-	backendTLS  map[string]func(host string) *tls.Config
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool
 	copyBuffers copyBuffers
 
-	routes     atomic.Pointer[routes]
-	pools      map[string]*balancer.Pool
-	listeners  []*listener
+	inherited func(name, address string) net.Listener
+	poolLog   *zap.Logger
+
+	// What a reload replaces, each whole, under reloading.
+	listeners atomic.Pointer[[]*listener]
+	routes    atomic.Pointer[routes]
+	pools     atomic.Pointer[map[string]*balancer.Pool]
+	// backendTLS is by pool.
+	backendTLS atomic.Pointer[map[string]func(host string) *tls.Config]
+
+	reloading sync.Mutex
+
+	poolConfigs map[string]*balancer.Config // guarded by reloading; of the pools that the configuration has
+	retiring    map[string]bool             // guarded by reloading; removed pools, each with a goroutine that waits for its end
+
 	handshakes gate
 	sessions   sessions
 	isDraining atomic.Bool // not ready any more
 	refuses    atomic.Bool // sessions that would begin now
+	farewell   farewell
 
 	ctx     context.Context // ends with the Proxy
 	cancel  context.CancelFunc
@@ -80,49 +93,35 @@ func New(c Config) (*Proxy, error) {
 		accessLines: c.AccessLines,
 		tracer:      c.Tracer,
 		driver:      c.Driver,
-		maxSessions: c.MaxSessions,
-		tls:         c.TLS,
-		backendTLS:  c.BackendTLS,
 		challenge:   c.Challenge,
-		pools:       map[string]*balancer.Pool{},
+		inherited:   c.Inherited,
+		poolLog:     c.Log,
+		retiring:    map[string]bool{},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
-	var problems *multierror.Error
-	for i := range c.Pools {
-		pool, err := balancer.New(c.Pools[i], c.Log)
-		if err != nil {
-			problems = multierror.Append(problems, fmt.Errorf("pool %s: %w", c.Pools[i].Name, err))
-			continue
-		}
-		p.pools[c.Pools[i].Name] = pool
-	}
-	for i := range c.Listeners {
-		l, err := p.listen(&c.Listeners[i])
-		if err != nil {
-			problems = multierror.Append(problems, err)
-			continue
-		}
-		p.listeners = append(p.listeners, l)
-	}
-	if problems != nil {
-		p.closeListeners()
-		p.cancel()
-		return nil, problems
-	}
-	p.setRoutes(c.Routes, c.Pools)
-	p.metrics = newMetrics(p)
-	if err := c.Metrics.Register(p.metrics); err != nil {
-		p.closeListeners()
+	p.listeners.Store(new([]*listener))
+	p.routes.Store(new(routes))
+	p.pools.Store(&map[string]*balancer.Pool{})
+	n, err := p.prepare(&Sections{
+		Listeners: c.Listeners, Routes: c.Routes, Pools: c.Pools, MaxSessions: c.MaxSessions, TLS: c.TLS, BackendTLS: c.BackendTLS,
+	})
+	if err != nil {
 		p.cancel()
 		return nil, err
 	}
+	p.metrics = newMetrics(p)
+	if err := c.Metrics.Register(p.metrics); err != nil {
+		n.abandon()
+		p.cancel()
+		return nil, err
+	}
+	p.install(n)
 	return p, nil
 }
 
 // Close cuts whatever is left and returns when nothing of the Proxy runs any more. Its second call does nothing.
 func (p *Proxy) Close() {
 	p.closing.Do(func() {
-		p.isDraining.Store(true)
 		p.refuses.Store(true)
 		p.closeListeners()
 		p.cancel()
@@ -136,45 +135,18 @@ func (p *Proxy) Close() {
 	})
 }
 
-func (p *Proxy) setRoutes(configs []RouteConfig, pools []balancer.Config) {
-	var all []*route
-	for i := range configs {
-		for j := range pools {
-			if pools[j].Name == configs[i].Pool {
-				r := newRoute(&configs[i], &pools[j], p.pools[pools[j].Name])
-				r.dialer = p.dialer(r.poolName)
-				r.plain = p.plainProxy(r)
-				all = append(all, r)
-			}
-		}
-	}
-	table := newRoutes(all)
-	p.routes.Store(&table)
-}
-
 // Start begins to accept.
 func (p *Proxy) Start() {
-	for name, pool := range p.pools {
-		d := p.dialer(name)
-		p.running.Go(func() {
-			pool.Run(p.ctx, balancer.Owner{
-				Dial:          func(ctx context.Context, b *balancer.Backend) (net.Conn, error) { return d.dial(ctx, b, nil) },
-				CloseSessions: p.closeSessions,
-			})
-		})
-	}
-	for _, l := range p.listeners {
-		p.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
-		if !l.acceptOnLoops() {
-			p.running.Go(l.accept)
-		}
-		p.running.Go(func() { _ = l.server.Serve(l.plain) }) // until the listener is closed
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	for _, l := range *p.listeners.Load() {
+		l.start()
 	}
 }
 
 // Addr returns the address that a listener is bound to; nil: there is no such listener.
 func (p *Proxy) Addr(listener string) net.Addr {
-	for _, l := range p.listeners {
+	for _, l := range *p.listeners.Load() {
 		if l.name == listener {
 			return l.ln.Addr()
 		}
@@ -185,20 +157,31 @@ func (p *Proxy) Addr(listener string) net.Addr {
 // IsDraining tells whether the gateway wants no new sessions any more, though it may still take them for a while.
 func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
+// closeListeners ends accepting, and reloads.
 func (p *Proxy) closeListeners() {
-	for _, l := range p.listeners {
-		if l.stopLoops != nil {
-			l.stopLoops()
-		}
-		_ = l.ln.Close()
+	p.stopReloads()
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	for _, l := range *p.listeners.Load() {
+		l.socket.close()
 		_ = l.plain.Close()
 	}
 }
 
-// closeTimeout returns the longest of the routes.
-func (p *Proxy) closeTimeout() (longest time.Duration) {
+// stopReloads makes the gateway not ready. Behind it no reload is under way or begins.
+func (p *Proxy) stopReloads() {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	p.isDraining.Store(true)
+}
+
+// CloseTimeout returns the longest of the routes, those included that live sessions still have.
+func (p *Proxy) CloseTimeout() (longest time.Duration) {
 	for _, r := range *p.routes.Load() {
 		longest = max(longest, r.relay.CloseTimeout)
+	}
+	for _, s := range p.sessions.list() {
+		longest = max(longest, s.route.relay.CloseTimeout)
 	}
 	return longest
 }

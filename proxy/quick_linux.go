@@ -49,14 +49,15 @@ func (l *listener) acceptOnLoops() bool {
 	if !isLoops || l.tls != nil || !isSocket || l.isBehindProxy || l.proxy.tracer != nil {
 		return false
 	}
+	s := l.socket
 	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {
-		return l.accepted(w, peer, loops)
+		return s.current().accepted(w, peer, loops)
 	}, l.failed)
 	if err != nil {
 		l.proxy.log.Warn("no loop accepts, a goroutine does", zap.String("listener", l.name), zap.Error(err))
 		return false
 	}
-	l.stopLoops = stop
+	s.stopLoops = stop
 	return true
 }
 
@@ -67,6 +68,7 @@ func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Lo
 		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
 		w.Drop()
 		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
+		l.letGo()
 		return nil
 	}
 	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, peer: peer, start: time.Now(), id: rand.Uint64()}, loops: loops}

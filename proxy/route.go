@@ -6,6 +6,7 @@ import (
 	"net/http/httputil"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"sluice/balancer"
@@ -13,8 +14,9 @@ import (
 	"sluice/upgrade"
 )
 
-// A route is a [[route]] ready for use. Immutable.
+// A route is a [[route]] ready for use. Immutable, but for isRemoved.
 type route struct {
+	config   *RouteConfig
 	name     string // host and path: its name in logs and metrics
 	listener string // "": every one
 	host     string // lower case; "": any; "*.example.com" is ".example.com"
@@ -40,7 +42,14 @@ type route struct {
 	handshakeTimeout time.Duration
 	responseTimeout  time.Duration
 	writeTimeout     time.Duration
+
+	isRemoved atomic.Bool // its sessions are to end, those that begin now too
 }
+
+// A routeKey is what makes a route of one configuration that of another.
+type routeKey struct{ listener, host, path string }
+
+func (r *route) key() routeKey { return routeKey{r.listener, r.host, r.path} }
 
 // newRoute makes a route of its section, that of its pool, and the pool.
 func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
@@ -49,6 +58,7 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 		path = strings.TrimRight(path, "/")
 	}
 	r := &route{
+		config:   c,
 		name:     c.Host + path,
 		listener: c.Listener,
 		host:     strings.Trim(strings.TrimPrefix(strings.ToLower(c.Host), "*"), "[]"),

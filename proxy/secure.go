@@ -113,12 +113,14 @@ type dialer struct {
 	secure func(host string) *tls.Config
 }
 
-// dialer returns the dialer for a pool.
+// dialer returns the dialer for a pool, which goes by what the configuration says when it dials.
 func (p *Proxy) dialer(pool string) dialer {
-	if secure := p.backendTLS[pool]; secure != nil {
-		return dialer{secure}
-	}
-	return dialer{func(host string) *tls.Config { return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}} }}
+	return dialer{func(host string) *tls.Config {
+		if secure := (*p.backendTLS.Load())[pool]; secure != nil {
+			return secure(host)
+		}
+		return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}}
+	}}
 }
 
 // dial connects to a backend, sends opening (which may be nil), and does the TLS handshake where the backend speaks that. ctx bounds

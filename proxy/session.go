@@ -105,8 +105,11 @@ func (a *attempt) params(s *session) driver.Params {
 // relayed notes that the driver has the session.
 func (s *session) relayed() {
 	s.isRelayed.Store(true)
-	if s.proxy.refuses.Load() { // it may have missed the drain's list
+	switch { // it may have missed the list of a drain
+	case s.proxy.refuses.Load():
 		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
+	case s.route.isRemoved.Load():
+		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonRemoved)
 	}
 }
 
@@ -135,6 +138,9 @@ func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 	s.backend.Release(outcome)
 	s.proxy.metrics.ended(s, &r)
 	s.proxy.logEnded(s, &r)
+	if s.proxy.refuses.Load() {
+		s.proxy.farewell.count(&r)
+	}
 	s.listener.sessions.Add(-1)
 	s.listener.clients.leave(s.client.Addr(), time.Now())
 	s.proxy.sessions.remove(s)

@@ -28,10 +28,16 @@ type Owner interface {
 type Result struct {
 	Verdict relay.Verdict
 	Counts  [2]relay.Counts // by the side that sent
+
+	HasClosed [2]bool // the side has sent a close of its own
 }
 
 func resultOf(s *relay.Session) Result {
-	return Result{Verdict: s.Verdict(), Counts: [2]relay.Counts{s.Counts(relay.Client), s.Counts(relay.Backend)}}
+	return Result{
+		Verdict:   s.Verdict(),
+		Counts:    [2]relay.Counts{s.Counts(relay.Client), s.Counts(relay.Backend)},
+		HasClosed: [2]bool{s.HasClosed(relay.Client), s.HasClosed(relay.Backend)},
+	}
 }
 
 // Driver relays sessions.

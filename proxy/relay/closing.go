@@ -63,6 +63,9 @@ func (s *Session) isOpen() bool {
 		s.out[Client].state == outOpen && s.out[Backend].state == outOpen
 }
 
+// HasClosed tells whether a side has sent a close of its own.
+func (s *Session) HasClosed(side Side) bool { return s.in[side].state == inClosed }
+
 // isAnswering tells whether the side has been told a close and its answer is waited for.
 func (o *output) isAnswering() bool { return o.state == outFlushed || o.state == outBroken }
 

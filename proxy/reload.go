@@ -1,0 +1,313 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+	"go.uber.org/zap"
+
+	"sluice/balancer"
+	"sluice/proxy/relay"
+)
+
+// Sections are the parts of a configuration that make a Proxy, and that a reload may change. They have been checked, each by its
+// Check and all for the names that they refer to. They are the Proxy's.
+type Sections struct {
+	Listeners   []ListenerConfig
+	Routes      []RouteConfig
+	Pools       []balancer.Config
+	MaxSessions int // live sessions at once
+
+	TLS        map[string]TLSServer                     // as Config has it
+	BackendTLS map[string]func(host string) *tls.Config // as Config has it
+
+	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Else they live on.
+	DrainsRemoved bool
+	Drain         time.Duration
+}
+
+// ErrStopping is the error of a Reload that comes when the gateway ends.
+var ErrStopping = errors.New("the gateway is stopping")
+
+// Reload makes the sections those of the proxy. Listeners are known by their addresses, routes by listener, host and path, pools by
+// their names: what is known and has changed is replaced in its place, what is unknown opens, what is left closes. Live sessions
+// stay as they are; timers and limits count for those that begin from then on. All that may fail is done before anything changes:
+// on an error nothing has.
+func (p *Proxy) Reload(c Sections) error {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	if p.isDraining.Load() {
+		return ErrStopping
+	}
+	n, err := p.prepare(&c)
+	if err != nil {
+		return err
+	}
+	before := p.install(n)
+	for _, l := range n.started {
+		l.start()
+	}
+	p.leave(before, n, &c)
+	return nil
+}
+
+// A plan is what a proxy is to become.
+type plan struct {
+	listeners []*listener
+	routes    []*route
+	pools     map[string]*balancer.Pool
+
+	poolConfigs map[string]*balancer.Config
+	backendTLS  map[string]func(host string) *tls.Config
+	maxSessions int
+
+	opened  []*socket        // for it
+	started []*listener      // which don't accept yet
+	created []*balancer.Pool // which don't run yet
+	set     []func()         // new definitions of pools that stay
+}
+
+// prepare makes what the sections describe, of new parts and of those in use that fit. On an error nothing is left of it. The caller
+// holds reloading.
+func (p *Proxy) prepare(c *Sections) (*plan, error) {
+	n := &plan{
+		pools:       map[string]*balancer.Pool{},
+		poolConfigs: map[string]*balancer.Config{},
+		backendTLS:  c.BackendTLS,
+		maxSessions: c.MaxSessions,
+	}
+	var problems *multierror.Error
+	for i := range c.Pools {
+		n.poolConfigs[c.Pools[i].Name] = &c.Pools[i]
+		problems = multierror.Append(problems, p.preparePool(n, &c.Pools[i]))
+	}
+	for i := range c.Listeners {
+		problems = multierror.Append(problems, p.prepareListener(n, &c.Listeners[i], c.TLS[c.Listeners[i].Name]))
+	}
+	if err := problems.ErrorOrNil(); err != nil {
+		n.abandon()
+		return nil, err
+	}
+	p.prepareRoutes(n, c)
+	return n, nil
+}
+
+// abandon ends a plan that isn't used.
+func (n *plan) abandon() {
+	for _, s := range n.opened {
+		_ = s.ln.Close()
+	}
+}
+
+// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends.
+func (p *Proxy) preparePool(n *plan, c *balancer.Config) error {
+	if pool := (*p.pools.Load())[c.Name]; pool != nil {
+		n.pools[c.Name] = pool
+		if reflect.DeepEqual(p.poolConfigs[c.Name], c) {
+			return nil
+		}
+		set, err := pool.Prepare(*c)
+		n.set = append(n.set, set)
+		return err
+	}
+	pool, err := balancer.New(*c, p.poolLog)
+	if err != nil {
+		return fmt.Errorf("pool %s: %w", c.Name, err)
+	}
+	n.pools[c.Name] = pool
+	n.created = append(n.created, pool)
+	return nil
+}
+
+// prepareListener adds the listener of a section, with the socket that is at its address already.
+func (p *Proxy) prepareListener(n *plan, c *ListenerConfig, secure TLSServer) error {
+	before := p.listenerAt(c)
+	if before != nil && before.tls == secure && reflect.DeepEqual(before.config, c) {
+		n.listeners = append(n.listeners, before)
+		return nil
+	}
+	var s *socket
+	if before != nil {
+		s = before.socket
+	} else {
+		var err error
+		if s, err = p.open(c); err != nil {
+			return err
+		}
+		n.opened = append(n.opened, s)
+	}
+	l, err := p.newListener(c, secure, s, before)
+	if err != nil {
+		return err
+	}
+	n.listeners = append(n.listeners, l)
+	n.started = append(n.started, l)
+	return nil
+}
+
+// listenerAt returns the listener whose socket one of that section takes over; nil: there is none.
+func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
+	for _, l := range *p.listeners.Load() {
+		if l.config.Address == c.Address && (l.name == c.Name || !isAnyPort(c.Address)) {
+			return l
+		}
+	}
+	return nil
+}
+
+// isAnyPort tells whether an address leaves its port to the kernel: then it is no place.
+func isAnyPort(address string) bool {
+	_, port, err := net.SplitHostPort(address)
+	return err == nil && port == "0" && !strings.HasPrefix(address, "unix:")
+}
+
+// prepareRoutes adds the routes. One that hasn't changed stays, with the idle connections to its backends.
+func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
+	inUse := map[routeKey]*route{}
+	for _, r := range *p.routes.Load() {
+		inUse[r.key()] = r
+	}
+	for i := range c.Routes {
+		config := &c.Routes[i]
+		pool, poolConfig := n.pools[config.Pool], n.poolConfigs[config.Pool]
+		if pool == nil {
+			panic("BUG: a route to no pool")
+		}
+		r := newRoute(config, poolConfig, pool)
+		before := inUse[r.key()]
+		isSame := before != nil && before.pool == pool && reflect.DeepEqual(before.config, config) &&
+			reflect.DeepEqual(p.poolConfigs[config.Pool], poolConfig)
+		if isSame {
+			r = before
+		} else {
+			r.dialer = p.dialer(r.poolName)
+			r.plain = p.plainProxy(r)
+		}
+		n.routes = append(n.routes, r)
+	}
+}
+
+// install carries a plan out, and returns what it replaces. It can't fail. New listeners don't accept yet. The caller
+// holds reloading.
+func (p *Proxy) install(n *plan) (before *plan) {
+	before = &plan{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load()}
+	for _, set := range n.set {
+		set()
+	}
+	p.backendTLS.Store(&n.backendTLS)
+	for _, pool := range n.created {
+		d := p.dialer(pool.Name())
+		p.running.Go(func() {
+			pool.Run(p.ctx, balancer.Owner{
+				Dial:          func(ctx context.Context, b *balancer.Backend) (net.Conn, error) { return d.dial(ctx, b, nil) },
+				CloseSessions: p.closeSessions,
+			})
+		})
+	}
+	// A pool that is left lives until its last session has ended.
+	pools := maps.Clone(before.pools)
+	maps.Copy(pools, n.pools)
+	p.pools.Store(&pools)
+	p.poolConfigs = n.poolConfigs
+	p.maxSessions.Store(int64(n.maxSessions))
+	table := newRoutes(n.routes)
+	p.routes.Store(&table)
+	p.listeners.Store(&n.listeners)
+	return before
+}
+
+// leave ends what the plan before had and this one has not. The caller holds reloading.
+func (p *Proxy) leave(before, n *plan, c *Sections) {
+	for _, l := range before.listeners {
+		switch {
+		case slices.Contains(n.listeners, l):
+		case slices.ContainsFunc(n.listeners, func(heir *listener) bool { return heir.socket == l.socket }):
+			l.letGo()
+		default:
+			l.end()
+			p.log.Info("listener closed", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
+		}
+	}
+	for name, pool := range before.pools {
+		if n.pools[name] == nil && !p.retiring[name] {
+			p.retiring[name] = true
+			p.running.Go(func() { p.retire(name, pool) })
+		}
+	}
+	for _, r := range before.routes {
+		if !slices.Contains(n.routes, r) {
+			r.transport.http.CloseIdleConnections()
+		}
+	}
+	if c.DrainsRemoved {
+		p.drainRemoved(before, n, c.Drain)
+	}
+}
+
+// drainRemoved closes the sessions whose route or pool is gone.
+func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
+	kept := map[routeKey]bool{}
+	for _, r := range n.routes {
+		kept[r.key()] = true
+	}
+	isGone := func(r *route) bool { return !kept[r.key()] || n.pools[r.poolName] == nil }
+	for _, r := range before.routes {
+		if isGone(r) {
+			r.isRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
+		}
+	}
+	of := slices.DeleteFunc(p.sessions.list(), func(s *session) bool { return !isGone(s.route) })
+	if len(of) == 0 {
+		return
+	}
+	p.log.Info("draining removed routes and pools", zap.Int("sessions", len(of)), zap.Duration("over", over))
+	p.running.Go(func() { spread(p.ctx, of, over, relay.ReasonRemoved) })
+}
+
+// retireInterval is the time between two looks whether a removed pool is still in use.
+const retireInterval = time.Second
+
+// retire closes a removed pool when its last session has ended, unless a reload brings it back.
+func (p *Proxy) retire(name string, pool *balancer.Pool) {
+	ticker := time.NewTicker(retireInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+		case <-p.ctx.Done():
+			return
+		}
+		if p.isThrough(name, pool) {
+			return
+		}
+	}
+}
+
+// isThrough tells whether nothing is left to do for a removed pool, which is then closed.
+func (p *Proxy) isThrough(name string, pool *balancer.Pool) bool {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	if p.poolConfigs[name] == nil {
+		for _, b := range pool.Status() {
+			if b.Sessions > 0 {
+				return false
+			}
+		}
+		pools := maps.Clone(*p.pools.Load())
+		delete(pools, name)
+		p.pools.Store(&pools)
+		pool.Close()
+		p.log.Info("pool closed", zap.String("pool", name))
+	}
+	delete(p.retiring, name)
+	return true
+}

@@ -1,0 +1,146 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// A socket is where clients connect to. A reload may give it to another listener, which accepts from then on.
+type socket struct {
+	ln      net.Listener
+	serving atomic.Pointer[listener] // whose it is
+
+	stopLoops func()         // ends accepting on loops; nil: none accepts. Guarded by proxy.reloading
+	accepting sync.WaitGroup // the goroutine that accepts, if one does
+}
+
+// open opens the socket of a listener, unless it was handed to the process.
+func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
+	if p.inherited != nil {
+		if ln := p.inherited(c.Name, c.Address); ln != nil {
+			return &socket{ln: ln}, nil
+		}
+	}
+	ln, err := listen(c.Address)
+	if err != nil {
+		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
+	}
+	return &socket{ln: ln}, nil
+}
+
+// listen opens a listening socket at "host:port" or "unix:/path". A Unix socket's file that nobody listens on any more is replaced.
+func listen(address string) (net.Listener, error) {
+	// Keepalive of TCP is off: the gateway pings by itself, and it would cost four system calls a connection.
+	lc := net.ListenConfig{KeepAlive: -1}
+	path, isUnix := strings.CutPrefix(address, "unix:")
+	if !isUnix {
+		return lc.Listen(context.Background(), "tcp", address)
+	}
+	if c, err := net.Dial("unix", path); err == nil {
+		_ = c.Close()
+		return nil, fmt.Errorf("listen on %s: somebody listens there", address)
+	} else if info, statErr := os.Stat(path); statErr == nil && info.Mode()&os.ModeSocket != 0 {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("listen on %s: remove the socket that nobody uses: %w", address, err)
+		}
+	}
+	return lc.Listen(context.Background(), "unix", path)
+}
+
+// give makes the socket a listener's. Where another one had it, that one accepts no more, and what waits in the socket is the new
+// one's. The caller holds proxy.reloading.
+func (s *socket) give(l *listener) {
+	before := s.serving.Swap(l)
+	if before != nil && !s.pause() {
+		return // the goroutine goes on for l
+	}
+	if !l.acceptOnLoops() {
+		s.accepting.Go(s.accept)
+	}
+}
+
+// pause ends accepting; connections wait in the socket. false: it can't be ended without closing the socket.
+func (s *socket) pause() bool {
+	if s.stopLoops != nil {
+		s.stopLoops()
+		s.stopLoops = nil
+		return true
+	}
+	ln, canStop := s.ln.(interface{ SetDeadline(time.Time) error })
+	if !canStop || ln.SetDeadline(time.Unix(1, 0)) != nil {
+		return false
+	}
+	s.accepting.Wait()
+	return ln.SetDeadline(time.Time{}) == nil
+}
+
+// close closes the socket. The caller holds proxy.reloading, or has come before Start.
+func (s *socket) close() {
+	if s.stopLoops != nil {
+		s.stopLoops()
+		s.stopLoops = nil
+	}
+	_ = s.ln.Close()
+	s.accepting.Wait()
+}
+
+// current returns the listener that a connection which was accepted now belongs to. It is held: letGo has to follow.
+func (s *socket) current() *listener {
+	for {
+		if l := s.serving.Load(); l.hold() {
+			return l
+		}
+	}
+}
+
+// accept runs until the socket is closed, or accepting is paused.
+func (s *socket) accept() {
+	backoff := time.Duration(0)
+	for {
+		conn, err := s.ln.Accept()
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+			return
+		}
+		if err != nil {
+			if backoff == 0 {
+				s.serving.Load().failed(err)
+			}
+			backoff = min(max(2*backoff, minBackoff), maxBackoff)
+			time.Sleep(backoff)
+			continue
+		}
+		l := s.current()
+		if backoff > 0 {
+			l.failed(nil)
+			backoff = 0
+		}
+		if !l.enter() {
+			l.refuse(conn)
+			l.letGo()
+			continue
+		}
+		if l.proxy.handshakes.enter(conn) {
+			go l.handshake(conn)
+		} else {
+			l.done()
+		}
+	}
+}
+
+// failed logs that accepting fails, once, and that it works again (nil).
+func (l *listener) failed(err error) {
+	if err != nil {
+		l.proxy.log.Warn("accept fails", zap.String("listener", l.name), zap.Error(err))
+	} else {
+		l.proxy.log.Info("accept works again", zap.String("listener", l.name))
+	}
+}
