@@ -1,14 +1,19 @@
 # make          what to run before a commit: fmt, lint, test
 # make test     all tests, with the race detector; says which it leaves out for want of a program
 # make fuzz     every fuzz target for FUZZTIME each
-# make bench    every benchmark
+# make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
+# make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
+# make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md)
 # make run      the demo: three echo backends, the gateway, a page in the browser
 
 SHELL := /bin/bash
 GO       ?= go
 FUZZTIME ?= 30s
+TORTURETIME ?= 60s
+BASE     ?=
+BENCH    ?= .
 
-.PHONY: all fmt lint test peers fuzz bench run
+.PHONY: all fmt lint test peers fuzz bench torture compare run
 
 all: fmt lint test
 
@@ -56,8 +61,23 @@ fuzz:
 		$(GO) test "$$room" -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) || exit 1; \
 	done
 
+# benchstat is pinned beside staticcheck.
 bench:
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@out=$$(mktemp -d); tree=$$out/base; \
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(if $(BASE),6,1) ./... | tee $$out/new.txt; \
+	if [ -n "$(BASE)" ]; then \
+		git worktree add -q --detach $$tree $(BASE) && \
+		(cd $$tree && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count 6 ./... > $$out/old.txt); \
+		git worktree remove --force $$tree; \
+		$(GO) tool -modfile=internal/tools/tools.mod benchstat $$out/old.txt $$out/new.txt; \
+	fi
+
+torture:
+	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Torture' -torture $(TORTURETIME)
+	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Churn' -churn $(TORTURETIME) -churn.sessions 10000
+
+compare:
+	$(GO) run ./bench/compare
 
 run:
 	$(GO) run ./cmd/sluice demo

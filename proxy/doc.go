@@ -11,8 +11,13 @@
 //	close       –             what the relay decided                          package relay
 //	release     session.go    the pick is given back, one line of access log, metrics
 //
-// The goroutine of the handshake owns the connections until the driver does; from then on nothing of the handshake is left:
-// an idle session owns no goroutine and no buffer. A refusal is an error that carries the answer (upgrade.Rejection).
+// This reads as one goroutine goes it. On Linux most handshakes go the same way on a loop, without a goroutine (quick_linux.go), and
+// become ordinary ones where they leave the straight way. Whoever has the handshake owns the connections until the driver does; from
+// then on nothing of it is left: an idle session owns no goroutine and no buffer. A refusal is an error that carries the answer
+// (upgrade.Rejection).
 //
-// drain.go ends sessions without a crowd coming back at once. metrics.go counts.
+// A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go, plain.go).
+//
+// drain.go ends sessions without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, trace.go follows
+// handshakes, and access.go says which lines log.go writes.
 package proxy
