@@ -131,14 +131,17 @@ func (p *Proxy) closeSessions(b *balancer.Backend, n int) int {
 		}
 	}
 	closed := 0
-	for _, s := range byIdleness(of) {
-		if closed == n {
-			break
+	for some := range slices.Chunk(byIdleness(of), closeChunk) {
+		for _, s := range some {
+			if closed == n {
+				return closed
+			}
+			if s.shedding.CompareAndSwap(notShed, isShed) {
+				s.close(uint16(s.route.closeCodes.Drained), reason)
+				closed++
+			}
 		}
-		if s.shedding.CompareAndSwap(notShed, isShed) {
-			s.close(uint16(s.route.closeCodes.Drained), reason)
-			closed++
-		}
+		new(SessionQuery).ask(some) // once they are closed: a loop's other sessions get their turns between
 	}
 	return closed
 }
