@@ -44,6 +44,8 @@ var rooms = map[string]room{
 	"cmd/sluice/internal/config":  {ours: []string{"proxy", "balancer", "tls", "internal/units", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
 	"cmd/sluice/internal/admin":   {ours: []string{"proxy", "proxy/relay", "internal/units"}},
 	"cmd/sluice/internal/demo":    {},
+	"bench/compare":               {ours: []string{"bench/peers", "internal/load"}},
+	"bench/peers":                 {},
 	"internal/systemd":            {},
 	"cmd/sluice/internal/tracing": {ours: []string{"proxy", "internal/units"}},
 }
