@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -154,6 +155,14 @@ func setProcs(workers int) int {
 		runtime.GOMAXPROCS(workers + 1)
 	}
 	return workers
+}
+
+// setGC makes the heap of sessions, which live for hours, tight: a quarter less memory an idle session was measured for a few more
+// collections while handshakes storm; unless the environment has decided.
+func setGC() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(50)
+	}
 }
 
 // maxSessions returns the limit of live sessions: the configured one, or as many as descriptors
