@@ -74,9 +74,7 @@ func servePlain(w http.ResponseWriter, r *http.Request) {
 	counted := &countedWriter{ResponseWriter: w, isHTTP10: !r.ProtoAtLeast(1, 1)}
 	isWhole := false
 	defer func() {
-		if !isWhole {
-			c.abort()
-		}
+		c.answered(isWhole)
 		c.listener.proxy.metrics.plain(request.route, counted.status)
 		c.listener.proxy.logPlain(c.listener, e, counted)
 	}()

@@ -35,6 +35,7 @@ type plainConn struct {
 	late      chan struct{} // guarded by mu; closed while the deadline for reading is in the past
 	fault     error         // guarded by mu; that request's body is malformed
 	next      time.Time     // guarded by mu; when a head that isn't for net/http began; zero: there is none
+	discards  time.Time     // guarded by mu; until when what is left of its body is read, of which nobody wants more; zero: somebody does
 	isAborted bool          // guarded by mu; an answer was broken off
 }
 
@@ -208,18 +209,15 @@ func (c *plainConn) pass(r *plainRequest, size int) error {
 	}
 	c.in.Discard(size)
 	c.head, c.body = r.text, r.Body()
-	c.request, c.served = r, make(chan struct{})
+	c.request, c.served, c.discards = r, make(chan struct{}), time.Time{}
 	return nil
 }
 
 // readBody reads on in the body of the request.
 func (c *plainConn) readBody(p []byte) (n int, err error) {
-	r, fault := c.current()
-	switch {
-	case fault != nil:
-		return 0, fault
-	case r == nil:
-		return 0, net.ErrClosed
+	until, err := c.bodyLimit()
+	if err != nil {
+		return 0, err
 	}
 	if len(c.in.Bytes()) > 0 {
 		n, err = c.body.Scan(c.in.Bytes()[:min(len(p), len(c.in.Bytes()))])
@@ -229,7 +227,7 @@ func (c *plainConn) readBody(p []byte) (n int, err error) {
 	}
 	// What is behind the body has to find room in the buffer.
 	p = p[:min(len(p), len(c.in.Free()))]
-	_ = c.Conn.SetReadDeadline(time.Now().Add(r.route.writeTimeout))
+	_ = c.Conn.SetReadDeadline(until)
 	got, err := c.Conn.Read(p)
 	n, scanErr := c.body.Scan(p[:got])
 	c.in.Grow(copy(c.in.Free(), p[n:got]))
@@ -237,6 +235,22 @@ func (c *plainConn) readBody(p []byte) (n int, err error) {
 		err = scanErr
 	}
 	return n, c.blame(err)
+}
+
+// bodyLimit returns how long the next part of a body may take to come. The error says that none is read.
+func (c *plainConn) bodyLimit() (time.Time, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.fault != nil:
+		return time.Time{}, c.fault
+	case c.request == nil:
+		return time.Time{}, net.ErrClosed
+	case !c.discards.IsZero():
+		return c.discards, nil
+	default:
+		return time.Now().Add(c.request.route.writeTimeout), nil
+	}
 }
 
 // blame notes a malformed body, for the answer.
@@ -269,11 +283,13 @@ func (c *plainConn) finish() {
 	}
 }
 
-// abort notes that an answer was broken off: the client can see that only by a reset.
-func (c *plainConn) abort() {
+// answered notes that the request's handler is done. net/http discards what is left of the body. An answer that was broken off the
+// client can tell only by a reset.
+func (c *plainConn) answered(isWhole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.isAborted = true
+	c.isAborted = !isWhole
+	c.discards = time.Now().Add(lingerTime)
 }
 
 // Write implements net.Conn. A client that takes nothing for write_timeout is lost.

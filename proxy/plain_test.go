@@ -1,0 +1,457 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		c := g.dial(t)
+		c.send(t, plain("/one?x=%20&y", "X-Twice: a", "X-Twice: b", "Connection: X-Hop", "X-Hop: 1"))
+		b := backend.accept(t)
+		if !strings.HasPrefix(b.head, "GET /one?x=%20&y HTTP/1.1\r\n") || b.field("X-Twice") != "a|b" || b.field("X-Hop") != "" || b.field("Host") != "gateway.test" {
+			t.Errorf("the backend is asked %q", b.head)
+		}
+		b.send(t, answering("first", "Set-Cookie: a=b", "X-Own: y"))
+		if h := c.wantBody(t, 200, "first").Header; h.Get("Set-Cookie") != "a=b" || h.Get("X-Own") != "y" || len(h["Content-Type"]) > 0 {
+			t.Errorf("header %v", h)
+		}
+		for _, body := range []string{"second", "third"} {
+			c.send(t, plain("/"+body))
+			b.readHead(t)
+			b.send(t, answering(body))
+			c.wantBody(t, 200, body)
+		}
+		g.wantIdle(t)
+		for i, line := range g.lines(t, 3) {
+			if m := line.ContextMap(); m["status"] != int64(200) || m["bytes_out"] != int64(len([]string{"first", "second", "third"}[i])) || m["method"] != "GET" {
+				t.Errorf("line %d of the access log says %v", i, m)
+			}
+		}
+		if n := g.metric(t, "sluice_http_requests_total", "code=200"); n != 3 {
+			t.Errorf("%v requests counted", n)
+		}
+	})
+}
+
+// Frames of a session, refusals and plain answers come in the order of their requests, wherever their bytes were read.
+func TestRequestsInOneSegmentAreServedOneByOne(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		c := g.dial(t)
+		c.send(t, plain("/1")+head("POST /2 HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked")+"3\r\nabc\r\n0\r\n\r\n"+plain("/3")+asking("/4")+c.text("early"))
+		b := backend.accept(t)
+		for i := 1; i <= 3; i++ {
+			if i > 1 {
+				b.readHead(t)
+			}
+			if !strings.Contains(b.head, " /"+strconv.Itoa(i)+" ") {
+				t.Fatalf("request %d is %q", i, b.head)
+			}
+			if i == 2 {
+				if body, err := io.ReadAll(io.LimitReader(b.reader, 13)); string(body) != "3\r\nabc\r\n0\r\n\r\n" || err != nil {
+					t.Fatalf("body %q, %v", body, err)
+				}
+			}
+			b.send(t, answering(strconv.Itoa(i)))
+			c.wantBody(t, 200, strconv.Itoa(i))
+		}
+		b = backend.accept(t)
+		b.send(t, switching())
+		c.wantOpen(t)
+		b.wantText(t, "early")
+		wantLive(t, c, b)
+		g.lines(t, 3) // the session's comes at its end
+	})
+}
+
+func TestALaterRequestIsCheckedAsAFirstOne(t *testing.T) {
+	for name, test := range map[string]struct {
+		text, word string
+		status     int
+		path       string // in the access log
+	}{
+		"two keys":               {asking("/later", "Sec-WebSocket-Key: "+sampleKey), "twice", 400, ""},
+		"a bare LF":              {"GET /later HTTP/1.1\nHost: a\n\n", "LF", 400, ""},
+		"two Hosts":              {plain("/later", "Host: other"), "twice", 400, "/later"},
+		"no such route":          {plain("/none"), "nothing", 404, "/none"},
+		"a route without HTTP":   {plain("/later/ws"), "WebSocket only", 426, "/later/ws"},
+		"a head that stays away": {"GET /later HTTP/1.1\r\nHost: ", "in time", 408, "/later"},
+		"another method":         {strings.Replace(asking("/later"), "GET", "POST", 1), "GET", 405, "/later"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withDrivers(t, func(t *testing.T, driver string) {
+				backend := listenRaw(t)
+				s := newSetup(driver, backend.Addr().String())
+				only := newRouteConfig("pool")
+				s.Routes[0].Path, only.Path, only.HTTP = "/later", "/later/ws", false
+				s.Routes = append(s.Routes, only)
+				s.Listeners[0].HeadTimeout = milliseconds(300)
+				g := s.run(t)
+				c := g.dial(t)
+				c.send(t, plain("/later"))
+				backend.accept(t).send(t, answering("first"))
+				c.wantBody(t, 200, "first")
+				c.send(t, test.text)
+				c.wantRefusal(t, test.status, test.word)
+				if line := g.lines(t, 2)[1].ContextMap(); line["status"] != int64(test.status) || test.path != "" && line["path"] != test.path {
+					t.Errorf("the access log says %v", line)
+				}
+			})
+		})
+	}
+}
+
+// The client has been told that nothing comes any more.
+func TestWhatComesBehindTheLastRequestIsNotLookedAt(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, first := range []string{plain("/", "Connection: close"), "GET / HTTP/1.0\r\nHost: gateway.test\r\n\r\n"} {
+			for _, second := range []string{asking("/"), plain("/"), "garbage\n"} {
+				c := g.dial(t)
+				c.send(t, first+second)
+				b := backend.accept(t)
+				b.send(t, answering("last", "Connection: close"))
+				c.wantBody(t, 200, "last")
+				c.wantEnd(t)
+				b.wantGone(t)
+				backend.wantNobody(t)
+			}
+		}
+	})
+}
+
+func TestNoBytesPassUnread(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, upgrade := range []string{"h2c", "tls/1.2", "\xff"} {
+			c := g.dial(t)
+			c.send(t, plain("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: "+upgrade, "HTTP2-Settings: AAMA"))
+			b := backend.accept(t)
+			if all := b.field("Upgrade") + b.field("Connection") + b.field("Http2-Settings") + b.field("HTTP2-Settings"); all != "" {
+				t.Errorf("the backend is asked %q", b.head)
+			}
+			b.send(t, head("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c")+"PRI * HTTP/2.0")
+			c.wantRefusal(t, 502, "answer")
+			b.wantGone(t)
+		}
+		g.wantIdle(t)
+		if n := g.metric(t, "sluice_backend_failures_total", "reason=bad_answer"); n != 3 {
+			t.Errorf("%v bad answers", n)
+		}
+	})
+}
+
+// An answer of which a part is missing must not look whole, even where the connection's end is the answer's.
+func TestABrokenPlainAnswerIsCut(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, ask := range []string{plain("/"), "GET / HTTP/1.0\r\n\r\n"} {
+			for _, answer := range []string{head("HTTP/1.1 200 OK", "Content-Length: 10") + "half", head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "4\r\nhalf\r\n"} {
+				c := g.dial(t)
+				c.send(t, ask)
+				b := backend.accept(t)
+				b.send(t, answer)
+				_ = b.Close()
+				c.mayWait()
+				if text, err := io.ReadAll(c); err == nil {
+					t.Errorf("%q to %q arrives as if it were whole", text, ask)
+				}
+			}
+		}
+		g.wantIdle(t)
+		g.lines(t, 4)
+	})
+}
+
+func TestAClientThatGoesEndsItsPlainRequest(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, answer := range []string{"", head("HTTP/1.1 200 OK", "Content-Type: text/event-stream") + "data: 1\n\n"} {
+			c := g.dial(t)
+			c.send(t, plain("/"))
+			b := backend.accept(t)
+			b.send(t, answer)
+			if answer != "" {
+				if line, err := io.ReadAll(io.LimitReader(c.answer(t).Body, 9)); string(line) != "data: 1\n\n" || err != nil {
+					t.Fatalf("%q, %v", line, err)
+				}
+			}
+			_ = c.Close()
+			b.wantGone(t)
+			g.wantIdle(t)
+		}
+		g.lines(t, 2)
+		if n := g.metric(t, "sluice_backend_failures_total"); n != 0 {
+			t.Errorf("%v failures of a backend that did nothing wrong", n)
+		}
+	})
+}
+
+func TestInterimAnswersPass(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, ask := range []string{plain("/", "Connection: close"), "GET / HTTP/1.0\r\n\r\n"} {
+			c := g.dial(t)
+			c.send(t, ask)
+			backend.accept(t).send(t, head("HTTP/1.1 103 Early Hints", "Link: </a>")+head("HTTP/1.1 100 Continue")+answering("end", "Connection: close"))
+			if strings.Contains(ask, "1.1") {
+				if hints := c.answer(t); hints.StatusCode != 103 || hints.Header.Get("Link") != "</a>" {
+					t.Errorf("status %d, %v; want the hints", hints.StatusCode, hints.Header)
+				}
+			}
+			if h := c.wantBody(t, 200, "end").Header; h.Get("Link") != "" {
+				t.Errorf("header %v has that of the hints", h)
+			}
+			c.wantEnd(t)
+		}
+	})
+}
+
+// The backend decides whether it wants the body.
+func TestExpectContinueIsTheBackendsToAnswer(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		post := head("POST / HTTP/1.1", "Host: gateway.test", "Expect: 100-continue", "Content-Length: 4")
+
+		c := g.dial(t)
+		c.send(t, post)
+		b := backend.accept(t)
+		b.send(t, head("HTTP/1.1 100 Continue"))
+		if response := c.answer(t); response.StatusCode != 100 {
+			t.Fatalf("status %d, want 100", response.StatusCode)
+		}
+		c.send(t, "body")
+		if body, err := io.ReadAll(io.LimitReader(b.reader, 4)); string(body) != "body" || err != nil {
+			t.Fatalf("%q, %v", body, err)
+		}
+		b.send(t, answering("thanks"))
+		c.wantBody(t, 200, "thanks")
+
+		c = g.dial(t)
+		c.send(t, post)
+		b.readHead(t) // on the connection of before
+		b.send(t, head("HTTP/1.1 413 Too Much", "Content-Length: 0", "Connection: close"))
+		if response := c.wantBody(t, 413, ""); !response.Close {
+			t.Error("the connection goes on, and nobody knows whether a body or a request comes next")
+		}
+		c.wantEnd(t)
+	})
+}
+
+func TestAMalformedBodyIsTheClientsFault(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, body := range []string{"x\r\n", "3\r\nabcd\r\n", "3\nabc\r\n0\r\n\r\n", "-3\r\n", "0x3\r\nabc\r\n0\r\n\r\n", "3 \r\nabc\r\n", "3\r\nabc\r\n0\r\nA : b\r\n\r\n"} {
+			c := g.dial(t)
+			c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked")+body)
+			backend.accept(t).wantGone(t)
+			c.wantRefusal(t, 400, "chunk")
+		}
+		g.wantIdle(t)
+		if n := g.metric(t, "sluice_backend_failures_total"); n != 0 {
+			t.Errorf("%v failures of a backend that did nothing wrong", n)
+		}
+	})
+}
+
+// An answer may come while the body goes on.
+func TestBothDirectionsStreamAtOnce(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		c := g.dial(t)
+		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked"))
+		b := backend.accept(t)
+		b.send(t, head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
+		response := c.answer(t)
+		for _, word := range []string{"one", "two", "six"} {
+			c.send(t, "3\r\n"+word+"\r\n")
+			if got, err := io.ReadAll(io.LimitReader(b.reader, 8)); string(got) != "3\r\n"+word+"\r\n" || err != nil {
+				t.Fatalf("%q, %v", got, err)
+			}
+			b.send(t, "3\r\n"+word+"\r\n")
+			if got, err := io.ReadAll(io.LimitReader(response.Body, 3)); string(got) != word || err != nil {
+				t.Fatalf("%q, %v", got, err)
+			}
+		}
+		c.send(t, "0\r\n\r\n")
+		b.send(t, "0\r\nX-Sum: 3\r\n\r\n")
+		if rest, err := io.ReadAll(response.Body); len(rest) > 0 || err != nil || response.Trailer.Get("X-Sum") != "3" {
+			t.Fatalf("%q, %v, trailers %v", rest, err, response.Trailer)
+		}
+	})
+}
+
+// A body that nobody wants is not waited for, and the answer isn't torn from the client's hands by a reset.
+func TestAnAnswerBeforeTheEndOfAnUploadArrives(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		c := g.dial(t)
+		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 10000000")+strings.Repeat("x", 100_000))
+		b := backend.accept(t)
+		b.send(t, head("HTTP/1.1 413 Too Much", "Content-Length: 3", "Connection: close")+"no\n")
+		_ = b.Close()
+		c.wantBody(t, 413, "no\n")
+		c.wantGone(t)
+	})
+}
+
+func TestMethodsAndVersions(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+
+		c := g.dial(t)
+		c.send(t, strings.Replace(plain("/"), "GET", "HEAD", 1)+plain("/next", "Connection: close"))
+		b := backend.accept(t)
+		b.send(t, head("HTTP/1.1 200 OK", "Content-Length: 1000"))
+		response, err := http.ReadResponse(c.reader, &http.Request{Method: "HEAD"})
+		if err != nil || response.ContentLength != 1000 {
+			t.Fatalf("%v, %v", response, err)
+		}
+		b.readHead(t)
+		b.send(t, answering("next"))
+		c.wantBody(t, 200, "next")
+
+		c = g.dial(t) // RFC 9112 section 9.3 with 1.0: kept alive only on demand
+		c.send(t, "GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+		b.readHead(t)
+		if host := b.field("Host"); host != backend.Addr().String() {
+			t.Errorf("Host %q for a client that says none, want the backend's address", host)
+		}
+		b.send(t, answering("old"))
+		if h := c.wantBody(t, 200, "old").Header; h.Get("Connection") != "keep-alive" {
+			t.Errorf("header %v", h)
+		}
+		c.send(t, "GET /old HTTP/1.0\r\n\r\n")
+		b.readHead(t)
+		b.send(t, head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked")+"3\r\nend\r\n0\r\n\r\n")
+		c.wantBody(t, 200, "end")
+		c.wantEnd(t)
+
+		for _, target := range []string{"OPTIONS *", "CONNECT gateway.test:443", "GET gateway.test", "GET http://other.test/"} {
+			c := g.dial(t)
+			c.send(t, head(target+" HTTP/1.1", "Host: gateway.test"))
+			c.wantRefusal(t, 400, "target")
+		}
+	})
+}
+
+func TestWhoIsIdleBetweenRequestsIsLeftAloneAndWhoIsSlowIsNot(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Listeners[0].HeadTimeout = milliseconds(100)
+		s.Routes[0].WriteTimeout = milliseconds(200)
+		g := s.run(t)
+		c := g.dial(t)
+		c.send(t, plain("/"))
+		b := backend.accept(t)
+		b.send(t, answering("1"))
+		c.wantBody(t, 200, "1")
+		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
+		if _, err := c.reader.ReadByte(); !isTimeout(err) {
+			t.Fatalf("%v, want silence beyond head_timeout", err)
+		}
+		// A body may stall for write_timeout.
+		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 4")+"bo")
+		c.wantGone(t)
+		g.wantIdle(t)
+	})
+}
+
+func TestABackendThatDoesNotBeginItsAnswerIsA504(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].ResponseTimeout = milliseconds(100)
+		g := s.run(t)
+		c := g.dial(t)
+		c.send(t, plain("/"))
+		backend.accept(t)
+		c.wantRefusal(t, 504, "in time")
+		g.wantIdle(t)
+	})
+}
+
+func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, closedAddress(t)).withBackup(backend).run(t)
+		c := g.dial(t)
+		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 4")+"body")
+		b := backend.accept(t)
+		if body, err := io.ReadAll(io.LimitReader(b.reader, 4)); string(body) != "body" || err != nil {
+			t.Fatalf("%q, %v", body, err)
+		}
+		_ = b.Close() // it may have done what it was asked
+		c.wantRefusal(t, 502, "answer")
+		backend.wantNobody(t)
+
+		g = newSetup(driver, closedAddress(t)).run(t)
+		c = g.dial(t)
+		c.send(t, plain("/"))
+		c.wantRefusal(t, 502, "reached")
+	})
+}
+
+func TestSendProxyTellsEachBackendOfItsClient(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Pools[0].SendProxy = true
+		g := s.run(t)
+		wantHeader := func(b, c *wire) {
+			t.Helper()
+			b.mayWait()
+			got := make([]byte, 28)
+			if _, err := io.ReadFull(b.reader, got); err != nil {
+				t.Fatal(err)
+			}
+			// The signature; version 2, PROXY; TCP over IPv4; 12 bytes: both addresses, both ports.
+			want := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01"
+			for _, a := range []net.Addr{c.LocalAddr(), c.RemoteAddr()} {
+				port := a.(*net.TCPAddr).Port
+				want += string([]byte{byte(port >> 8), byte(port)})
+			}
+			if string(got) != want {
+				t.Fatalf("header %q, want %q", got, want)
+			}
+			b.readHead(t)
+		}
+		c := g.dial(t)
+		c.send(t, plain("/"))
+		b := backend.connected(t)
+		wantHeader(b, c)
+		b.send(t, answering("1"))
+		c.wantBody(t, 200, "1")
+		c.send(t, plain("/"))
+		b.readHead(t) // the same client: the same connection
+		b.send(t, answering("2"))
+		c.wantBody(t, 200, "2")
+
+		for _, text := range []string{plain("/"), asking("/")} { // others never get that
+			other := g.dial(t)
+			other.send(t, text)
+			wantHeader(backend.connected(t), other)
+		}
+	})
+}
