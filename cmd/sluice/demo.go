@@ -33,7 +33,7 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	page, backends := listeners[0], listeners[1:]
-	gateway, err := newGateway(demoConfig(backends), stderr)
+	gateway, err := newGateway(demoConfig(backends), surroundings{}, stderr)
 	if err != nil {
 		closeAll(listeners)
 		return err

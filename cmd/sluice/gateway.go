@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -22,25 +23,33 @@ import (
 )
 
 // A gateway is what a configuration describes, with its sockets bound. Owned by the goroutine that
-// calls serve.
+// calls serve, but for reload.
 type gateway struct {
-	file     *config.File
+	in       surroundings
 	logs     *logs
 	log      *zap.Logger     // logs.main
 	traces   *tracing.Tracer // nil: handshakes aren't traced
 	security *security
+	driver   driver.Driver
 	proxy    *proxy.Proxy
 	admin    *admin.Server // nil: there is none
+	reloads  *prometheus.CounterVec
+
+	reloading sync.Mutex
+
+	file    *config.File // guarded by reloading once serve was called
+	watcher watcher      // guarded by reloading
 }
 
 // newGateway binds all sockets of a configuration; nothing is accepted before serve. Logs go to w.
 // On an error nothing is left open.
-func newGateway(file *config.File, w io.Writer) (*gateway, error) {
+func newGateway(file *config.File, in surroundings, w io.Writer) (*gateway, error) {
 	logs, err := openLogs(file.Log, w)
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{file: file, logs: logs, log: logs.main}
+	g := &gateway{file: file, in: in, logs: logs, log: logs.main, reloads: newReloads()}
+	g.watcher = watcher{path: in.path, log: g.log, changed: func() { _ = g.reload(context.Background()) }}
 	if err := g.bind(); err != nil {
 		return nil, multierror.Append(err, g.stopTelling()).ErrorOrNil()
 	}
@@ -54,30 +63,34 @@ func (g *gateway) bind() error {
 	if err != nil {
 		return err
 	}
-	drive, err := driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers))
-	if err != nil {
+	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers)); err != nil {
 		return err
 	}
 	if g.security, err = openSecurity(file, g.log); err != nil {
-		return multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
+		return multierror.Append(err, g.driver.Close(context.Background())).ErrorOrNil()
 	}
-	registry.MustRegister(g.security)
+	registry.MustRegister(g.security, g.reloads)
+	sections := sectionsOf(file)
 	options := proxy.Config{
-		Listeners:   file.Listeners(),
-		Routes:      file.Route,
-		Pools:       file.Pools(),
-		MaxSessions: maxSessions(file.Gateway.MaxSessions),
-		Driver:      drive,
+		Listeners:   sections.Listeners,
+		Routes:      sections.Routes,
+		Pools:       sections.Pools,
+		MaxSessions: sections.MaxSessions,
+		Challenge:   g.security.challenge,
+		Driver:      g.driver,
 		Log:         g.log,
 		Access:      g.logs.access,
 		AccessLines: file.Log.Lines(),
 		Tracer:      tracer,
 		Metrics:     registry,
 	}
-	g.security.configure(&options)
+	options.TLS, options.BackendTLS = g.security.inUse.Load().forProxy()
+	if g.in.sockets != nil {
+		options.Inherited = g.in.sockets.Take
+	}
 	if g.proxy, err = proxy.New(options); err != nil {
 		g.security.close()
-		return multierror.Append(err, drive.Close(context.Background())).ErrorOrNil()
+		return multierror.Append(err, g.driver.Close(context.Background())).ErrorOrNil()
 	}
 	if file.Admin.Address == "" {
 		return nil
@@ -88,6 +101,7 @@ func (g *gateway) bind() error {
 		IsReady:  func() bool { return !g.proxy.IsDraining() },
 		Proxy:    g.proxy,
 		Level:    g.logs.level,
+		Reload:   g.reload,
 		Log:      g.log,
 	})
 	if err != nil {
@@ -130,11 +144,18 @@ func (g *gateway) serve(ctx context.Context) error {
 		g.log.Info("admin listening", zap.Stringer("address", g.admin.Addr()))
 	}
 	g.proxy.Start()
-	g.security.start()
-	defer g.security.close()
+	g.start()
+	stopReloading := g.reloadOnSignal()
+	defer stopReloading() // behind the drain, which a hang-up must not cut short
+	living, stopLiving := context.WithCancel(context.Background())
+	var watchdog sync.WaitGroup
+	watchdog.Go(func() { g.feedWatchdog(living) })
+	g.told(g.in.notifier.Ready("serving"))
 	<-ctx.Done()
 	g.log.Info("stopping")
-	g.proxy.Shutdown(context.Background(), g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std())
+	g.stop()
+	stopLiving()
+	watchdog.Wait()
 	var problems *multierror.Error
 	if g.admin != nil {
 		// Behind the drain, so that readiness and metrics answer while it lasts.
@@ -144,6 +165,37 @@ func (g *gateway) serve(ctx context.Context) error {
 	}
 	return multierror.Append(problems, g.stopTelling()).ErrorOrNil()
 }
+
+// start begins what goes on beside the relaying.
+func (g *gateway) start() {
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	g.security.start()
+	g.watcher.set(g.file.Gateway.Watch)
+	if g.in.sockets != nil {
+		if rest := g.in.sockets.Rest(); len(rest) > 0 {
+			g.log.Warn("sockets of systemd that no listener takes are closed", zap.Strings("sockets", rest))
+		}
+	}
+}
+
+// stop drains, and ends what start began.
+func (g *gateway) stop() {
+	g.reloading.Lock()
+	delay, drain := g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std()
+	g.reloading.Unlock()
+	g.told(g.in.notifier.Stopping(delay + drain + g.proxy.CloseTimeout() + stopSlack))
+	g.proxy.Shutdown(context.Background(), delay, drain)
+	// From here on reloads are refused.
+	g.reloading.Lock()
+	g.watcher.set(false)
+	g.reloading.Unlock()
+	g.watcher.wait()
+	g.security.close()
+}
+
+// stopSlack is for what comes behind the drain: the admin listener, traces.
+const stopSlack = 10 * time.Second
 
 // setProcs returns how many event loops there are, and lets the program use one CPU more than that,
 // so that saturated loops don't starve what else runs; unless the environment has decided.

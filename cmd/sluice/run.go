@@ -16,50 +16,57 @@ const defaultFile = "sluice.toml"
 
 // run serves until a signal comes, and then drains.
 func run(c call) error {
-	file, err := c.readConfig()
+	file, path, err := c.readConfig()
 	if err != nil {
 		return err
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	gateway, err := newGateway(file, c.stderr)
+	in, err := fromSystemd(path)
+	if err != nil {
+		return err
+	}
+	gateway, err := newGateway(file, in, c.stderr)
 	if err != nil {
 		return err
 	}
 	return gateway.serve(ctx)
 }
 
-// readConfig returns the configuration that the flags of run mean.
-func (c call) readConfig() (*config.File, error) {
+// readConfig returns the configuration that the flags of run mean, and its file's path; "": it is in none.
+func (c call) readConfig() (file *config.File, path string, err error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
-	path := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
+	named := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
 	to := flags.String("to", "", "serve without a file: relay to these backends, `ADDR[,ADDR…]`")
 	listen := flags.String("listen", "127.0.0.1:8080", "with -to: the `ADDR` to listen at, host:port or unix:/path")
 	secure := flags.Bool("tls", false, "with -to: speak TLS, with a certificate made for this run")
 	if err := c.parse(flags); err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	given := map[string]bool{}
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	switch {
 	case given["config"] && given["to"]:
-		return nil, usageError{"-config and -to exclude each other"}
+		return nil, "", usageError{"-config and -to exclude each other"}
 	case given["listen"] && !given["to"]:
-		return nil, usageError{"-listen goes with -to; with a file, the address stands in its [[listener]]"}
+		return nil, "", usageError{"-listen goes with -to; with a file, the address stands in its [[listener]]"}
 	case given["tls"] && !given["to"]:
-		return nil, usageError{"-tls goes with -to; with a file, certificates stand in its [listener.tls]"}
+		return nil, "", usageError{"-tls goes with -to; with a file, certificates stand in its [listener.tls]"}
 	case given["to"]:
-		return checked(config.Parse("(flags)", quickConfig(*listen, *secure, strings.Split(*to, ","))))
+		file, err = checked(config.Parse("(flags)", quickConfig(*listen, *secure, strings.Split(*to, ","))))
+		return file, "", err
 	case given["config"]:
-		return checked(config.Load(*path))
+		file, err = checked(config.Load(*named))
+		return file, *named, err
 	}
-	file, err := config.Load(defaultFile)
+	file, err = config.Load(defaultFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to says what to serve.\n" +
+		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to says what to serve.\n" +
 			"Try `sluice run -to 127.0.0.1:9000` for a backend there, `sluice demo` to look around,\n" +
 			"or copy config.example.toml to ./" + defaultFile + "."}
 	}
-	return checked(file, err)
+	file, err = checked(file, err)
+	return file, defaultFile, err
 }
 
 // checked marks an error as one of the configuration.

@@ -7,9 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"reflect"
 	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-multierror"
@@ -22,24 +23,36 @@ import (
 )
 
 // A security is all TLS of a gateway: that of its listeners, and that towards its backends. It is a
-// prometheus.Collector. Its maps are immutable after openSecurity.
+// prometheus.Collector. openSecurity, start, prepare, adopt and close are for one goroutine at a time.
 type security struct {
-	servers    map[string]*tls.Server // by listener
-	clients    map[string]*tls.Client // by pool
+	log        *zap.Logger
 	handshakes *prometheus.CounterVec // version, result
 	reloads    *prometheus.CounterVec // result
 	expiry     *prometheus.Desc       // name
 
-	running sync.WaitGroup
-	cancel  context.CancelFunc // nil: start wasn't called
+	inUse     atomic.Pointer[suite]
+	isStarted bool
+}
+
+// A suite is the TLS of one configuration. Immutable.
+type suite struct {
+	servers map[string]*part[*tls.Server] // by listener
+	clients map[string]*part[*tls.Client] // by pool
+}
+
+// A part runs by itself, so that a reload keeps it where its section stays.
+type part[T interface{ Run(context.Context) }] struct {
+	what   T
+	madeOf []any              // whatever a change of which makes another one of it
+	cancel context.CancelFunc // nil: it doesn't run
+	ended  chan struct{}
 }
 
 // openSecurity reads the certificates and keys that a configuration names. close must be called
 // behind it.
 func openSecurity(file *config.File, log *zap.Logger) (*security, error) {
 	s := &security{
-		servers: map[string]*tls.Server{},
-		clients: map[string]*tls.Client{},
+		log: log.Named("tls"),
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_tls_handshakes_total", Help: "TLS handshakes with clients by version and what became of them.",
 		}, []string{"version", "result"}),
@@ -52,32 +65,52 @@ func openSecurity(file *config.File, log *zap.Logger) (*security, error) {
 	for _, result := range []string{tls.ReloadApplied, tls.ReloadRefused} {
 		s.reloads.WithLabelValues(result)
 	}
-	log = log.Named("tls")
+	s.inUse.Store(new(suite))
+	first, err := s.prepare(file)
+	if err != nil {
+		return nil, err
+	}
+	s.inUse.Store(first)
+	return s, nil
+}
+
+// prepare makes the suite of a configuration, with the parts in use whose sections stay as they are.
+// adopt or abandon must be called behind it. On an error nothing is left of it.
+func (s *security) prepare(file *config.File) (*suite, error) {
+	n := &suite{servers: map[string]*part[*tls.Server]{}, clients: map[string]*part[*tls.Client]{}}
 	var problems *multierror.Error
 	for i := range file.Listener {
 		if l := &file.Listener[i]; l.TLS != nil {
-			problems = multierror.Append(problems, s.addServer(l, plainAddress(file), log))
+			problems = multierror.Append(problems, s.addServer(n, l, plainAddress(file)))
 		}
 	}
 	for i := range file.Pool {
 		if p := &file.Pool[i]; hasTLS(p) {
-			problems = multierror.Append(problems, s.addClient(p, log))
+			problems = multierror.Append(problems, s.addClient(n, p))
 		}
 	}
 	if err := problems.ErrorOrNil(); err != nil {
-		s.close()
+		s.abandon(n)
 		return nil, err
 	}
-	return s, nil
+	return n, nil
 }
 
-func (s *security) addServer(l *config.Listener, httpAddress string, log *zap.Logger) error {
+func (s *security) addServer(n *suite, l *config.Listener, httpAddress string) error {
 	address := l.Address
 	if strings.HasPrefix(address, "unix:") {
 		address = ""
 	}
+	madeOf := []any{*l.TLS, address}
+	if l.TLS.ACME != nil {
+		madeOf = append(madeOf, httpAddress)
+	}
+	if before := s.inUse.Load().servers[l.Name]; before.isOf(madeOf) {
+		n.servers[l.Name] = before
+		return nil
+	}
 	server, err := tls.New(l.TLS, tls.Options{
-		Log:         log.With(zap.String("listener", l.Name)),
+		Log:         s.log.With(zap.String("listener", l.Name)),
 		Address:     address,
 		HTTPAddress: httpAddress,
 		Handshaken:  func(version, result string) { s.handshakes.WithLabelValues(version, result).Inc() },
@@ -86,18 +119,25 @@ func (s *security) addServer(l *config.Listener, httpAddress string, log *zap.Lo
 	if err != nil {
 		return fmt.Errorf("listener %s: tls: %w", l.Name, err)
 	}
-	s.servers[l.Name] = server
+	n.servers[l.Name] = &part[*tls.Server]{what: server, madeOf: madeOf}
 	return nil
 }
 
-func (s *security) addClient(p *config.Pool, log *zap.Logger) error {
-	client, err := tls.NewClient(&p.TLS, log.With(zap.String("pool", p.Name)), s.reloaded)
+func (s *security) addClient(n *suite, p *config.Pool) error {
+	if before := s.inUse.Load().clients[p.Name]; before.isOf([]any{p.TLS}) {
+		n.clients[p.Name] = before
+		return nil
+	}
+	client, err := tls.NewClient(&p.TLS, s.log.With(zap.String("pool", p.Name)), s.reloaded)
 	if err != nil {
 		return fmt.Errorf("pool %s: tls: %w", p.Name, err)
 	}
-	s.clients[p.Name] = client
+	n.clients[p.Name] = &part[*tls.Client]{what: client, madeOf: []any{p.TLS}}
 	return nil
 }
+
+// isOf tells whether there is a part, and it is made of the same.
+func (p *part[T]) isOf(madeOf []any) bool { return p != nil && reflect.DeepEqual(p.madeOf, madeOf) }
 
 func (s *security) reloaded(result string) { s.reloads.WithLabelValues(result).Inc() }
 
@@ -125,25 +165,22 @@ func hasTLS(p *config.Pool) bool {
 	return false
 }
 
-// configure gives a proxy its part.
-func (s *security) configure(c *proxy.Config) {
-	c.TLS = map[string]proxy.TLSServer{}
-	for name, server := range s.servers {
-		c.TLS[name] = secured{server}
+// forProxy returns what a proxy takes of a suite.
+func (n *suite) forProxy() (servers map[string]proxy.TLSServer, clients map[string]func(host string) *ctls.Config) {
+	servers, clients = map[string]proxy.TLSServer{}, map[string]func(host string) *ctls.Config{}
+	for name, server := range n.servers {
+		servers[name] = secured{server.what}
 	}
-	c.BackendTLS = map[string]func(host string) *ctls.Config{}
-	for name, client := range s.clients {
-		c.BackendTLS[name] = client.Config
+	for name, client := range n.clients {
+		clients[name] = client.what.Config
 	}
-	if len(s.servers) > 0 {
-		c.Challenge = s.challenge
-	}
+	return servers, clients
 }
 
 // challenge is proxy.Config.Challenge.
 func (s *security) challenge(ctx context.Context, host, path string) (body string, isOurs bool) {
-	for _, server := range s.servers {
-		if body, isOurs = server.HTTPChallenge(ctx, host, path); isOurs {
+	for _, server := range s.inUse.Load().servers {
+		if body, isOurs = server.what.HTTPChallenge(ctx, host, path); isOurs {
 			return body, true
 		}
 	}
@@ -153,30 +190,69 @@ func (s *security) challenge(ctx context.Context, host, path string) (body strin
 // start watches files, rotates keys and renews certificates until close. It is for when the
 // listeners accept: an authority asks them.
 func (s *security) start() {
-	ctx, cancel := context.WithCancel(context.Background())
-	s.cancel = cancel
-	s.run(ctx)
+	s.isStarted = true
+	s.inUse.Load().start()
 }
 
-func (s *security) run(ctx context.Context) {
-	for _, server := range s.servers {
-		s.running.Go(func() { server.Run(ctx) })
+// adopt puts a suite that prepare has made into use, and ends what is left of the one before.
+func (s *security) adopt(n *suite) {
+	before := s.inUse.Swap(n)
+	if s.isStarted {
+		n.start()
 	}
-	for _, client := range s.clients {
-		s.running.Go(func() { client.Run(ctx) })
-	}
+	before.endBut(n)
 }
+
+// abandon ends a suite that prepare has made and that isn't used.
+func (s *security) abandon(n *suite) { n.endBut(s.inUse.Load()) }
 
 // close ends it all and waits for that.
-func (s *security) close() {
-	if s.cancel != nil {
-		s.cancel()
-	} else {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		s.run(ended) // it ends what New has begun
+func (s *security) close() { s.inUse.Load().endBut(new(suite)) }
+
+// start has all parts run that don't run yet.
+func (n *suite) start() {
+	for _, server := range n.servers {
+		server.start()
 	}
-	s.running.Wait()
+	for _, client := range n.clients {
+		client.start()
+	}
+}
+
+// endBut ends the parts that another suite hasn't.
+func (n *suite) endBut(kept *suite) {
+	for name, server := range n.servers {
+		if kept.servers[name] != server {
+			server.end()
+		}
+	}
+	for name, client := range n.clients {
+		if kept.clients[name] != client {
+			client.end()
+		}
+	}
+}
+
+func (p *part[T]) start() {
+	if p.cancel != nil {
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	p.cancel, p.ended = cancel, make(chan struct{})
+	go p.run(ctx)
+}
+
+// run ends behind end.
+func (p *part[T]) run(ctx context.Context) {
+	defer close(p.ended)
+	p.what.Run(ctx)
+}
+
+// end waits until nothing of the part runs.
+func (p *part[T]) end() {
+	p.start() // Run ends what was begun before it
+	p.cancel()
+	<-p.ended
 }
 
 // Describe implements prometheus.Collector.
@@ -191,8 +267,8 @@ func (s *security) Collect(ch chan<- prometheus.Metric) {
 	s.handshakes.Collect(ch)
 	s.reloads.Collect(ch)
 	ends := map[string]time.Time{}
-	for _, server := range s.servers {
-		for name, end := range server.Expiry() {
+	for _, server := range s.inUse.Load().servers {
+		for name, end := range server.what.Expiry() {
 			if before, found := ends[name]; !found || end.Before(before) {
 				ends[name] = end
 			}

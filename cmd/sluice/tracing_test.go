@@ -118,7 +118,7 @@ func TestTraceOfAHandshakeGoesOnToTheBackendAndTheCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := newGateway(file, io.Discard)
+	g, err := newGateway(file, surroundings{}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,17 @@ type Gateway struct {
 	DrainDelay units.Duration `toml:"drain_delay" default:"0s"`
 	// MaxSessions bounds the live sessions; zero: from the limit of descriptors.
 	MaxSessions int `toml:"max_sessions" default:"0"`
+	// Watch reloads the file when it changes.
+	Watch bool `toml:"watch" default:"false"`
+	// OnRemoved is what becomes of the live sessions of routes and pools that a reload removes: keep or drain.
+	OnRemoved string `toml:"on_removed" default:"keep"`
 }
+
+// The values of Gateway.OnRemoved.
+const (
+	OnRemovedKeep  = "keep"
+	OnRemovedDrain = "drain"
+)
 
 // Load reads the configuration in the file at path. Its error is a *multierror.Error of Problem
 // when the file can be read and has problems.
@@ -96,6 +106,11 @@ func (g *Gateway) Check(report units.Report) {
 	case "auto", "loop", "goroutine":
 	default:
 		report("driver", "unknown", g.Driver, "auto, loop or goroutine")
+	}
+	switch g.OnRemoved {
+	case OnRemovedKeep, OnRemovedDrain:
+	default:
+		report("on_removed", "unknown", g.OnRemoved, `"keep" or "drain"`)
 	}
 	if g.MaxSessions < 0 {
 		report("max_sessions", "negative", g.MaxSessions, "0 for the limit of descriptors, or a number of sessions")
