@@ -28,7 +28,11 @@ func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
 		l.linger(s, from)
 		return
 	}
-	if l.move(s, from) {
+	if s.isSecure(from) {
+		l.readTLS(s, from)
+		return
+	}
+	if s.secure == nil && l.move(s, from) {
 		return
 	}
 	k := carried(s.rare, from, l.buf)
@@ -95,6 +99,10 @@ func (l *loop) linger(s slot, side relay.Side) {
 
 // write sends what waits for a side, as far as the socket takes it.
 func (l *loop) write(s slot, to relay.Side) {
+	if to == relay.Client && s.secure != nil && s.secure.isEnding {
+		l.finish(s)
+		return
+	}
 	if s.rare != nil && s.rare.pipe[to] != nil && !l.empty(s, to) {
 		return
 	}
@@ -121,6 +129,12 @@ func (l *loop) write(s slot, to relay.Side) {
 // flush sends the batch for a side, behind what waits; what the socket doesn't take waits too.
 func (l *loop) flush(s slot, to relay.Side) {
 	b := &l.out[to]
+	if s.isSecure(to) {
+		if !l.seal(s, to) {
+			return
+		}
+		defer l.sealed(to)
+	}
 	if b.n == 0 {
 		return
 	}

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"crypto/tls"
 	"net"
 	"os"
 	"testing"
@@ -14,6 +15,14 @@ func init() {
 	kinds = append(kinds,
 		&kind{name: "loop over TCP", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop},
 		&kind{name: "loop over Unix sockets", open: openLoops, pair: unixPair, isPaused: isPausedInLoop},
+		&kind{name: "loop over TLS 1.3 of clients", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{true, false, tls.VersionTLS13}},
+		&kind{name: "loop over TLS 1.2 of backends", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{false, true, tls.VersionTLS12}},
+		&kind{name: "loop over TLS 1.3 of both", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{true, true, tls.VersionTLS13}},
+		&kind{name: "loop over TLS 1.2 of an unknown make", open: openLoopsThatLendNothing, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{true, true, tls.VersionTLS12}},
 	)
 }
 
@@ -21,6 +30,15 @@ func openLoops(t testing.TB) Driver {
 	d, err := NewLoops(2)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return d
+}
+
+// openLoopsThatLendNothing is for a crypto/tls whose buffers aren't where they are known to be.
+func openLoopsThatLendNothing(t testing.TB) Driver {
+	d := openLoops(t)
+	for _, l := range d.(*Loops).loops {
+		l.do(func() { l.lends = false })
 	}
 	return d
 }

@@ -27,6 +27,8 @@ type loop struct {
 	totals    relay.Totals
 	turns     Turns
 	began     relay.Instant // when the turn did
+	tls       *tlsMemory    // nil: no session had TLS yet
+	lends     bool          // to crypto/tls, whose buffers are where they are known to be
 	buf       []byte        // what is read, for the time of one event
 
 	sessions atomic.Int64 // counted by adopt, so that a burst spreads over the loops
@@ -45,7 +47,8 @@ func newLoop(c clock, ps *pools) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{})}
+	l := &loop{clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{}),
+		lends: theTLSBuffers.isKnown}
 	l.wire.pools = ps
 	l.wire.env.Totals = &l.totals
 	l.deadlines.slabs = &l.slabs
@@ -149,12 +152,12 @@ func (l *loop) cutAll() {
 }
 
 // adopt makes the loop own a session, or cuts it if the loop has ended.
-func (l *loop) adopt(p Params, fds [2]int) {
+func (l *loop) adopt(p Params, fds [2]int, c *secure) {
 	for side, early := range p.Early {
 		p.Early[side] = append([]byte(nil), early...)
 	}
 	l.sessions.Add(1)
-	if l.command(func() { l.begin(p, fds) }) {
+	if l.command(func() { l.begin(p, fds, c) }) {
 		return
 	}
 	l.sessions.Add(-1)
@@ -167,7 +170,7 @@ func (l *loop) adopt(p Params, fds [2]int) {
 }
 
 // begin is adopt in the loop.
-func (l *loop) begin(p Params, fds [2]int) {
+func (l *loop) begin(p Params, fds [2]int, c *secure) {
 	s := l.newTask(fds[relay.Client])
 	s.fd[relay.Backend] = int32(fds[relay.Backend])
 	l.start(s, p)
@@ -175,6 +178,9 @@ func (l *loop) begin(p Params, fds [2]int) {
 		if s.fd[side] < 0 {
 			s.core.Lost(&l.env, side)
 		}
+	}
+	if s.secure = c; c != nil {
+		l.beginTLS(s)
 	}
 	l.settle(s)
 }
@@ -282,11 +288,20 @@ func (l *loop) act(s slot, a relay.Acts) {
 		}
 	}
 	if a&relay.ActShut != 0 && s.fd[relay.Client] >= 0 {
-		_ = unix.Shutdown(int(s.fd[relay.Client]), unix.SHUT_WR)
+		l.shut(s)
 	}
 	if a&relay.ActTimer != 0 {
 		l.deadlines.set(s, s.core.Deadline(&l.env))
 	}
+}
+
+// shut ends the client's stream.
+func (l *loop) shut(s slot) {
+	if s.isSecure(relay.Client) {
+		l.shutTLS(s)
+		return
+	}
+	_ = unix.Shutdown(int(s.fd[relay.Client]), unix.SHUT_WR)
 }
 
 // close closes a side's socket; isCut: by a reset.
@@ -294,6 +309,9 @@ func (l *loop) close(s slot, side relay.Side, isCut bool) {
 	fd := int(s.fd[side])
 	if fd < 0 {
 		return
+	}
+	if s.isSecure(side) {
+		l.endTLS(s, side, isCut)
 	}
 	if isCut {
 		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})

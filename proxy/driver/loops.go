@@ -4,14 +4,15 @@ package driver
 
 import (
 	"context"
+	"crypto/tls"
 	"net"
 
 	"sluice/internal/epoll"
 	"sluice/proxy/relay"
 )
 
-// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. What is no socket goes
-// to a goroutine driver.
+// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. What is neither a socket nor
+// crypto/tls above a Switch and a socket goes to a goroutine driver.
 type Loops struct {
 	clock clock
 	pools *pools
@@ -36,21 +37,40 @@ func NewLoops(workers int) (*Loops, error) {
 
 // Relay implements Driver.
 func (d *Loops) Relay(p Params, client, backend net.Conn) {
-	if !isSocket(client) || !isSocket(backend) {
+	conns := [2]net.Conn{client, backend}
+	if !isSocket(below(client)) || !isSocket(below(backend)) {
 		d.other.Relay(p, client, backend)
 		return
 	}
 	var fds [2]int
-	for side, conn := range [2]net.Conn{client, backend} {
-		fd, err := epoll.Detach(conn)
+	var c *secure
+	for side, conn := range conns {
+		fd, err := epoll.Detach(below(conn))
 		if err != nil {
 			fd = -1 // the connection is lost; the session tells the other side
 		}
 		fds[side] = fd
+		if t, isTLS := conn.(*tls.Conn); isTLS {
+			if c == nil {
+				c = new(secure)
+			}
+			c.conn[side] = t
+			switchBelow(t).conn = nil
+		}
 	}
 	l := d.least()
 	p.Handle.in = l
-	l.adopt(p, fds)
+	l.adopt(p, fds, c)
+}
+
+// below returns the connection whose socket a loop would take.
+func below(conn net.Conn) net.Conn {
+	if t, isTLS := conn.(*tls.Conn); isTLS {
+		if s := switchBelow(t); s != nil {
+			return s.conn
+		}
+	}
+	return conn
 }
 
 // least returns the loop with the fewest sessions.

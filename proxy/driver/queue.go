@@ -20,6 +20,7 @@ type pools struct {
 	buffers sync.Pool // *[readBytes]byte
 	small   sync.Pool // *[smallRead]byte
 	rares   sync.Pool // *rare
+	records sync.Pool // *record
 }
 
 type chunk [chunkBytes]byte
@@ -30,6 +31,7 @@ func newPools() *pools {
 		buffers: sync.Pool{New: func() any { return new([readBytes]byte) }},
 		small:   sync.Pool{New: func() any { return new([smallRead]byte) }},
 		rares:   sync.Pool{New: func() any { return new(rare) }},
+		records: sync.Pool{New: func() any { return new(record) }},
 	}
 }
 

@@ -22,7 +22,8 @@ const notWatched = 1 << 31
 
 // cold are a session's pointers.
 type cold struct {
-	rare   *rare // nil when idle
+	rare   *rare   // nil when idle
+	secure *secure // nil: neither side has TLS
 	config *relay.Config
 	owner  Owner // nil: the slot is a task's, or free
 }

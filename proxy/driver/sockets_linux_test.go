@@ -23,6 +23,9 @@ func shrink(_, _ string, c syscall.RawConn) (err error) {
 
 // arrived tells whether the other end's kernel has all that was written to a connection.
 func arrived(conn net.Conn) (is bool) {
+	if p, isTLS := conn.(*tlsPeer); isTLS {
+		conn = p.socket
+	}
 	c, ok := conn.(*net.TCPConn)
 	if !ok {
 		return true // what is written is there at once

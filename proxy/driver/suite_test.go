@@ -20,6 +20,7 @@ type kind struct {
 	pair      func(t testing.TB, small bool) (peer, gateway net.Conn) // small: kernel buffers are
 	isVirtual bool                                                    // clocks jump: the script is played in a bubble of testing/synctest
 	hasReset  bool                                                    // the peers see a reset as such
+	tls       security                                                // by side, who speaks TLS
 	isPaused  func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
 }
 
@@ -122,6 +123,7 @@ func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 func newPeer(t testing.TB, k *kind, side relay.Side, small bool) (p *peer, gateway net.Conn) {
 	conn, gateway := k.pair(t, small)
 	t.Cleanup(func() { _ = conn.Close() })
+	conn, gateway = k.tls.secured(t, side, conn, gateway)
 	return &peer{t, side, conn}, gateway
 }
 

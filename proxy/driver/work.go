@@ -207,7 +207,7 @@ func (w Work) Drop() {
 func (w Work) Relay(d *Loops, p Params) {
 	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
 		p.Handle.in = least
-		least.adopt(p, w.Release())
+		least.adopt(p, w.Release(), nil)
 		return
 	}
 	p.Handle.in = w.l

@@ -1,0 +1,68 @@
+package driver
+
+import (
+	"bytes"
+	"crypto/tls"
+	"reflect"
+	"unsafe"
+)
+
+const (
+	recordHeader = 5
+	// maxRecordBytes is RFC 5246 section 6.2.3: "The length MUST NOT exceed 2^14 + 2048"; TLS 1.3 allows less.
+	maxRecordBytes = recordHeader + 16<<10 + 2048
+)
+
+// A record has room for one of TLS.
+type record [maxRecordBytes]byte
+
+// tlsBuffers says where a tls.Conn has its buffers. crypto/tls keeps them for a connection's whole life, 12 KB behind one record of
+// 16 KB; a loop lends its own for the time of a read and gives those of the handshake up. What this leans on is held by
+// tls/stdlib_test.go.
+type tlsBuffers struct {
+	rawInput uintptr // bytes.Buffer: records as they came
+	hand     uintptr // bytes.Buffer: messages of the handshake
+	input    uintptr // bytes.Reader: payload that was opened, inside of rawInput's memory
+	isKnown  bool    // all three are as they were with Go 1.26; otherwise nothing is lent
+}
+
+// theTLSBuffers are those of the crypto/tls that this program is built with. Immutable.
+var theTLSBuffers = findTLSBuffers()
+
+func findTLSBuffers() (b tlsBuffers) {
+	conn := reflect.TypeFor[tls.Conn]()
+	b.isKnown = true
+	for name, at := range map[string]*uintptr{"rawInput": &b.rawInput, "hand": &b.hand, "input": &b.input} {
+		want := reflect.TypeFor[bytes.Buffer]()
+		if name == "input" {
+			want = reflect.TypeFor[bytes.Reader]()
+		}
+		field, found := conn.FieldByName(name)
+		if !found || field.Type != want {
+			return tlsBuffers{}
+		}
+		*at = field.Offset
+	}
+	return b
+}
+
+// rawInputOf returns the buffer for records; theTLSBuffers are known.
+func rawInputOf(conn *tls.Conn) *bytes.Buffer {
+	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(conn), theTLSBuffers.rawInput))
+}
+
+// lend gives a connection records to read, in memory that is its own until giveUpBuffers; theTLSBuffers are known.
+func lend(conn *tls.Conn, records []byte) { *rawInputOf(conn) = *bytes.NewBuffer(records) }
+
+// giveUpBuffers lets go of memory in which nothing is left.
+func giveUpBuffers(conn *tls.Conn) {
+	if raw := rawInputOf(conn); raw.Len() == 0 {
+		*raw = bytes.Buffer{}
+	}
+	if hand := (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(conn), theTLSBuffers.hand)); hand.Len() == 0 {
+		*hand = bytes.Buffer{}
+	}
+	if input := (*bytes.Reader)(unsafe.Add(unsafe.Pointer(conn), theTLSBuffers.input)); input.Len() == 0 {
+		*input = bytes.Reader{}
+	}
+}
