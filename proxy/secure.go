@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/proxy/driver"
 	"sluice/upgrade"
 )
 
@@ -29,11 +30,8 @@ var ErrPlainHTTP = errors.New("HTTP without TLS")
 // secure does the TLS handshake. What was read behind a PROXY header is the beginning of it.
 func (h *handshake) secure(deadline time.Time) error {
 	_ = h.client.SetWriteDeadline(deadline)
-	lower := h.client
-	if early := h.memory.FromClient.Bytes(); len(early) > 0 {
-		lower = &earlyConn{Conn: h.client, early: bytes.Clone(early)}
-		h.memory.FromClient.Reset()
-	}
+	lower := driver.NewSwitch(h.client, bytes.Clone(h.memory.FromClient.Bytes()))
+	h.memory.FromClient.Reset()
 	ctx, cancel := context.WithDeadline(h.proxy.ctx, deadline)
 	defer cancel()
 	secure, subject, err := h.listener.tls.Handshake(ctx, lower)
@@ -54,24 +52,6 @@ func (h *handshake) secure(deadline time.Time) error {
 	}
 	return fmt.Errorf("%w: %w", errClientLost, err)
 }
-
-// An earlyConn is a connection of which something has been read already.
-type earlyConn struct {
-	net.Conn
-	early []byte
-}
-
-func (c *earlyConn) Read(p []byte) (int, error) {
-	if len(c.early) > 0 {
-		n := copy(p, c.early)
-		c.early = c.early[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}
-
-// NetConn returns the connection itself, as (*tls.Conn).NetConn does.
-func (c *earlyConn) NetConn() net.Conn { return c.Conn }
 
 // socketOf returns what is below all the layers of a connection.
 func socketOf(conn net.Conn) net.Conn {
@@ -135,7 +115,7 @@ func (d dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (
 		_, err = conn.Write(opening) // an empty socket takes it at once
 	}
 	if name, isTLS := b.TLS(); isTLS && err == nil {
-		client := tls.Client(conn, d.secure(name))
+		client := tls.Client(driver.NewSwitch(conn, nil), d.secure(name))
 		if err = client.HandshakeContext(ctx); err == nil {
 			return client, nil
 		}

@@ -73,8 +73,11 @@ func NewClient(cfg *ClientConfig, log *zap.Logger, reloaded func(result string))
 func newClientConfig(cfg *ClientConfig, roots *x509.CertPool, certs []ctls.Certificate) *clientConfig {
 	return &clientConfig{
 		base: &ctls.Config{
-			MinVersion:         ctls.VersionTLS12,
-			NextProtos:         []string{"http/1.1"},
+			MinVersion: ctls.VersionTLS12,
+			NextProtos: []string{"http/1.1"},
+
+			DynamicRecordSizingDisabled: true, // as Server's
+
 			RootCAs:            roots,
 			Certificates:       certs,
 			ServerName:         cfg.ServerName,

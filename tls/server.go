@@ -119,6 +119,8 @@ func (s *Server) baseConfig(cfg *Config) *ctls.Config {
 		MinVersion:     ctls.VersionTLS12,
 		GetCertificate: s.certificate,
 		NextProtos:     []string{"http/1.1"}, // h2 would stand before it
+		// Small records first are for pages, of which a part is worth something. A frame mostly isn't.
+		DynamicRecordSizingDisabled: true,
 	}
 	if cfg.MinVersion == MinVersion13 {
 		base.MinVersion = ctls.VersionTLS13
