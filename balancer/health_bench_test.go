@@ -12,15 +12,20 @@ import (
 	"time"
 )
 
-// backendsEnv makes the test binary serve so many backends instead of running tests.
+// backendsEnv makes the test binary serve so many backends, for a kind of probe, instead of running tests.
 const backendsEnv = "SLUICE_TEST_BACKENDS"
 
 // serveBackends listens on n ports of loopback, prints their addresses, and answers HTTP and
 // WebSocket handshakes until its standard input ends.
 func serveBackends(n string) error {
 	var count int
-	if _, err := fmt.Sscan(n, &count); err != nil {
+	var kind string
+	if _, err := fmt.Sscan(n, &count, &kind); err != nil {
 		return err
+	}
+	answer := echoing()
+	if kind == ProbeHTTP {
+		answer = answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	}
 	for range count {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -28,13 +33,13 @@ func serveBackends(n string) error {
 			return err
 		}
 		fmt.Println(ln.Addr())
-		go serveBackend(ln)
+		go serveBackend(ln, answer)
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	return nil
 }
 
-func serveBackend(ln net.Listener) {
+func serveBackend(ln net.Listener, answer func(net.Conn)) {
 	for {
 		conn, err := ln.Accept()
 		if err != nil {
@@ -42,7 +47,7 @@ func serveBackend(ln net.Listener) {
 		}
 		go func() {
 			defer conn.Close()
-			echoing()(conn)
+			answer(conn)
 		}()
 	}
 }
@@ -51,9 +56,9 @@ func serveBackend(ln net.Listener) {
 // this process, user and system, in percent of one core. The backends are another process. It does
 // not show what probes cost the backends, nor the path between machines. Run with -benchtime 1x.
 func BenchmarkHealthOfThousand(b *testing.B) {
-	addresses := startBackends(b, 1000)
-	for _, kind := range []string{ProbeTCP, ProbeWebSocket} {
+	for _, kind := range []string{ProbeTCP, ProbeHTTP, ProbeWebSocket} {
 		b.Run(kind, func(b *testing.B) {
+			addresses := startBackends(b, 1000, kind)
 			c := configOf(PolicyLeastConn, 0)
 			for _, a := range addresses {
 				c.Backend = append(c.Backend, BackendConfig{Address: a, Weight: 1})
@@ -79,11 +84,12 @@ func BenchmarkHealthOfThousand(b *testing.B) {
 	}
 }
 
-// startBackends starts n backends in a process of their own and returns their addresses.
-func startBackends(b *testing.B, n int) []string {
+// startBackends starts n backends for a kind of probe in a process of their own and returns their
+// addresses.
+func startBackends(b *testing.B, n int, kind string) []string {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d", backendsEnv, n))
+	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", backendsEnv, n, kind))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)
