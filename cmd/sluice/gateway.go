@@ -63,6 +63,7 @@ func (g *gateway) bind() error {
 	if err != nil {
 		return err
 	}
+	setGC()
 	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers)); err != nil {
 		return err
 	}
