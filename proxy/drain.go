@@ -59,7 +59,8 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.closeListeners()
 	before := p.sessions.list()
 	p.log.Info("draining", zap.Int("sessions", len(before)), zap.Duration("over", drain))
-	limit, stop := context.WithTimeout(ctx, drain+p.CloseTimeout())
+	over := drain - min(drain/20, lastWords)
+	limit, stop := context.WithTimeout(ctx, over+p.CloseTimeout()+lastWords)
 	defer stop()
 	var plain sync.WaitGroup
 	for _, l := range *p.listeners.Load() {
@@ -68,7 +69,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	sessions, cancel := context.WithCancel(limit)
 	defer cancel()
 	go p.cancelWhenEmpty(cancel)
-	spread(sessions, before, lessLastWords(drain), relay.ReasonDrain)
+	spread(sessions, before, over, relay.ReasonDrain)
 	<-sessions.Done()
 	plain.Wait()
 	p.Close()
@@ -82,11 +83,9 @@ func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
 	cancel()
 }
 
-// lessLastWords takes a little off a drain: a session that is asked last and waits for the end of a message gets its close at a
-// frame boundary when close_timeout is over, and that has to be before everything is cut.
-func lessLastWords(drain time.Duration) time.Duration {
-	return drain - min(drain/20, 250*time.Millisecond)
-}
+// lastWords is the time behind the last session's close_timeout before everything is cut: one that waits for the end of a message
+// gets its close at a frame boundary by then. It is taken off the drain, as far as that is long enough.
+const lastWords = 250 * time.Millisecond
 
 // A farewell counts how sessions ended while the gateway drains. Its methods may be called from any goroutine.
 type farewell struct {
