@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -187,7 +188,14 @@ func (h *handshake) admit() error {
 
 // redirection sends a client to the same address over TLS.
 func redirection(r *upgrade.Request) error {
-	target := "https://" + string(r.Hostname()) + string(r.RawPath())
+	host := string(r.Hostname())
+	switch {
+	case host == "":
+		return upgrade.ErrNoHost // HTTP/1.0 may do without
+	case strings.Contains(host, ":"):
+		host = "[" + host + "]" // RFC 3986 section 3.2.2
+	}
+	target := "https://" + host + string(r.RawPath())
 	if q := r.Query(); len(q) > 0 {
 		target += "?" + string(q)
 	}

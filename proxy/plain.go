@@ -139,7 +139,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 		header["X-Forwarded-For"] = []string{strings.Join(forwarded, ", ")}
 	}
 	setIfAbsent(header, "X-Forwarded-Proto", e.client.proto)
-	setIfAbsent(header, "X-Forwarded-Host", pr.In.Host)
+	setIfAbsent(header, "X-Forwarded-Host", string(e.Host()))
 	setIfAbsent(header, "X-Request-Id", e.client.requestID)
 	if subject := e.conn.first.certificate; subject != "" {
 		header.Set(upgrade.ClientCertHeader, subject)
@@ -150,7 +150,7 @@ func rewrite(pr *httputil.ProxyRequest) {
 	for _, f := range e.route.setHeaders {
 		header.Set(f.Name, f.Value)
 	}
-	pr.Out.Host = pr.In.Host
+	pr.Out.Host = string(e.Host())
 	pr.Out.URL = e.target()
 	pr.Out.Trailer = nil // RFC 9110 section 6.5.1: they may be dropped, and a backend may take them for fields that we judge
 }

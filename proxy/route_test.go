@@ -1,0 +1,261 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/balancer"
+	"sluice/upgrade"
+)
+
+// The routes that requests below are for; each sets X-Route to its own name.
+var routeTable = []struct {
+	name, listener, host, path, strip string
+	passesSlashes                     bool
+}{
+	{name: "any", path: "/"},
+	{name: "any/chat", path: "/chat"},
+	{name: "any/chat/room", path: "/chat/room/"}, // a slash at the end means nothing
+	{name: "exact", host: "Example.com", path: "/"},
+	{name: "exact/chat", host: "example.com", path: "/chat", strip: "/chat"},
+	{name: "exact/deep", host: "example.com", path: "/a/b", strip: "/a"},
+	{name: "wildcard", host: "*.example.com", path: "/w"},
+	{name: "longer wildcard", host: "*.eu.example.com", path: "/w"},
+	{name: "slashes", host: "slashes.test", path: "/files", passesSlashes: true},
+	{name: "second listener", listener: "second", host: "example.com", path: "/chat"},
+	{name: "address", host: "[2001:db8::1]", path: "/"},
+	{name: "encoded", host: "encoded.test", path: "/grün", strip: "/grün"},
+}
+
+func TestRouting(t *testing.T) {
+	for _, test := range []struct {
+		host, target, route, sent string // route "": 404; "400"
+	}{
+		// Host.
+		{"example.com", "/", "exact", "/"},
+		{"EXAMPLE.Com", "/", "exact", "/"},
+		{"example.com.", "/", "exact", "/"},
+		{"example.com:8443", "/", "exact", "/"},
+		{"Example.com.:80", "/", "exact", "/"},
+		{"sub.example.com", "/w", "wildcard", "/w"},
+		{"a.b.example.com", "/w", "wildcard", "/w"},
+		{"a.eu.example.com", "/w", "longer wildcard", "/w"},
+		{"eu.example.com", "/w", "wildcard", "/w"},
+		{".example.com", "/w", "400", ""},
+		{"badexample.com", "/w", "any", "/w"},
+		{"example.com.evil.test", "/", "any", "/"},
+		{"sub.example.com", "/other", "any", "/other"},
+		{"other.test", "/", "any", "/"},
+		{"192.0.2.1:80", "/", "any", "/"},
+		{"[2001:db8::1]:80", "/", "address", "/"},
+		{"[2001:DB8::1]", "/", "address", "/"},
+		{"[2001:db8::2]", "/", "any", "/"},
+		// Path: the longest prefix of whole segments.
+		{"other.test", "/chat", "any/chat", "/chat"},
+		{"other.test", "/chat/", "any/chat", "/chat/"},
+		{"other.test", "/chat?x=/chat/room", "any/chat", "/chat?x=/chat/room"},
+		{"other.test", "/chatter", "any", "/chatter"},
+		{"other.test", "/Chat", "any", "/Chat"},
+		{"other.test", "/chat/roo", "any/chat", "/chat/roo"},
+		{"other.test", "/chat/room", "any/chat/room", "/chat/room"},
+		{"other.test", "/chat/room/7", "any/chat/room", "/chat/room/7"},
+		{"other.test", "/chat/rooms", "any/chat", "/chat/rooms"},
+		// Encodings: matched decoded, sent as they came.
+		{"other.test", "/%63hat/room%20one", "any/chat", "/%63hat/room%20one"},
+		{"other.test", "/ch%61t/r%6Fom", "any/chat/room", "/ch%61t/r%6Fom"},
+		{"other.test", "//chat", "any/chat", "//chat"},
+		{"other.test", "/chat//room", "any/chat/room", "/chat//room"},
+		{"other.test", "/chat%2Froom", "400", ""},
+		{"other.test", "/chat%5croom", "400", ""},
+		{"other.test", "/chat/../x", "400", ""},
+		{"other.test", "/chat/%2E./x", "400", ""},
+		{"other.test", "/./chat", "400", ""},
+		{"other.test", "/chat/..;x/y", "400", ""},
+		{"slashes.test", "/files/a%2fb%5Cc", "slashes", "/files/a%2fb%5Cc"},
+		{"slashes.test", "/files%2fa", "400", ""}, // not that route's
+		{"slashes.test", "/files/%2e%2e%2fx", "400", ""},
+		// strip_prefix.
+		{"example.com", "/chat", "exact/chat", "/"},
+		{"example.com", "/chat?x=1", "exact/chat", "/?x=1"},
+		{"example.com", "/chat/", "exact/chat", "/"},
+		{"example.com", "/chat/a%20b/c", "exact/chat", "/a%20b/c"},
+		{"example.com", "/%63hat/x", "exact/chat", "/x"},
+		{"example.com", "//chat//x", "exact/chat", "/x"},
+		{"example.com", "/a/b/c", "exact/deep", "/b/c"},
+		{"example.com", "/a/c", "exact", "/a/c"},
+		{"encoded.test", "/gr%C3%BCn/x", "encoded", "/x"},
+		// Absolute-form.
+		{"example.com", "http://example.com/chat/x", "exact/chat", "/x"},
+		{"example.com", "ws://EXAMPLE.com", "exact", "/"},
+		{"example.com", "http://other.test/chat", "400", ""},
+		{"example.com:80", "http://example.com/", "400", ""},
+	} {
+		t.Run(strings.ReplaceAll(test.host+" "+test.target, "/", "|"), func(t *testing.T) {
+			withDrivers(t, func(t *testing.T, driver string) {
+				backend := listenRaw(t)
+				g := newRoutingSetup(driver, backend).run(t)
+				for _, ask := range []string{asking(test.target), plain(test.target, "Connection: close")} {
+					c := g.dial(t)
+					c.send(t, strings.Replace(ask, "gateway.test", test.host, 1))
+					if test.route == "400" {
+						c.wantRefusal(t, 400, "")
+						continue
+					}
+					b := backend.accept(t)
+					if got := b.field("X-Route"); got != test.route || !strings.HasPrefix(b.head, "GET "+test.sent+" HTTP/1.1\r\n") || b.field("Host") != test.host {
+						t.Errorf("route %q, %q; want %q, %q", got, b.head, test.route, test.sent)
+					}
+					_ = c.Close()
+				}
+			})
+		})
+	}
+}
+
+func newRoutingSetup(driver string, backend rawBackend) *setup {
+	s := newSetup(driver, backend.Addr().String())
+	s.Listeners = append(s.Listeners, newListenerConfig("second", "127.0.0.1:0"))
+	s.Routes = nil
+	for _, r := range routeTable {
+		c := newRouteConfig("pool")
+		c.Listener, c.Host, c.Path, c.StripPrefix = r.listener, r.host, r.path, r.strip
+		if r.passesSlashes {
+			c.EncodedSlashes = "pass"
+		}
+		c.RequestHeader = map[string]string{"X-Route": r.name}
+		s.Routes = append(s.Routes, c)
+	}
+	return s
+}
+
+func TestARouteOfAListenerComesBeforeThatOfEvery(t *testing.T) {
+	backend := listenRaw(t)
+	g := newRoutingSetup("goroutine", backend).run(t)
+	for listener, want := range map[string]string{"public": "exact/chat", "second": "second listener"} {
+		c := dialAddr(t, g.Addr(listener))
+		c.send(t, strings.Replace(asking("/chat"), "gateway.test", "example.com", 1))
+		if got := backend.accept(t).field("X-Route"); got != want {
+			t.Errorf("listener %s: route %q, want %q", listener, got, want)
+		}
+	}
+}
+
+func TestARouteSetsAndRemovesFieldsOnBothPaths(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].RequestHeader = map[string]string{"X-Team": "chat", "User-Agent": "gateway", "X-Forwarded-Host": "set.test"}
+		s.Routes[0].RemoveHeader = []string{"X-Debug", "Cookie", "X-Request-Id"}
+		g := s.run(t)
+		forged := []string{"X-Team: forged", "x-team: again", "X_Team: underscored", "User-Agent: own", "X-Debug: 1", "X_DEBUG: 2", "Cookie: a=b", "X-Other: stays"}
+		for _, ask := range []string{asking("/", forged...), plain("/", append(forged, "Connection: close")...)} {
+			c := g.dial(t)
+			c.send(t, ask)
+			b := backend.accept(t)
+			lower := strings.ToLower(b.head)
+			for _, gone := range []string{"forged", "again", "underscored", "own\r\n", "x-debug", "x_debug", "cookie", "x-request-id"} {
+				if strings.Contains(lower, gone) {
+					t.Errorf("%s arrives: %q", gone, b.head)
+				}
+			}
+			if b.field("X-Team") != "chat" || b.field("User-Agent") != "gateway" || b.field("X-Other") != "stays" || b.field("X-Forwarded-Host") != "set.test" {
+				t.Errorf("the backend is asked %q", b.head)
+			}
+			_ = c.Close()
+		}
+	})
+}
+
+func TestAListenerThatRedirectsSendsAllToHTTPS(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Listeners[0].RedirectHTTPS = true
+		g := s.run(t)
+		for _, test := range []struct{ ask, want string }{
+			{plain("/a%20b?x=1"), "https://gateway.test/a%20b?x=1"},
+			{asking("/chat"), "https://gateway.test/chat"},
+			{strings.Replace(plain("/"), "gateway.test", "Gateway.test:8080", 1), "https://gateway.test/"},
+			{strings.Replace(plain("/"), "gateway.test", "[::1]:8080", 1), "https://[::1]/"},
+			{head("POST /form HTTP/1.1", "Host: gateway.test", "Content-Length: 4") + "body", "https://gateway.test/form"},
+		} {
+			c := g.dial(t)
+			c.send(t, test.ask)
+			if got := c.wantRefusal(t, 308, "https").Header.Get("Location"); got != test.want {
+				t.Errorf("Location %q, want %q", got, test.want)
+			}
+		}
+		backend.wantNobody(t)
+	})
+}
+
+func TestARouteMayRefusePlainRequests(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].HTTP = false
+		g := s.run(t)
+		c := g.dial(t)
+		c.send(t, plain("/"))
+		if h := c.wantRefusal(t, 426, "WebSocket only").Header; h.Get("Upgrade") != "websocket" || h.Get("Sec-WebSocket-Version") != "13" {
+			t.Errorf("header %v", h)
+		}
+		backend.wantNobody(t)
+		g.open(t, backend)
+	})
+}
+
+func TestOriginsThatMayConnect(t *testing.T) {
+	for _, test := range []struct {
+		origins []string
+		origin  string // "-": the request has none
+		isIn    bool
+	}{
+		{nil, "https://any.example", true},
+		{[]string{"https://a.example"}, "https://a.example", true},
+		{[]string{"https://a.example"}, "HTTPS://A.Example", true},
+		{[]string{"https://a.example"}, "http://a.example", false},
+		{[]string{"https://a.example"}, "https://a.example:8443", false},
+		{[]string{"https://a.example"}, "https://a.example.evil.test", false},
+		{[]string{"https://a.example"}, "https://b.a.example", false},
+		{[]string{"https://a.example"}, "null", false},
+		{[]string{"https://a.example"}, "", false},
+		{[]string{"https://a.example"}, "-", true}, // no browser
+		{[]string{"https://*.a.example"}, "https://b.a.example", true},
+		{[]string{"https://*.a.example"}, "https://c.b.a.example", true},
+		{[]string{"https://*.a.example"}, "https://a.example", false},
+		{[]string{"https://*.a.example"}, "https://.a.example", false},
+		{[]string{"https://*.a.example"}, "https://bada.example", false},
+		{[]string{"https://*.a.example:8443"}, "https://b.a.example:8443", true},
+		{[]string{"same"}, "http://gateway.test", true},
+		{[]string{"same"}, "https://GATEWAY.test", true},
+		{[]string{"same"}, "https://gateway.test:81", false},
+		{[]string{"same"}, "https://other.test", false},
+		{[]string{"https://a.example", "same"}, "http://gateway.test", true},
+	} {
+		r := newRoute(&RouteConfig{Origins: test.origins}, &balancer.Config{}, nil)
+		origin := []byte(test.origin)
+		if test.origin == "-" {
+			origin = nil
+		}
+		if got := r.allowsOrigin(origin, []byte("gateway.test")); got != test.isIn {
+			t.Errorf("origins %q with %q: %v", test.origins, test.origin, got)
+		}
+	}
+}
+
+func TestFindDoesNotAllocate(t *testing.T) {
+	s := newRoutingSetup("goroutine", listenRaw(t))
+	var all []*route
+	for i := range s.Routes {
+		all = append(all, newRoute(&s.Routes[i], &balancer.Config{}, nil))
+	}
+	table := newRoutes(all)
+	var r upgrade.Request
+	if _, err := r.Parse([]byte(plain("/chat/room/7"))); err != nil {
+		t.Fatal(err)
+	}
+	if n := testing.AllocsPerRun(100, func() { table.find("public", r.Hostname(), r.Path()) }); n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+}
