@@ -268,5 +268,7 @@ func TestARemovedPoolLivesUntilItsLastSession(t *testing.T) {
 	}
 	_ = c.Close()
 	b.wantGone(t)
-	eventually(t, patience, "the pool is closed", func() bool { return !strings.Contains(g.metrics(t), `sluice_backend_sessions{backend="`+gone.Addr().String()) })
+	eventually(t, patience, "the pool is closed", func() bool {
+		return !strings.Contains(g.metrics(t), `sluice_backend_sessions{backend="`+gone.Addr().String())
+	})
 }
