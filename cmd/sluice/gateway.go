@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"runtime"
@@ -96,7 +97,7 @@ func (g *gateway) bind() error {
 	if file.Admin.Address == "" {
 		return nil
 	}
-	g.admin, err = admin.Listen(admin.Options{
+	adminOptions := admin.Options{
 		Config:   file.Admin,
 		Gatherer: registry,
 		IsReady:  func() bool { return !g.proxy.IsDraining() },
@@ -104,7 +105,14 @@ func (g *gateway) bind() error {
 		Level:    g.logs.level,
 		Reload:   g.reload,
 		Log:      g.log,
-	})
+	}
+	g.admin, err = admin.Listen(adminOptions)
+	if errors.Is(err, syscall.EADDRINUSE) && g.in.path == "" {
+		// Nobody asked for this address, and without a file nobody can ask for another.
+		g.log.Warn("admin address is taken, the kernel chooses a port", zap.String("address", file.Admin.Address))
+		adminOptions.Config.Address = "127.0.0.1:0"
+		g.admin, err = admin.Listen(adminOptions)
+	}
 	if err != nil {
 		g.proxy.Close()
 		g.security.close()
