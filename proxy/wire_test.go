@@ -295,15 +295,21 @@ func (w *wire) wantClose(t *testing.T, code ws.StatusCode) {
 
 func (w *wire) next(t *testing.T) ws.Frame {
 	t.Helper()
-	w.mayWait()
-	f, err := ws.ReadFrame(w.reader)
+	f, err := w.readFrame()
 	if err != nil {
 		t.Fatalf("no frame: %v", err)
 	}
+	return f
+}
+
+// readFrame reads a frame, unmasked.
+func (w *wire) readFrame() (ws.Frame, error) {
+	w.mayWait()
+	f, err := ws.ReadFrame(w.reader)
 	if f.Header.Masked {
 		ws.Cipher(f.Payload, f.Header.Mask, 0)
 	}
-	return f
+	return f, err
 }
 
 // wantLive sends a message through a session, both ways.
@@ -313,4 +319,9 @@ func wantLive(t *testing.T, client, backend *wire) {
 	backend.wantText(t, "ask")
 	backend.send(t, backend.text("tell"))
 	client.wantText(t, "tell")
+}
+
+// dialTry tries to connect to the listener "public".
+func dialTry(g *gateway) (net.Conn, error) {
+	return net.DialTimeout("tcp", g.address(), patience)
 }
