@@ -2,7 +2,6 @@ package test
 
 import (
 	"fmt"
-	"net"
 	"testing"
 	"time"
 
@@ -16,16 +15,12 @@ func TestRebalanceBringsANewBackendToItsShareAndTouchesNoMore(t *testing.T) {
 	sessions := sized(3000, 300)
 	rate := sessions / 4 // a second
 	var addresses []string
-	_, first := startEcho(t, "127.0.13.1:0")
-	_, port, _ := net.SplitHostPort(first)
-	addresses = append(addresses, first)
-	for i := 2; i <= 4; i++ {
-		_, a := startEcho(t, fmt.Sprintf("127.0.13.%d:%s", i, port))
+	for range 4 {
+		_, a := startEcho(t, "127.0.0.1:0")
 		addresses = append(addresses, a)
 	}
-	n := startNameserver(t)
-	n.set("127.0.13.1", "127.0.13.2", "127.0.13.3")
-	g := runGateway(t, poolOf(fmt.Sprintf("%s\n[pool.rebalance]\nrate = %d\ntolerance = 5\ninterval = \"1s\"", n.resolving("a"), rate), "echo.test:"+port))
+	keys := fmt.Sprintf("[pool.rebalance]\nrate = %d\ntolerance = 5\ninterval = \"1s\"", rate)
+	g := runChanging(t, poolOf(keys, addresses[:3]...))
 	g.untilBackends(t, addresses[:3]...)
 	guests := g.inviteMany(t, sessions)
 	for _, a := range addresses[:3] {
@@ -51,7 +46,7 @@ func TestRebalanceBringsANewBackendToItsShareAndTouchesNoMore(t *testing.T) {
 		}
 	}()
 
-	n.set("127.0.13.1", "127.0.13.2", "127.0.13.3", "127.0.13.4")
+	g.change(t, poolOf(keys, addresses...))
 	g.untilBackends(t, addresses...)
 	begun := time.Now()
 	var firstEnd, lastEnd time.Time
@@ -144,5 +139,26 @@ func TestADrainedBackendIsLeftInTimeAndTakesNoNewSessions(t *testing.T) {
 	g.invite(t, nil, "/")
 	if n := g.backends(t)[one].Sessions; n != 1 {
 		t.Errorf("%d sessions on the backend that is back with none; want the next one", n)
+	}
+}
+
+func TestASessionThatIsClosingAlreadyKeepsNoOtherFromBeingDrained(t *testing.T) {
+	t.Parallel()
+	s := startStub(t, "127.0.0.1:0")
+	s.behave(deaf)
+	g := runGateway(t, quietBasics+fmt.Sprintf("[[route]]\npool = \"pool\"\nclose_timeout = \"200ms\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = %q }]\n", s.address))
+	for range 3 {
+		// Its client has said goodbye, and its backend doesn't answer: a drain comes too late to end it.
+		leaving := g.invite(t, nil, "/")
+		if _, err := leaving.conn.Write([]byte("\x88\x80\x00\x00\x00\x00")); err != nil {
+			t.Fatal(err)
+		}
+		staying := g.invite(t, nil, "/")
+		g.order(t, s.address, "drain?over=0s")
+		eventually(t, patience, "both sessions are over", func() bool { return g.backends(t)[s.address].Sessions == 0 })
+		if <-staying.ended; staying.code != serviceRestart {
+			t.Errorf("the session that was drained ended with %d, want 1012", staying.code)
+		}
+		g.order(t, s.address, "undrain")
 	}
 }
