@@ -18,6 +18,7 @@
 //
 // A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go, plain.go).
 //
-// drain.go ends sessions without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, trace.go follows
+// reload.go puts a new configuration in the place of the one in use; socket.go is where its listeners accept. drain.go ends sessions
+// without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, trace.go follows
 // handshakes, and access.go says which lines log.go writes.
 package proxy

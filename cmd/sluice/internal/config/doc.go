@@ -9,6 +9,8 @@
 //	Check        each section's own, in the room that declares the section
 //	checkAcross  what no section can see alone: names that refer to others, addresses taken twice
 //
+// Compare tells what changes from one File to the next.
+//
 // The sections belong to the rooms: this package knows how a section is read, not what it means.
 // It starts nothing, opens no socket, and reads no file but the one it is given.
 package config
