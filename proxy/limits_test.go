@@ -61,7 +61,12 @@ func TestPlacesOfAnAddressComeBack(t *testing.T) {
 			c.wantClose(t, 1000)
 			_ = c.Close()
 			g.wantIdle(t)
-			eventually(t, "the place given back", func() bool { return (*g.listeners.Load())[0].clients.known[netip.MustParseAddr("127.0.0.1")] == nil })
+			eventually(t, "the place given back", func() bool {
+				clients := (*g.listeners.Load())[0].clients
+				clients.mu.Lock()
+				defer clients.mu.Unlock()
+				return clients.known[netip.MustParseAddr("127.0.0.1")] == nil
+			})
 			// A handshake that comes to nothing takes none with it.
 			c = g.dial(t)
 			c.send(t, asking("/"))

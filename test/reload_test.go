@@ -215,7 +215,16 @@ func TestListenersOpenCloseAndChangeInPlace(t *testing.T) {
 	}
 	g := runChanging(t, more(""))
 	c, b := open(t, g.gateway, backend, "/")
-	waiting := dial(t, g.listeners["public"]) // its handshake has begun
+	waiting := dial(t, g.listeners["public"])
+	eventually(t, patience, "its handshake has begun", func() bool {
+		response, err := http.Get("http://" + g.admin + "/api/v1/listeners")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		text, err := io.ReadAll(response.Body)
+		return err == nil && strings.Contains(string(text), `"handshakes":1,`)
+	})
 
 	g.change(t, more("max_sessions = 1"))
 	waiting.send(t, request("/")) // goes on as it began
@@ -226,6 +235,21 @@ func TestListenersOpenCloseAndChangeInPlace(t *testing.T) {
 	full := dial(t, g.listeners["public"])
 	full.send(t, request("/"))
 	full.wantRefusal(t, 503)
+
+	// Who accepts changes with it: a loop, or with PROXY headers a goroutine.
+	for range 3 {
+		g.change(t, more("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.1\"]"))
+		proxied := dial(t, g.listeners["public"])
+		proxied.send(t, "PROXY TCP4 192.0.2.1 192.0.2.2 1000 80\r\n"+request("/"))
+		end := backend.accept(t)
+		if got := end.request.Header.Get("X-Forwarded-For"); !strings.Contains(got, "192.0.2.1") {
+			t.Errorf("X-Forwarded-For is %q", got)
+		}
+		end.send(t, switching())
+		proxied.wantOpen(t)
+		g.change(t, more(""))
+		open(t, g.gateway, backend, "/")
+	}
 
 	g.change(t, strings.Replace(more(""), `name = "public"`, `name = "other"`, 1))
 	// A port of the kernel's choice is no place: another name is another listener.

@@ -137,8 +137,12 @@ func (g *gateway) told(err error) {
 	}
 }
 
-// reloadOnSignal reloads with each SIGHUP, until stop is called.
+// reloadOnSignal reloads with each SIGHUP, until stop is called. Without a file a hang-up ends the process, as any: who tries it in a
+// terminal closes that.
 func (g *gateway) reloadOnSignal() (stop func()) {
+	if g.in.path == "" {
+		return func() {}
+	}
 	signals := make(chan os.Signal, 1) // one that waits says as much as several: the file is read behind it
 	signal.Notify(signals, syscall.SIGHUP)
 	ended := make(chan struct{})
