@@ -33,7 +33,7 @@ type handshake struct {
 
 	certificate string // subject of the client's verified certificate; "": it has shown none
 
-	isCounted bool // by the listener's limits for the client
+	hasPlaces bool // of the session that it may become
 	followed  *followed
 }
 
@@ -176,13 +176,11 @@ func (h *handshake) admit() error {
 		return upgrade.ErrOrigin
 	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
-	case h.proxy.sessions.count() >= int(h.proxy.maxSessions.Load()),
-		h.listener.maxSessions > 0 && int(h.listener.sessions.Load()) >= h.listener.maxSessions:
-		return upgrade.ErrLimit.RetryAfter(retryAfter)
-	case !h.listener.clients.enter(h.from.addr.Addr(), time.Now()):
-		return upgrade.ErrRate.RetryAfter(retryAfter)
 	}
-	h.isCounted = true
+	if rejection := h.listener.take(h.from.addr.Addr(), time.Now()); rejection != nil {
+		return rejection.RetryAfter(retryAfter)
+	}
+	h.hasPlaces = true
 	return nil
 }
 
@@ -309,8 +307,8 @@ const refusalTimeout = time.Second
 
 // ended accounts for a handshake that didn't become a session.
 func (h *handshake) ended(err error) {
-	if h.isCounted {
-		h.listener.clients.leave(h.from.addr.Addr(), time.Now())
+	if h.hasPlaces {
+		h.listener.give(h.from.addr.Addr(), time.Now())
 	}
 	name, reason := "", "client_lost"
 	if h.route != nil {

@@ -66,7 +66,7 @@ func (p *Proxy) Listeners() []ListenerView {
 		views = append(views, ListenerView{
 			Name:           l.name,
 			Address:        l.ln.Addr().String(),
-			Sessions:       l.sessions.Load(),
+			Sessions:       l.places.taken.Load(),
 			MaxSessions:    l.maxSessions,
 			Handshakes:     len(l.handshakes),
 			MaxHandshakes:  cap(l.handshakes),

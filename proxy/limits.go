@@ -3,8 +3,50 @@ package proxy
 import (
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
+
+	"sluice/upgrade"
 )
+
+// places are those of live sessions and of the handshakes that may become some: handshakes at once don't overrun a limit.
+type places struct{ taken atomic.Int64 }
+
+// take takes a place; false: limit are taken, which is 0 for no limit.
+func (p *places) take(limit int64) bool {
+	if p.taken.Add(1) > limit && limit > 0 {
+		p.taken.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (p *places) give() { p.taken.Add(-1) }
+
+// take takes the places of a session of that client: the gateway's, the listener's, the client's. nil: they are the caller's until
+// give.
+func (l *listener) take(client netip.Addr, now time.Time) *upgrade.Rejection {
+	if !l.proxy.places.take(l.proxy.maxSessions.Load()) {
+		return upgrade.ErrLimit
+	}
+	if !l.places.take(int64(l.maxSessions)) {
+		l.proxy.places.give()
+		return upgrade.ErrLimit
+	}
+	if !l.clients.enter(client, now) {
+		l.places.give()
+		l.proxy.places.give()
+		return upgrade.ErrRate
+	}
+	return nil
+}
+
+// give gives back what take took.
+func (l *listener) give(client netip.Addr, now time.Time) {
+	l.clients.leave(client, now)
+	l.places.give()
+	l.proxy.places.give()
+}
 
 // clients limits what one client address takes of a listener: live sessions, and handshakes a second by a token bucket. An IPv6
 // client counts by its /64, all of which one customer of a provider has. Its methods may be called from any goroutine.

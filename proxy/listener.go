@@ -32,7 +32,7 @@ type listener struct {
 	maxSessions    int // 0: no limit
 	clients        *clients
 
-	sessions   *atomic.Int64 // live ones, of all listeners that have had the socket
+	places     *places       // of all listeners that have had the socket
 	handshakes chan struct{} // one for each that is under way; nil: no limit
 	holders    atomic.Int64  // handshakes, and 1 while the socket is its
 }
@@ -58,11 +58,11 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		redirectsHTTPS: c.RedirectHTTPS,
 		maxSessions:    c.MaxSessions,
 		clients:        newClients(c),
-		sessions:       new(atomic.Int64),
+		places:         new(places),
 	}
 	l.holders.Store(1)
 	if before != nil {
-		l.sessions = before.sessions
+		l.places = before.places
 		if l.clients.isLike(before.clients) {
 			l.clients = before.clients
 		}

@@ -53,6 +53,7 @@ type Proxy struct {
 	tracer      Tracer // nil: there is none
 	driver      driver.Driver
 	maxSessions atomic.Int64
+	places      places // of all listeners
 	metrics     *metrics
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool

@@ -87,7 +87,6 @@ func (a *attempt) newSession() *session {
 	a.proxy.logStarted(s)
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
-	a.listener.sessions.Add(1)
 	return s
 }
 
@@ -141,8 +140,7 @@ func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 	if s.proxy.refuses.Load() {
 		s.proxy.farewell.count(&r)
 	}
-	s.listener.sessions.Add(-1)
-	s.listener.clients.leave(s.client.Addr(), time.Now())
+	s.listener.give(s.client.Addr(), time.Now())
 	s.proxy.sessions.remove(s)
 }
 
