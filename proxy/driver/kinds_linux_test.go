@@ -12,6 +12,7 @@ import (
 )
 
 func init() {
+	openers["loop"] = openLoops
 	kinds = append(kinds,
 		&kind{name: "loop over TCP", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop},
 		&kind{name: "loop over Unix sockets", open: openLoops, pair: unixPair, isPaused: isPausedInLoop},

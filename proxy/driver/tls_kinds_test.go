@@ -84,3 +84,6 @@ var testCertificate = func() tls.Certificate {
 	}
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }()
+
+// openers are the drivers; those of this system add theirs.
+var openers = map[string]func(testing.TB) Driver{"goroutine": openGoroutine}

@@ -1,0 +1,192 @@
+package driver
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/proxy/relay"
+)
+
+// A tap is the connection below a peer's TLS: it sees the records that the peer is sent, and can hold back what the peer sends.
+type tap struct {
+	net.Conn
+
+	mu   sync.Mutex
+	last [5]byte // header of the record that came last; guarded by mu
+	left int     // of that record; guarded by mu
+	have int     // of its header; guarded by mu
+
+	isSlow bool // writes go a byte at a time
+}
+
+func (c *tap) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, b := range p[:n] {
+		if c.left > 0 {
+			c.left--
+			continue
+		}
+		if c.have == len(c.last) {
+			c.have = 0
+		}
+		c.last[c.have] = b
+		if c.have++; c.have == len(c.last) {
+			c.left = int(c.last[3])<<8 | int(c.last[4])
+		}
+	}
+	return n, err
+}
+
+func (c *tap) Write(p []byte) (n int, err error) {
+	if !c.isSlow {
+		return c.Conn.Write(p)
+	}
+	for i := range p {
+		if _, err := c.Conn.Write(p[i : i+1]); err != nil {
+			return i, err
+		}
+		time.Sleep(10 * time.Microsecond) // so that they arrive one by one, mostly
+	}
+	return len(p), nil
+}
+
+// isAlert tells whether the last record that came is an alert by its length: that of TLS 1.3 has 2 bytes, a type and a tag.
+func (c *tap) isAlert() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.left == 0 && c.last[3] == 0 && c.last[4] == 2+1+16
+}
+
+// tapped begins an exchange over TLS 1.3 of both sides with taps below the peers.
+func tapped(t *testing.T, open func(testing.TB) Driver, isSlow bool) (x *exchange, taps [2]*tap) {
+	k := &kind{name: "tapped", open: open, hasReset: true, tls: security{true, true, tls.VersionTLS13}}
+	made := 0
+	k.pair = func(t testing.TB, small bool) (peer, gateway net.Conn) {
+		peer, gateway = tcpPair(t, small)
+		taps[made] = &tap{Conn: peer, isSlow: isSlow}
+		made++
+		return taps[made-1], gateway
+	}
+	return begin(t, k, setup{}), taps
+}
+
+// CloseWrite and SetLinger are the socket's.
+func (c *tap) CloseWrite() error           { return c.Conn.(*net.TCPConn).CloseWrite() }
+func (c *tap) SetLinger(seconds int) error { return c.Conn.(*net.TCPConn).SetLinger(seconds) }
+
+// bothDrivers runs a test with each driver.
+func bothDrivers(t *testing.T, test func(t *testing.T, open func(testing.TB) Driver)) {
+	for name, open := range openers {
+		t.Run(name, func(t *testing.T) { test(t, open) })
+	}
+}
+
+func TestASessionOverTLSEndsWithCloseNotifyOnBothSides(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
+		x, taps := tapped(t, open, false)
+		x.client.write(x.client.closing(1000, "bye"))
+		x.backend.wantClose("the client's close", 1000, "bye")
+		x.backend.write(x.backend.closing(1000, "bye"))
+		x.client.wantClose("the answer", 1000, "bye")
+		x.client.wantEnd("both closes")
+		if !taps[relay.Client].isAlert() {
+			t.Error("the client's stream ended without close_notify")
+		}
+		x.client.close()
+		x.backend.close()
+		x.wantVerdict(t, relay.ByClient, 1000, relay.ReasonClose)
+	})
+}
+
+func TestACutOverTLSIsAResetWithoutCloseNotify(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
+		x, taps := tapped(t, open, false)
+		x.backend.write(x.backend.header(isFin|opBinary, 100), []byte("a part"))
+		x.client.want("the part", append(x.backend.header(isFin|opBinary, 100), "a part"...))
+		x.backend.reset() // nobody can be told inside a frame
+		if _, err := x.client.readOn(); !isReset(err) {
+			t.Errorf("the client reads %v, want a reset", err)
+		}
+		if taps[relay.Client].isAlert() {
+			t.Error("a cut was announced by close_notify")
+		}
+		x.wantResult(t)
+	})
+}
+
+func TestRecordsThatComeByteByByteAreRelayed(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
+		x, _ := tapped(t, open, true)
+		message := x.client.frame(isFin|opBinary, bytes.Repeat([]byte("slow "), 200))
+		for range 3 {
+			x.client.write(message)
+			x.backend.want("data", message)
+		}
+		x.backend.write(x.backend.text("back"))
+		x.client.want("data", x.backend.text("back"))
+	})
+}
+
+func TestTCPThatEndsWithoutCloseNotifyIsTheEndOfTheStream(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
+		x, taps := tapped(t, open, false)
+		x.client.write(x.client.text("last"))
+		x.backend.want("data", x.client.text("last"))
+		if err := taps[relay.Client].CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		x.backend.wantClose("the client's end", 1001, "*")
+		x.backend.write(x.backend.text("still heard"))
+		x.client.want("data of the other side", x.backend.text("still heard"))
+	})
+}
+
+func TestASwitchOnALoopNeverBlocksAndTakesEverything(t *testing.T) {
+	f := &feed{in: []byte("abc")}
+	s := &Switch{feed: f}
+	p := make([]byte, 2)
+	for _, want := range []struct {
+		text string
+		err  error
+	}{{"ab", nil}, {"c", nil}, {"", errNothing}} {
+		if n, err := s.Read(p); string(p[:n]) != want.text || err != want.err {
+			t.Errorf("Read = %q, %v; want %q, %v", p[:n], err, want.text, want.err)
+		}
+	}
+	large := make([]byte, 1<<20)
+	if n, err := s.Write(large); n != len(large) || err != nil || len(f.out) != len(large) {
+		t.Errorf("Write = %d, %v with %d bytes in the feed; want all of them", n, err, len(f.out))
+	}
+	if err := errors.Join(s.SetDeadline(time.Now()), s.SetReadDeadline(time.Now()), s.SetWriteDeadline(time.Now()), s.Close()); err != nil {
+		t.Error(err)
+	}
+	if s.RemoteAddr() == nil || s.LocalAddr() == nil {
+		t.Error("crypto/tls names its session by an address that is nil")
+	}
+}
+
+func TestASwitchGivesWhatWasReadBeforeFirst(t *testing.T) {
+	a, b := memoryPair()
+	s := NewSwitch(b, []byte("early "))
+	if _, err := a.Write([]byte("late")); err != nil {
+		t.Fatal(err)
+	}
+	_ = a.Close()
+	if got, err := io.ReadAll(s); string(got) != "early late" || err != nil {
+		t.Errorf("read %q, %v", got, err)
+	}
+}
+
+func TestTheBuffersOfCryptoTLSAreWhereALoopLendsItsOwn(t *testing.T) {
+	if !theTLSBuffers.isKnown {
+		t.Error("this Go's crypto/tls has other buffers: TLS sessions cost several times the memory until they are found")
+	}
+}
