@@ -317,3 +317,39 @@ func TestHalfOpenTLSHandshakesLeaveLiveSessionsAlone(t *testing.T) {
 		_ = conn.Close()
 	}
 }
+
+func TestAKeyUpdateComesInTheMiddleOfALargeFrame(t *testing.T) {
+	requires(t, needOpenSSL)
+	p := writePair(t, t.TempDir(), "a", "server")
+	g := secureGateway(t, p, "")
+	cmd := exec.Command("openssl", "s_client", "-CAfile", p.cert, "-tls1_3", "-connect", g.listeners["public"])
+	var out, told tail
+	cmd.Stdout, cmd.Stderr = &out, &told
+	var stdin io.WriteCloser
+	start(t, cmd, func() (err error) {
+		stdin, err = cmd.StdinPipe()
+		return err
+	})
+	write := func(text string) {
+		if _, err := io.WriteString(stdin, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, patience, "the TLS handshake is done", func() bool { return strings.Contains(out.String(), "Verify return code: 0") })
+	write(request("/"))
+	eventually(t, patience, "101", func() bool { return strings.Contains(out.String(), "101 Switching") })
+	const half = 40_000
+	// With a masking key of zeros no part of it looks like one of s_client's commands.
+	header := ws.Header{Fin: true, OpCode: ws.OpBinary, Masked: true, Length: 2 * half}
+	var frame bytes.Buffer
+	if err := ws.WriteHeader(&frame, header); err != nil {
+		t.Fatal(err)
+	}
+	before := strings.Count(out.String(), "~")
+	write(frame.String() + strings.Repeat("~", half))
+	eventually(t, patience, "the first half is back", func() bool { return strings.Count(out.String(), "~") == before+half })
+	write("K\n") // a KeyUpdate that asks for one
+	eventually(t, patience, "it is sent", func() bool { return strings.Contains(told.String(), "KEYUPDATE") })
+	write(strings.Repeat("~", half))
+	eventually(t, patience, "the whole frame is back", func() bool { return strings.Count(out.String(), "~") == before+2*half })
+}
