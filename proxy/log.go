@@ -108,8 +108,8 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 		zap.String("listener", h.listener.name),
 		zap.String("route", routeName),
 		zap.String("client", formatClient(h.from.addr)),
-		zap.ByteString("host", req.Host()),
-		zap.ByteString("path", req.Path()),
+		zap.String("host", string(req.Host())),
+		zap.String("path", string(req.Path())),
 		zap.Int("status", h.status),
 		zap.Duration("duration", time.Since(h.start)),
 		zap.String("reason", reason),
@@ -120,7 +120,7 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 // queryField returns the query as it may be logged.
 func (p *Proxy) queryField(query []byte) zap.Field {
 	if text := p.accessLines.queryText(query); len(text) > 0 {
-		return zap.ByteString("query", text)
+		return zap.String("query", string(text))
 	}
 	return zap.Skip()
 }
@@ -137,9 +137,9 @@ func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
 		zap.String("pool", e.route.poolName),
 		zap.String("backend", e.backend),
 		zap.String("client", formatClient(e.client.addr)),
-		zap.ByteString("host", e.Host()),
-		zap.ByteString("method", e.Method()),
-		zap.ByteString("path", e.Path()),
+		zap.String("host", string(e.Host())),
+		zap.String("method", string(e.Method())),
+		zap.String("path", string(e.Path())),
 		zap.Int("status", w.status),
 		zap.Int64("bytes_out", w.bytes),
 		zap.Duration("duration", time.Since(e.start)),
