@@ -6,6 +6,9 @@
 //	Loop       epoll loops, Linux; an idle session owns no buffer, no goroutine and no timer (loop.go, flow.go, slab.go, heap.go)
 //	Goroutine  a pair of goroutines a session, for any net.Conn on any OS (goroutine.go, pair.go, port.go)
 //
+// A crypto/tls connection above a Switch (switch.go) lives on a loop, too: tls_linux.go is between the sockets, which carry records,
+// and the rest, which sees plaintext.
+//
 // What they share:
 //
 //	wire.go    bytes that arrived → Scan → what goes to which side, frames of the gateway's own among it
