@@ -10,7 +10,8 @@ const (
 	lowMark    = 32 << 10  // under it it is read again
 
 	// MaxQueued is how many bytes can wait for one side at most: a read of the other side that began just under the mark; a read
-	// of the side itself that was nothing but pings, whose pongs are up to three times as long; the gateway's ping and close.
+	// of the side itself that was nothing but pings, whose pongs are up to three times as long; the gateway's ping and close,
+	// and what TLS adds to all of that.
 	MaxQueued = highMark + readBytes + 3*readBytes + 8<<10
 )
 
