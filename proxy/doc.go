@@ -16,7 +16,8 @@
 // then on nothing of it is left: an idle session owns no goroutine and no buffer. A refusal is an error that carries the answer
 // (upgrade.Rejection).
 //
-// A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go, plain.go).
+// A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go), and from there to a backend (plain.go,
+// plaintransport.go).
 //
 // reload.go puts a new configuration in the place of the one in use; socket.go is where its listeners accept. drain.go ends sessions
 // without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, trace.go follows

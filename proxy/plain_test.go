@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
@@ -222,98 +221,6 @@ func TestInterimAnswersPass(t *testing.T) {
 	})
 }
 
-// The backend decides whether it wants the body.
-func TestExpectContinueIsTheBackendsToAnswer(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		g := newSetup(driver, backend.Addr().String()).run(t)
-		post := head("POST / HTTP/1.1", "Host: gateway.test", "Expect: 100-continue", "Content-Length: 4")
-
-		c := g.dial(t)
-		c.send(t, post)
-		b := backend.accept(t)
-		b.send(t, head("HTTP/1.1 100 Continue"))
-		if response := c.answer(t); response.StatusCode != 100 {
-			t.Fatalf("status %d, want 100", response.StatusCode)
-		}
-		c.send(t, "body")
-		if body, err := io.ReadAll(io.LimitReader(b.reader, 4)); string(body) != "body" || err != nil {
-			t.Fatalf("%q, %v", body, err)
-		}
-		b.send(t, answering("thanks"))
-		c.wantBody(t, 200, "thanks")
-
-		c = g.dial(t)
-		c.send(t, post)
-		b.readHead(t) // on the connection of before
-		b.send(t, head("HTTP/1.1 413 Too Much", "Content-Length: 0", "Connection: close"))
-		if response := c.wantBody(t, 413, ""); !response.Close {
-			t.Error("the connection goes on, and nobody knows whether a body or a request comes next")
-		}
-		c.wantEnd(t)
-	})
-}
-
-func TestAMalformedBodyIsTheClientsFault(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		g := newSetup(driver, backend.Addr().String()).run(t)
-		for _, body := range []string{"x\r\n", "3\r\nabcd\r\n", "3\nabc\r\n0\r\n\r\n", "-3\r\n", "0x3\r\nabc\r\n0\r\n\r\n", "3 \r\nabc\r\n", "3\r\nabc\r\n0\r\nA : b\r\n\r\n"} {
-			c := g.dial(t)
-			c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked")+body)
-			backend.accept(t).wantGone(t)
-			c.wantRefusal(t, 400, "chunk")
-		}
-		g.wantIdle(t)
-		if n := g.metric(t, "sluice_backend_failures_total"); n != 0 {
-			t.Errorf("%v failures of a backend that did nothing wrong", n)
-		}
-	})
-}
-
-// An answer may come while the body goes on.
-func TestBothDirectionsStreamAtOnce(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		g := newSetup(driver, backend.Addr().String()).run(t)
-		c := g.dial(t)
-		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked"))
-		b := backend.accept(t)
-		b.send(t, head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked"))
-		response := c.answer(t)
-		for _, word := range []string{"one", "two", "six"} {
-			c.send(t, "3\r\n"+word+"\r\n")
-			if got, err := io.ReadAll(io.LimitReader(b.reader, 8)); string(got) != "3\r\n"+word+"\r\n" || err != nil {
-				t.Fatalf("%q, %v", got, err)
-			}
-			b.send(t, "3\r\n"+word+"\r\n")
-			if got, err := io.ReadAll(io.LimitReader(response.Body, 3)); string(got) != word || err != nil {
-				t.Fatalf("%q, %v", got, err)
-			}
-		}
-		c.send(t, "0\r\n\r\n")
-		b.send(t, "0\r\nX-Sum: 3\r\n\r\n")
-		if rest, err := io.ReadAll(response.Body); len(rest) > 0 || err != nil || response.Trailer.Get("X-Sum") != "3" {
-			t.Fatalf("%q, %v, trailers %v", rest, err, response.Trailer)
-		}
-	})
-}
-
-// A body that nobody wants is not waited for, and the answer isn't torn from the client's hands by a reset.
-func TestAnAnswerBeforeTheEndOfAnUploadArrives(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		g := newSetup(driver, backend.Addr().String()).run(t)
-		c := g.dial(t)
-		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 10000000")+strings.Repeat("x", 100_000))
-		b := backend.accept(t)
-		b.send(t, head("HTTP/1.1 413 Too Much", "Content-Length: 3", "Connection: close")+"no\n")
-		_ = b.Close()
-		c.wantBody(t, 413, "no\n")
-		c.wantGone(t)
-	})
-}
-
 func TestMethodsAndVersions(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -410,48 +317,5 @@ func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
 		c = g.dial(t)
 		c.send(t, plain("/"))
 		c.wantRefusal(t, 502, "reached")
-	})
-}
-
-func TestSendProxyTellsEachBackendOfItsClient(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		s := newSetup(driver, backend.Addr().String())
-		s.Pools[0].SendProxy = true
-		g := s.run(t)
-		wantHeader := func(b, c *wire) {
-			t.Helper()
-			b.mayWait()
-			got := make([]byte, 28)
-			if _, err := io.ReadFull(b.reader, got); err != nil {
-				t.Fatal(err)
-			}
-			// The signature; version 2, PROXY; TCP over IPv4; 12 bytes: both addresses, both ports.
-			want := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01"
-			for _, a := range []net.Addr{c.LocalAddr(), c.RemoteAddr()} {
-				port := a.(*net.TCPAddr).Port
-				want += string([]byte{byte(port >> 8), byte(port)})
-			}
-			if string(got) != want {
-				t.Fatalf("header %q, want %q", got, want)
-			}
-			b.readHead(t)
-		}
-		c := g.dial(t)
-		c.send(t, plain("/"))
-		b := backend.connected(t)
-		wantHeader(b, c)
-		b.send(t, answering("1"))
-		c.wantBody(t, 200, "1")
-		c.send(t, plain("/"))
-		b.readHead(t) // the same client: the same connection
-		b.send(t, answering("2"))
-		c.wantBody(t, 200, "2")
-
-		for _, text := range []string{plain("/"), asking("/")} { // others never get that
-			other := g.dial(t)
-			other.send(t, text)
-			wantHeader(backend.connected(t), other)
-		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -305,9 +306,17 @@ func (w *wire) next(t *testing.T) ws.Frame {
 // readFrame reads a frame, unmasked.
 func (w *wire) readFrame() (ws.Frame, error) {
 	w.mayWait()
-	f, err := ws.ReadFrame(w.reader)
-	if f.Header.Masked {
-		ws.Cipher(f.Payload, f.Header.Mask, 0)
+	h, err := ws.ReadHeader(w.reader)
+	if err != nil {
+		return ws.Frame{}, err
+	}
+	if h.Length > 1<<20 {
+		return ws.Frame{}, fmt.Errorf("frame of %d bytes", h.Length)
+	}
+	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
+	_, err = io.ReadFull(w.reader, f.Payload)
+	if h.Masked {
+		ws.Cipher(f.Payload, h.Mask, 0)
 	}
 	return f, err
 }
