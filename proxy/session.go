@@ -163,12 +163,6 @@ type sessions struct {
 	empty chan struct{} // guarded by mu; not nil: somebody waits for the last session to go
 }
 
-func (r *sessions) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.all)
-}
-
 func (r *sessions) add(s *session) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -89,7 +89,7 @@ func (g *guest) stay(r io.Reader) {
 	defer close(g.ended)
 	defer g.conn.Close()
 	for {
-		f, err := ws.ReadFrame(r)
+		f, err := readFrame(r)
 		if err != nil {
 			return
 		}

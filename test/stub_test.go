@@ -126,7 +126,7 @@ func (s *stub) receive(c net.Conn) {
 	}
 	_, _ = io.WriteString(c, answer)
 	for {
-		f, err := ws.ReadFrame(r)
+		f, err := readFrame(r)
 		if err != nil {
 			return
 		}

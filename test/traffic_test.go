@@ -148,7 +148,7 @@ func (k *talker) write(f ws.Frame) error {
 func (k *talker) listen() {
 	defer close(k.ended)
 	for {
-		f, err := ws.ReadFrame(k.reader)
+		f, err := readFrame(k.reader)
 		switch {
 		case err != nil:
 			k.err = fmt.Errorf("after %d messages: %w", k.received.Load(), err)
