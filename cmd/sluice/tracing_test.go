@@ -127,7 +127,7 @@ func TestTraceOfAHandshakeGoesOnToTheBackendAndTheCollector(t *testing.T) {
 	go func() { ended <- g.serve(ctx) }()
 
 	dialer := ws.Dialer{Header: ws.HandshakeHeaderHTTP(http.Header{"Traceparent": {"00-" + id + "-b7ad6b7169203331-01"}, "Tracestate": {"vendor=1"}})}
-	const handshakes = 2 // one of which meets the backend that is absent first
+	const handshakes = 2 // one of which at least meets the backend that is absent first
 	for range handshakes {
 		conn, _, _, err := dialer.Dial(ctx, "ws://"+g.proxy.Addr("public").String()+"/")
 		if err != nil {
@@ -149,10 +149,13 @@ func TestTraceOfAHandshakeGoesOnToTheBackendAndTheCollector(t *testing.T) {
 	for _, name := range got {
 		count[name]++
 	}
-	want := map[string]int{"websocket handshake": handshakes, "accept": handshakes, "route": handshakes, "pick": handshakes + 1, "dial": handshakes + 1, "answer": handshakes}
+	want := map[string]int{"websocket handshake": handshakes, "accept": handshakes, "route": handshakes, "answer": handshakes}
 	for name, n := range want {
 		if count[name] != n {
 			t.Errorf("%d spans %q, want %d; all: %q", count[name], name, n, got)
 		}
+	}
+	if n := count["dial"]; n <= handshakes || n > 2*handshakes || count["pick"] != n {
+		t.Errorf("%d spans \"dial\", %d \"pick\"; want as many of both, one or two a handshake, not one for each; all: %q", n, count["pick"], got)
 	}
 }
