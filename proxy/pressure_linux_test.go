@@ -82,6 +82,30 @@ func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
 	eventually(t, "all descriptors given back", func() bool { return p.descriptors(t) <= idle+2*10+2 })
 }
 
+// With more sessions allowed than there are descriptors for, it is the dial that finds none left: the gateway is full, and no backend
+// is to blame.
+func TestAHandshakeWithoutADescriptorForItsBackendIsA503(t *testing.T) {
+	backend := startEcho(t)
+	statuses := map[int]int{}
+	for silent := range 2 { // the last descriptor is a client's or a backend's
+		p, address := startGateway(t, 64, backend, "head_timeout = \"1s\"\n[gateway]\nmax_sessions = 1000")
+		for range silent {
+			c, err := net.Dial("tcp", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+		}
+		for status := 101; status == 101 && !strings.Contains(p.output.String(), "accept fails"); {
+			_, status = openAt(t, address)
+			statuses[status]++
+		}
+	}
+	if statuses[503] == 0 || len(statuses) > 2 {
+		t.Errorf("statuses %v, want sessions and a 503", statuses)
+	}
+}
+
 func TestSlowClientsAreGoneAndLiveSessionsDoNotNotice(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")

@@ -77,13 +77,16 @@ func startEcho(t *testing.T) string {
 	return address
 }
 
-// startGateway starts a gateway with so many descriptors (0: as many as there are), and returns its address.
-func startGateway(t *testing.T, descriptors int, backend, listenerKeys string) (p *process, address string) {
+// startGateway starts a gateway with so many descriptors (0: as many as there are), and returns its address. keys are those of its
+// listener, and behind "[gateway]" those of itself.
+func startGateway(t *testing.T, descriptors int, backend, keys string) (p *process, address string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sluice.toml")
+	listenerKeys, gatewayKeys, _ := strings.Cut(keys, "[gateway]")
 	config := fmt.Sprintf(`
 [gateway]
 drain = "0s"
+%s
 [admin]
 address = ""
 [log]
@@ -98,7 +101,7 @@ close_timeout = "1s"
 [[pool]]
 name = "pool"
 backend = [{ address = %q }]
-`, listenerKeys, backend)
+`, gatewayKeys, listenerKeys, backend)
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

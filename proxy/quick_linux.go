@@ -371,9 +371,14 @@ func (q *quick) ordinary(fds [2]int, next func() error) {
 			}
 		}
 		if q.attempt != nil {
-			q.attempt.backend.Release(balancer.ClientFault)
+			q.attempt.backend.Release(balancer.GatewayFault)
 		}
-		q.ended(errClientLost)
+		if isExhausted(err) {
+			q.status = upgrade.ErrLimit.Status
+			q.ended(upgrade.ErrLimit)
+		} else {
+			q.ended(errClientLost)
+		}
 		q.proxy.memory.Put(q.memory)
 		return
 	}
@@ -385,7 +390,8 @@ func (q *quick) ordinary(fds [2]int, next func() error) {
 	q.finish(next())
 }
 
-// netConns makes connections of package net of descriptors, which it takes; nil for -1.
+// netConns makes connections of package net of descriptors, which it takes; nil for -1. It needs one more descriptor for a moment; a
+// client for which there is none is told so.
 func netConns(fds [2]int) (conns [2]net.Conn, err error) {
 	for side, fd := range fds {
 		if fd < 0 {
@@ -393,12 +399,15 @@ func netConns(fds [2]int) (conns [2]net.Conn, err error) {
 		}
 		f := os.NewFile(uintptr(fd), "")
 		c, fileErr := net.FileConn(f)
-		_ = f.Close()
-		if fileErr != nil {
+		if fileErr == nil {
+			conns[side] = c
+		} else {
 			err = fileErr
-			continue
 		}
-		conns[side] = c
+		if isExhausted(fileErr) && side == int(relay.Client) {
+			_, _ = f.Write(upgrade.AppendRejection(nil, upgrade.ErrLimit.RetryAfter(retryAfter)))
+		}
+		_ = f.Close()
 	}
 	return conns, err
 }

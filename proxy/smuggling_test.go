@@ -139,6 +139,7 @@ func smuggle(t *testing.T, driver, text string, statuses []int) {
 type reading struct {
 	Method, Target, Host, Body string
 	IsWebSocket                bool
+	TrailerCount               int // trailers never pass
 }
 
 // readings returns the requests that package upgrade reads and lets pass.
@@ -229,7 +230,7 @@ func (r *recorder) serve(c net.Conn) {
 		}
 		isWebSocket := strings.EqualFold(request.Header.Get("Upgrade"), "websocket")
 		r.mu.Lock()
-		r.all = append(r.all, reading{request.Method, request.RequestURI, request.Host, string(body), isWebSocket})
+		r.all = append(r.all, reading{request.Method, request.RequestURI, request.Host, string(body), isWebSocket, len(request.Trailer)})
 		r.mu.Unlock()
 		if isWebSocket {
 			_, _ = io.WriteString(c, switching())
