@@ -41,6 +41,9 @@ nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
 openssl version|openssl|TLS
 prometheus --version|prometheus|metrics as Prometheus reads them
+curl --version|curl|TLS
+systemd-analyze --version|systemd|the check of deploy/sluice.service
+taskset --version|util-linux|the peers of the comparison
 endef
 export NEEDS
 
