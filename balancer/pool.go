@@ -59,6 +59,13 @@ func New(cfg Config, log *zap.Logger) (*Pool, error) {
 	return p, nil
 }
 
+// SendsProxy reports whether a connection to a backend begins with a PROXY header.
+func (p *Pool) SendsProxy() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.SendProxy
+}
+
 // Name returns the pool's name.
 func (p *Pool) Name() string {
 	p.mu.Lock()

@@ -8,6 +8,8 @@ import (
 	"net/netip"
 
 	"github.com/pires/go-proxyproto"
+
+	"sluice/balancer"
 )
 
 // maxProxyHeader bounds a PROXY header: version 2 with what a balancer adds to the addresses.
@@ -57,4 +59,17 @@ func (h *handshake) proxyHeader() []byte {
 		panic("BUG: PROXY header: " + err.Error()) // all of it is ours
 	}
 	return text
+}
+
+// probeOpening returns what a probe of a pool's backend begins with: the PROXY header of a connection that is nobody's but the
+// gateway's own, where the pool's backends want one.
+func probeOpening(pool *balancer.Pool) []byte {
+	if !pool.SendsProxy() {
+		return nil
+	}
+	header, err := (&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL}).Format()
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return header
 }

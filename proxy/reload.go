@@ -208,7 +208,9 @@ func (p *Proxy) install(n *plan) (before *plan) {
 		d := p.dialer(pool.Name())
 		p.running.Go(func() {
 			pool.Run(p.ctx, balancer.Owner{
-				Dial:          func(ctx context.Context, b *balancer.Backend) (net.Conn, error) { return d.dial(ctx, b, nil) },
+				Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
+					return d.dial(ctx, b, probeOpening(pool))
+				},
 				CloseSessions: p.closeSessions,
 			})
 		})

@@ -62,7 +62,8 @@ type acceptor struct {
 	accepted func(Work, netip.AddrPort) Task
 	failed   func(error)
 	slot     slot
-	backoff  time.Duration // 0: accepting works
+	backoff  time.Duration // of the present pause; 0: there is none
+	isFailed bool          // failed was told, and not yet that all who waited have been accepted
 	isOver   bool
 }
 
@@ -89,6 +90,10 @@ func (a *acceptor) Ready(Work, relay.Side, uint32) {
 	for range acceptBatch {
 		fd, peer, err := epoll.Accept(a.fd)
 		if err == unix.EAGAIN {
+			if a.isFailed {
+				a.isFailed = false
+				a.failed(nil)
+			}
 			return
 		}
 		if err == unix.ECONNABORTED {
@@ -98,10 +103,7 @@ func (a *acceptor) Ready(Work, relay.Side, uint32) {
 			a.pause(err)
 			return
 		}
-		if a.backoff > 0 {
-			a.backoff = 0
-			a.failed(nil)
-		}
+		a.backoff = 0
 		w := Work{a.loop, a.loop.newTask(fd)}
 		if task := a.accepted(w, peer); task != nil {
 			a.loop.tasks[w.s.index] = task
@@ -111,7 +113,8 @@ func (a *acceptor) Ready(Work, relay.Side, uint32) {
 
 // pause takes the socket out of epoll for a while: it would be reported again and again.
 func (a *acceptor) pause(err error) {
-	if a.backoff == 0 {
+	if !a.isFailed {
+		a.isFailed = true
 		a.failed(err)
 	}
 	a.backoff = min(max(2*a.backoff, minBackoff), maxBackoff)
