@@ -164,17 +164,31 @@ func (p *process) cpu(t *testing.T) time.Duration {
 // openAt opens a session at an address; status: what came instead of a 101.
 func openAt(t *testing.T, address string) (c *wire, status int) {
 	t.Helper()
-	a, err := net.ResolveTCPAddr("tcp", address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c = dialAddr(t, a)
-	c.send(t, asking("/"))
+	c = askAt(t, address)
 	status = c.answer(t).StatusCode
 	if status != 101 {
 		_ = c.Close()
 	}
 	return c, status
+}
+
+// askAt asks for a session at an address.
+func askAt(t *testing.T, address string) *wire {
+	t.Helper()
+	a, err := net.ResolveTCPAddr("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := dialAddr(t, a)
+	c.send(t, asking("/"))
+	return c
+}
+
+// isAnswered tells whether anything has come that was not read.
+func (w *wire) isAnswered() bool {
+	_ = w.SetReadDeadline(time.Now().Add(time.Millisecond))
+	_, err := w.reader.Peek(1)
+	return err == nil
 }
 
 // wantEcho sends a message and waits until it comes back.
