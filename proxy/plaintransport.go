@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sluice/balancer"
@@ -56,15 +57,23 @@ func (r *route) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	return &stallConn{Conn: conn, timeout: r.writeTimeout}, nil
 }
 
-// A stallConn fails when the other side takes nothing for so long.
+// A stallConn fails when the other side takes nothing for so long. Its writes are those of one goroutine.
 type stallConn struct {
 	net.Conn
 	timeout time.Duration
+	hasSent bool
 }
 
+// Write implements net.Conn. A backend may answer a request of which it reads no more, and close: the reset that the rest meets must not
+// take the answer from the client's hands. So it is Read that tells of it.
 func (c *stallConn) Write(p []byte) (int, error) {
 	_ = c.SetWriteDeadline(time.Now().Add(c.timeout))
-	return c.Conn.Write(p)
+	n, err := c.Conn.Write(p)
+	if c.hasSent && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		return len(p), nil
+	}
+	c.hasSent = c.hasSent || n > 0
+	return n, err
 }
 
 // key is the name under which connections to a backend wait for the next request; nobody resolves it. A connection that began with a
