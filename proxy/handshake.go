@@ -49,6 +49,9 @@ var errTorn = errors.New("answer torn")
 // errServed ends a connection whose requests net/http has served, and which are accounted for.
 var errServed = errors.New("served")
 
+// errOnLoop ends a goroutine's part of a handshake: a loop goes on with it, and owns all of it.
+var errOnLoop = errors.New("goes on on a loop")
+
 // run is the path from accept to relay.
 func (h *handshake) run() { h.finish(h.fromStart()) }
 
@@ -73,6 +76,9 @@ func (h *handshake) fromStart() error {
 	h.follow()
 	err := h.admit()
 	h.followed.step("route", err)
+	if err == nil {
+		err = h.goOnLoop()
+	}
 	if err != nil {
 		return err
 	}
@@ -81,6 +87,10 @@ func (h *handshake) fromStart() error {
 
 // finish ends a handshake. nil: it became a session, and the driver has both connections.
 func (h *handshake) finish(err error) {
+	if errors.Is(err, errOnLoop) {
+		return
+	}
+	defer h.listener.done()
 	defer h.proxy.memory.Put(h.memory)
 	defer func() { h.traceEnded(err) }()
 	if err == nil {

@@ -149,7 +149,6 @@ func (l *listener) done() {
 
 // handshake runs one handshake, from accept to the driver or the refusal.
 func (l *listener) handshake(conn net.Conn) {
-	defer l.done()
 	defer l.proxy.handshakes.leave(conn)
 	h := handshake{listener: l, proxy: l.proxy, client: conn, peer: addrOf(conn), start: time.Now()}
 	h.id, h.memory = rand.Uint64(), l.proxy.memory.Get()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"crypto/tls"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -59,6 +60,37 @@ func (l *listener) acceptOnLoops() bool {
 	}
 	s.stopLoops = stop
 	return true
+}
+
+// goOnLoop gives a handshake whose request was admitted to a loop, which asks a backend for less than a goroutine does; nil: it can't.
+// The error is errOnLoop, or errClientLost.
+func (h *handshake) goOnLoop() error {
+	loops, isLoops := h.proxy.driver.(*driver.Loops)
+	if !isLoops || h.proxy.tracer != nil || !loops.CanTake(h.client) {
+		return nil
+	}
+	q := &quick{handshake: *h, loops: loops}
+	err := loops.Take(h.client, q, func(w driver.Work) {
+		events := uint32(unix.EPOLLIN)
+		if q.secured() != nil {
+			events = unix.EPOLLRDHUP // what it sends early waits in the socket, and in crypto/tls
+		}
+		if w.Await(relay.Client, events) != nil {
+			q.lose(w)
+			return
+		}
+		q.dial(w)
+	})
+	if err != nil {
+		return errClientLost
+	}
+	return errOnLoop
+}
+
+// secured returns the client's connection if that has TLS, else nil.
+func (q *quick) secured() *tls.Conn {
+	conn, _ := q.client.(*tls.Conn)
+	return conn
 }
 
 // accepted begins a handshake.
@@ -125,7 +157,7 @@ func (q *quick) readHead(w driver.Work) {
 // readEarly keeps what the client sends before it is answered, and notices that it goes.
 func (q *quick) readEarly(w driver.Work, events uint32) {
 	buf := &q.memory.FromClient
-	if len(buf.Free()) == 0 {
+	if q.secured() != nil || len(buf.Free()) == 0 {
 		if events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
 			q.lose(w)
 		} else {
@@ -271,7 +303,11 @@ func (q *quick) readAnswer(w driver.Work) {
 		q.leave(w, q.goOn) // it tells the same
 		return
 	}
-	q.stage, q.left = quickAccept, a.answerHead()
+	q.stage = quickAccept
+	if q.left, err = w.Seal(a.answerHead()); err != nil {
+		q.lose(w)
+		return
+	}
 	q.send(w)
 }
 
@@ -359,9 +395,9 @@ func (q *quick) leave(w driver.Work, next func() error) {
 }
 
 func (q *quick) ordinary(fds [2]int, next func() error) {
-	defer q.listener.done()
-	conns, err := netConns(fds)
-	if err == nil && !q.proxy.handshakes.enter(conns[relay.Client]) {
+	conns, err := netConns(fds, q.secured() == nil)
+	client := conns[relay.Client]
+	if err == nil && !q.proxy.handshakes.enter(client) {
 		err = net.ErrClosed
 	}
 	if err != nil {
@@ -380,10 +416,15 @@ func (q *quick) ordinary(fds [2]int, next func() error) {
 			q.ended(errClientLost)
 		}
 		q.proxy.memory.Put(q.memory)
+		q.listener.done()
 		return
 	}
-	q.client = conns[relay.Client]
-	defer q.proxy.handshakes.leave(q.client)
+	defer q.proxy.handshakes.leave(client)
+	if secured := q.secured(); secured != nil {
+		driver.Restore(secured, client)
+	} else {
+		q.client = client
+	}
 	if q.attempt != nil && conns[relay.Backend] != nil {
 		q.attempt.conn = conns[relay.Backend]
 	}
@@ -391,8 +432,8 @@ func (q *quick) ordinary(fds [2]int, next func() error) {
 }
 
 // netConns makes connections of package net of descriptors, which it takes; nil for -1. It needs one more descriptor for a moment; a
-// client for which there is none is told so.
-func netConns(fds [2]int) (conns [2]net.Conn, err error) {
+// client for which there is none is told so, if it isPlain.
+func netConns(fds [2]int, isPlain bool) (conns [2]net.Conn, err error) {
 	for side, fd := range fds {
 		if fd < 0 {
 			continue
@@ -404,7 +445,7 @@ func netConns(fds [2]int) (conns [2]net.Conn, err error) {
 		} else {
 			err = fileErr
 		}
-		if isExhausted(fileErr) && side == int(relay.Client) {
+		if isPlain && isExhausted(fileErr) && side == int(relay.Client) {
 			_, _ = f.Write(upgrade.AppendRejection(nil, upgrade.ErrLimit.RetryAfter(retryAfter)))
 		}
 		_ = f.Close()

@@ -15,7 +15,7 @@
 //	queue.go   bytes that wait for a side, in chunks from a pool
 //
 // The loops also do two things beside: pipe.go moves the payload of large frames by splice(2), and work.go lets a handshake wait on a
-// loop for its sockets, in the slot that becomes the session's.
+// loop for its sockets, in the slot that becomes the session's; take.go is for one that began on a goroutine.
 //
 // Reading of a side stops while the other side's queue is over highMark and goes on under lowMark, and stops while pongs to the
 // side itself wait; as a read is never larger than readBytes, a queue never holds more than MaxQueued.

@@ -39,8 +39,8 @@ const mostKept = 2 * readBytes
 // isSecure tells whether a side has TLS.
 func (s slot) isSecure(side relay.Side) bool { return s.secure != nil && s.secure.conn[side] != nil }
 
-// beginTLS gives the connections of a new session their feeds, and takes what they have read already.
-func (l *loop) beginTLS(s slot) {
+// feedTLS gives the connections of a slot their feeds.
+func (l *loop) feedTLS(s slot) {
 	if l.tls == nil {
 		l.tls = new(tlsMemory)
 	}
@@ -49,6 +49,11 @@ func (l *loop) beginTLS(s slot) {
 			switchBelow(conn).feed = &l.tls.feed[side]
 		}
 	}
+}
+
+// beginTLS is the beginning of a session with TLS: it takes what the connections have read already.
+func (l *loop) beginTLS(s slot) {
+	l.feedTLS(s)
 	for side, conn := range s.secure.conn {
 		if conn != nil {
 			l.open(s, relay.Side(side), nil)

@@ -208,15 +208,19 @@ func (w Work) Drop() {
 
 // Relay ends the Task: both descriptors become those of a session, on this loop, or on one that has clearly fewer sessions.
 func (w Work) Relay(d *Loops, p Params) {
+	c := w.s.secure
 	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
 		p.Handle.in = least
-		least.adopt(p, w.Release(), nil)
+		least.adopt(p, w.Release(), c)
 		return
 	}
 	p.Handle.in = w.l
 	w.l.sessions.Add(1)
 	delete(w.l.tasks, w.s.index)
 	w.l.start(w.s, p)
+	if c != nil {
+		w.l.beginTLS(w.s)
+	}
 	w.l.settle(w.s)
 }
 

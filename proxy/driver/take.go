@@ -1,0 +1,64 @@
+//go:build linux
+
+package driver
+
+import (
+	"bytes"
+	"crypto/tls"
+	"net"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/epoll"
+	"sluice/proxy/relay"
+)
+
+// CanTake tells whether Take takes a connection: a socket, or crypto/tls above a Switch and a socket.
+func (d *Loops) CanTake(client net.Conn) bool { return isSocket(below(client)) }
+
+// Take gives a client whose handshake began on a goroutine to a loop, as the client of a Task, for which begin is called there first.
+// TLS has to be agreed by then. On an error the connection is closed, and nothing is called.
+func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
+	fd, err := epoll.Detach(below(client))
+	if err != nil {
+		return err
+	}
+	conn, isTLS := client.(*tls.Conn)
+	if isTLS {
+		switchBelow(conn).conn = nil
+	}
+	l := d.least()
+	take := func() {
+		w := Work{l, l.newTask(fd)}
+		l.tasks[w.s.index] = task
+		if isTLS {
+			w.s.secure = &secure{conn: [2]*tls.Conn{relay.Client: conn}}
+			l.feedTLS(w.s)
+		}
+		begin(w)
+	}
+	if !l.command(take) {
+		_ = unix.Close(fd)
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// Restore puts the socket of a connection that a Task released below it again, with whatever it was.
+func Restore(conn *tls.Conn, socket net.Conn) {
+	s := switchBelow(conn)
+	s.conn, s.feed = socket, nil
+}
+
+// Seal returns what has to be written to the client's socket for it to read slices: these, or records, which become the caller's.
+func (w Work) Seal(slices [][]byte) ([][]byte, error) {
+	if !w.s.isSecure(relay.Client) {
+		return slices, nil
+	}
+	feed := &w.l.tls.feed[relay.Client]
+	feed.out = nil
+	_, err := w.s.secure.conn[relay.Client].Write(bytes.Join(slices, nil))
+	sealed := feed.out
+	feed.out = nil
+	return [][]byte{sealed}, err
+}

@@ -1,0 +1,153 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"math/big"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+)
+
+// A tlsServer secures a listener with a certificate of its own.
+type tlsServer struct{ config *tls.Config }
+
+var newTLSServer = sync.OnceValue(func() tlsServer {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	mustDo(err)
+	template := x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, &template, &template, key.Public(), key)
+	mustDo(err)
+	return tlsServer{&tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}}
+})
+
+func (s tlsServer) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, string, error) {
+	secure := tls.Server(conn, s.config)
+	return secure, "", secure.HandshakeContext(ctx)
+}
+
+// runSecure starts the gateway with TLS at its listener.
+func (s *setup) runSecure(t *testing.T) *gateway {
+	t.Helper()
+	s.TLS = map[string]TLSServer{"public": newTLSServer()}
+	return s.run(t)
+}
+
+// dialSecure connects to the listener "public" over TLS. A write of the wire's is one record.
+func (g *gateway) dialSecure(t *testing.T) *wire {
+	t.Helper()
+	w := g.dial(t)
+	w.Conn = tls.Client(w.Conn, &tls.Config{InsecureSkipVerify: true})
+	w.reader = bufio.NewReader(w.Conn)
+	return w
+}
+
+func TestFramesThatComeBeforeTheAnswerArriveOverTLS(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).runSecure(t)
+		c := g.dialSecure(t)
+		c.send(t, asking("/")+c.text("with the head")) // one record
+		b := backend.accept(t)
+		c.send(t, c.text("behind it"))
+		b.send(t, switching()+b.text("with the answer"))
+		c.wantOpen(t)
+		c.wantText(t, "with the answer")
+		b.wantText(t, "with the head")
+		b.wantText(t, "behind it")
+		wantLive(t, c, b)
+		page, err := g.Sessions(&SessionQuery{}, "", 10)
+		if err != nil || len(page.Sessions) != 1 || page.Sessions[0].Client.TLS == "" {
+			t.Errorf("sessions %+v, %v; want one whose client has TLS", page.Sessions, err)
+		}
+		c.send(t, c.closing(1000))
+		b.wantClose(t, 1000)
+		b.send(t, b.closing(1000))
+		c.wantClose(t, 1000)
+		c.wantEnd(t)
+	})
+}
+
+func TestOverTLSAnotherBackendIsTriedAndItsAnswerPasses(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, closedAddress(t), closedAddress(t), backend.Addr().String()).runSecure(t)
+		c := g.dialSecure(t)
+		c.send(t, asking("/")+c.text("early"))
+		b := backend.accept(t)
+		c.send(t, c.text("later"))
+		b.send(t, switching())
+		c.wantOpen(t)
+		b.wantText(t, "early")
+		b.wantText(t, "later")
+		wantLive(t, c, b)
+
+		other := g.dialSecure(t)
+		other.send(t, asking("/"))
+		backend.accept(t).send(t, head("HTTP/1.1 403 Forbidden", "Content-Length: 3")+"no\n")
+		other.wantBody(t, 403, "no\n")
+		other.wantEnd(t)
+		wantLive(t, c, b)
+	})
+}
+
+func TestRefusalsArriveOverTLS(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].HandshakeTimeout = milliseconds(100)
+		g := s.runSecure(t)
+		silent := g.dialSecure(t)
+		silent.send(t, asking("/"))
+		backend.accept(t)
+		silent.wantRefusal(t, 504, "time")
+
+		wrong := g.dialSecure(t)
+		wrong.send(t, asking("/"))
+		backend.accept(t).send(t, strings.Replace(switching(), sampleAccept, "nonsense", 1))
+		wrong.wantRefusal(t, 502, "answer")
+
+		_ = backend.Close()
+		nobody := g.dialSecure(t)
+		nobody.send(t, asking("/"))
+		nobody.wantRefusal(t, 502, "")
+	})
+}
+
+func TestAClientLostOverTLSGivesItsPlacesBack(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).runSecure(t)
+		c := g.dialSecure(t)
+		c.send(t, asking("/"))
+		b := backend.accept(t)
+		_ = c.Close()
+		b.wantGone(t)
+		g.wantIdle(t)
+		eventually(t, "the client's loss in the metrics", func() bool {
+			return g.metric(t, "sluice_handshakes_rejected_total", "reason=client_lost") == 1
+		})
+	})
+}
+
+func TestAStopEndsHandshakesOverTLS(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).runSecure(t)
+		c := g.dialSecure(t)
+		c.send(t, asking("/"))
+		b := backend.accept(t)
+		g.Close()
+		c.wantGone(t)
+		b.wantGone(t)
+	})
+}
+
