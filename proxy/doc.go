@@ -12,7 +12,7 @@
 //	release     session.go    the pick is given back, one line of access log, metrics
 //
 // This reads as one goroutine goes it. On Linux most handshakes go the same way on a loop, without a goroutine (quick_linux.go), and
-// become ordinary ones where they leave the straight way; with TLS they do so from the pick on. Whoever has the handshake owns the connections until the driver does; from
+// become ordinary ones where they leave the straight way (quickmove_linux.go); with TLS they do so from the pick on. Whoever has the handshake owns the connections until the driver does; from
 // then on nothing of it is left: an idle session owns no goroutine and no buffer. A refusal is an error that carries the answer
 // (upgrade.Rejection).
 //
