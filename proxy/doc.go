@@ -12,9 +12,9 @@
 //	release     session.go    the pick is given back, one line of access log, metrics
 //
 // This reads as one goroutine goes it. On Linux most handshakes go the same way on a loop, without a goroutine (quick_linux.go), and
-// become ordinary ones where they leave the straight way (quickmove_linux.go); with TLS they do so from the pick on. Whoever has the handshake owns the connections until the driver does; from
-// then on nothing of it is left: an idle session owns no goroutine and no buffer. A refusal is an error that carries the answer
-// (upgrade.Rejection).
+// become ordinary ones where they leave the straight way (quickmove_linux.go); with TLS they do so from the pick on. Whoever has the
+// handshake owns the connections until the driver does; from then on nothing of it is left: an idle session owns no goroutine and no
+// buffer. A refusal is an error that carries the answer (upgrade.Rejection).
 //
 // A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go), and from there to a backend (plain.go,
 // plaintransport.go).

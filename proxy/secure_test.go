@@ -14,7 +14,6 @@ import (
 	"sync"
 	"testing"
 	"time"
-
 )
 
 // A tlsServer secures a listener with a certificate of its own.
@@ -150,4 +149,3 @@ func TestAStopEndsHandshakesOverTLS(t *testing.T) {
 		b.wantGone(t)
 	})
 }
-
