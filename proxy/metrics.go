@@ -81,6 +81,21 @@ func newMetrics(p *Proxy) *metrics {
 	return m
 }
 
+// installed makes known what may come, at 0: a rate sees nothing of the first event of a counter that begins with it, and whoever adds
+// gateways by their sessions can't tell one without any from one that doesn't answer.
+func (m *metrics) installed(n *plan) {
+	for _, r := range n.routes {
+		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
+			m.total.WithLabelValues(r.name, r.poolName, result)
+		}
+		for _, l := range n.listeners {
+			if r.listener == "" || r.listener == l.name {
+				m.active.WithLabelValues(l.name, r.name, r.poolName)
+			}
+		}
+	}
+}
+
 // established counts a session's begin.
 func (m *metrics) established(s *session, took time.Duration) {
 	m.active.WithLabelValues(s.listener.name, s.route.name, s.route.poolName).Inc()

@@ -224,6 +224,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 	table := newRoutes(n.routes)
 	p.routes.Store(&table)
 	p.listeners.Store(&n.listeners)
+	p.metrics.installed(n)
 	return before
 }
 

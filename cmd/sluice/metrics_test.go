@@ -211,6 +211,19 @@ func TestCountersAgreeWithWhatClientsCounted(t *testing.T) {
 	}
 }
 
+// An autoscaler counts on it, and rates.
+func TestCountsOfSessionsBeginAtNought(t *testing.T) {
+	values := startProcess(t, "").scrape()
+	for _, key := range []string{
+		"sluice_sessions_active{listener=public,pool=echo,route=/}", "sluice_sessions_total{pool=echo,result=established,route=/}",
+		"sluice_sessions_total{pool=echo,result=refused,route=/}", "sluice_sessions_total{pool=echo,result=failed,route=/}",
+	} {
+		if n, isThere := values[key]; n != 0 || !isThere {
+			t.Errorf("%s is %v (there: %v), want 0", key, n, isThere)
+		}
+	}
+}
+
 func TestEveryPromisedMetricIsThere(t *testing.T) {
 	p := startProcess(t, "")
 	wantEcho(t, dial(t, p.gateway), "hello")
