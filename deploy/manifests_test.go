@@ -1,0 +1,364 @@
+// Package deploy has the tests of what is deployed by orchestrators and dashboards, against the types of those. It is a module of
+// its own, so that the program's has only what the program needs.
+package deploy
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+	apps "k8s.io/api/apps/v1"
+	autoscaling "k8s.io/api/autoscaling/v2"
+	core "k8s.io/api/core/v1"
+	policy "k8s.io/api/policy/v1"
+	strict "sigs.k8s.io/json"
+	"sigs.k8s.io/yaml"
+)
+
+// patience bounds each wait for something that is expected at once. The machine may be busy.
+const patience = 20 * time.Second
+
+// A cluster is all that the manifests make, by names.
+type cluster struct {
+	maps        map[string]*core.ConfigMap
+	deployments map[string]*apps.Deployment
+	services    map[string]*core.Service
+	budgets     map[string]*policy.PodDisruptionBudget
+	scalers     map[string]*autoscaling.HorizontalPodAutoscaler
+}
+
+// readManifests decodes every document of deploy/kubernetes: an unknown field, one of the wrong case or type, and one that is there
+// twice are failures.
+func readManifests(t *testing.T) *cluster {
+	t.Helper()
+	c := &cluster{map[string]*core.ConfigMap{}, map[string]*apps.Deployment{}, map[string]*core.Service{}, map[string]*policy.PodDisruptionBudget{}, map[string]*autoscaling.HorizontalPodAutoscaler{}}
+	files, err := filepath.Glob("kubernetes/*")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no manifests: %v", err)
+	}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, document := range bytes.Split(text, []byte("\n---\n")) {
+			if err := c.add(document); err != nil {
+				t.Fatalf("%s: %v in\n%s", file, err, document)
+			}
+		}
+	}
+	return c
+}
+
+func (c *cluster) add(document []byte) error {
+	text, err := yaml.YAMLToJSONStrict(document)
+	if err != nil {
+		return err
+	}
+	var head struct {
+		APIVersion string
+		Kind       string
+		Metadata   struct{ Name string }
+	}
+	if err := json.Unmarshal(text, &head); err != nil {
+		return err
+	}
+	name := head.Metadata.Name
+	switch head.APIVersion + " " + head.Kind {
+	case "v1 ConfigMap":
+		return decode(text, c.maps, name)
+	case "apps/v1 Deployment":
+		return decode(text, c.deployments, name)
+	case "v1 Service":
+		return decode(text, c.services, name)
+	case "policy/v1 PodDisruptionBudget":
+		return decode(text, c.budgets, name)
+	case "autoscaling/v2 HorizontalPodAutoscaler":
+		return decode(text, c.scalers, name)
+	}
+	return fmt.Errorf("the kind %s of %s is none that is expected here", head.Kind, head.APIVersion)
+}
+
+func decode[T any](text []byte, into map[string]*T, name string) error {
+	if name == "" || into[name] != nil {
+		return fmt.Errorf("the name %q is missing or there twice", name)
+	}
+	into[name] = new(T)
+	problems, err := strict.UnmarshalStrict(text, into[name])
+	if len(problems) > 0 {
+		return fmt.Errorf("%v", problems)
+	}
+	return err
+}
+
+func TestADecodedManifestHasNoFieldThatKubernetesLacks(t *testing.T) {
+	for _, bad := range []string{
+		"apiVersion: v1\nkind: Service\nmetadata: { name: x }\nspec: { clusterIp: None }",
+		"apiVersion: v1\nkind: Service\nmetadata: { name: x }\nspec: { ports: 80 }",
+		"apiVersion: v1\nkind: Service\nmetadata: { name: x, name: y }",
+		"apiVersion: v1\nkind: Pod\nmetadata: { name: x }",
+	} {
+		c := &cluster{services: map[string]*core.Service{}}
+		if err := c.add([]byte(bad)); err == nil {
+			t.Errorf("no error for\n%s", bad)
+		}
+	}
+}
+
+// A configuration is what is of interest in the ConfigMap's.
+type configuration struct {
+	Gateway struct {
+		Watch       bool
+		Drain       string
+		DrainDelay  string `toml:"drain_delay"`
+		MaxSessions int64  `toml:"max_sessions"`
+	}
+	Admin struct {
+		Address   string
+		TokenFile string `toml:"token_file"`
+	}
+	Listener []struct{ Address string }
+	Route    []struct {
+		CloseTimeout string `toml:"close_timeout"`
+	}
+	Pool []struct {
+		Backend   []struct{ Address string }
+		Discovery struct{ DNS string }
+	}
+}
+
+func readConfiguration(t *testing.T, c *cluster) (text string, parsed configuration) {
+	t.Helper()
+	text = c.maps["sluice"].Data["sluice.toml"]
+	if err := toml.Unmarshal([]byte(text), &parsed); err != nil {
+		t.Fatal(err)
+	}
+	return text, parsed
+}
+
+// seconds reads a duration of the configuration.
+func seconds(t *testing.T, text string) int64 {
+	t.Helper()
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return int64(d / time.Second)
+}
+
+// closeTimeout is the default of config.example.toml, which the manifests keep.
+const closeTimeout = 5
+
+func TestAPodHasTheTimeThatItsDrainTakes(t *testing.T) {
+	c := readManifests(t)
+	_, config := readConfiguration(t, c)
+	pod := c.deployments["sluice"].Spec.Template.Spec
+	for i, route := range config.Route {
+		if route.CloseTimeout != "" {
+			t.Errorf("route %d has a close_timeout of its own, which isn't counted here", i)
+		}
+	}
+	need := pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds + seconds(t, config.Gateway.DrainDelay) + seconds(t, config.Gateway.Drain) + closeTimeout
+	grace := *pod.TerminationGracePeriodSeconds
+	if grace < need+5 {
+		t.Errorf("%d s until SIGKILL, and a stop may take %d s", grace, need)
+	}
+	// Kubernetes counts by drain_delay how soon a load balancer can know.
+	probe := pod.Containers[0].ReadinessProbe
+	if known := int64(probe.PeriodSeconds*probe.FailureThreshold + probe.TimeoutSeconds); known > seconds(t, config.Gateway.DrainDelay) {
+		t.Errorf("readiness is known after %d s, and drain_delay is %s", known, config.Gateway.DrainDelay)
+	}
+	down := c.scalers["sluice"].Spec.Behavior.ScaleDown.Policies[0]
+	if down.Type != autoscaling.PodsScalingPolicy || down.Value != 1 || int64(down.PeriodSeconds) < grace {
+		t.Errorf("scaled down by %+v, want one pod at most while another drains for %d s", down, grace)
+	}
+}
+
+func TestTheManifestsFitEachOtherAndTheConfiguration(t *testing.T) {
+	c := readManifests(t)
+	_, config := readConfiguration(t, c)
+	gateway := c.deployments["sluice"]
+	pod := gateway.Spec.Template.Spec
+	container := pod.Containers[0]
+
+	ports := map[string]string{}
+	for _, p := range container.Ports {
+		ports[p.Name] = fmt.Sprintf("0.0.0.0:%d", p.ContainerPort)
+	}
+	if want := map[string]string{"ws": config.Listener[0].Address, "admin": config.Admin.Address}; !reflect.DeepEqual(ports, want) {
+		t.Errorf("ports %v, and the gateway listens at %v", ports, want)
+	}
+	for path, probe := range map[string]*core.Probe{"/healthz": container.LivenessProbe, "/readyz": container.ReadinessProbe} {
+		if probe.HTTPGet.Path != path || probe.HTTPGet.Port.String() != "admin" {
+			t.Errorf("probe %+v, want GET %s at the port admin", probe.HTTPGet, path)
+		}
+	}
+
+	mounts := map[string]string{}
+	for _, m := range container.VolumeMounts {
+		if m.SubPath != "" {
+			t.Errorf("the mount %s doesn't follow its map: it has a subPath", m.Name)
+		}
+		mounts[m.Name] = m.MountPath
+	}
+	for _, v := range pod.Volumes {
+		switch {
+		case v.ConfigMap != nil:
+			if want := filepath.Join(mounts[v.Name], "sluice.toml"); !slices.Equal(container.Args, []string{"run", "-config", want}) || c.maps[v.ConfigMap.Name] == nil {
+				t.Errorf("args %q, and the configuration is at %s", container.Args, want)
+			}
+		case v.Secret != nil:
+			if want := filepath.Join(mounts[v.Name], "token"); config.Admin.TokenFile != want || v.Secret.SecretName != "sluice-admin" {
+				t.Errorf("token_file %q, and the token is at %s", config.Admin.TokenFile, want)
+			}
+		default:
+			t.Errorf("volume %+v", v)
+		}
+	}
+	if !config.Gateway.Watch {
+		t.Error("a change of the map isn't taken up")
+	}
+
+	for name, s := range c.services {
+		of := c.deployments[name].Spec.Template
+		isNamed := slices.ContainsFunc(of.Spec.Containers[0].Ports, func(p core.ContainerPort) bool { return p.Name == s.Spec.Ports[0].TargetPort.String() })
+		if !reflect.DeepEqual(s.Spec.Selector, of.Labels) || !isNamed {
+			t.Errorf("service %s: selector %v and port %v, and the pods have %v and %v", name, s.Spec.Selector, s.Spec.Ports[0], of.Labels, of.Spec.Containers[0].Ports)
+		}
+	}
+	for name, d := range c.deployments {
+		if !reflect.DeepEqual(d.Spec.Selector.MatchLabels, d.Spec.Template.Labels) {
+			t.Errorf("deployment %s doesn't find its pods", name)
+		}
+		wantHardened(t, name, &d.Spec.Template.Spec)
+	}
+	backends := c.services["echo"]
+	if backends.Spec.ClusterIP != core.ClusterIPNone || config.Pool[0].Discovery.DNS != "a" ||
+		config.Pool[0].Backend[0].Address != fmt.Sprintf("%s:%d", backends.Name, backends.Spec.Ports[0].Port) {
+		t.Errorf("the pool %+v isn't found by the headless service %s", config.Pool[0], backends.Name)
+	}
+	if selector := c.budgets["sluice"].Spec.Selector.MatchLabels; !reflect.DeepEqual(selector, gateway.Spec.Template.Labels) {
+		t.Errorf("the disruption budget is for %v", selector)
+	}
+
+	scaler := c.scalers["sluice"].Spec
+	if gateway.Spec.Replicas != nil {
+		t.Error("an apply takes the autoscaler's number of replicas back")
+	}
+	if ref := scaler.ScaleTargetRef; ref.APIVersion != "apps/v1" || ref.Kind != "Deployment" || ref.Name != gateway.Name {
+		t.Errorf("%+v is scaled", ref)
+	}
+	pods := scaler.Metrics[0].Pods
+	if pods.Metric.Name != "sluice_sessions_active" || pods.Target.Type != autoscaling.AverageValueMetricType || pods.Target.AverageValue.Value() >= config.Gateway.MaxSessions {
+		t.Errorf("scaled by %+v, want sluice_sessions_active below %d", pods, config.Gateway.MaxSessions)
+	}
+	adapter, err := os.ReadFile("prometheus/adapter.yml")
+	if err != nil || !bytes.Contains(adapter, []byte("- seriesQuery: "+pods.Metric.Name+"{")) {
+		t.Errorf("prometheus/adapter.yml lacks %s, %v", pods.Metric.Name, err)
+	}
+}
+
+// wantHardened checks what a pod may not do.
+func wantHardened(t *testing.T, name string, pod *core.PodSpec) {
+	t.Helper()
+	s, c := pod.SecurityContext, pod.Containers[0].SecurityContext
+	isHardened := *s.RunAsNonRoot && *s.RunAsUser == 65532 && s.SeccompProfile.Type == core.SeccompProfileTypeRuntimeDefault &&
+		!*c.AllowPrivilegeEscalation && *c.ReadOnlyRootFilesystem && slices.Equal(c.Capabilities.Drop, []core.Capability{"ALL"}) &&
+		!*pod.AutomountServiceAccountToken && pod.Containers[0].Resources.Limits.Memory().Value() > 0
+	if !isHardened {
+		t.Errorf("the pods of %s may do more than they need: %+v, %+v", name, s, c)
+	}
+}
+
+// The gateway runs as in a pod, its admin listener beyond loopback: its probes bring no token and name the pod's address.
+func TestTheConfigurationServesItsProbes(t *testing.T) {
+	c := readManifests(t)
+	text, config := readConfiguration(t, c)
+	directory := t.TempDir()
+	const secret = "0123456789abcdef0123456789abcdef"
+	token, path, sluice := filepath.Join(directory, "token"), filepath.Join(directory, "sluice.toml"), filepath.Join(directory, "sluice")
+	for _, change := range [][2]string{
+		{config.Admin.TokenFile, token}, {config.Admin.Address, "0.0.0.0:0"}, {config.Listener[0].Address, "127.0.0.1:0"},
+	} {
+		if strings.Count(text, `"`+change[0]+`"`) != 1 {
+			t.Fatalf("%s isn't there once", change[0])
+		}
+		text = strings.Replace(text, `"`+change[0]+`"`, `"`+change[1]+`"`, 1)
+	}
+	for file, content := range map[string]string{token: secret + "\n", path: text} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	build := exec.Command("go", "build", "-o", sluice, "./cmd/sluice")
+	build.Dir = ".."
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build: %v\n%s", err, out)
+	}
+	if out, err := exec.Command(sluice, "check", "-config", path).CombinedOutput(); err != nil {
+		t.Fatalf("sluice check: %v\n%s", err, out)
+	}
+
+	gateway := exec.Command(sluice, "run", "-config", path)
+	log, err := gateway.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := gateway.Start(); err != nil {
+		t.Fatal(err)
+	}
+	// It is killed where it doesn't listen in time: then its log ends.
+	late := time.AfterFunc(patience, func() { _ = gateway.Process.Kill() })
+	t.Cleanup(func() {
+		late.Stop()
+		_ = gateway.Process.Kill()
+		_ = gateway.Wait()
+	})
+	port := ""
+	for scanner := bufio.NewScanner(log); port == "" && scanner.Scan(); {
+		var line struct{ Message, Address string }
+		if json.Unmarshal(scanner.Bytes(), &line) == nil && line.Message == "admin listening" {
+			_, port, _ = net.SplitHostPort(line.Address)
+		}
+	}
+	if port == "" {
+		t.Fatal("the gateway doesn't listen")
+	}
+	container := c.deployments["sluice"].Spec.Template.Spec.Containers[0]
+	for _, ask := range []struct {
+		path, token string
+		want        int
+	}{
+		{container.LivenessProbe.HTTPGet.Path, "", 200}, {container.ReadinessProbe.HTTPGet.Path, "", 200}, {container.StartupProbe.HTTPGet.Path, "", 200},
+		{"/metrics", "", 401}, {"/metrics", secret, 200},
+	} {
+		request, err := http.NewRequestWithContext(t.Context(), "GET", "http://127.0.0.1:"+port+ask.path, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Host = "10.1.2.3:9901"
+		if ask.token != "" {
+			request.Header.Set("Authorization", "Bearer "+ask.token)
+		}
+		answer, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = answer.Body.Close()
+		if answer.StatusCode != ask.want {
+			t.Errorf("GET %s with the token %q: %d, want %d", ask.path, ask.token, answer.StatusCode, ask.want)
+		}
+	}
+}
