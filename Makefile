@@ -43,7 +43,7 @@ chromium --version|chromium|the demo page
 nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
 openssl version|openssl|TLS
-prometheus --version|prometheus|metrics as Prometheus reads them
+prometheus --version|prometheus|metrics as Prometheus reads them, and alerts
 curl --version|curl|TLS
 systemd-analyze --version|systemd|the check of deploy/sluice.service
 taskset --version|util-linux|the peers of the comparison

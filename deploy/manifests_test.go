@@ -220,8 +220,8 @@ func TestTheManifestsFitEachOtherAndTheConfiguration(t *testing.T) {
 				t.Errorf("args %q, and the configuration is at %s", container.Args, want)
 			}
 		case v.Secret != nil:
-			if want := filepath.Join(mounts[v.Name], "token"); config.Admin.TokenFile != want || v.Secret.SecretName != "sluice-admin" {
-				t.Errorf("token_file %q, and the token is at %s", config.Admin.TokenFile, want)
+			if want := filepath.Join(mounts[v.Name], "token"); config.Admin.TokenFile != want || v.Secret.SecretName != "sluice-admin" || *v.Secret.DefaultMode != 0o440 {
+				t.Errorf("token_file %q, and the token is at %s: %+v", config.Admin.TokenFile, want, v.Secret)
 			}
 		default:
 			t.Errorf("volume %+v", v)
@@ -264,9 +264,16 @@ func TestTheManifestsFitEachOtherAndTheConfiguration(t *testing.T) {
 	if pods.Metric.Name != "sluice_sessions_active" || pods.Target.Type != autoscaling.AverageValueMetricType || pods.Target.AverageValue.Value() >= config.Gateway.MaxSessions {
 		t.Errorf("scaled by %+v, want sluice_sessions_active below %d", pods, config.Gateway.MaxSessions)
 	}
-	adapter, err := os.ReadFile("prometheus/adapter.yml")
-	if err != nil || !bytes.Contains(adapter, []byte("- seriesQuery: "+pods.Metric.Name+"{")) {
-		t.Errorf("prometheus/adapter.yml lacks %s, %v", pods.Metric.Name, err)
+	var adapter []struct {
+		SeriesQuery string `json:"seriesQuery"`
+		Resources   struct {
+			Overrides map[string]struct{ Resource string }
+		}
+		MetricsQuery string `json:"metricsQuery"`
+	}
+	readStrict(t, "prometheus/adapter.yml", &adapter)
+	if !strings.HasPrefix(adapter[0].SeriesQuery, pods.Metric.Name+"{") || adapter[0].Resources.Overrides["pod"].Resource != "pod" || adapter[0].Resources.Overrides["namespace"].Resource != "namespace" {
+		t.Errorf("prometheus/adapter.yml doesn't give the autoscaler %s: %+v", pods.Metric.Name, adapter)
 	}
 }
 

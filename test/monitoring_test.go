@@ -104,7 +104,14 @@ func (g *monitored) exercise(t *testing.T) {
 		}
 		_ = c.Close()
 	}
+	eventually(t, patience, "what has happened is counted", func() bool {
+		real := g.metrics(t)
+		return !slices.ContainsFunc(onceCounted, func(name string) bool { return real[name] == nil })
+	})
 }
+
+// onceCounted are the metrics that aren't there before something happens, which may be counted behind what its peer sees of it.
+var onceCounted = []string{"sluice_closes_total", "sluice_handshakes_rejected_total", "sluice_http_requests_total", "sluice_tls_handshakes_total"}
 
 // metrics returns all metrics with their labels; a histogram is in it by the names of its series.
 func (g *monitored) metrics(t *testing.T) map[string][]string {
