@@ -277,6 +277,26 @@ func TestTheManifestsFitEachOtherAndTheConfiguration(t *testing.T) {
 	}
 }
 
+// Types tell nothing of words: these are all that the manifests have of those of which Kubernetes knows only some.
+func TestTheManifestsHaveWordsThatKubernetesKnows(t *testing.T) {
+	c := readManifests(t)
+	gateway, service := c.deployments["sluice"].Spec, c.services["sluice"].Spec
+	for _, word := range []struct{ got, want any }{
+		{gateway.Strategy.Type, apps.RollingUpdateDeploymentStrategyType},
+		{gateway.Template.Spec.TopologySpreadConstraints[0].WhenUnsatisfiable, core.ScheduleAnyway},
+		{gateway.Template.Spec.Containers[0].ImagePullPolicy, core.PullIfNotPresent},
+		{c.deployments["echo"].Spec.Template.Spec.Containers[0].ImagePullPolicy, core.PullIfNotPresent},
+		{service.Type, core.ServiceTypeLoadBalancer},
+		{service.ExternalTrafficPolicy, core.ServiceExternalTrafficPolicyLocal},
+		{*c.budgets["sluice"].Spec.UnhealthyPodEvictionPolicy, policy.AlwaysAllow},
+		{c.scalers["sluice"].Spec.Metrics[0].Type, autoscaling.PodsMetricSourceType},
+	} {
+		if word.got != word.want {
+			t.Errorf("%v, want %v", word.got, word.want)
+		}
+	}
+}
+
 // wantHardened checks what a pod may not do.
 func wantHardened(t *testing.T, name string, pod *core.PodSpec) {
 	t.Helper()
