@@ -30,6 +30,8 @@ type Backend struct {
 	failures    [reasonCount]atomic.Uint64
 	failedInRow atomic.Int64 // handshakes; raised under pool.mu
 	lostInRow   atomic.Int64 // sessions; raised under pool.mu
+	toBackend   trafficCount // of sessions that have ended
+	toClient    trafficCount
 
 	// Guarded by pool.picks.
 	tier     *tier // which holds it, nil: none
@@ -81,6 +83,12 @@ func (b *Backend) Established() {
 	if b.failedInRow.Load() != 0 {
 		b.failedInRow.Store(0)
 	}
+}
+
+// Carried tells what a session on a place of b has moved, at its end, before Release.
+func (b *Backend) Carried(toBackend, toClient Traffic) {
+	b.toBackend.add(toBackend)
+	b.toClient.add(toClient)
 }
 
 // Release gives back the place that a Pick took, exactly once a pick, and tells how its use ended.

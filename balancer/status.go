@@ -9,6 +9,7 @@ import (
 // A BackendStatus is what there is to know of a backend at one moment: plain values, for the admin
 // API and the metrics.
 type BackendStatus struct {
+	Backend     *Backend // whom it is about
 	Name        string
 	Network     string // "tcp" or "unix"
 	Address     string // what is dialed
@@ -24,6 +25,8 @@ type BackendStatus struct {
 	EjectedUntil time.Time
 	// Failures counts them by reason, those that never happened included.
 	Failures map[string]uint64
+	// What its sessions have moved, less those that still live.
+	ToBackend, ToClient Traffic
 }
 
 // Status returns the members in the order of the definition, and behind them those that have gone
@@ -57,6 +60,7 @@ func (p *Pool) Status() []BackendStatus {
 
 func (b *Backend) status(now time.Time) BackendStatus {
 	status := BackendStatus{
+		Backend:      b,
 		Name:         b.Name(),
 		Network:      b.Network(),
 		Address:      b.Address(),
@@ -69,6 +73,8 @@ func (b *Backend) status(now time.Time) BackendStatus {
 		MaxSessions:  b.member.maxSessions,
 		EjectedUntil: b.ejection.until,
 		Failures:     make(map[string]uint64, reasonCount),
+		ToBackend:    b.toBackend.sum(),
+		ToClient:     b.toClient.sum(),
 	}
 	for r := range reasonCount {
 		status.Failures[r.String()] = b.failures[r].Load()

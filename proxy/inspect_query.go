@@ -15,6 +15,8 @@ import (
 
 // A SessionQuery chooses live sessions: those that fit all of its fields. The zero value chooses every one.
 type SessionQuery struct {
+	ID string // empty: any
+
 	Listener, Route, Pool, Backend string // names; empty: any
 
 	Client netip.Prefix  // where the client's address is; zero: anywhere
@@ -33,8 +35,8 @@ type SessionPage struct {
 // ErrCursor is the error of Sessions for a cursor that no page had.
 var ErrCursor = errors.New("not a cursor of a page")
 
-// idleChunk is how many sessions are asked at once whether they are idle.
-const idleChunk = 1024
+// askChunk is how many sessions are asked at once whether they are idle, or what they have moved.
+const askChunk = 1024
 
 // Sessions returns a page of at most limit sessions behind cursor, which is empty for the first page. A session that lives from the
 // first page to the last is on exactly one of them. It takes a turn of each loop a few times, never long.
@@ -49,7 +51,7 @@ func (p *Proxy) Sessions(q *SessionQuery, cursor string, limit int) (SessionPage
 	for len(left) > 0 {
 		n := limit - len(page.Sessions)
 		if q.Idle > 0 {
-			n = max(n, idleChunk)
+			n = max(n, askChunk)
 		}
 		some := left[:min(n, len(left))]
 		found, stats := q.ask(some)
@@ -112,7 +114,8 @@ func (p *Proxy) chosen(q *SessionQuery, behind place, now time.Time) []*session 
 
 func (q *SessionQuery) fits(s *session, now time.Time) bool {
 	isNamed := func(want, name string) bool { return want == "" || want == name }
-	return isNamed(q.Listener, s.listener.name) &&
+	return (q.ID == "" || q.ID == formatID(s.id)) &&
+		isNamed(q.Listener, s.listener.name) &&
 		isNamed(q.Route, s.route.name) &&
 		isNamed(q.Pool, s.route.poolName) &&
 		isNamed(q.Backend, s.backend.Name()) &&

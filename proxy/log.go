@@ -71,10 +71,6 @@ func (p *Proxy) logEnded(s *session, r *driver.Result) {
 	}
 	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
 	v := r.Verdict
-	reason := v.Reason.String()
-	if v.Reason == relay.ReasonFault {
-		reason = v.Rule.String()
-	}
 	c.Write(append(s.logFields(),
 		zap.Uint64("frames_in", in.Frames),
 		zap.Uint64("frames_out", out.Frames),
@@ -83,7 +79,7 @@ func (p *Proxy) logEnded(s *session, r *driver.Result) {
 		zap.Duration("duration", time.Since(s.start)),
 		zap.Uint16("close_code", closeCode(v)),
 		zap.Stringer("closed_by", v.Initiator),
-		zap.String("reason", reason),
+		zap.String("reason", closeReason(v)),
 	)...)
 }
 
@@ -94,6 +90,14 @@ func closeCode(v relay.Verdict) uint16 {
 		return 1005
 	}
 	return v.Code
+}
+
+// closeReason is why a session ended, as it is logged: for a fault, the rule that was broken.
+func closeReason(v relay.Verdict) string {
+	if v.Reason == relay.ReasonFault {
+		return v.Rule.String()
+	}
+	return v.Reason.String()
 }
 
 // logRefused writes the line of a handshake that didn't become a session.

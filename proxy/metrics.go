@@ -19,7 +19,6 @@ type metrics struct {
 	total     *prometheus.CounterVec // route, pool, result
 	rejected  *prometheus.CounterVec // route, reason
 	requests  *prometheus.CounterVec // route, pool, code
-	closes    *prometheus.CounterVec // initiator, code
 	duration  prometheus.Histogram   // of sessions
 	handshake prometheus.Histogram   // accept to the 101 or the refusal
 	own       []prometheus.Collector // all of the above
@@ -48,9 +47,6 @@ func newMetrics(p *Proxy) *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_http_requests_total", Help: "Plain HTTP requests by the status of their answer.",
 		}, []string{"route", "pool", "code"}),
-		closes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_closes_total", Help: "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.",
-		}, []string{"initiator", "code"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sluice_session_seconds", Help: "How long sessions lasted.",
 			Buckets: []float64{.1, 1, 10, 60, 300, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600},
@@ -61,13 +57,14 @@ func newMetrics(p *Proxy) *metrics {
 		}),
 		gathered: map[string]*prometheus.Desc{},
 	}
-	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.requests, m.closes, m.duration, m.handshake}
+	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.requests, m.duration, m.handshake}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
 	}{
 		{"sluice_frames_total", "Frames that arrived, control frames included.", []string{"direction", "opcode"}},
 		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
+		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.", []string{"initiator", "code"}},
 		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
 		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
 		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: whoever has a session there waits for so long.", nil},
@@ -104,9 +101,8 @@ func (m *metrics) established(s *session, took time.Duration) {
 }
 
 // ended counts a session's end.
-func (m *metrics) ended(s *session, r *driver.Result) {
+func (m *metrics) ended(s *session) {
 	m.active.WithLabelValues(s.listener.name, s.route.name, s.route.poolName).Dec()
-	m.closes.WithLabelValues(r.Verdict.Initiator.String(), strconv.Itoa(int(closeCode(r.Verdict)))).Inc()
 	m.duration.Observe(time.Since(s.start).Seconds())
 }
 
@@ -146,6 +142,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectDriver(ch)
 	m.collectPools(ch)
+	for _, c := range m.proxy.closes.sums() {
+		m.counter(ch, "sluice_closes_total", c.Count, c.ClosedBy, strconv.Itoa(int(c.Code)))
+	}
 }
 
 // directions are the labels of what a side sends.

@@ -47,6 +47,7 @@ type Config struct {
 
 // Proxy accepts connections and relays sessions. Its methods may be called from any goroutine.
 type Proxy struct {
+	start       time.Time
 	log         *zap.Logger
 	access      *zap.Logger
 	accessLines AccessLines
@@ -76,6 +77,7 @@ type Proxy struct {
 
 	handshakes gate
 	sessions   sessions
+	closes     closes
 	isDraining atomic.Bool // not ready any more
 	refuses    atomic.Bool // sessions that would begin now
 	farewell   farewell
@@ -89,6 +91,7 @@ type Proxy struct {
 // New opens the listening sockets; nothing is accepted before Start. On an error nothing is left open, but Config.Driver is the caller's.
 func New(c Config) (*Proxy, error) {
 	p := &Proxy{
+		start:       time.Now(),
 		log:         c.Log.Named("proxy"),
 		access:      c.Access,
 		accessLines: c.AccessLines,
@@ -98,6 +101,7 @@ func New(c Config) (*Proxy, error) {
 		inherited:   c.Inherited,
 		poolLog:     c.Log,
 		retiring:    map[string]bool{},
+		closes:      closes{counts: map[closeKind]uint64{}},
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))

@@ -134,8 +134,10 @@ func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed
 	}
+	s.backend.Carried(balancer.Traffic(r.Counts[relay.Client]), balancer.Traffic(r.Counts[relay.Backend]))
 	s.backend.Release(outcome)
-	s.proxy.metrics.ended(s, &r)
+	s.proxy.metrics.ended(s)
+	s.proxy.closes.add(s, &r)
 	s.proxy.logEnded(s, &r)
 	if s.proxy.refuses.Load() {
 		s.proxy.farewell.count(&r)
@@ -182,6 +184,13 @@ func (r *sessions) remove(s *session) {
 		close(r.empty)
 		r.empty = nil
 	}
+}
+
+// count returns how many there are, those included that the driver is about to have.
+func (r *sessions) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return len(r.all)
 }
 
 // list returns the sessions that the driver has by now.

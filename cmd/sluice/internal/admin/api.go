@@ -36,6 +36,10 @@ type (
 	Pools struct {
 		Pools []proxy.PoolView `json:"pools"`
 	}
+	// Closes is the answer of GET /api/v1/closes.
+	Closes struct {
+		Closes []proxy.CloseView `json:"closes"`
+	}
 	// Closed is the answer of a DELETE: how many sessions were asked to close. They end when both peers have.
 	Closed struct {
 		Closed int `json:"closed"`
@@ -52,6 +56,12 @@ type (
 
 func (a *api) addTo(routes *router) {
 	routes.handle("GET", "/api/v1/openapi.json", handleDescription)
+	routes.handle("GET", "/api/v1/totals", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, a.Proxy.Totals())
+	})
+	routes.handle("GET", "/api/v1/closes", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, Closes{a.Proxy.Closes()})
+	})
 	routes.handle("GET", "/api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, Listeners{a.Proxy.Listeners()})
 	})

@@ -53,6 +53,106 @@ func TestListsTellWhatTheGatewayHas(t *testing.T) {
 	}
 }
 
+// waitForEnds waits until the last session has ended and all has been told of it: a list lacks it a moment before.
+func (g *testGateway) waitForEnds() {
+	g.Helper()
+	for end := time.Now().Add(patience); get[proxy.TotalsView](g, "GET", "/api/v1/totals", 200).Sessions > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			g.Fatal("a session doesn't end")
+		}
+	}
+}
+
+func TestTotalsAndBackendsTellWhatSessionsHaveMoved(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	before := get[proxy.TotalsView](g, "GET", "/api/v1/totals", 200)
+	if before.Sessions != 0 || len(before.Closes) != 0 || before.IsDraining || before.Started.After(before.Time) {
+		t.Errorf("totals of an idle gateway: %+v", before)
+	}
+	want := proxy.FlowView{}
+	for i := range 4 { // the first two end, and count on
+		conn := g.dial("/")
+		for range 3 {
+			g.echo(conn, "hello")
+			want.Frames, want.Messages, want.Bytes = want.Frames+1, want.Messages+1, want.Bytes+5
+		}
+		if i < 2 {
+			_ = conn.Close()
+			g.waitForEnds()
+		}
+	}
+	after := get[proxy.TotalsView](g, "GET", "/api/v1/totals", 200)
+	if after.Sessions != 2 || after.ToBackend != want || after.ToClient != want {
+		t.Errorf("totals %+v, want %+v both ways", after, want)
+	}
+	var sum proxy.FlowView
+	for _, b := range get[Pools](g, "GET", "/api/v1/pools", 200).Pools[0].Backends {
+		if b.ToBackend != b.ToClient || b.ToBackend.Frames == 0 {
+			t.Errorf("backend %+v", b)
+		}
+		sum.Frames, sum.Messages, sum.Bytes = sum.Frames+b.ToBackend.Frames, sum.Messages+b.ToBackend.Messages, sum.Bytes+b.ToBackend.Bytes
+	}
+	if sum != want {
+		t.Errorf("the backends' sum is %+v, want %+v", sum, want)
+	}
+	if n := len(after.PingRTT.BoundsSeconds); n == 0 || len(after.PingRTT.Client) != n+1 || len(after.PingRTT.Backend) != n+1 {
+		t.Errorf("round-trip times %+v", after.PingRTT)
+	}
+}
+
+func TestLastClosesTellWhoClosedAndWhy(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	if got := get[Closes](g, "GET", "/api/v1/closes", 200).Closes; len(got) != 0 {
+		t.Errorf("closes of an idle gateway: %+v", got)
+	}
+	conn := g.dial("/chat/1?token=secret")
+	g.echo(conn, "hello")
+	session := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0]
+	get[Closed](g, "DELETE", "/api/v1/sessions/"+session.ID+"?code=4321", 200)
+	g.wantClose(conn, 4321)
+	g.waitForEnds()
+	closes := get[Closes](g, "GET", "/api/v1/closes", 200).Closes
+	if len(closes) != 1 {
+		t.Fatalf("closes %+v", closes)
+	}
+	flow := proxy.FlowView{Frames: 1, Messages: 1, Bytes: 5}
+	want := proxy.CloseView{
+		ID: session.ID, Listener: "public", Route: "/chat", Pool: "echo", Backend: session.Backend.Address, Client: conn.LocalAddr().String(), Path: "/chat/1",
+		Ended: closes[0].Ended, DurationSeconds: closes[0].DurationSeconds, Code: 4321, ClosedBy: "gateway", Reason: "operator", ToBackend: flow, ToClient: flow,
+	}
+	if closes[0] != want || closes[0].Ended.Before(session.Started) || closes[0].DurationSeconds <= 0 {
+		t.Errorf("close %+v, want %+v", closes[0], want)
+	}
+	// The last 50 stay, the newest first.
+	for i := range 60 {
+		conn := g.dial("/")
+		if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusCode(4000+i), "")))); err != nil {
+			t.Fatal(err)
+		}
+		if header, err := ws.ReadHeader(conn); err != nil || header.OpCode != ws.OpClose {
+			t.Fatalf("frame %+v, %v; want the close's answer", header, err)
+		}
+		_ = conn.Close()
+		g.waitForEnds()
+	}
+	closes = get[Closes](g, "GET", "/api/v1/closes", 200).Closes
+	if len(closes) != 50 {
+		t.Fatalf("%d closes, want 50", len(closes))
+	}
+	for i, c := range closes {
+		if c.Code != uint16(4059-i) || c.ClosedBy != "client" || c.Reason != "close" {
+			t.Errorf("close %d: %+v", i, c)
+		}
+	}
+	totals := get[proxy.TotalsView](g, "GET", "/api/v1/totals", 200)
+	if n := len(totals.Closes); n != 61 || totals.Closes[0] != (proxy.CloseCount{ClosedBy: "client", Code: 4000, Count: 1}) {
+		t.Errorf("%d kinds of closes, at first %+v", n, totals.Closes[0])
+	}
+	if _, body := ask(t, "GET", "http://"+g.admin+"/metrics", "", ""); !strings.Contains(body, `sluice_closes_total{code="4321",initiator="gateway"} 1`) {
+		t.Error("the metrics don't count the close")
+	}
+}
+
 func TestSessionIsShownWhole(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	began := time.Now()

@@ -23,7 +23,7 @@ const (
 )
 
 // filters are the parameters that choose sessions.
-var filters = []string{"listener", "route", "pool", "backend", "client", "path", "idle", "age"}
+var filters = []string{"id", "listener", "route", "pool", "backend", "client", "path", "idle", "age"}
 
 func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 	values, err := queryOf(r, append([]string{"limit", "cursor"}, filters...)...)
@@ -110,6 +110,7 @@ func (a *api) closeSessions(w http.ResponseWriter, r *http.Request) {
 // readFilter returns the query that filters make.
 func readFilter(values url.Values) (*proxy.SessionQuery, error) {
 	query := proxy.SessionQuery{
+		ID:       values.Get("id"),
 		Listener: values.Get("listener"),
 		Route:    values.Get("route"),
 		Pool:     values.Get("pool"),

@@ -84,6 +84,7 @@ func TestFiltersChooseSessions(t *testing.T) {
 		{"backend=" + url.QueryEscape(g.backends[0]), inPool},
 		{"client=127.0.0.1", 3}, {"client=127.0.0.0/8", 3}, {"client=10.0.0.0/8", 0}, {"client=::1", 0}, {"client=::ffff:127.0.0.1", 3},
 		{"path=/chat/2", 1}, {"path=/chat", 2}, {"path=/chat&route=/chat&client=127.0.0.1", 2}, {"path=/chat&route=/", 0},
+		{"id=" + at[1].ID, 1}, {"id=" + at[1].ID + "&path=/none", 0}, {"id=0000000000000000", 0}, {"id=x", 0},
 		{"age=1ms", 3}, {"age=1h", 0}, {"idle=1h", 0}, {"idle=1ns", 3},
 	}
 	for _, test := range tests {
