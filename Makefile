@@ -4,6 +4,8 @@
 # make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md)
+# make charts   the charts of the dashboard, as test/package-lock.json pins them
+# make screenshots  the pictures of the dashboard in docs/, under traffic: takes six minutes
 # make run      the demo: three echo backends, the gateway, a page in the browser
 
 SHELL := /bin/bash
@@ -13,7 +15,7 @@ TORTURETIME ?= 60s
 BASE     ?=
 BENCH    ?= .
 
-.PHONY: all fmt lint test peers fuzz bench torture compare run
+.PHONY: all fmt lint test peers fuzz bench torture compare charts screenshots run
 
 all: fmt lint test
 
@@ -37,9 +39,9 @@ test: peers
 # peers names each program that tests need and this machine lacks; with CI=true that is a failure.
 # NEED is: a command that succeeds if it is there | what to install | the tests that need it.
 define NEEDS
-node --version && npm --version|nodejs npm|Node's ws as client and backend, the demo page
+node --version && npm --version|nodejs npm|Node's ws as client and backend, the demo page, the dashboard
 /usr/bin/python3 -c "import websockets"|python3-websockets|Python's websockets as client and backend
-chromium --version|chromium|the demo page
+chromium --version|chromium|the demo page, the dashboard
 nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
 openssl version|openssl|TLS
@@ -84,6 +86,13 @@ torture:
 
 compare:
 	$(GO) run ./bench/compare
+
+charts:
+	cd test && npm ci --no-audit --no-fund --loglevel=error
+	cp test/node_modules/uplot/dist/uPlot.iife.min.js test/node_modules/uplot/dist/uPlot.min.css test/node_modules/uplot/LICENSE cmd/sluice/internal/dashboard/uplot/
+
+screenshots: peers
+	SLUICE_TEST_SCREENSHOTS=$(CURDIR)/docs/pictures $(GO) test ./test -run TestScreenshotsOfTheDashboard -count 1 -timeout 20m -v
 
 run:
 	$(GO) run ./cmd/sluice demo

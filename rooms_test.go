@@ -41,13 +41,14 @@ var rooms = map[string]room{
 		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/echo", "internal/load", "internal/systemd",
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",
 	}},
-	"cmd/sluice/internal/config":  {ours: []string{"proxy", "balancer", "tls", "internal/units", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
-	"cmd/sluice/internal/admin":   {ours: []string{"proxy", "proxy/relay", "internal/units"}},
-	"cmd/sluice/internal/demo":    {},
-	"bench/compare":               {ours: []string{"bench/peers", "internal/load"}},
-	"bench/peers":                 {},
-	"internal/systemd":            {},
-	"cmd/sluice/internal/tracing": {ours: []string{"proxy", "internal/units"}},
+	"cmd/sluice/internal/config":    {ours: []string{"proxy", "balancer", "tls", "internal/units", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
+	"cmd/sluice/internal/admin":     {ours: []string{"proxy", "proxy/relay", "internal/units", "cmd/sluice/internal/dashboard"}},
+	"cmd/sluice/internal/dashboard": {},
+	"cmd/sluice/internal/demo":      {},
+	"bench/compare":                 {ours: []string{"bench/peers", "internal/load"}},
+	"bench/peers":                   {},
+	"internal/systemd":              {},
+	"cmd/sluice/internal/tracing":   {ours: []string{"proxy", "internal/units"}},
 }
 
 func TestRoomsImportWhatTheTableSays(t *testing.T) {

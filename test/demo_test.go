@@ -2,8 +2,6 @@ package test
 
 import (
 	"bufio"
-	"context"
-	"encoding/json"
 	"io"
 	"os"
 	"os/exec"
@@ -23,25 +21,11 @@ func TestChromiumTalksToABackendThroughTheDemoPage(t *testing.T) {
 	// It stays, for whoever wants to look.
 	screenshot := filepath.Join(os.TempDir(), "sluice-demo.png")
 	t.Logf("screenshot: %s", screenshot)
-	limit, cancel := context.WithTimeout(t.Context(), 18*time.Second)
-	defer cancel()
-	cmd := exec.CommandContext(limit, "node", "peers/browser.js", page, screenshot)
-	// So asked, Playwright takes its Chromium with it.
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = time.Second
-	var complaints tail
-	cmd.Stderr = &complaints
-	out, err := cmd.Output()
-	if err != nil {
-		t.Fatalf("browser.js: %v\n%s", err, complaints.last())
-	}
 	var seen struct {
 		Complaints                                         []string
 		Title, Idle, Backend, Details, Closed, NextBackend string
 	}
-	if err := json.Unmarshal(out, &seen); err != nil {
-		t.Fatalf("browser.js says %q: %v", out, err)
-	}
+	drive(t, 18*time.Second, &seen, "peers/browser.js", page, screenshot)
 	if len(seen.Complaints) > 0 {
 		t.Errorf("Chromium complains:\n%s", strings.Join(seen.Complaints, "\n"))
 	}

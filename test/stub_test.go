@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,6 +30,7 @@ const (
 	torn                    // resets the connection in the middle of its 101
 	deaf                    // takes sessions and never says anything in one
 	unhealthy               // takes sessions, but answers GET with 500
+	talkative               // answers a message with some of its own
 )
 
 // A stub is a backend in the process of the test. Its 101 says its address.
@@ -132,6 +134,11 @@ func (s *stub) receive(c net.Conn) {
 		}
 		switch {
 		case m == deaf:
+		case m == talkative && f.Header.OpCode == ws.OpText:
+			text := ws.UnmaskFrame(f).Payload
+			for range rand.IntN(4) {
+				_ = ws.WriteFrame(c, ws.NewTextFrame(text[:len(text)/2]))
+			}
 		case f.Header.OpCode == ws.OpPing:
 			_ = ws.WriteFrame(c, ws.NewPongFrame(ws.UnmaskFrame(f).Payload))
 		case f.Header.OpCode == ws.OpClose:

@@ -59,7 +59,7 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 			fail(err)
 		}
 	})
-	_, err = fmt.Fprintf(stdout, "http://%s/\nthe page is above; the gateway is ws://%s/, its metrics http://%s/metrics; Ctrl-C ends it\n",
+	_, err = fmt.Fprintf(stdout, "http://%s/\nthe page is above; the gateway is ws://%s/, its dashboard http://%s/; Ctrl-C ends it\n",
 		page.Addr(), address, gateway.admin.Addr())
 	if err != nil {
 		fail(err)

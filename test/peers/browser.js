@@ -1,29 +1,16 @@
 // What a person does with the page of `sluice demo`, in Chromium: connects, sends, closes, and looks.
 // Arguments: the page's URL, the path for a screenshot. It prints what was seen as one JSON object.
 
-import { mkdtempSync, rmSync } from "node:fs";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { chromium } from "playwright-core";
+import { listen, withChromium } from "./chromium.js";
 
 const [url, screenshot] = process.argv.slice(2);
 const patience = 10_000; // milliseconds for each step
 
-const profile = mkdtempSync(join(tmpdir(), "sluice-chromium-"));
-const context = await chromium.launchPersistentContext(profile, {
-  executablePath: "/usr/bin/chromium",
-  headless: true,
-  args: ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"],
-});
 const seen = { complaints: [] };
-try {
+await withChromium({}, async (context) => {
   const page = await context.newPage();
   page.setDefaultTimeout(patience);
-  page.on("console", (message) => {
-    if (["error", "warning"].includes(message.type())) seen.complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => seen.complaints.push(String(error)));
-  page.on("requestfailed", (request) => seen.complaints.push("request failed: " + request.url()));
+  listen(page, seen.complaints);
   const statusIs = (state) => page.locator(`#status[data-state="${state}"]`).waitFor();
   const text = (selector) => page.locator(selector).innerText();
 
@@ -57,8 +44,5 @@ try {
   await page.waitForFunction((before) => document.getElementById("backend").textContent !== "–" &&
     document.getElementById("backend").textContent !== before, seen.backend);
   seen.nextBackend = await text("#backend");
-} finally {
-  await context.close();
-  rmSync(profile, { recursive: true, force: true, maxRetries: 5 });
-}
+});
 console.log(JSON.stringify(seen));

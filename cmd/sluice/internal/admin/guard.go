@@ -21,11 +21,13 @@ var (
 )
 
 // requireToken lets requests pass that carry the token; those of probes need none, since an
-// orchestrator has no place for it and they tell nothing.
+// orchestrator has no place for it and they tell nothing, and nor does the dashboard's page, which asks
+// its user for the token and tells nothing before.
 func requireToken(token string, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/healthz" || r.URL.Path == "/readyz" {
+		switch r.URL.Path {
+		case "/", "/healthz", "/readyz":
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
+	"sluice/cmd/sluice/internal/dashboard"
 	"sluice/proxy"
 )
 
@@ -100,6 +101,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // newHandler returns all that the listener answers.
 func newHandler(options Options, token string, isLocal bool) http.Handler {
 	routes := newRouter()
+	routes.handle("GET", "/{$}", dashboard.Handler(token != ""))
 	routes.handle("GET", "/healthz", handleHealth)
 	routes.handle("GET", "/readyz", handleReady(options.IsReady))
 	metrics := promhttp.HandlerFor(options.Gatherer, promhttp.HandlerOpts{

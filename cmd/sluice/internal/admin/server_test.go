@@ -99,7 +99,7 @@ func TestProbesAndMetricsAnswer(t *testing.T) {
 
 func TestRefusalsAreJSON(t *testing.T) {
 	address, _ := start(t, Config{Address: "127.0.0.1:0"})
-	for _, path := range []string{"/", "/health", "/metrics/x", "/api/v1", "/api/v1/", "/api/v1/sessions/", "/api/v1/session", "//metrics", "/metrics/", "/api/v1/pools/echo",
+	for _, path := range []string{"/index.html", "/page.js", "/health", "/metrics/x", "/api/v1", "/api/v1/", "/api/v1/sessions/", "/api/v1/session", "//metrics", "/metrics/", "/api/v1/pools/echo",
 		"/api/../metrics", "/debug/pprof/", "/debug/pprof/heap"} {
 		answer, body := ask(t, "GET", "http://"+address+path, "", "")
 		wantError(t, answer, body, http.StatusNotFound)
@@ -194,13 +194,36 @@ func TestTokenOpensAllButProbes(t *testing.T) {
 			t.Errorf("Authorization %q: %d, want 200", authorization, answer.StatusCode)
 		}
 	}
-	for _, path := range []string{"/healthz", "/readyz"} {
+	for _, path := range []string{"/", "/healthz", "/readyz"} {
 		if answer, _ := ask(t, "GET", "http://"+address+path, "", ""); answer.StatusCode != 200 {
 			t.Errorf("GET %s without a token: %d, want 200", path, answer.StatusCode)
 		}
 	}
-	answer, body := ask(t, "GET", "http://"+address+"/healthz/../metrics", "", "")
-	wantError(t, answer, body, http.StatusUnauthorized)
+	for _, path := range []string{"/healthz/../metrics", "/index.html", "/api/v1/totals", "/api/v1/closes", "/api/v1/sessions"} {
+		answer, body := ask(t, "GET", "http://"+address+path, "", "")
+		wantError(t, answer, body, http.StatusUnauthorized)
+	}
+}
+
+func TestDashboardIsServedAndToldWhetherATokenIsNeeded(t *testing.T) {
+	open, _ := start(t, Config{Address: "127.0.0.1:0"})
+	closed, _ := start(t, Config{Address: "127.0.0.1:0", TokenFile: writeToken(t, token)})
+	for address, want := range map[string]string{open: `data-needs-token="false"`, closed: `data-needs-token="true"`} {
+		answer, body := ask(t, "GET", "http://"+address+"/", "", "")
+		if answer.StatusCode != 200 || answer.Header.Get("Content-Type") != "text/html; charset=utf-8" || !strings.Contains(body, want) {
+			t.Errorf("GET /: %d %q, want a page with %s", answer.StatusCode, answer.Header.Get("Content-Type"), want)
+		}
+		if answer.Header.Get("Cache-Control") != "no-store" || answer.Header.Get("X-Content-Type-Options") != "nosniff" {
+			t.Errorf("GET /: headers %v", answer.Header)
+		}
+		if strings.Contains(body, token) {
+			t.Error("the page tells the token")
+		}
+	}
+	answer, body := ask(t, "GET", "http://"+open+"/", "rebound.example", "")
+	wantError(t, answer, body, http.StatusForbidden)
+	answer, body = ask(t, "POST", "http://"+open+"/", "", "")
+	wantError(t, answer, body, http.StatusMethodNotAllowed)
 }
 
 func TestAddressInUseIsAnError(t *testing.T) {
