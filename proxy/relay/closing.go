@@ -222,7 +222,15 @@ func (s *Session) waitForAnswer(e *Env, to Side) {
 	out := &s.out[to]
 	out.closedAt = e.Now
 	out.capAt = e.Now.Add(e.Config.WriteTimeout)
+	out.unacked = -1
 	s.acts |= ActTimer
+}
+
+// silent ends the wait for a side's own close.
+func (s *Session) silent(e *Env, side Side) {
+	// Without a cause so far it is a side that took nothing more and said nothing more.
+	s.judge(Verdict{Initiator: initiatorOf(side), Code: e.Config.lostCode(side), Reason: ReasonReset, Side: side})
+	s.over(e, side, inSilent)
 }
 
 // settle ends a side's connection once its input has ended and its stream has its close.

@@ -21,7 +21,7 @@ type keepalive struct {
 	pingAt    Instant // when its last byte went
 	restartAt Instant // when the side's clock last restarted, beside what is heard of it (input.clock)
 	pingLeft  int32   // bytes that have to go before it has gone
-	unacked   int32   // bytes in the kernel's queue at the last look; -1: not looked in this wait
+	unacked   int32   // bytes in the kernel's queue at the last look; -1: not looked in this wait, for a pong or for a close
 	rttMicros uint32
 	waits     uint16 // how often that queue, which still shrank, was waited for
 	pingState pingState
@@ -29,6 +29,14 @@ type keepalive struct {
 
 // heard notes that the side is alive: the wait for it begins anew.
 func (k *keepalive) heard() { k.unacked = -1 }
+
+// untilLook returns how far into a wait the kernel's queue is looked at: half of it the first time, to compare with at the end.
+func (k *keepalive) untilLook(wait time.Duration) time.Duration {
+	if k.unacked < 0 {
+		return wait / 2
+	}
+	return wait
+}
 
 // restart begins the wait for the side anew, though nothing was heard of it.
 func (k *keepalive) restart(now Instant) {
@@ -87,12 +95,7 @@ func (s *Session) keepaliveDue(c *Config, side Side) (at Instant, isDue bool) {
 	case pingNone:
 		return since.Add(c.PingInterval), true
 	case pingSent:
-		// Half of the time is for a look at the kernel's queue, to compare with at the end.
-		wait := c.PongTimeout
-		if out.unacked < 0 {
-			wait /= 2
-		}
-		return max(since, out.pingAt).Add(wait), true
+		return max(since, out.pingAt).Add(out.untilLook(c.PongTimeout)), true
 	}
 	return 0, false
 }
@@ -115,7 +118,8 @@ func (s *Session) keepaliveTimer(e *Env, side Side) {
 // when Acts asks, before the next Deadline.
 func (s *Session) Unacked(e *Env, side Side, bytes int) {
 	out := &s.out[side]
-	if out.pingState != pingSent || s.in[side].state != inOpen {
+	isClosing := out.state == outFlushed
+	if out.pingState != pingSent && !isClosing || s.in[side].state != inOpen {
 		return
 	}
 	s.acts |= ActTimer
@@ -125,7 +129,15 @@ func (s *Session) Unacked(e *Env, side Side, bytes int) {
 		out.waits = 0
 		return
 	}
-	// A slow link may still carry what was queued in front of the ping.
+	// A slow link may still carry what was queued in front of the close, or of the ping.
+	if isClosing {
+		if out.unacked < before {
+			out.closedAt = e.Now // up to capAt
+		} else {
+			s.silent(e, side)
+		}
+		return
+	}
 	waits := out.waits + 1
 	if out.unacked < before && waits != 0 && time.Duration(waits)*e.Config.PongTimeout <= e.Config.WriteTimeout {
 		out.waits = waits

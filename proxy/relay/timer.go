@@ -130,7 +130,11 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 		return in.clock.Add(c.WriteTimeout), in.state == inOpen && in.paused == 0 && (in.left > 0 || in.isPartial)
 	case timerClose:
 		at = out.capAt
-		if in.paused == 0 { // else it can't be heard
+		switch {
+		case in.paused != 0: // it can't be heard
+		case out.state == outFlushed:
+			at = min(out.closedAt.Add(out.untilLook(c.CloseTimeout)), at)
+		default:
 			at = min(out.closedAt.Add(c.CloseTimeout), at)
 		}
 		return at, out.isAnswering() && in.state == inOpen
@@ -154,9 +158,11 @@ func (s *Session) expire(e *Env, t timer, side Side) {
 	case timerFrame:
 		s.lose(e, side, ReasonFrameTimeout)
 	case timerClose:
-		// Without a cause so far it is a side that took nothing more and said nothing more.
-		s.judge(Verdict{Initiator: initiatorOf(side), Code: e.Config.lostCode(side), Reason: ReasonReset, Side: side})
-		s.over(e, side, inSilent)
+		if out := &s.out[side]; out.state == outFlushed && e.Now < out.capAt {
+			s.acts |= actUnacked(side)
+			return
+		}
+		s.silent(e, side)
 	case timerLinger:
 		s.release(side, side == Backend)
 	case timerIdle:

@@ -110,3 +110,49 @@ func TestUnaskedLookChangesNothing(t *testing.T) {
 	p.settle()
 	p.wantsOpen(Client)
 }
+
+func TestCloseOnItsWayIsWaitedForWhileTheKernelsQueueShrinksUpToWriteTimeout(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.ends[b].holds = 1 << 20
+		p.send(a, hello[a], bye[a])
+		p.wants(b, "data, then the close", hello[a], bye[a])
+		for range 59 {
+			p.ends[b].holds--
+			p.pass(time.Second)
+			p.wantsIdle(a, "the other side has yet to see the close")
+			p.wantsOpen(b)
+		}
+		p.ends[b].holds--
+		p.pass(time.Second)
+		p.wants(a, "its own code", ourClose(a, 4001, ""))
+		p.wantsReset(b)
+	})
+}
+
+func TestCloseThatArrivedLateHasAWholeCloseTimeout(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.ends[b].holds = 500
+		p.send(a, bye[a])
+		p.wants(b, "the close", bye[a])
+		p.pass(4 * time.Second)
+		p.ends[b].holds = 0
+		p.pass(6*time.Second - 1)
+		p.wantsIdle(a, "the other side may still answer")
+		p.pass(1)
+		p.wants(a, "its own code", ourClose(a, 4001, ""))
+		p.wantsReset(b)
+	})
+}
+
+func TestKernelQueueThatStandsStillEndsTheWaitForAClose(t *testing.T) {
+	sides(t, testConfig(), func(p *pair, a, b Side) {
+		p.ends[b].holds = 500
+		p.send(a, bye[a])
+		p.wants(b, "the close", bye[a])
+		p.pass(5*time.Second - 1)
+		p.wantsIdle(a, "the other side may still answer")
+		p.pass(1)
+		p.wants(a, "its own code", ourClose(a, 4001, ""))
+		p.wantsReset(b)
+	})
+}
