@@ -87,8 +87,12 @@ func TestAnotherStatusPassesWhole(t *testing.T) {
 				c.wantEnd(t)
 				<-sent
 				g.wantIdle(t)
-				if line := g.lines(t, 1)[0].ContextMap(); line["status"] != int64(test.status) || line["reason"] != "status" {
+				line := g.lines(t, 1)[0].ContextMap()
+				if line["status"] != int64(test.status) || line["reason"] != "status" {
 					t.Errorf("the access log says %v", line)
+				}
+				if line["pool"] != "pool" || line["backend"] != backend.Addr().String() {
+					t.Errorf("the access log says that pool %v, backend %v answered", line["pool"], line["backend"])
 				}
 				if n := g.metric(t, "sluice_backend_failures_total", "reason=handshake"); n != 0 {
 					t.Errorf("an answer counts as %v failed handshakes", n)

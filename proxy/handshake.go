@@ -29,7 +29,8 @@ type handshake struct {
 	id       uint64
 	from     clientInfo
 	route    *route
-	status   int // that the client got; 0: none yet
+	asked    *balancer.Backend // the one that was picked last; nil: none was
+	status   int               // that the client got; 0: none yet
 
 	certificate string // subject of the client's verified certificate; "": it has shown none
 
@@ -272,6 +273,7 @@ func (h *handshake) wanted() balancer.Request {
 }
 
 func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
+	h.asked = pick.Backend
 	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: pick.HasNext, deadline: deadline}
 }
 

@@ -107,10 +107,19 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 		return
 	}
 	req := &h.memory.Request
+	pool, backend := "", ""
+	if h.route != nil {
+		pool = h.route.poolName
+	}
+	if h.asked != nil {
+		backend = h.asked.Name()
+	}
 	fields := []zap.Field{
 		zap.String("session", formatID(h.id)),
 		zap.String("listener", h.listener.name),
 		zap.String("route", routeName),
+		zap.String("pool", pool),
+		zap.String("backend", backend),
 		zap.String("client", formatClient(h.from.addr)),
 		zap.String("host", string(req.Host())),
 		zap.String("path", string(req.Path())),
