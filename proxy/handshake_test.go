@@ -12,6 +12,7 @@ func refusals() []refusal {
 	replaced := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	return []refusal{
 		{"1 the first fault is answered at once", "GET /chat HTTP/1.1\n", 400, "LF"},
+		{"1 TLS, which ends no line", "\x16\x03\x01", 400, "TLS"},
 		{"1 a bare CR", with("X: a\rb"), 400, "CR"},
 		{"1 a folded line", with("X: a", " b"), 400, "white space"},
 		{"1 a space before a colon", with("X : a"), 400, "colon"},

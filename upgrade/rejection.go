@@ -85,13 +85,14 @@ var (
 // What the gateway refuses for its own reasons, or for a backend's.
 var (
 	ErrPlainHTTP      = badRequest("plain_http", "this address speaks TLS: use https or wss")
+	ErrTLS            = badRequest("tls", "this address speaks no TLS: use http or ws")
 	ErrRedirect       = &Rejection{308, "redirect_https", "use https", nil}
 	ErrOrigin         = &Rejection{403, "origin", "this Origin may not connect here", nil}
 	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}
 	ErrHeadTimeout    = &Rejection{408, "head_timeout", "the request's head did not arrive in time", nil}
 	ErrRate           = &Rejection{429, "rate", "too many connections in too short a time", nil}
 	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
-	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend's answer is not one to a WebSocket request", nil}
+	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend gave no answer that may be passed on", nil}
 	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
 	ErrLimit          = &Rejection{503, "limit", "the gateway has as many sessions as it may have", nil}
 	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}

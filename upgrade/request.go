@@ -56,6 +56,10 @@ func (r *Request) Parse(head []byte) (n int, err error) {
 }
 
 func (r *Request) parse(head []byte) *Rejection {
+	// RFC 8446 section 5.1: the first byte of a ClientHello, which may never have an LF to wait for.
+	if len(head) > 0 && head[0] == 0x16 {
+		return ErrTLS
+	}
 	for {
 		found, rej := r.scanner.next(head)
 		if rej != nil {

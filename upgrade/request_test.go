@@ -79,6 +79,13 @@ func TestTheFirstLineIsMethodTargetVersion(t *testing.T) {
 	}
 }
 
+func TestAClientThatSpeaksTLSIsRefusedByItsFirstByte(t *testing.T) {
+	for _, wire := range []string{"\x16", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", "\x16\x03\n"} {
+		_, _, err := parse(t, wire)
+		wantRefused(t, wire, err, ErrTLS)
+	}
+}
+
 func TestAWebSocketRequestIsCheckedAsRFC6455Section421Says(t *testing.T) {
 	replaced := func(old, new string) string { return strings.Replace(upgradeHead(), old, new, 1) }
 	key := func(key string) string { return replaced(sampleKey, key) }
