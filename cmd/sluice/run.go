@@ -3,9 +3,11 @@ package main
 import (
 	"errors"
 	"flag"
+	"fmt"
 	"io/fs"
 	"strings"
 
+	"github.com/hashicorp/go-multierror"
 	"github.com/pelletier/go-toml/v2"
 
 	"sluice/cmd/sluice/internal/config"
@@ -53,8 +55,8 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	case given["tls"] && !given["to"]:
 		return nil, "", usageError{"-tls goes with -to; with a file, certificates stand in its [listener.tls]"}
 	case given["to"]:
-		file, err = checked(config.Parse("(flags)", quickConfig(*listen, *secure, strings.Split(*to, ","))))
-		return file, "", err
+		file, err = config.Parse("", quickConfig(*listen, *secure, strings.Split(*to, ",")))
+		return file, "", ofFlags(err)
 	case given["config"]:
 		file, err = checked(config.Load(*named))
 		return file, *named, err
@@ -75,6 +77,26 @@ func checked(file *config.File, err error) (*config.File, error) {
 		return nil, configError{err}
 	}
 	return file, nil
+}
+
+// ofFlags tells the problems of quickConfig's text, which nobody sees, as those of the flags.
+func ofFlags(err error) error {
+	if err == nil {
+		return nil
+	}
+	var told []string
+	for _, err := range multierror.Append(nil, err).Errors {
+		var p config.Problem
+		if !errors.As(err, &p) {
+			return err
+		}
+		name := "-to"
+		if strings.HasPrefix(p.Key, "listener") {
+			name = "-listen"
+		}
+		told = append(told, fmt.Sprintf("%s: %s, got %s (want %s)", name, p.Text, p.Got, p.Want))
+	}
+	return usageError{strings.Join(told, "\n")}
 }
 
 // quickConfig writes the configuration that -to, -listen and -tls mean, so that it is read and
