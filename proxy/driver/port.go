@@ -180,8 +180,10 @@ func (p *port) close(isCut bool) {
 
 // unacked returns how many bytes the kernel holds that the peer hasn't acknowledged; 0 where it doesn't tell.
 func (p *port) unacked() (n int) {
-	if p.raw != nil {
-		_ = p.raw.Control(func(fd uintptr) { n = unacked(int(fd)) })
+	if c, ok := socketOf(p.conn).(syscall.Conn); ok {
+		if raw, err := c.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { n = unacked(int(fd)) })
+		}
 	}
 	return n
 }
