@@ -127,8 +127,11 @@ func (c *RouteConfig) Check(report units.Report) {
 	if c.Pool == "" {
 		report("pool", "missing", nil, "the name of a pool")
 	}
-	if !strings.HasPrefix(c.Path, "/") {
+	switch {
+	case !strings.HasPrefix(c.Path, "/"):
 		report("path", "not a path", c.Path, "a prefix that starts with \"/\"")
+	case !isReachable(c.Path):
+		report("path", "no request's path", c.Path, "it decoded, but for %2f and %5c, and without \".\", \"..\" and empty segments")
 	}
 	if !isHostPattern(c.Host) {
 		report("host", "not a host", c.Host, "\"example.com\", \"*.example.com\" or \"\"")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"net/http/httputil"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -105,6 +106,16 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 func hasSegments(path, prefix string) bool {
 	prefix = strings.TrimRight(prefix, "/")
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
+}
+
+// encodedOctet is one that is decoded in the paths of requests before a route is looked for.
+var encodedOctet = regexp.MustCompile(`(?i)%([013467][0-9a-f]|2[0-9a-e]|5[0-9abd-f]|[89a-f][0-9a-f])`)
+
+// isReachable tells whether any request can have the path of a route, or one below it.
+func isReachable(path string) bool {
+	segments := strings.Split(path, "/")
+	return !slices.Contains(segments, ".") && !slices.Contains(segments, "..") && !strings.Contains(path, "//") &&
+		!encodedOctet.MatchString(path)
 }
 
 // routes is the table of all routes, the more exact ones first. Immutable.
