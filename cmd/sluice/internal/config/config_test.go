@@ -295,7 +295,8 @@ func TestAccessIsSaidInWordsOrAsATruthValue(t *testing.T) {
 			t.Errorf("access = %s writes lines as %+v", text, lines)
 		}
 	}
-	for _, wrong := range []string{`access = "never"`, "access_sample = 0", "access_sample = 1.5", `mask_query = [""]`, `output = ""`} {
+	for _, wrong := range []string{`access = "never"`, "access_sample = 0", "access_sample = 1.5", `mask_query = [""]`, `output = ""`,
+		`output = "/no/such/directory/sluice.log"`, `output = "config_test.go/sluice.log"`} {
 		if _, err := Parse("x", []byte("[log]\n"+wrong+"\n"+least)); err == nil {
 			t.Errorf("%s is no problem", wrong)
 		}

@@ -2,6 +2,8 @@ package config
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 
 	"sluice/internal/units"
 	"sluice/proxy"
@@ -71,6 +73,8 @@ func (l *Log) Check(report units.Report) {
 	}
 	if l.Output == "" {
 		report("output", "missing", l.Output, `"stderr", "stdout" or the path of a file`)
+	} else if info, err := os.Stat(filepath.Dir(l.Output)); err != nil || !info.IsDir() {
+		report("output", "not in a directory that is there", l.Output, `"stderr", "stdout" or the path of a file`)
 	}
 	if !(l.AccessSample > 0 && l.AccessSample <= 1) { // not a number is out of range too
 		report("access_sample", "out of range", l.AccessSample, "a share above 0, up to 1; access = false writes no lines")
