@@ -6,6 +6,8 @@ import (
 	"crypto/sha1"
 	"encoding/base64"
 	"encoding/binary"
+	"errors"
+	"io"
 	"strconv"
 	"strings"
 	"time"
@@ -269,4 +271,16 @@ func checkAnswer(head []byte, accept string) *fault {
 		return faultf("handshake", "answer 101 without a right Upgrade, Connection or Sec-WebSocket-Accept")
 	}
 	return nil
+}
+
+// lost is the fault of a connection that ends by itself.
+func (s *session) lost(err error) *fault {
+	switch {
+	case errors.Is(err, io.EOF) && s.state == stateHead:
+		return faultf("handshake", "the server ends the connection without an answer")
+	case errors.Is(err, io.EOF):
+		return faultf("eof", "the server ends the connection without a close")
+	default:
+		return faultf("reset", "%v", err)
+	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"io"
 	"net"
 	"sync"
 	"time"
@@ -304,12 +303,8 @@ func (s *stream) lost(err error) *fault {
 			return faultf("lost", "%d messages never came back", s.traffic.missing())
 		}
 		return faultf("timeout", "nothing from the server: %v", err)
-	case errors.Is(err, io.EOF) && s.state == stateHead:
-		return faultf("handshake", "the server ends the connection without an answer")
-	case errors.Is(err, io.EOF):
-		return faultf("eof", "the server ends the connection without a close")
 	default:
-		return faultf("reset", "%v", err)
+		return s.session.lost(err)
 	}
 }
 
