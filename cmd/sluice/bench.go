@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -19,12 +20,13 @@ func runBench(c call) error {
 	if err := c.parse(flags); err != nil {
 		return err
 	}
-	if err := options.Check(); err != nil {
-		return usageError{err.Error()}
-	}
 	ctx, stop := untilSignal()
 	defer stop()
 	report, err := load.Run(ctx, options, terminal(c.stderr))
+	var wrong load.OptionError
+	if errors.As(err, &wrong) {
+		return usageError{wrong.Error()}
+	}
 	if err != nil {
 		return err
 	}

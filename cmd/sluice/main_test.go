@@ -49,6 +49,16 @@ func TestEachWayToCallHasItsExitCode(t *testing.T) {
 		{"check -config " + goodConfig + " extra", exitUsage, "", `unexpected argument "extra"`},
 		{"check -config testdata/none.toml", exitUsage, "", "testdata/none.toml"},
 		{"echo -listen nowhere", exitFailure, "", "nowhere"},
+		{"bench", exitUsage, "", "-url is missing"},
+		{"bench -h", exitClean, "-allow-remote", ""},
+		{"bench -url ws://127.0.0.1:1/ 5", exitUsage, "", `unexpected argument "5"`},
+		{"bench -url http://127.0.0.1:1/", exitUsage, "", "want ws://HOST[:PORT]/PATH or wss://"},
+		{"bench -url ws://192.0.2.1/", exitUsage, "", "192.0.2.1 is not a loopback address: -allow-remote"},
+		{"bench -url ws://127.0.0.1:1/ -mode flood", exitUsage, "", "-mode flood: want one of"},
+		{"bench -url ws://127.0.0.1:1/ -size 1ZB", exitUsage, "", `"1ZB" is not a number of bytes`},
+		{"bench -url ws://127.0.0.1:1/ -pid x", exitUsage, "", `"x" is no process id`},
+		{"bench -url ws://127.0.0.1:1/ -pid 1073741824", exitUsage, "", "-pid 1073741824: there is no such process"},
+		{"bench -url wss://127.0.0.1:1/ -ca testdata/none.pem", exitUsage, "", "-ca: open testdata/none.pem"},
 		{"echo -port 1", exitUsage, "", "usage: sluice echo [-listen ADDR]"},
 	}
 	for _, test := range tests {

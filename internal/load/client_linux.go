@@ -22,6 +22,9 @@ type client struct {
 	timerAt    time.Duration // of its timer; 0: none
 }
 
+// connecting is what the poller reports of a socket that connects: writable is connected, and the request goes then.
+const connecting = unix.EPOLLOUT
+
 func (c *client) data() uint64 { return uint64(c.generation)<<32 | uint64(c.slot) }
 
 // connect gives a client a new socket and session.
@@ -42,8 +45,7 @@ func (l *loop) connect(c *client, now time.Duration) {
 		l.fail(c, now, faultf("connect", "%v", err))
 		return
 	}
-	// Writable is connected: the request goes then.
-	c.fd, c.events = fd, unix.EPOLLOUT
+	c.fd, c.events = fd, connecting
 	if err := l.poller.Add(fd, c.events, c.data()); err != nil {
 		l.fail(c, now, faultf("connect", "%v", err))
 	}
@@ -123,7 +125,11 @@ func (l *loop) flush(c *client, now time.Duration) bool {
 		}
 		n, err := epoll.Write(c.fd, p)
 		if err != nil && err != unix.EAGAIN {
-			l.fail(c, now, c.lost(err))
+			f := c.lost(err)
+			if c.events == connecting {
+				f = faultf("connect", "connect to %s: %v", l.run.target.addr, err)
+			}
+			l.fail(c, now, f)
 			return false
 		}
 		c.advance(now, n)

@@ -10,11 +10,14 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"io"
 	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -29,7 +32,11 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // bounded are options of a load that ends by its count, long before its time.
 func bounded(mode Mode, url string) Options {
-	return Options{Mode: mode, URL: url, Connections: 7, Duration: time.Minute, Count: 100, Size: 1000, Window: 3, Seed: 1}
+	o := Options{Mode: mode, URL: url, Connections: 7, Duration: time.Minute, Count: 100, Size: 1000, Window: 1, Seed: 1}
+	if mode == Echo || mode == Soak {
+		o.Window = 3
+	}
+	return o
 }
 
 func TestEchoPushAndSoakEndAfterTheirCountWithoutErrors(t *testing.T) {
@@ -90,7 +97,7 @@ func TestOpenLoopKeepsItsRate(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			url, ca := start(t)
 			o := bounded(Echo, url)
-			o.CA, o.Count, o.Rate, o.Duration = ca, 0, 1000, 500*time.Millisecond
+			o.CA, o.Count, o.Window, o.Rate, o.Duration = ca, 0, 1, 1000, 500*time.Millisecond
 			r := mustRun(t, o)
 			// 500 are due in the time. How late the last ones come is the machine's.
 			if r.Errors != 0 || r.Messages < 100 || r.Messages > 600 {
@@ -105,7 +112,7 @@ func TestIdleHoldsSessionsAndMeasuresProcesses(t *testing.T) {
 		t.Run(scheme, func(t *testing.T) {
 			url, ca := start(t)
 			o := bounded(Idle, url)
-			o.CA, o.From, o.Duration, o.PIDs = ca, 3, 300*time.Millisecond, []int{os.Getpid()}
+			o.CA, o.From, o.Duration, o.PIDs, o.Count = ca, 3, 300*time.Millisecond, []int{os.Getpid()}, 0
 			r := mustRun(t, o)
 			if r.Errors != 0 || r.Handshakes != 7 || r.Seconds < 0.3 {
 				t.Errorf("held %d sessions for %v s, errors %v; want 7 for 0.3 s and none", r.Handshakes, r.Seconds, texts(r))
@@ -167,8 +174,34 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = ln.Close()
-	if r := mustRun(t, bounded(Echo, "ws://"+ln.Addr().String())); r.Errors != 7 {
-		t.Errorf("nobody listens: errors %v; want 7", texts(r))
+	for _, scheme := range []string{"ws://", "wss://"} {
+		r := mustRun(t, bounded(Echo, scheme+ln.Addr().String()))
+		if f := r.ErrorsByKind["connect"]; r.Errors != 7 || f == nil || f.Count != 7 || !strings.Contains(f.First, ln.Addr().String()) {
+			t.Errorf("nobody listens at %s: errors %v; want 7 connect", ln.Addr(), texts(r))
+		}
+	}
+}
+
+func TestOpenLoopTellsAStallOfTheServer(t *testing.T) {
+	const stall = 400 * time.Millisecond
+	for scheme, start := range servers {
+		t.Run(scheme, func(t *testing.T) {
+			backend, ca := start(t)
+			parts := 0
+			stalling := relay(t, backend, func(p []byte) []byte {
+				// The handshakes are behind it.
+				if parts++; parts == 10 {
+					time.Sleep(stall)
+				}
+				return p
+			})
+			// 200 messages are due in the second. Those of the first 200 ms of the stall wait for 200 ms or more: a fifth of all. Who sends
+			// the next message when the last is back would see one that is late.
+			r := mustRun(t, Options{Mode: Echo, URL: stalling, CA: ca, Connections: 1, Duration: time.Second, Size: 64, Window: 1, Rate: 200})
+			if r.Errors != 0 || r.Latency.P90 < 200e3 || r.Latency.Max < 390e3 {
+				t.Errorf("errors %v, latency %+v; want none, a p90 of 200000 µs and a maximum of 390000 at least", texts(r), *r.Latency)
+			}
+		})
 	}
 }
 
@@ -181,6 +214,8 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"-url", func(o *Options) { o.URL = "" }},
 		{"-url", func(o *Options) { o.URL = "http://127.0.0.1/" }},
 		{"-url", func(o *Options) { o.URL = "ws://127.0.0.1:99999/" }},
+		{"-url", func(o *Options) { o.URL = "ws://127.0.0.1:0/" }},
+		{"-url", func(o *Options) { o.URL = "ws://127.0.0.1:1/%zz" }},
 		{"-c", func(o *Options) { o.Connections = 0 }},
 		{"-d", func(o *Options) { o.Duration = 0 }},
 		{"-n", func(o *Options) { o.Count = -1 }},
@@ -189,21 +224,28 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"-size", func(o *Options) { o.Mode, o.Size = Soak, 15 }},
 		{"-window", func(o *Options) { o.Window = 0 }},
 		{"-rate", func(o *Options) { o.Rate = -1 }},
-		{"-rate", func(o *Options) { o.Mode, o.Rate = Push, 1 }},
+		{"-rate is for", func(o *Options) { o.Mode, o.Window, o.Rate = Push, 1, 1 }},
 		{"-from", func(o *Options) { o.From = 1 }},
 		{"-from", func(o *Options) { o.Mode, o.From = Idle, 7 }},
 		{"-loops", func(o *Options) { o.Loops = -1 }},
-		{"-resume", func(o *Options) { o.Resume = true }},
+		{"-resume", func(o *Options) { o.URL, o.Resume = "wss://127.0.0.1/", true }},
+		{"-resume", func(o *Options) { o.Mode, o.Window, o.Resume = Storm, 1, true }},
+		{"-window is for", func(o *Options) { o.Mode = Push }},
+		{"-window and -rate", func(o *Options) { o.Rate = 1 }},
+		{"-n", func(o *Options) { o.Mode, o.Window = Idle, 1 }},
 		{"-pid", func(o *Options) { o.PIDs = []int{1 << 30} }},
 		{"-ca", func(o *Options) { o.URL, o.CA = "wss://127.0.0.1/", "/does/not/exist" }},
+		{"no certificate in it", func(o *Options) { o.URL, o.CA = "wss://127.0.0.1/", "load_test.go" }},
+		{"-ca is for wss", func(o *Options) { o.CA = "load_test.go" }},
 		{"-allow-remote", func(o *Options) { o.URL = "ws://192.0.2.1/" }},
 		{"-allow-remote", func(o *Options) { o.URL = "wss://[2001:db8::1]/" }},
 	}
 	for _, tt := range tests {
 		o := bounded(Echo, "ws://127.0.0.1:1/")
 		tt.change(&o)
-		if r, err := Run(t.Context(), o, nil); err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("Run(%+v) = %v, %v; want an error about %s", o, r, err, tt.want)
+		var wrong OptionError
+		if r, err := Run(t.Context(), o, nil); !errors.As(err, &wrong) || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("Run(%+v) = %v, %v; want an OptionError about %s", o, r, err, tt.want)
 		}
 	}
 }
@@ -240,10 +282,43 @@ func TestReportHasItsDocumentedKeys(t *testing.T) {
 func TestProgressIsPrintedEachSecond(t *testing.T) {
 	url, _ := startPlain(t)
 	o := bounded(Echo, url)
-	o.Count, o.Rate, o.Duration = 0, 100, 1200*time.Millisecond
+	o.Count, o.Window, o.Rate, o.Duration = 0, 1, 100, 1200*time.Millisecond
 	var lines strings.Builder
 	if _, err := Run(t.Context(), o, &lines); err != nil || !strings.Contains(lines.String(), "7 handshakes") {
 		t.Errorf("Run = %v; printed %q", err, &lines)
+	}
+}
+
+// What programs read of a report is a contract.
+func TestWhatAReportTellsIsDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/benchmarks.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc := string(text)
+	for _, of := range []reflect.Type{reflect.TypeFor[Report](), reflect.TypeFor[Quantiles](), reflect.TypeFor[Process](), reflect.TypeFor[FaultCount]()} {
+		for i := range of.NumField() {
+			key, _, _ := strings.Cut(of.Field(i).Tag.Get("json"), ",")
+			if !strings.Contains(doc, "`"+key+"`") {
+				t.Errorf("key %s of %v is not in docs/benchmarks.md", key, of)
+			}
+		}
+	}
+	sources, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	kind := regexp.MustCompile(`faultf\("([a-z]+)"`)
+	for _, name := range sources {
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, found := range kind.FindAllStringSubmatch(string(source), -1) {
+			if !strings.Contains(doc, "`"+found[1]+"`") {
+				t.Errorf("%s: errors of the kind %s are not in docs/benchmarks.md", name, found[1])
+			}
+		}
 	}
 }
 

@@ -1,7 +1,6 @@
 package load
 
 import (
-	"errors"
 	"flag"
 	"fmt"
 	"slices"
@@ -66,10 +65,17 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "load addresses that are not loopback")
 }
 
-// Check tells what is wrong with the options, before anything is opened.
+// An OptionError is an option that is of no use: no load was put on anything.
+type OptionError struct{ text string }
+
+func (e OptionError) Error() string { return e.text }
+
+func optionf(format string, args ...any) error { return OptionError{fmt.Sprintf(format, args...)} }
+
+// Check tells what is wrong with the options, by an OptionError.
 func (o *Options) Check() error {
 	if !slices.Contains(modes, o.Mode) {
-		return fmt.Errorf("-mode %s: want one of %v", o.Mode, modes)
+		return optionf("-mode %s: want one of %v", o.Mode, modes)
 	}
 	problems := []struct {
 		isWrong bool
@@ -82,21 +88,27 @@ func (o *Options) Check() error {
 		{o.Duration <= 0, "-d: want more than 0s"},
 		{o.Warmup < 0, "-warmup: want 0s or more"},
 		{o.Count < 0, "-n: want 0 or more"},
+		{o.Count > 0 && o.Mode == Idle, "-n: sessions of -mode idle send one message each"},
 		{o.Size > maxSize, fmt.Sprintf("-size: want at most %v", units.Bytes(maxSize))},
 		{o.Mode == Soak && o.Size < minSoakSize, fmt.Sprintf("-size: soak wants at least %d", minSoakSize)},
 		{o.Window < 1 || o.Window > maxWindow, fmt.Sprintf("-window: want 1 to %d", maxWindow)},
+		{o.Window > 1 && o.Mode != Echo && o.Mode != Soak, "-window is for -mode echo and soak"},
+		{o.Window > 1 && o.Rate > 0, "-window and -rate exclude each other: messages go out when they are due"},
 		{o.Rate < 0, "-rate: want 0 or more"},
 		{o.Rate > 0 && o.Mode != Echo, "-rate is for -mode echo"},
 		{o.Loops < 0, "-loops: want 0 or more"},
-		{o.Resume && o.Mode != Storm, "-resume is for -mode storm"},
+		{o.Resume && (o.Mode != Storm || !o.isTLS()), "-resume is for -mode storm over wss://"},
+		{o.CA != "" && !o.isTLS(), "-ca is for wss://"},
 	}
 	for _, p := range problems {
 		if p.isWrong {
-			return errors.New(p.text)
+			return OptionError{p.text}
 		}
 	}
 	return nil
 }
+
+func (o *Options) isTLS() bool { return strings.HasPrefix(strings.ToLower(o.URL), "wss:") }
 
 const (
 	maxSize   = 64 << 20 // one message is kept whole, once a run

@@ -1,7 +1,9 @@
 package load
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strconv"
 	"strings"
@@ -24,6 +26,9 @@ func processCPU(pid int) (time.Duration, error) {
 // processRSS returns the resident memory of a process, in bytes. smaps_rollup counts pages; VmRSS of status is off by up to some hundred KiB.
 func processRSS(pid int) (int64, error) {
 	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, errors.New("there is no such process")
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -62,8 +62,8 @@ type run struct {
 	changed chan struct{} // size 1: opening or busy has come to 0
 }
 
-// Run puts the load on and returns what came of it: an error where nothing could be measured, a Report with errors counted where
-// sessions failed. progress gets a line a second; nil: none. The end of ctx ends the load early.
+// Run puts the load on and returns what came of it: an OptionError, another error where nothing could be measured, or a Report with
+// errors counted where sessions failed. progress gets a line a second; nil: none. The end of ctx ends the load early.
 func Run(ctx context.Context, o Options, progress io.Writer) (*Report, error) {
 	if err := o.Check(); err != nil {
 		return nil, err
@@ -82,7 +82,7 @@ func Run(ctx context.Context, o Options, progress io.Writer) (*Report, error) {
 	}
 	for _, pid := range o.PIDs {
 		if _, err := processRSS(pid); err != nil {
-			return nil, fmt.Errorf("-pid %d: %w", pid, err)
+			return nil, optionf("-pid %d: %v", pid, err)
 		}
 	}
 	d, err := newDriver(r)

@@ -32,7 +32,7 @@ func TestSoakFindsOneByteInTenMillion(t *testing.T) {
 	backend, _ := startPlain(t)
 	for name, plant := range plants {
 		t.Run(name, func(t *testing.T) {
-			r := mustRun(t, Options{Mode: Soak, URL: relay(t, backend, plant), Connections: 1, Duration: time.Minute, Count: 500,
+			r := mustRun(t, Options{Mode: Soak, URL: relay(t, backend, plantOnce(plant)), Connections: 1, Duration: time.Minute, Count: 500,
 				Size: 256 << 10, Window: 16, Seed: 7})
 			if r.BytesReceived < faultAt/2 {
 				t.Fatalf("only %d bytes were received", r.BytesReceived)
@@ -44,7 +44,7 @@ func TestSoakFindsOneByteInTenMillion(t *testing.T) {
 		})
 	}
 	t.Run("nothing", func(t *testing.T) {
-		r := mustRun(t, Options{Mode: Soak, URL: relay(t, backend, func(p []byte, _ int) []byte { return p }), Connections: 1, Duration: time.Minute,
+		r := mustRun(t, Options{Mode: Soak, URL: relay(t, backend, asItIs), Connections: 1, Duration: time.Minute,
 			Count: 500, Size: 256 << 10, Window: 16, Seed: 7})
 		if r.Errors != 0 || r.BytesReceived <= faultAt {
 			t.Errorf("found %v in %d bytes that are as they were", texts(r), r.BytesReceived)
@@ -52,8 +52,27 @@ func TestSoakFindsOneByteInTenMillion(t *testing.T) {
 	})
 }
 
-// relay starts a relay to the backend that plants a fault in what comes back, once in each connection.
-func relay(t *testing.T, backend string, plant func(p []byte, i int) []byte) (relayURL string) {
+// plantOnce has a relay plant a fault behind faultAt bytes.
+func plantOnce(plant func(p []byte, i int) []byte) (change func(p []byte) []byte) {
+	seen := 0
+	return func(p []byte) []byte {
+		n := len(p)
+		// The last byte of a part has no neighbour to be swapped with.
+		if seen < faultAt && seen+n > faultAt+1 {
+			p = plant(p, faultAt-seen)
+			seen = faultAt
+		}
+		if seen < faultAt {
+			seen += n
+		}
+		return p
+	}
+}
+
+func asItIs(p []byte) []byte { return p }
+
+// relay starts a relay to the backend, with what comes back changed on its way: by a byte more at most.
+func relay(t *testing.T, backend string, change func(p []byte) []byte) (relayURL string) {
 	t.Helper()
 	u, err := url.Parse(backend)
 	if err != nil {
@@ -76,36 +95,27 @@ func relay(t *testing.T, backend string, plant func(p []byte, i int) []byte) (re
 				_ = client.Close()
 				return
 			}
-			wg.Go(func() { copyUntilEnd(server, client, func(p []byte, _ int) []byte { return p }) })
-			wg.Go(func() { copyUntilEnd(client, server, plant) })
+			wg.Go(func() { copyUntilEnd(server, client, asItIs) })
+			wg.Go(func() { copyUntilEnd(client, server, change) })
 		}
 	})
 	t.Cleanup(func() {
 		_ = ln.Close()
 		wg.Wait()
 	})
-	return "ws://" + ln.Addr().String()
+	return u.Scheme + "://" + ln.Addr().String()
 }
 
-func copyUntilEnd(to, from net.Conn, plant func(p []byte, i int) []byte) {
+func copyUntilEnd(to, from net.Conn, change func(p []byte) []byte) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 64<<10)
-	for seen := 0; ; {
+	for {
 		n, err := from.Read(buf[:len(buf)-1]) // room for a byte more
 		if err != nil {
 			return
 		}
-		p := buf[:n]
-		// The last byte of a part has no neighbour to be swapped with.
-		if seen < faultAt && seen+n > faultAt+1 {
-			p = plant(p, faultAt-seen)
-			seen = faultAt
-		}
-		if seen < faultAt {
-			seen += n
-		}
-		if _, err := to.Write(p); err != nil {
+		if _, err := to.Write(change(buf[:n])); err != nil {
 			return
 		}
 	}

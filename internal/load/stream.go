@@ -4,8 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"net"
+	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -22,6 +25,7 @@ type streams struct {
 	cancel   context.CancelFunc
 	stopping chan struct{} // closed at stageStop
 	running  sync.WaitGroup
+	source   atomic.Int64 // a source: the one whose ports are being used
 
 	members map[*stream]struct{} // guarded by recorder.mu: the sessions that are open
 }
@@ -127,12 +131,12 @@ func (d *streams) connect(id int, finish func()) (*stream, *fault) {
 	ctx, cancel := context.WithTimeout(d.ctx, openLimit)
 	defer cancel()
 	started := d.run.now()
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", d.run.target.addr.String())
+	conn, err := d.dial(ctx)
 	if err == nil && d.run.target.tls != nil {
 		tlsConn := tls.Client(conn, d.run.target.tls)
 		if err = tlsConn.HandshakeContext(ctx); err != nil {
 			_ = conn.Close()
+			err = fmt.Errorf("TLS handshake with %s: %w", d.run.target.addr, err)
 		}
 		conn = tlsConn
 	}
@@ -145,6 +149,21 @@ func (d *streams) connect(id int, finish func()) (*stream, *fault) {
 	s := &stream{driver: d, conn: conn, kick: make(chan struct{}, 1), finish: finish}
 	s.session = newSession(d.run.target, d.run.newTraffic(d.recorder, id), d.recorder, started)
 	return s, s.shakeHands()
+}
+
+func (d *streams) dial(ctx context.Context) (net.Conn, error) {
+	for {
+		from := source(d.source.Load())
+		var dialer net.Dialer
+		if from > 0 {
+			dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from.addr(), 0))
+		}
+		conn, err := dialer.DialContext(ctx, "tcp", d.run.target.addr.String())
+		if !from.hasNext(d.run.target.addr, err) {
+			return conn, err
+		}
+		d.source.CompareAndSwap(int64(from), int64(from)+1)
+	}
 }
 
 func (s *stream) shakeHands() *fault {

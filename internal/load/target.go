@@ -25,18 +25,18 @@ type target struct {
 func resolve(ctx context.Context, o *Options) (*target, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil {
-		return nil, fmt.Errorf("-url: %w", err)
+		return nil, optionf("-url: %v", err)
 	}
 	port := map[string]string{"ws": "80", "wss": "443"}[u.Scheme]
 	if port == "" || u.Hostname() == "" {
-		return nil, fmt.Errorf("-url %s: want ws://HOST[:PORT]/PATH or wss://…", o.URL)
+		return nil, optionf("-url %s: want ws://HOST[:PORT]/PATH or wss://…", o.URL)
 	}
 	if u.Port() != "" {
 		port = u.Port()
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("-url: port %s: %w", port, err)
+	if err != nil || number == 0 {
+		return nil, optionf("-url: port %s: want 1 to 65535", port)
 	}
 	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", u.Hostname())
 	if err != nil {
@@ -44,7 +44,7 @@ func resolve(ctx context.Context, o *Options) (*target, error) {
 	}
 	for _, ip := range ips {
 		if !ip.Unmap().IsLoopback() && !o.AllowRemote {
-			return nil, fmt.Errorf("-url: %s is not a loopback address: -allow-remote puts load on others", ip.Unmap())
+			return nil, optionf("-url: %s is not a loopback address: -allow-remote puts load on others", ip.Unmap())
 		}
 	}
 	isSized := o.Mode == Push && u.RawQuery == ""
@@ -78,11 +78,11 @@ func clientTLS(o *Options, host string) (*tls.Config, error) {
 	}
 	pem, err := os.ReadFile(o.CA)
 	if err != nil {
-		return nil, fmt.Errorf("-ca: %w", err)
+		return nil, optionf("-ca: %v", err)
 	}
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("-ca %s: no certificate in it", o.CA)
+		return nil, optionf("-ca %s: no certificate in it", o.CA)
 	}
 	return c, nil
 }

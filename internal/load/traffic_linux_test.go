@@ -116,7 +116,7 @@ func TestTimersComeInOrder(t *testing.T) {
 
 func TestSourceAddressesAreThoseOfLoopback(t *testing.T) {
 	addr := netip.MustParseAddrPort(serve(t, nil))
-	s := source{number: 41}
+	s := source(41)
 	fd, err := s.dial(addr)
 	if err != nil {
 		t.Fatal(err)
