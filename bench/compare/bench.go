@@ -25,8 +25,6 @@ import (
 const (
 	gatewayCore = "0"
 	loadCore    = "1"
-	// idleRounds is how often memory is measured: it hardly differs from time to time, and takes long.
-	idleRounds = 2
 )
 
 // bench is one comparison. Owned by the goroutine that runs it.
@@ -66,13 +64,13 @@ func (b *bench) run(ctx context.Context) error {
 	}
 	for round := range b.o.rounds {
 		for _, w := range works {
-			if w.isFresh && round >= idleRounds {
+			if w.isFresh && round >= b.o.freshRounds {
 				continue
 			}
 			// Another one begins in each round.
 			for i := range b.peers {
 				p := b.peers[(i+round)%len(b.peers)]
-				if w.isTLS && !p.HasTLS {
+				if w.isTLS && !p.HasTLS || w.workers > 1 && !p.HasWorkers {
 					continue
 				}
 				b.tell("round %d of %d: %s: %s", round+1, b.o.rounds, w.title, p.Name)
@@ -126,7 +124,7 @@ func (b *bench) setup(workers int) peers.Setup {
 	if workers > 1 {
 		cores = gatewayCore + "," + loadCore
 	}
-	return peers.Setup{Dir: b.dir, Sluice: b.sluice, Cores: cores, Workers: workers, Backend: b.backend, HasTLS: b.o.hasTLS}
+	return peers.Setup{Dir: b.dir, Sluice: b.sluice, Cores: cores, Workers: workers, Backend: b.backend}
 }
 
 // findPeers names what is missing.
@@ -156,7 +154,7 @@ func (b *bench) works() (list []work, err error) {
 		return nil, fmt.Errorf("-only: %w", err)
 	}
 	for _, w := range workList() {
-		if w.isTLS && !b.o.hasTLS || b.o.isShort && !w.isShort || !only.MatchString(w.key) {
+		if b.o.isShort && !w.isShort || !only.MatchString(w.key) {
 			b.result.Skipped = append(b.result.Skipped, w.title)
 			continue
 		}
@@ -188,9 +186,12 @@ func (b *bench) sample(ctx context.Context, w work, p peers.Peer, running *peers
 		return
 	}
 	for _, f := range w.figures {
-		if v := f.value(report); v != nil {
-			b.result.add(w.key, f.key, p.Name, *v)
+		v := f.value(report)
+		if v == nil {
+			b.result.fail(p.Name, w.title, fmt.Errorf("no %s: nothing came in the time", f.title))
+			continue
 		}
+		b.result.add(w.key, f.key, p.Name, *v)
 	}
 }
 
@@ -205,7 +206,11 @@ func (b *bench) load(ctx context.Context, w work, p *peers.Process) (*load.Repor
 		pids = append(pids, strconv.Itoa(pid))
 	}
 	args := append([]string{"-c", loadCore, b.sluice, "bench", "-json", "-url", url, "-pid", strings.Join(pids, ","),
-		"-ca", filepath.Join(b.dir, "cert.pem"), "-d", b.o.duration.String(), "-warmup", "300ms"}, w.args...)
+		"-d", b.o.duration.String(), "-warmup", "300ms"}, w.args...)
+	if w.isTLS {
+		args = append(args, "-ca", filepath.Join(b.dir, "cert.pem"))
+	}
+	args = append(args, b.o.loadArgs...)
 	ctx, cancel := context.WithTimeout(ctx, b.o.duration+60*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "taskset", args...)

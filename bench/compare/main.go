@@ -5,7 +5,8 @@
 //	go run ./bench/compare -short     under 3 minutes, rougher
 //
 // Each gateway is pinned to core 0, the load and the backend to core 1; rounds are interleaved, so that drift of the machine hits all
-// alike. It writes results.json, results.md and plots to -out. It installs nothing: a peer that is missing is named and left out.
+// alike. It writes results.json, results.md and plots to -out. It installs nothing: a peer that is missing is named and left out. The
+// exit code is 1 where samples failed, too.
 package main
 
 import (
@@ -20,13 +21,14 @@ import (
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"sluice/bench/peers"
 )
 
 func main() {
 	var o options
 	flag.BoolVar(&o.isShort, "short", false, "fewer works, rounds and seconds")
-	flag.StringVar(&o.out, "out", "bench/results", "`DIR` to write results to")
-	flag.BoolVar(&o.hasTLS, "tls", false, "measure over TLS too: for a Sluice that has [listener.tls]")
+	flag.StringVar(&o.out, "out", "", "`DIR` to write results to (default bench/results, with -short or -only bench/trial)")
 	flag.StringVar(&o.only, "only", "", "measure only works whose key matches this `REGEXP`")
 	flag.IntVar(&o.rounds, "rounds", 0, "samples of each figure (default 5, with -short 2)")
 	flag.DurationVar(&o.duration, "d", 0, "how long one sample takes (default 1.5s, with -short 500ms)")
@@ -46,18 +48,28 @@ func main() {
 
 type options struct {
 	isShort  bool
-	hasTLS   bool
 	out      string
 	only     string
 	rounds   int
 	duration time.Duration
 	progress io.Writer // a terminal; nil: nobody looks
+
+	loadArgs    []string // of sluice bench, behind those of each work: a test's
+	freshRounds int      // those in which memory is measured: it hardly differs from time to time, and takes long
 }
 
 func (o *options) setDefaults() {
 	rounds, duration := 5, 1500*time.Millisecond
+	o.freshRounds = 2
 	if o.isShort {
 		rounds, duration = 2, 500*time.Millisecond
+		o.freshRounds = 1
+	}
+	if o.out == "" {
+		o.out = "bench/results"
+		if o.isShort || o.only != "" {
+			o.out = "bench/trial" // what docs/benchmarks.md shows are whole runs
+		}
 	}
 	if o.rounds <= 0 {
 		o.rounds = rounds
@@ -80,12 +92,18 @@ func run(ctx context.Context, o options) error {
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", sluice, "./cmd/sluice").CombinedOutput(); err != nil {
 		return fmt.Errorf("build sluice, in the module's root: %w: %s", err, out)
 	}
-	if err := writeCertificate(dir); err != nil {
+	if err := peers.WriteCertificate(dir); err != nil {
 		return err
 	}
 	b := &bench{o: o, dir: dir, sluice: sluice, result: newResult(ctx, o)}
 	if err := b.run(ctx); err != nil {
 		return err
 	}
-	return b.result.write(o.out)
+	if err := b.result.write(o.out); err != nil {
+		return err
+	}
+	if len(b.result.Failed) > 0 {
+		return errors.New("samples failed: the report names them")
+	}
+	return nil
 }

@@ -7,22 +7,23 @@ import (
 	"strings"
 )
 
-// markdown returns the tables: medians, lower quartiles in brackets, and the ratio of medians to that of Sluice. The least of a row is bold.
+// markdown returns what was measured, on what and with what came of it, and where a peer is ahead.
 func (r *result) markdown() string {
 	var b strings.Builder
 	kind := "whole"
 	if r.IsShort {
 		kind = "short"
 	}
-	fmt.Fprintf(&b, "%s form, %s, commit %s, %s with %d cores, %s, %s; %d rounds, %.3g s a sample.\n\n",
-		strings.ToUpper(kind[:1])+kind[1:], r.Date.Format("2006-01-02"), r.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Rounds, r.Seconds)
+	fmt.Fprintf(&b, "%s form, %s, commit %s, %s with %d cores, %s, %s; %d rounds, %.3g s a sample, %.1f minutes in all.\n\n",
+		strings.ToUpper(kind[:1])+kind[1:], r.Date.Format("2006-01-02"), r.Commit, r.Machine.CPU, r.Machine.Cores, r.Machine.Kernel, r.Machine.Go, r.Rounds, r.Seconds, r.Minutes)
 	for _, p := range r.Peers {
 		fmt.Fprintf(&b, "- %s: %s\n", p.Name, p.Version)
 	}
 	for _, m := range r.Missing {
 		fmt.Fprintf(&b, "- left out: %s (%s)\n", m.Name, m.Why)
 	}
-	b.WriteString("\n| work | figure |")
+	b.WriteString("\nMedians; in brackets the lower quartile and the spread, which is the largest less the smallest sample by the median; behind × the ratio to\n" +
+		"Sluice. Less is better, and the least is bold.\n\n| work | figure |")
 	for _, p := range r.Peers {
 		fmt.Fprintf(&b, " %s |", p.Name)
 	}
@@ -35,6 +36,7 @@ func (r *result) markdown() string {
 		}
 		b.WriteString("\n")
 	}
+	r.writeAhead(&b)
 	if len(r.Skipped) > 0 {
 		fmt.Fprintf(&b, "\nNot measured: %s.\n", strings.Join(r.Skipped, "; "))
 	}
@@ -42,6 +44,27 @@ func (r *result) markdown() string {
 		fmt.Fprintf(&b, "\n%d samples of %s failed: %s: %s\n", f.Count, f.Peer, f.Work, f.Why)
 	}
 	return b.String()
+}
+
+// writeAhead names each row in which the median of a peer is less than that of Sluice.
+func (r *result) writeAhead(b *strings.Builder) {
+	b.WriteString("\nAhead of Sluice:\n\n")
+	isNone := true
+	for _, row := range r.Rows {
+		var ahead []string
+		for _, p := range r.Peers {
+			if c := row.Cells[p.Name]; c != nil && c.Ratio > 0 && c.Ratio < 1 {
+				ahead = append(ahead, fmt.Sprintf("%s ×%.2f", p.Name, c.Ratio))
+			}
+		}
+		if len(ahead) > 0 {
+			isNone = false
+			fmt.Fprintf(b, "- %s, %s: %s\n", row.Title, row.FigureTitle, strings.Join(ahead, ", "))
+		}
+	}
+	if isNone {
+		b.WriteString("- nobody in any row\n")
+	}
 }
 
 func (r *row) least() float64 {
@@ -60,7 +83,7 @@ func (c *cell) markdown(peer string, least float64) string {
 	if c.Median == least {
 		median = "**" + median + "**"
 	}
-	text := fmt.Sprintf("%s (%s)", median, number(c.LowerQuartile))
+	text := fmt.Sprintf("%s (%s, %.0f %%)", median, number(c.LowerQuartile), 100*c.Spread)
 	if peer != "sluice" && c.Ratio > 0 {
 		text += fmt.Sprintf(" ×%.2f", c.Ratio)
 	}

@@ -22,6 +22,7 @@ type result struct {
 	IsShort bool       `json:"short"`
 	Rounds  int        `json:"rounds"`
 	Seconds float64    `json:"seconds_a_sample"`
+	Minutes float64    `json:"minutes"` // that it all took
 	Peers   []peerInfo `json:"peers"`
 	Missing []missing  `json:"missing,omitempty"`
 	Skipped []string   `json:"skipped,omitempty"`
@@ -157,6 +158,7 @@ func quantileOf(sorted []float64, q float64) float64 {
 // write puts results.json, results.md and the plots into dir.
 func (r *result) write(dir string) error {
 	r.summarize()
+	r.Minutes = time.Since(r.Date).Minutes()
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}

@@ -34,14 +34,14 @@ func TestResultIsWrittenAsJSONMarkdownAndPlots(t *testing.T) {
 		t.Fatal(err)
 	}
 	var back result
-	if err := json.Unmarshal(text, &back); err != nil || len(back.Rows) != 4 {
-		t.Errorf("results.json = %s, %v; want 4 rows", text, err)
+	if err := json.Unmarshal(text, &back); err != nil || len(back.Rows) != 5 {
+		t.Errorf("results.json = %s, %v; want 5 rows", text, err)
 	}
 	table, err := os.ReadFile(filepath.Join(dir, "results.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"| **10** (10) | 20 (15) ×2.00 |", "left out: caddy (caddy is not installed)", "Not measured: TLS: handshakes", "1 samples of nginx failed", "| – |"} {
+	for _, want := range []string{"| **10** (10, 0 %) | 20 (15, 100 %) ×2.00 |", "- e, CPU a GB: nginx ×0.50\n", "left out: caddy (caddy is not installed)", "Not measured: TLS: handshakes", "1 samples of nginx failed", "| – |"} {
 		if !strings.Contains(string(table), want) {
 			t.Errorf("results.md lacks %q:\n%s", want, table)
 		}
@@ -63,7 +63,7 @@ func TestEveryWorkIsALoadThatThereIs(t *testing.T) {
 		var o load.Options
 		flags := flag.NewFlagSet(w.key, flag.ContinueOnError)
 		o.AddFlags(flags)
-		if err := flags.Parse(append([]string{"-url", "ws://127.0.0.1/"}, w.args...)); err != nil {
+		if err := flags.Parse(append([]string{"-url", map[bool]string{false: "ws://127.0.0.1/", true: "wss://127.0.0.1/"}[w.isTLS]}, w.args...)); err != nil {
 			t.Errorf("%s: %v", w.key, err)
 		}
 		if err := o.Check(); err != nil {
@@ -93,6 +93,7 @@ func sampleResult() *result {
 			{Work: "open-100", Figure: cpuPerMessage.key, Title: "a", FigureTitle: "CPU a message", Unit: "µs", Cells: cells([]float64{10}, []float64{30, 10, 20})},
 			{Work: "open-1000", Figure: cpuPerMessage.key, Title: "b", FigureTitle: "CPU a message", Unit: "µs", Cells: cells([]float64{11, 12}, nil)},
 			{Work: "echo-64", Figure: cpuPerMessage.key, Title: "d", FigureTitle: "CPU a message", Unit: "µs", Cells: cells([]float64{1}, []float64{2})},
+			{Work: "push-1m", Figure: cpuPerGB.key, Title: "e", FigureTitle: "CPU a GB", Unit: "s", Cells: cells([]float64{2}, []float64{1})},
 			{Work: "idle", Figure: rssPerSession.key, Title: "c", FigureTitle: "memory", Unit: "bytes", Cells: map[string]*cell{}},
 		},
 	}

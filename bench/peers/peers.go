@@ -12,6 +12,7 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"go/build"
 	"net"
 	"os"
 	"os/exec"
@@ -33,14 +34,14 @@ type Setup struct {
 	Sluice  string // the program
 	Cores   string // that the peers are pinned to, as taskset has them: "0", "0,1"
 	Workers int
-	Backend int  // port
-	HasTLS  bool // Sluice gets a TLS listener
+	Backend int // port
 }
 
 // Peer is a gateway that can be started.
 type Peer struct {
-	Name   string
-	HasTLS bool
+	Name       string
+	HasTLS     bool
+	HasWorkers bool // as many as are wanted: the floor has one
 
 	program string   // how it is found in PATH
 	version []string // arguments that make it tell its version
@@ -52,11 +53,11 @@ type Peer struct {
 // All returns the peers in the order of tables.
 func All() []Peer {
 	return []Peer{
-		{Name: "sluice", HasTLS: true, version: []string{"version"}, config: "sluice.toml", args: []string{"run", "-config", "sluice.toml"}},
+		{Name: "sluice", HasTLS: true, HasWorkers: true, version: []string{"version"}, config: "sluice.toml", args: []string{"run", "-config", "sluice.toml"}},
 		{Name: "floor", program: "cc", version: []string{"--version"}, config: "floor.c"},
-		{Name: "nginx", HasTLS: true, program: "nginx", version: []string{"-v"}, config: "nginx.conf", args: []string{"-p", "./", "-e", "stderr", "-c", "nginx.conf"}},
-		{Name: "haproxy", HasTLS: true, program: "haproxy", version: []string{"-v"}, config: "haproxy.cfg", args: []string{"-f", "haproxy.cfg"}},
-		{Name: "caddy", HasTLS: true, program: "caddy", version: []string{"version"}, config: "Caddyfile", args: []string{"run", "--config", "Caddyfile"},
+		{Name: "nginx", HasTLS: true, HasWorkers: true, program: "nginx", version: []string{"-v"}, config: "nginx.conf", args: []string{"-p", "./", "-e", "stderr", "-c", "nginx.conf"}},
+		{Name: "haproxy", HasTLS: true, HasWorkers: true, program: "haproxy", version: []string{"-v"}, config: "haproxy.cfg", args: []string{"-f", "haproxy.cfg"}},
+		{Name: "caddy", HasTLS: true, HasWorkers: true, program: "caddy", version: []string{"version"}, config: "Caddyfile", args: []string{"run", "--config", "Caddyfile"},
 			env: func(s Setup) []string { return []string{"GOMAXPROCS=" + strconv.Itoa(s.Workers), "HOME=" + s.Dir} }},
 	}
 }
@@ -65,11 +66,8 @@ func All() []Peer {
 func (p Peer) Find(s Setup) (path, version string, err error) {
 	path = s.Sluice
 	if p.program != "" {
-		if path, err = exec.LookPath(p.program); err != nil {
-			// Where Debian has its servers, which is not in everybody's PATH.
-			if path, err = exec.LookPath("/usr/sbin/" + p.program); err != nil {
-				return "", "", fmt.Errorf("%s is not installed", p.program)
-			}
+		if path = find(p.program); path == "" {
+			return "", "", fmt.Errorf("%s is not installed", p.program)
 		}
 	}
 	out, err := exec.Command(path, p.version...).CombinedOutput()
@@ -82,6 +80,16 @@ func (p Peer) Find(s Setup) (path, version string, err error) {
 		version = info.Main.Version
 	}
 	return path, version, nil
+}
+
+// find looks in PATH, and where Debian has its servers and "go install" puts programs, which is not in everybody's PATH.
+func find(program string) (path string) {
+	for _, dir := range []string{"", "/usr/sbin", filepath.Join(build.Default.GOPATH, "bin")} {
+		if path, err := exec.LookPath(filepath.Join(dir, program)); err == nil {
+			return path
+		}
+	}
+	return ""
 }
 
 // Process is a peer that runs.
@@ -159,7 +167,7 @@ func (r *Process) writeFiles(p Peer, s Setup) error {
 			return err
 		}
 		var b bytes.Buffer
-		if err := t.Execute(&b, map[string]any{"Plain": r.Plain, "TLS": r.TLS, "Workers": s.Workers, "Backend": s.Backend, "HasTLS": s.HasTLS}); err != nil {
+		if err := t.Execute(&b, map[string]any{"Plain": r.Plain, "TLS": r.TLS, "Workers": s.Workers, "Backend": s.Backend}); err != nil {
 			return err
 		}
 		text = b.Bytes()

@@ -2,6 +2,10 @@ package peers
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/tls"
+	"crypto/x509"
 	"net"
 	"os"
 	"os/exec"
@@ -25,12 +29,9 @@ func TestEachPeerThatIsInstalledRelaysAndStops(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
-	// What is in it is no matter: only the plain port is used.
-	if out, err := exec.Command("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-subj", "/CN=localhost",
-		"-keyout", filepath.Join(dir, "key.pem"), "-out", filepath.Join(dir, "cert.pem")).CombinedOutput(); err != nil {
-		t.Skipf("openssl: %v: %s", err, out)
+	if err := WriteCertificate(dir); err != nil {
+		t.Fatal(err)
 	}
-	joinFiles(t, filepath.Join(dir, "both.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem"))
 	s := Setup{Dir: dir, Sluice: sluice, Cores: "0", Workers: 1, Backend: startBackend(t)}
 	for _, p := range All() {
 		t.Run(p.Name, func(t *testing.T) {
@@ -44,20 +45,11 @@ func TestEachPeerThatIsInstalledRelaysAndStops(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer process.Stop()
-			conn, _, _, err := ws.Dial(ctx, "ws://127.0.0.1:"+strconv.Itoa(process.Plain)+"/")
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer conn.Close()
-			_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
-			if err := wsutil.WriteClientText(conn, []byte("hello")); err != nil {
-				t.Fatal(err)
-			}
-			if p, err := wsutil.ReadServerText(conn); string(p) != "hello" || err != nil {
-				t.Errorf("echo = %q, %v", p, err)
+			wantEcho(t, ws.Dialer{}, "ws://127.0.0.1:"+strconv.Itoa(process.Plain)+"/")
+			if p.HasTLS {
+				wantSameTLS(t, filepath.Join(dir, "cert.pem"), process.TLS)
 			}
 			pids := process.PIDs()
-			_ = conn.Close() // Sluice would drain it first
 			process.Stop()
 			for _, pid := range pids {
 				if _, err := os.Stat("/proc/" + strconv.Itoa(pid) + "/root/"); err == nil {
@@ -65,6 +57,53 @@ func TestEachPeerThatIsInstalledRelaysAndStops(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// wantSameTLS dials with all that Go offers but for the hybrid key exchange, as the comparison does, and holds what the peer chooses of it.
+func wantSameTLS(t *testing.T, ca string, port int) {
+	t.Helper()
+	pem, err := os.ReadFile(ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := &tls.Config{ServerName: "localhost", RootCAs: x509.NewCertPool(), ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		CurvePreferences: []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521}}
+	config.RootCAs.AppendCertsFromPEM(pem)
+	var conn *tls.Conn
+	dialer := ws.Dialer{TLSClient: func(c net.Conn, _ string) net.Conn {
+		conn = tls.Client(c, config)
+		return conn
+	}}
+	for _, isResumed := range []bool{false, true} {
+		wantEcho(t, dialer, "wss://localhost:"+strconv.Itoa(port)+"/")
+		state := conn.ConnectionState()
+		key, _ := state.PeerCertificates[0].PublicKey.(*ecdsa.PublicKey)
+		if state.Version != tls.VersionTLS13 || state.CipherSuite != tls.TLS_AES_128_GCM_SHA256 || state.CurveID != tls.X25519 || key == nil || key.Curve != elliptic.P256() {
+			t.Errorf("%s, %s, %v, key %T; want TLS 1.3, AES-128-GCM, X25519 and ECDSA P-256", tls.VersionName(state.Version),
+				tls.CipherSuiteName(state.CipherSuite), state.CurveID, state.PeerCertificates[0].PublicKey)
+		}
+		if state.DidResume != isResumed {
+			t.Errorf("resumed %v; want %v", state.DidResume, isResumed)
+		}
+	}
+}
+
+func wantEcho(t *testing.T, dialer ws.Dialer, url string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	conn, _, _, err := dialer.Dial(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close() // Sluice would drain it first
+	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	if err := wsutil.WriteClientText(conn, []byte("hello")); err != nil {
+		t.Fatal(err)
+	}
+	if p, err := wsutil.ReadServerText(conn); string(p) != "hello" || err != nil {
+		t.Errorf("echo by %s = %q, %v", url, p, err)
 	}
 }
 
@@ -83,18 +122,4 @@ func startBackend(t *testing.T) (port int) {
 		}
 	})
 	return ln.Addr().(*net.TCPAddr).Port
-}
-
-func joinFiles(t *testing.T, to string, from ...string) {
-	var all []byte
-	for _, name := range from {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, text...)
-	}
-	if err := os.WriteFile(to, all, 0o600); err != nil {
-		t.Fatal(err)
-	}
 }

@@ -1,4 +1,4 @@
-package main
+package peers
 
 import (
 	"crypto/ecdsa"
@@ -15,8 +15,9 @@ import (
 	"time"
 )
 
-// writeCertificate writes cert.pem, key.pem and both.pem: an ECDSA P-256 certificate for this machine, signed by itself, for a day.
-func writeCertificate(dir string) error {
+// WriteCertificate writes cert.pem, key.pem and both.pem, which peers want: an ECDSA P-256 certificate for this machine, signed by itself,
+// for a day.
+func WriteCertificate(dir string) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
