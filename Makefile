@@ -3,7 +3,8 @@
 # make fuzz     every fuzz target for FUZZTIME each
 # make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
-# make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md)
+# make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
+# make compare-short  the same in under 3, rougher
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
 # make screenshots  the pictures of the dashboard in docs/, under traffic: takes six minutes
 # make run      the demo: three echo backends, the gateway, a page in the browser
@@ -15,7 +16,7 @@ TORTURETIME ?= 60s
 BASE     ?=
 BENCH    ?= .
 
-.PHONY: all fmt lint test peers fuzz bench torture compare charts screenshots run
+.PHONY: all fmt lint test peers fuzz bench torture compare charts screenshots compare-short run
 
 all: fmt lint test
 
@@ -44,6 +45,7 @@ node --version && npm --version|nodejs npm|Node's ws as client and backend, the 
 chromium --version|chromium|the demo page, the dashboard
 nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
+caddy version|caddy|the peers of the comparison
 openssl version|openssl|TLS
 prometheus --version|prometheus|metrics as Prometheus reads them, and alerts
 curl --version|curl|TLS
@@ -71,12 +73,12 @@ fuzz:
 
 # benchstat is pinned beside staticcheck.
 bench:
-	@out=$$(mktemp -d); tree=$$out/base; \
+	@set -e -o pipefail; out=$$(mktemp -d); \
+	trap 'if [ -e $$out/base ]; then git worktree remove --force $$out/base; fi; rm -rf $$out' EXIT; \
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(if $(BASE),6,1) ./... | tee $$out/new.txt; \
 	if [ -n "$(BASE)" ]; then \
-		git worktree add -q --detach $$tree $(BASE) && \
-		(cd $$tree && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count 6 ./... > $$out/old.txt); \
-		git worktree remove --force $$tree; \
+		git worktree add -q --detach $$out/base $(BASE); \
+		(cd $$out/base && $(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count 6 ./...) > $$out/old.txt; \
 		$(GO) tool -modfile=internal/tools/tools.mod benchstat $$out/old.txt $$out/new.txt; \
 	fi
 
@@ -93,6 +95,9 @@ charts:
 
 screenshots: peers
 	SLUICE_TEST_SCREENSHOTS=$(CURDIR)/docs/pictures $(GO) test ./test -run TestScreenshotsOfTheDashboard -count 1 -timeout 20m -v
+
+compare-short:
+	$(GO) run ./bench/compare -short
 
 run:
 	$(GO) run ./cmd/sluice demo
