@@ -62,7 +62,9 @@ func (b *bench) run(ctx context.Context) error {
 		}
 		running[p.Name] = process
 	}
+	begun := time.Now()
 	for round := range b.o.rounds {
+		roundBegun := time.Now()
 		for _, w := range works {
 			if w.isFresh && round >= b.o.freshRounds {
 				continue
@@ -79,6 +81,10 @@ func (b *bench) run(ctx context.Context) error {
 					return errors.New("interrupted")
 				}
 			}
+		}
+		b.result.Rounds = round + 1
+		if time.Since(begun)+time.Since(roundBegun) > b.o.limit {
+			break // the next one would take as long
 		}
 	}
 	b.tell("")

@@ -15,6 +15,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -30,7 +31,7 @@ func main() {
 	flag.BoolVar(&o.isShort, "short", false, "fewer works, rounds and seconds")
 	flag.StringVar(&o.out, "out", "", "`DIR` to write results to (default bench/results, with -short or -only bench/trial)")
 	flag.StringVar(&o.only, "only", "", "measure only works whose key matches this `REGEXP`")
-	flag.IntVar(&o.rounds, "rounds", 0, "samples of each figure (default 5, with -short 2)")
+	flag.IntVar(&o.rounds, "rounds", 0, "samples of each figure (default 5, with -short 2, and fewer on a machine that is too slow for them)")
 	flag.DurationVar(&o.duration, "d", 0, "how long one sample takes (default 1.5s, with -short 500ms)")
 	flag.Parse()
 	o.setDefaults()
@@ -54,16 +55,20 @@ type options struct {
 	duration time.Duration
 	progress io.Writer // a terminal; nil: nobody looks
 
-	loadArgs    []string // of sluice bench, behind those of each work: a test's
-	freshRounds int      // those in which memory is measured: it hardly differs from time to time, and takes long
+	loadArgs    []string      // of sluice bench, behind those of each work: a test's
+	limit       time.Duration // no round begins that would not end within it
+	freshRounds int           // those in which memory is measured: it hardly differs from time to time, and takes long
 }
 
 func (o *options) setDefaults() {
 	rounds, duration := 5, 1500*time.Millisecond
-	o.freshRounds = 2
+	o.freshRounds, o.limit = 2, 19*time.Minute
 	if o.isShort {
 		rounds, duration = 2, 500*time.Millisecond
-		o.freshRounds = 1
+		o.freshRounds, o.limit = 1, 170*time.Second
+	}
+	if o.rounds > 0 {
+		o.limit = math.MaxInt64
 	}
 	if o.out == "" {
 		o.out = "bench/results"

@@ -25,7 +25,7 @@ func TestComparisonMeasuresWhatIsInstalledAndNamesTheRest(t *testing.T) {
 	}
 	t.Chdir("../..")
 	// By count, so that it is no matter how busy the machine is.
-	o := options{only: "^(tls-)?echo-64$", out: t.TempDir(), rounds: 1, duration: patience, loadArgs: []string{"-warmup", "0s", "-n", "500"}}
+	o := options{only: "^(tls-)?echo-64$", out: t.TempDir(), rounds: 2, limit: 1, duration: patience, loadArgs: []string{"-warmup", "0s", "-n", "500"}}
 	if err := run(t.Context(), o); err != nil {
 		t.Fatal(err)
 	}
@@ -36,6 +36,9 @@ func TestComparisonMeasuresWhatIsInstalledAndNamesTheRest(t *testing.T) {
 	var r result
 	if err := json.Unmarshal(text, &r); err != nil || len(r.Rows) != 2 {
 		t.Fatalf("results.json: %v, %d rows; want 2: %s", err, len(r.Rows), text)
+	}
+	if r.Rounds != 1 {
+		t.Errorf("%d rounds; want 1, as a second one would not end within the limit", r.Rounds)
 	}
 	for _, p := range peers.All() {
 		isMissing := false

@@ -25,27 +25,25 @@ var (
 	}
 )
 
-// plot draws the rows of each figure, and how cost grows with connections.
+// legendRoom is by how much an axis is longer than its values, so that the legend stands above them.
+const legendRoom = 1.5
+
+// plot draws the rows in groups that go well together, and how cost grows with connections.
 func (r *result) plot(dir string) error {
-	var figures []string
+	var names []string
+	rows := map[string][]*row{}
 	for _, row := range r.Rows {
-		if len(row.Cells) > 0 && !slices.Contains(figures, row.Figure) {
-			figures = append(figures, row.Figure)
-		}
-	}
-	for _, figure := range figures {
-		var rows []*row
-		for _, row := range r.Rows {
-			// What growth.svg shows is of another order than the closed loops.
-			if _, isGrowth := growthWorks[row.Work]; row.Figure == figure && len(row.Cells) > 0 && !(isGrowth && figure == cpuPerMessage.key) {
-				rows = append(rows, row)
-			}
-		}
-		if len(rows) == 0 {
+		name := row.plotName()
+		if name == "" || len(row.Cells) == 0 {
 			continue
 		}
-		name := strings.NewReplacer("_", "-", ".", "-").Replace(figure) + ".svg"
-		if err := r.plotBars(filepath.Join(dir, name), rows); err != nil {
+		if rows[name] == nil {
+			names = append(names, name)
+		}
+		rows[name] = append(rows[name], row)
+	}
+	for _, name := range names {
+		if err := r.plotBars(filepath.Join(dir, name), rows[name]); err != nil {
 			return fmt.Errorf("plot %s: %w", name, err)
 		}
 	}
@@ -53,6 +51,18 @@ func (r *result) plot(dir string) error {
 		return fmt.Errorf("plot growth.svg: %w", err)
 	}
 	return nil
+}
+
+// plotName returns the file of the row's bars; "": it has none. Rows of one figure that are of another order stand apart.
+func (r *row) plotName() string {
+	name := strings.NewReplacer("_", "-", ".", "-").Replace(r.Figure)
+	if _, isGrowth := growthWorks[r.Work]; isGrowth && r.Figure == cpuPerMessage.key {
+		return ""
+	}
+	if strings.Contains(r.Work, "window") {
+		name += "-window"
+	}
+	return name + ".svg"
 }
 
 // plotBars draws a group of bars for each row, a bar for each peer.
@@ -84,8 +94,8 @@ func (r *result) plotBars(path string, rows []*row) error {
 		names = append(names, strings.ReplaceAll(strings.ReplaceAll(row.Title, ", ", ",\n"), ": ", ":\n"))
 	}
 	p.NominalX(names...)
-	p.X.Padding = vg.Points(10)
-	p.Y.Max *= 1.3 // room for the legend
+	p.X.Min, p.X.Max = -0.5, float64(len(rows))-0.5 // whole groups
+	p.Y.Max *= legendRoom
 	groups := vg.Length(len(rows))
 	return p.Save(max(vg.Points(420), groups*width*vg.Length(len(r.Peers)+3)+vg.Points(120)), vg.Points(300), path)
 }
@@ -129,8 +139,9 @@ func (r *result) plotGrowth(path string) error {
 	if !hasLines {
 		return nil // the short form
 	}
+	p.X.Max *= 1.3 // room for its label
 	p.Y.Min = 0
-	p.Y.Max *= 1.3 // room for the legend
+	p.Y.Max *= legendRoom
 	return p.Save(vg.Points(480), vg.Points(300), path)
 }
 

@@ -74,7 +74,7 @@ type cell struct {
 }
 
 func newResult(ctx context.Context, o options) *result {
-	return &result{Date: time.Now().UTC().Truncate(time.Second), Commit: commit(ctx), Machine: thisMachine(ctx), IsShort: o.isShort, Rounds: o.rounds, Seconds: o.duration.Seconds()}
+	return &result{Date: time.Now().UTC().Truncate(time.Second), Commit: commit(ctx), Machine: thisMachine(ctx), IsShort: o.isShort, Seconds: o.duration.Seconds()}
 }
 
 // commit returns the commit that is measured, with "+" if the tree has changes.

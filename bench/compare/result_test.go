@@ -46,7 +46,7 @@ func TestResultIsWrittenAsJSONMarkdownAndPlots(t *testing.T) {
 			t.Errorf("results.md lacks %q:\n%s", want, table)
 		}
 	}
-	for _, name := range []string{"cpu-us-per-message.svg", "growth.svg"} {
+	for _, name := range []string{"cpu-us-per-message.svg", "cpu-s-per-gb.svg", "growth.svg"} {
 		if svg, err := os.ReadFile(filepath.Join(dir, name)); err != nil || !strings.Contains(string(svg), "</svg>") {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -61,6 +61,7 @@ func workList() []work {
 	)
 	for _, w := range both {
 		w.key, w.title, w.isTLS = "tls-"+w.key, "TLS: "+w.title, true
+		w.isShort = w.isShort && !w.isFresh // 6,000 handshakes for each sample
 		list = append(list, w)
 	}
 	resumed := work{key: "tls-storm-resumed", title: "TLS: handshakes resumed, 20 at once", args: []string{"-mode", "storm", "-c", "20", "-resume"}, isTLS: true, isShort: true,

@@ -14,11 +14,12 @@ import (
 )
 
 const (
-	// openLimit is what one session may take from its connect to the 101, closeLimit from our close to the server's.
+	// openLimit is what one session may take from its connect to the 101, closeLimit from our close to the server's: all sessions of a
+	// run close together, which over TLS are many records for a gateway of one core.
 	openLimit  = 10 * time.Second
-	closeLimit = 2 * time.Second
-	// drainLimit is how long messages on their way get to arrive once nothing new is sent.
-	drainLimit = 10 * time.Second
+	closeLimit = 10 * time.Second
+	// drainLimit is how long messages on their way, and the closes behind them, get to arrive once nothing new is sent.
+	drainLimit = 15 * time.Second
 	// maxOpening bounds the sessions that a driver opens at the same time.
 	maxOpening = 64
 	// retryPause is between a failed connection of a storm and the next one in its place.
