@@ -10,12 +10,20 @@ cd "$(dirname "$0")"
 dir=$(mktemp -d)
 pids=
 trap 'for p in $pids; do kill "$p" 2>/dev/null || :; done; rm -rf "$dir"' EXIT
+trap 'exit 130' INT TERM
 cc -O2 -o "$dir/server" server.c
 cc -O2 -o "$dir/client" client.c
 (cd ../.. && go build -o "$dir/sluice" ./cmd/sluice)
 taskset -c 0 "$dir/server" 9071 & pids="$pids $!"
 taskset -c 0 "$dir/sluice" echo -listen 127.0.0.1:9072 >"$dir/echo.log" & pids="$pids $!"
-sleep 0.5
+for port in 9071 9072; do
+  tries=0
+  until "$dir/sluice" bench -url "ws://127.0.0.1:$port/" -c 1 -n 1 >"$dir/try" 2>&1; do
+    tries=$((tries + 1))
+    if [ $tries = 50 ]; then cat "$dir/try"; exit 1; fi
+    sleep 0.1
+  done
+done
 
 # rate FILE: messages a second, from the report of the load tool.
 rate() { sed -n 's/.*"messages_per_second": \([0-9]*\).*/\1/p' "$1"; }
