@@ -16,7 +16,7 @@ TORTURETIME ?= 60s
 BASE     ?=
 BENCH    ?= .
 
-.PHONY: all fmt lint test peers fuzz bench torture compare charts screenshots compare-short run
+.PHONY: all fmt lint test peers fuzz bench torture compare compare-short charts screenshots run
 
 all: fmt lint test
 
@@ -86,9 +86,6 @@ torture:
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Torture' -torture $(TORTURETIME)
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Churn' -churn $(TORTURETIME) -churn.sessions 10000
 
-compare:
-	$(GO) run ./bench/compare
-
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error
 	cp test/node_modules/uplot/dist/uPlot.iife.min.js test/node_modules/uplot/dist/uPlot.min.css test/node_modules/uplot/LICENSE cmd/sluice/internal/dashboard/uplot/
@@ -96,8 +93,10 @@ charts:
 screenshots: peers
 	SLUICE_TEST_SCREENSHOTS=$(CURDIR)/docs/pictures $(GO) test ./test -run TestScreenshotsOfTheDashboard -count 1 -timeout 20m -v
 
-compare-short:
-	$(GO) run ./bench/compare -short
+# Not by "go run", which passes no SIGTERM on.
+compare compare-short:
+	$(GO) build -o bench/trial/compare ./bench/compare
+	bench/trial/compare $(if $(filter compare-short,$@),-short)
 
 run:
 	$(GO) run ./cmd/sluice demo
