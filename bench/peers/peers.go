@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"go/build"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -101,7 +102,7 @@ type Process struct {
 	log        bytes.Buffer  // of its stderr; to be read once it has ended
 }
 
-// Start starts the peer in a directory of its own and waits until it accepts connections.
+// Start starts the peer in a directory of its own and waits until it relays.
 func (p Peer) Start(ctx context.Context, s Setup) (_ *Process, err error) {
 	path, _, err := p.Find(s)
 	if err != nil {
@@ -183,19 +184,25 @@ func (r *Process) writeFiles(p Peer, s Setup) error {
 	return nil
 }
 
+// waitUntilReady waits for the backend's answer through the peer: a socket listens before nginx has workers.
 func (r *Process) waitUntilReady(ctx context.Context) error {
+	client := http.Client{Timeout: 5 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	deadline := time.After(10 * time.Second)
 	for {
-		conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(r.Plain)))
+		answer, err := client.Get("http://127.0.0.1:" + strconv.Itoa(r.Plain) + "/")
 		if err == nil {
-			return conn.Close()
+			_ = answer.Body.Close()
+			if answer.StatusCode == http.StatusOK {
+				return nil
+			}
+			err = errors.New(answer.Status)
 		}
 		select {
 		case <-time.After(20 * time.Millisecond):
 		case <-r.done:
 			return errors.New("it ended")
 		case <-deadline:
-			return errors.New("it doesn't listen")
+			return fmt.Errorf("it doesn't relay: %w", err)
 		case <-ctx.Done():
 			return ctx.Err()
 		}

@@ -45,6 +45,10 @@ func TestEachPeerThatIsInstalledRelaysAndStops(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer process.Stop()
+			// What is measured is there from the start: nginx listens before it has workers.
+			if pids := process.PIDs(); p.Name == "nginx" && len(pids) != 2 {
+				t.Errorf("processes %v; want a master and a worker", pids)
+			}
 			wantEcho(t, ws.Dialer{}, "ws://127.0.0.1:"+strconv.Itoa(process.Plain)+"/")
 			if p.HasTLS {
 				wantSameTLS(t, filepath.Join(dir, "cert.pem"), process.TLS)
