@@ -73,7 +73,6 @@ func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Lo
 	}
 	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, peer: peer, start: time.Now(), id: rand.Uint64()}, loops: loops}
 	q.from = clientInfo{peer: peer, addr: peer}
-	epoll.NoDelay(w.FD(relay.Client))
 	w.SetDeadline(q.start.Add(l.headTimeout))
 	if w.Await(relay.Client, unix.EPOLLIN) != nil {
 		w.Drop()

@@ -72,11 +72,11 @@ func TestSessionsAreListedShownAndClosed(t *testing.T) {
 			t.Errorf("sessions ID lacks %q:\n%s", want, text)
 		}
 	}
-	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-close", "-code", "4000", first); text != "1 sessions closed\n" {
+	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-close", "-code", "4000", first); text != "sessions closed: 1\n" {
 		t.Errorf("sessions -close ID: %q", text)
 	}
 	wantClose(t, clients[0], 4000)
-	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-close", "-all"); !strings.HasSuffix(text, " sessions closed\n") {
+	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-close", "-all"); !strings.HasPrefix(text, "sessions closed: ") {
 		t.Errorf("sessions -close -all: %q", text)
 	}
 	wantClose(t, clients[1], ws.StatusCode(1012))

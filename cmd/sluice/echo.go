@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"net"
@@ -21,6 +22,9 @@ func runEcho(c call) error {
 		network, *address = "unix", path
 	}
 	listener, err := net.Listen(network, *address)
+	if _, isWrong := errors.AsType[*net.AddrError](err); isWrong {
+		return usageError{fmt.Sprintf("-listen %s is no address: %v", *address, err)}
+	}
 	if err != nil {
 		return err
 	}

@@ -163,7 +163,7 @@ func (s *sessionsCall) close() error {
 	if s.isJSON {
 		return s.printJSON(closed)
 	}
-	_, err := fmt.Fprintf(s.stdout, "%d sessions closed\n", closed.Closed)
+	_, err := fmt.Fprintf(s.stdout, "sessions closed: %d\n", closed.Closed)
 	return err
 }
 

@@ -48,6 +48,7 @@ func (d *Loops) Accept(ln syscall.Conn, accepted func(Work, netip.AddrPort) Task
 			stop()
 			return nil, fmt.Errorf("accept on a loop: %w", err)
 		}
+		epoll.NoDelay(fd) // those that it accepts inherit it
 		a := &acceptor{loop: l, fd: fd, accepted: accepted, failed: failed}
 		acceptors = append(acceptors, a)
 		l.do(a.start)
