@@ -48,6 +48,7 @@ var rooms = map[string]room{
 	"bench/compare":                 {ours: []string{"bench/peers", "internal/load"}},
 	"bench/peers":                   {},
 	"internal/systemd":              {},
+	"internal/pebble":               {},
 	"cmd/sluice/internal/tracing":   {ours: []string{"proxy", "internal/units"}},
 }
 

@@ -3,11 +3,9 @@ package tls
 import (
 	"context"
 	ctls "crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -15,91 +13,8 @@ import (
 	"testing"
 	"time"
 
-	pebbleca "github.com/letsencrypt/pebble/v2/ca"
-	pebbledb "github.com/letsencrypt/pebble/v2/db"
-	pebbleva "github.com/letsencrypt/pebble/v2/va"
-	pebblewfe "github.com/letsencrypt/pebble/v2/wfe"
-	"github.com/miekg/dns"
+	"sluice/internal/pebble"
 )
-
-// An acmeAuthority is a Pebble of the test's own.
-type acmeAuthority struct {
-	url    string
-	caFile string // of what signed the certificate of url
-	roots  *x509.CertPool
-	server *http.Server
-}
-
-// A binding is an external account that the authority knows.
-type binding struct{ id, key string }
-
-// startPebble starts an authority that validates at the given ports of 127.0.0.1, whatever the name.
-// With a binding it takes only accounts that are bound to it.
-func startPebble(t *testing.T, httpPort, tlsPort int, account *binding) *acmeAuthority {
-	t.Helper()
-	t.Setenv("PEBBLE_VA_NOSLEEP", "1")
-	t.Setenv("PEBBLE_WFE_NONCEREJECT", "0")
-	t.Setenv("PEBBLE_AUTHZREUSE", "0")
-	quiet := log.New(io.Discard, "", 0)
-	store := pebbledb.NewMemoryStore()
-	if account != nil {
-		if err := store.AddExternalAccountKeyByID(account.id, account.key); err != nil {
-			t.Fatal(err)
-		}
-	}
-	signer := pebbleca.New(quiet, store, "", "ecdsa", 0, 1, map[string]pebbleca.Profile{"default": {Description: "of a test"}})
-	validator := pebbleva.New(quiet, httpPort, tlsPort, true, startDNS(t), store)
-	front := pebblewfe.New(quiet, store, validator, signer, []string{"pebble.test"}, true, account != nil, 1, 1)
-
-	directory := t.TempDir()
-	own := newAuthority(t, "pebble's own")
-	cert := own.issue(t, nil, loopback).parsed(t)
-	a := &acmeAuthority{caFile: filepath.Join(directory, "pebble.pem"), roots: x509.NewCertPool()}
-	replaceFile(t, a.caFile, own.pem)
-	a.roots.AddCert(signer.GetRootCert(0).Cert)
-	ln := listen(t)
-	a.url = "https://" + ln.Addr().String() + pebblewfe.DirectoryPath
-	a.server = &http.Server{
-		Handler:   front.Handler(),
-		TLSConfig: &ctls.Config{Certificates: []ctls.Certificate{cert}},
-		ErrorLog:  quiet,
-	}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = a.server.ServeTLS(ln, "", "")
-	}()
-	t.Cleanup(func() {
-		_ = a.server.Close()
-		<-ended
-	})
-	return a
-}
-
-// startDNS starts a DNS server that has every name at 127.0.0.1, and returns its address.
-func startDNS(t *testing.T) string {
-	t.Helper()
-	ln := listen(t)
-	server := &dns.Server{Listener: ln, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, query *dns.Msg) {
-		answer := new(dns.Msg)
-		answer.SetReply(query)
-		if question := query.Question[0]; question.Qtype == dns.TypeA {
-			header := dns.RR_Header{Name: question.Name, Rrtype: dns.TypeA, Class: dns.ClassINET}
-			answer.Answer = append(answer.Answer, &dns.A{Hdr: header, A: net.IPv4(127, 0, 0, 1)})
-		}
-		_ = w.WriteMsg(answer)
-	})}
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		_ = server.ActivateAndServe()
-	}()
-	t.Cleanup(func() {
-		_ = ln.Close()
-		<-ended
-	})
-	return ln.Addr().String()
-}
 
 func portOf(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
 
@@ -125,11 +40,12 @@ func servePlain(t *testing.T, ln net.Listener, challenge func(ctx context.Contex
 	})
 }
 
-// acmeConfig returns a section for a domain of the authority.
-func (a *acmeAuthority) config(t *testing.T, challenge string) *Config {
+// acmeSection returns a section for a domain of the authority.
+func acmeSection(t *testing.T, a *pebble.Authority, challenge string) *Config {
+	t.Helper()
 	cfg := testConfig()
 	cfg.ACME = testACME("chat.test")
-	cfg.ACME.Directory, cfg.ACME.CAFile = a.url, a.caFile
+	cfg.ACME.Directory, cfg.ACME.CAFile = a.URL, a.CAFile
 	cfg.ACME.Storage = filepath.Join(t.TempDir(), "acme")
 	cfg.ACME.Email = "operator@chat.test"
 	cfg.ACME.Challenges = []string{challenge}
@@ -140,9 +56,9 @@ func (a *acmeAuthority) config(t *testing.T, challenge string) *Config {
 }
 
 // checkSite fails the test unless a client that trusts the authority reaches its domain.
-func (a *acmeAuthority) checkSite(t *testing.T, s *served) {
+func (s *served) checkSite(t *testing.T, a *pebble.Authority) {
 	t.Helper()
-	conn, _ := s.dial(t, &ctls.Config{RootCAs: a.roots, ServerName: "chat.test", NextProtos: []string{"http/1.1"}})
+	conn, _ := s.dial(t, &ctls.Config{RootCAs: a.Roots, ServerName: "chat.test", NextProtos: []string{"http/1.1"}})
 	if state := conn.ConnectionState(); state.NegotiatedProtocol != "http/1.1" {
 		t.Errorf("the protocol is %q", state.NegotiatedProtocol)
 	}
@@ -157,11 +73,11 @@ func (a *acmeAuthority) checkSite(t *testing.T, s *served) {
 
 func TestACMEObtainsACertificateByHTTP01(t *testing.T) {
 	plain, secure := listen(t), listen(t)
-	authority := startPebble(t, portOf(plain), portOf(secure), nil)
-	s := serveOn(t, secure, authority.config(t, ChallengeHTTP), Options{Address: secure.Addr().String(), HTTPAddress: plain.Addr().String()})
+	authority := pebble.Start(t, pebble.Options{HTTPPort: portOf(plain), TLSPort: portOf(secure)})
+	s := serveOn(t, secure, acmeSection(t, authority, ChallengeHTTP), Options{Address: secure.Addr().String(), HTTPAddress: plain.Addr().String()})
 	servePlain(t, plain, s.server.HTTPChallenge)
 	want(t, s.reloads, ReloadApplied)
-	authority.checkSite(t, s)
+	s.checkSite(t, authority)
 	if body, ok := s.server.HTTPChallenge(t.Context(), "chat.test", ChallengePath+"none"); ok {
 		t.Errorf("a challenge that nobody waits for is answered: %q", body)
 	}
@@ -169,8 +85,8 @@ func TestACMEObtainsACertificateByHTTP01(t *testing.T) {
 
 func TestACMEObtainsACertificateByTLSALPN01(t *testing.T) {
 	secure := listen(t)
-	authority := startPebble(t, 0, portOf(secure), nil)
-	s := serveOn(t, secure, authority.config(t, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	s := serveOn(t, secure, acmeSection(t, authority, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
 	want(t, s.reloads, ReloadApplied)
 	hasChallenge := false
 	for len(s.labels) > 0 {
@@ -180,20 +96,20 @@ func TestACMEObtainsACertificateByTLSALPN01(t *testing.T) {
 	if !hasChallenge {
 		t.Error("no handshake was counted as a challenge")
 	}
-	authority.checkSite(t, s)
+	s.checkSite(t, authority)
 	s.checkStrangersChallenge(t)
 }
 
 func TestACMEIsNotAskedForAClientCertificate(t *testing.T) {
 	secure := listen(t)
-	authority := startPebble(t, 0, portOf(secure), nil)
-	cfg := authority.config(t, ChallengeTLSALPN)
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	clients := newAuthority(t, "clients")
 	cfg.ClientAuth, cfg.ClientCA = ClientAuthRequire, filepath.Join(t.TempDir(), "clients.pem")
 	replaceFile(t, cfg.ClientCA, clients.pem)
 	s := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
 	want(t, s.reloads, ReloadApplied)
-	stranger := &ctls.Config{RootCAs: authority.roots, ServerName: "chat.test"}
+	stranger := &ctls.Config{RootCAs: authority.Roots, ServerName: "chat.test"}
 	if err := reach(s.address, stranger); err == nil {
 		t.Error("a client without a certificate is let in")
 	}
@@ -218,38 +134,38 @@ func (s *served) checkStrangersChallenge(t *testing.T) {
 
 func TestACMECertificateSurvivesARestartWithoutItsAuthority(t *testing.T) {
 	secure := listen(t)
-	authority := startPebble(t, 0, portOf(secure), nil)
-	cfg := authority.config(t, ChallengeTLSALPN)
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	first := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
 	want(t, first.reloads, ReloadApplied)
-	_ = authority.server.Close()
+	authority.Close()
 
 	again := listen(t)
 	second := serveOn(t, again, cfg, Options{Address: again.Addr().String()})
 	want(t, second.reloads, ReloadApplied)
-	authority.checkSite(t, second)
+	second.checkSite(t, authority)
 }
 
 func TestACMEBindsItsAccountToAnExternalOne(t *testing.T) {
 	secure := listen(t)
-	account := &binding{"kid-1", base64.RawURLEncoding.EncodeToString(randomBytes(32))}
-	authority := startPebble(t, 0, portOf(secure), account)
-	cfg := authority.config(t, ChallengeTLSALPN)
+	key := base64.RawURLEncoding.EncodeToString(randomBytes(32))
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure), KeyID: "kid-1", Key: key})
+	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	unbound := serve(t, cfg, Options{Address: secure.Addr().String()})
 	want(t, unbound.reloads, ReloadRefused)
 
-	cfg = authority.config(t, ChallengeTLSALPN)
-	cfg.ACME.EABKeyID, cfg.ACME.EABKeyFile = account.id, filepath.Join(t.TempDir(), "eab.key")
-	replaceFile(t, cfg.ACME.EABKeyFile, []byte(account.key+"=\n"))
+	cfg = acmeSection(t, authority, ChallengeTLSALPN)
+	cfg.ACME.EABKeyID, cfg.ACME.EABKeyFile = "kid-1", filepath.Join(t.TempDir(), "eab.key")
+	replaceFile(t, cfg.ACME.EABKeyFile, []byte(key+"=\n"))
 	bound := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
 	want(t, bound.reloads, ReloadApplied)
-	authority.checkSite(t, bound)
+	bound.checkSite(t, authority)
 }
 
 func TestACMEStandsBesideCertificatesOfFiles(t *testing.T) {
 	secure := listen(t)
-	authority := startPebble(t, 0, portOf(secure), nil)
-	cfg := authority.config(t, ChallengeTLSALPN)
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	file := newAuthority(t, "authority").issue(t, []string{"file.test"})
 	cfg.Certificate = []CertificateConfig{file.write(t, t.TempDir(), "site")}
 	s := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
@@ -259,14 +175,14 @@ func TestACMEStandsBesideCertificatesOfFiles(t *testing.T) {
 			t.Errorf("for %q: certificate %v, want the file's", name, got)
 		}
 	}
-	s.dial(t, &ctls.Config{RootCAs: authority.roots, ServerName: "chat.test"})
+	s.dial(t, &ctls.Config{RootCAs: authority.Roots, ServerName: "chat.test"})
 }
 
 func TestWithoutACertificateYetHandshakesFailAndAreCounted(t *testing.T) {
-	authority := &acmeAuthority{url: "https://127.0.0.1:1/directory", caFile: filepath.Join(t.TempDir(), "ca.pem")}
-	replaceFile(t, authority.caFile, newAuthority(t, "nobody").pem)
+	authority := &pebble.Authority{URL: "https://127.0.0.1:1/directory", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
+	replaceFile(t, authority.CAFile, newAuthority(t, "nobody").pem)
 	secure := listen(t)
-	s := serveOn(t, secure, authority.config(t, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
+	s := serveOn(t, secure, acmeSection(t, authority, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
 	for _, name := range []string{"chat.test", "unknown.test", ""} {
 		if conn, err := ctls.Dial("tcp", s.address, &ctls.Config{ServerName: name, InsecureSkipVerify: true}); err == nil {
 			_ = conn.Close()
@@ -277,8 +193,8 @@ func TestWithoutACertificateYetHandshakesFailAndAreCounted(t *testing.T) {
 }
 
 func TestACMENeedsAListenerThatCanAnswer(t *testing.T) {
-	authority := &acmeAuthority{url: "https://127.0.0.1:1/directory", caFile: filepath.Join(t.TempDir(), "ca.pem")}
-	replaceFile(t, authority.caFile, newAuthority(t, "nobody").pem)
+	authority := &pebble.Authority{URL: "https://127.0.0.1:1/directory", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
+	replaceFile(t, authority.CAFile, newAuthority(t, "nobody").pem)
 	for _, test := range []struct {
 		challenge string
 		options   Options
@@ -286,7 +202,7 @@ func TestACMENeedsAListenerThatCanAnswer(t *testing.T) {
 		{ChallengeHTTP, Options{Address: "127.0.0.1:443"}},
 		{ChallengeTLSALPN, Options{HTTPAddress: "127.0.0.1:80"}},
 	} {
-		_, err := New(authority.config(t, test.challenge), test.options)
+		_, err := New(acmeSection(t, authority, test.challenge), test.options)
 		if err == nil || !strings.Contains(err.Error(), "no listener can answer") {
 			t.Errorf("New with %s for %s = %v", fmt.Sprint(test.options), test.challenge, err)
 		}
