@@ -49,7 +49,7 @@ func installFor(t *testing.T, config string) string {
 		name := match[1]
 		text := strings.Repeat("secret", 4)
 		if base, isPair := strings.CutSuffix(name, ".pem"); isPair {
-			p := writePair(t, t.TempDir(), base, "example.com")
+			p := newAuthority(t, t.TempDir(), base)
 			var parts []string
 			for _, file := range []string{p.cert, p.key} {
 				part, err := os.ReadFile(file)

@@ -29,7 +29,8 @@ const adminToken = "0123456789abcdef0123456789abcdef"
 func monitor(t *testing.T) *monitored {
 	t.Helper()
 	directory := t.TempDir()
-	p := writePair(t, directory, "chat", "chat.example.com")
+	ca := newAuthority(t, directory, "authority")
+	p := ca.issue(t, "chat")
 	tokenFile := filepath.Join(directory, "token")
 	if err := os.WriteFile(tokenFile, []byte(adminToken), 0o600); err != nil {
 		t.Fatal(err)

@@ -3,22 +3,16 @@ package test
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -32,84 +26,36 @@ var (
 	needCurl    = need{"curl", "curl (Debian)", succeeds("curl", "--version")}
 )
 
-// A pair is a self-signed certificate and its key, in files.
-type pair struct {
-	cert, key string
-	parsed    *x509.Certificate
-}
-
-// writePair makes a certificate for localhost whose subject is name, in place of what is in the files.
-func writePair(t *testing.T, directory, file, name string) pair {
+// secureGateway serves TLS, as a section says, in front of a backend.
+func secureGateway(t *testing.T, section, backend string) *gateway {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()),
-		Subject:      pkix.Name{CommonName: name},
-		NotBefore:    time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := pair{cert: filepath.Join(directory, file+".pem"), key: filepath.Join(directory, file+".key")}
-	if p.parsed, err = x509.ParseCertificate(der); err != nil {
-		t.Fatal(err)
-	}
-	for path, block := range map[string]*pem.Block{p.key: {Type: "PRIVATE KEY", Bytes: keyDER}, p.cert: {Type: "CERTIFICATE", Bytes: der}} {
-		if err := os.WriteFile(path+".new", pem.EncodeToMemory(block), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.Rename(path+".new", path); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return p
+	return runGateway(t, basics+section+fmt.Sprintf("[[route]]\npool = \"pool\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = %q }]\n", backend))
 }
 
-// pool returns who trusts the certificate.
-func (p pair) pool() *x509.CertPool {
-	pool := x509.NewCertPool()
-	pool.AddCert(p.parsed)
-	return pool
+// A tlsSession is a client's session over TLS.
+type tlsSession struct {
+	conn   *tls.Conn
+	reader *bufio.Reader
 }
 
-// secureGateway serves TLS with the pair in front of an echo backend. more is added to [listener.tls].
-func secureGateway(t *testing.T, p pair, more string) *gateway {
+// openSession opens a session that lasts as long as the test.
+func openSession(t *testing.T, g *gateway, config *tls.Config) *tlsSession {
 	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	conn, reader, err := openTLS(g, config)
 	if err != nil {
 		t.Fatal(err)
 	}
-	address := ln.Addr().String()
-	_ = ln.Close()
-	start(t, exec.Command(sluice, "echo", "-listen", address), nil)
-	eventually(t, patience, "the backend listens", func() bool {
-		c, err := net.Dial("tcp", address)
-		if err == nil {
-			_ = c.Close()
-		}
-		return err == nil
-	})
-	return runGateway(t, basics+fmt.Sprintf(`
-[listener.tls]
-certificate = [{ cert = %q, key = %q }]
-%s
-[[route]]
-pool = "echo"
-[[pool]]
-name = "echo"
-backend = [{ address = %q }]
-`, p.cert, p.key, more, address))
+	t.Cleanup(func() { _ = conn.Close() })
+	return &tlsSession{conn, reader}
+}
+
+func readText(t *testing.T, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
 }
 
 // openTLS opens a session over TLS.
@@ -151,13 +97,14 @@ func echoes(t *testing.T, conn *tls.Conn, reader *bufio.Reader, message []byte) 
 }
 
 func TestClientsOfAllKindsConnectOverTLS(t *testing.T) {
-	p := writePair(t, t.TempDir(), "a", "first")
-	g := secureGateway(t, p, "")
+	t.Parallel()
+	ca := newAuthority(t, t.TempDir(), "authority")
+	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
 	url := "wss://" + strings.Replace(g.listeners["public"], "127.0.0.1", "localhost", 1) + "/"
 	for _, version := range []string{"1.2", "1.3"} {
 		t.Run("openssl "+version, func(t *testing.T) {
 			requires(t, needOpenSSL)
-			cmd := exec.Command("openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", p.cert, "-tls"+strings.Replace(version, ".", "_", 1),
+			cmd := exec.Command("openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca.cert, "-tls"+strings.Replace(version, ".", "_", 1),
 				"-connect", g.listeners["public"])
 			cmd.Stdin = strings.NewReader(request("/") + string(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, ""))))))
 			out, _ := cmd.Output() // it ends by the gateway's close_notify
@@ -167,7 +114,7 @@ func TestClientsOfAllKindsConnectOverTLS(t *testing.T) {
 		})
 		t.Run("curl "+version, func(t *testing.T) {
 			requires(t, needCurl)
-			out, err := exec.Command("curl", "-sS", "--cacert", p.cert, "--tlsv"+version, "--tls-max", version, "https"+strings.TrimPrefix(url, "wss")).Output()
+			out, err := exec.Command("curl", "-sS", "--cacert", ca.cert, "--tlsv"+version, "--tls-max", version, "https"+strings.TrimPrefix(url, "wss")).Output()
 			if err != nil || !bytes.Contains(out, []byte("echo backend")) {
 				t.Errorf("curl got %q, %v", out, err)
 			}
@@ -179,7 +126,7 @@ const [url, ca, version] = process.argv.slice(1);
 const s = new WebSocket(url, { ca: readFileSync(ca), minVersion: version, maxVersion: version });
 s.on("open", () => s.send("hello")); s.on("message", (m) => { console.log(m.toString()); s.close(1000); });
 s.on("close", (code) => console.log(code)); s.on("error", (e) => console.log(e.message));`
-			out, err := exec.Command("node", "--input-type=module", "-e", script, url, p.cert, "TLSv"+version).CombinedOutput()
+			out, err := exec.Command("node", "--input-type=module", "-e", script, url, ca.cert, "TLSv"+version).CombinedOutput()
 			if err != nil || string(out) != "hello\n1000\n" {
 				t.Errorf("node told %q, %v; want the echo and 1000", out, err)
 			}
@@ -203,126 +150,182 @@ await b.close();`
 	})
 }
 
-func TestACertificateIsReplacedUnderLiveSessions(t *testing.T) {
-	directory := t.TempDir()
-	before := writePair(t, directory, "a", "before")
-	g := secureGateway(t, before, "")
-	config := &tls.Config{InsecureSkipVerify: true}
-	const count = 200
-	var conns [count]*tls.Conn
-	var readers [count]*bufio.Reader
-	for i := range conns {
-		var err error
-		if conns[i], readers[i], err = openTLS(g, config); err != nil {
-			t.Fatal(err)
-		}
-		defer conns[i].Close()
-	}
-	writePair(t, directory, "a", "after")
-	shown := func() string {
-		conn, _, err := openTLS(g, config)
-		if err != nil {
-			t.Fatalf("a new session: %v", err)
-		}
-		defer conn.Close()
-		return conn.ConnectionState().PeerCertificates[0].Subject.CommonName
-	}
-	eventually(t, patience, "new sessions get the new certificate", func() bool { return shown() == "after" })
-	if err := os.WriteFile(before.cert, []byte("broken"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, patience, "the broken one is counted", func() bool { return g.count(t, `sluice_certificate_reloads_total{result="refused"}`) > 0 })
-	if name := shown(); name != "after" {
-		t.Errorf("behind a broken replacement %q is shown", name)
-	}
-	message := bytes.Repeat([]byte("x"), 70_000)
-	for i := range conns {
-		echoes(t, conns[i], readers[i], message)
-	}
-}
-
-func TestAClientWithoutTheRightCertificateGetsAnAlertAndNoErrorLine(t *testing.T) {
-	directory := t.TempDir()
-	server, client, stranger := writePair(t, directory, "a", "server"), writePair(t, directory, "b", "device 7"), writePair(t, directory, "c", "stranger")
-	g := secureGateway(t, server, fmt.Sprintf("client_auth = \"require\"\nclient_ca = %q\n", client.cert))
-	for name, of := range map[string]*pair{"none": nil, "a stranger's": &stranger, "the right one": &client} {
-		config := &tls.Config{RootCAs: server.pool(), ServerName: "localhost"}
-		if of != nil {
-			cert, err := tls.LoadX509KeyPair(of.cert, of.key)
-			if err != nil {
-				t.Fatal(err)
-			}
-			config.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &cert, nil }
-		}
-		conn, reader, err := openTLS(g, config)
-		var operation *net.OpError
-		switch {
-		case of == &client && err == nil:
-			echoes(t, conn, reader, []byte("hello"))
-			_ = conn.Close()
-		case of == &client || !errors.As(err, &operation) || operation.Op != "remote error":
-			t.Errorf("certificate: %s: %v", name, err)
-		}
-	}
-	if n := g.count(t, `sluice_tls_handshakes_total{result="client_certificate",version="1.3"}`); n != 2 {
-		t.Errorf("%d handshakes ended for a client's certificate, want 2", n)
-	}
-	if log := g.log.String(); strings.Contains(log, `"level":"error"`) || !strings.Contains(log, "TLS handshake ended") {
-		t.Errorf("a client's mistake is a debug line, and no error:\n%s", g.log.last())
-	}
-}
-
-func TestHTTPOnATLSPortIsToldSo(t *testing.T) {
-	g := secureGateway(t, writePair(t, t.TempDir(), "a", "server"), "")
-	response, err := http.Get("http://" + g.listeners["public"] + "/")
+// openTLSTo opens a session whose backend's end is the test's too.
+func openTLSTo(t *testing.T, g *gateway, backend rawBackend, ca pair) (*tls.Conn, *bufio.Reader, *wire) {
+	t.Helper()
+	socket, err := net.DialTimeout("tcp", g.listeners["public"], patience)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer response.Body.Close()
-	if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "TLS") {
-		t.Errorf("status %d, %q", response.StatusCode, body)
-	}
-}
-
-func TestHalfOpenTLSHandshakesLeaveLiveSessionsAlone(t *testing.T) {
-	p := writePair(t, t.TempDir(), "a", "server")
-	g := secureGateway(t, p, "")
-	config := &tls.Config{RootCAs: p.pool(), ServerName: "localhost"}
-	conn, reader, err := openTLS(g, config)
-	if err != nil {
+	t.Cleanup(func() { _ = socket.Close() })
+	_ = socket.SetDeadline(time.Now().Add(patience))
+	conn := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"})
+	if _, err := io.WriteString(conn, request("/")); err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
-	for range 1000 {
+	b := backend.accept(t)
+	b.send(t, switching())
+	reader := bufio.NewReader(conn)
+	if answer, err := http.ReadResponse(reader, nil); err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("answer %v, %v", answer, err)
+	}
+	return conn, reader, b
+}
+
+// How a client's stream ends makes no difference: WebSocket has a close of its own.
+func TestAStreamOverTLSEndsInEitherWay(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, t.TempDir(), "authority")
+	pair := ca.issue(t, "site")
+	eachDriver(t, func(t *testing.T, on func(string) string) {
+		backend := listenRaw(t)
+		g := runGateway(t, on(basics)+section("", pair)+fmt.Sprintf("[[route]]\npool = \"pool\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = %q }]\n", backend.Addr()))
+		for name, end := range map[string]func(*tls.Conn) error{
+			"close_notify alone":       func(c *tls.Conn) error { return c.CloseWrite() },
+			"TCP without close_notify": func(c *tls.Conn) error { return c.NetConn().(*net.TCPConn).CloseWrite() },
+			"both":                     func(c *tls.Conn) error { return errors.Join(c.CloseWrite(), c.NetConn().(*net.TCPConn).CloseWrite()) },
+		} {
+			t.Run(name, func(t *testing.T) {
+				conn, reader, b := openTLSTo(t, g, backend, ca)
+				if err := wsutil.WriteClientText(conn, []byte("last")); err != nil {
+					t.Fatal(err)
+				}
+				if err := end(conn); err != nil {
+					t.Fatal(err)
+				}
+				b.wantFrame(t, ws.OpText, "last")
+				b.wantClose(t, 1001)
+				b.send(t, b.frame(ws.OpText, "still heard")+b.closeFrame(1001, ""))
+				if f, err := readFrame(reader); err != nil || string(f.Payload) != "still heard" {
+					t.Errorf("the client got %q, %v", f.Payload, err)
+				}
+				if f, err := readFrame(reader); err != nil || f.Header.OpCode != ws.OpClose {
+					t.Errorf("the client got %v %q, %v; want a close", f.Header.OpCode, f.Payload, err)
+				}
+				// Without close_notify crypto/tls says io.ErrUnexpectedEOF.
+				if rest, err := io.ReadAll(reader); len(rest) > 0 || err != nil {
+					t.Errorf("behind the close %q, %v; want close_notify", rest, err)
+				}
+				b.wantGone(t)
+			})
+		}
+	})
+}
+
+func TestAClientCutOverTLSIsToldToItsBackend(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, t.TempDir(), "authority")
+	backend := listenRaw(t)
+	g := secureGateway(t, section("", ca.issue(t, "site")), backend.Addr().String())
+	conn, _, b := openTLSTo(t, g, backend, ca)
+	_ = conn.NetConn().(*net.TCPConn).SetLinger(0)
+	_ = conn.NetConn().Close()
+	b.wantClose(t, 1001)
+	b.wantGone(t)
+}
+
+// halfOpen begins n TLS handshakes that don't go on.
+func halfOpen(t *testing.T, g *gateway, n int) (conns []net.Conn) {
+	t.Helper()
+	for range n {
 		c, err := net.Dial("tcp", g.listeners["public"])
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer c.Close()
+		t.Cleanup(func() { _ = c.Close() })
 		if _, err := c.Write([]byte{22, 3, 1, 2, 0, 1}); err != nil {
 			t.Fatal(err)
 		}
+		conns = append(conns, c)
 	}
-	begin := time.Now()
+	return conns
+}
+
+func TestHalfOpenTLSHandshakesLeaveLiveSessionsAlone(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, t.TempDir(), "authority")
+	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
+	config := &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}
+	live := openSession(t, g, config)
 	const trips = 200
-	for range trips {
-		echoes(t, conn, reader, []byte("hello"))
+	median := func() time.Duration {
+		var took []time.Duration
+		for range trips {
+			begin := time.Now()
+			echoes(t, live.conn, live.reader, []byte("hello"))
+			took = append(took, time.Since(begin))
+		}
+		slices.Sort(took)
+		return took[trips/2]
 	}
-	if took := time.Since(begin); took > trips*20*time.Millisecond {
-		t.Errorf("%d round trips took %v beside 1,000 handshakes that don't go on", trips, took)
+	before := median()
+	halfOpen(t, g, 1000)
+	during := median()
+	t.Logf("a round trip takes %v, beside 1,000 half-open handshakes %v", before, during)
+	if during > 10*before+5*time.Millisecond {
+		t.Errorf("a round trip takes %v beside 1,000 handshakes that don't go on, without them %v", during, before)
 	}
-	if conn, _, err := openTLS(g, config); err != nil {
-		t.Errorf("a new session beside them: %v", err)
-	} else {
-		_ = conn.Close()
+	openSession(t, g, config) // a new one beside them
+}
+
+func TestTLSHandshakesAreBoundedInNumberAndTime(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, t.TempDir(), "authority")
+	config := &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}
+	const most = 8
+	g := secureGateway(t, fmt.Sprintf("max_handshakes = %d\nhead_timeout = \"2s\"\n", most)+section("", ca.issue(t, "site")), runEcho(t))
+	live := openSession(t, g, config)
+	eventually(t, patience, "the first handshake is over", func() bool { return g.handshakes(t) == 0 })
+	begun := halfOpen(t, g, most)
+	eventually(t, patience, "all handshakes are taken", func() bool { return g.handshakes(t) == most })
+	if _, _, err := openTLS(g, config); err == nil {
+		t.Errorf("a session begins beside %d handshakes, with max_handshakes = %d", most, most)
+	}
+	if n := g.count(t, "sluice_handshakes_rejected_total"); n != 1 {
+		t.Errorf("%d refusals counted, want 1", n)
+	}
+	echoes(t, live.conn, live.reader, []byte("hello"))
+	for _, c := range begun { // by the gateway, when their time is up
+		_ = c.SetReadDeadline(time.Now().Add(patience))
+		if rest, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Fatalf("a handshake that doesn't go on isn't ended: %q", rest)
+		}
+	}
+	eventually(t, patience, "a new session begins", func() bool {
+		conn, _, err := openTLS(g, config)
+		if err == nil {
+			_ = conn.Close()
+		}
+		return err == nil
+	})
+	if n := g.count(t, `sluice_tls_handshakes_total{result="timeout",version="none"}`); n != most {
+		t.Errorf("%d timed out handshakes counted, want %d", n, most)
 	}
 }
 
+// handshakes returns how many handshakes the listener "public" has under way.
+func (g *gateway) handshakes(t *testing.T) int {
+	t.Helper()
+	response, err := http.Get("http://" + g.admin + "/api/v1/listeners")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Listeners []struct{ Handshakes int }
+	}
+	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || len(answer.Listeners) == 0 {
+		t.Fatalf("/api/v1/listeners: %+v, %v", answer, err)
+	}
+	return answer.Listeners[0].Handshakes
+}
+
 func TestAKeyUpdateComesInTheMiddleOfALargeFrame(t *testing.T) {
+	t.Parallel()
 	requires(t, needOpenSSL)
-	p := writePair(t, t.TempDir(), "a", "server")
-	g := secureGateway(t, p, "")
-	cmd := exec.Command("openssl", "s_client", "-CAfile", p.cert, "-tls1_3", "-connect", g.listeners["public"])
+	ca := newAuthority(t, t.TempDir(), "authority")
+	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
+	cmd := exec.Command("openssl", "s_client", "-CAfile", ca.cert, "-tls1_3", "-connect", g.listeners["public"])
 	var out, told tail
 	cmd.Stdout, cmd.Stderr = &out, &told
 	var stdin io.WriteCloser
