@@ -47,6 +47,7 @@ nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
 caddy version|caddy|the peers of the comparison
 openssl version|openssl|TLS
+testssl --version|testssl.sh|TLS, its weaknesses
 prometheus --version|prometheus|metrics as Prometheus reads them, and alerts
 curl --version|curl|TLS
 systemd-analyze --version|systemd|the check of deploy/sluice.service
