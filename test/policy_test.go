@@ -102,6 +102,50 @@ func TestAKeyGoesToItsBackendInEveryProcess(t *testing.T) {
 	}
 }
 
+func TestAHotKeyIsSharedWithinTheBound(t *testing.T) {
+	t.Parallel()
+	const sessions, bound = 120, 1.25
+	weights := []int{1, 2, 3}
+	total := 6.0
+	var addresses, members []string
+	for _, w := range weights {
+		s := startStub(t, "127.0.0.1:0")
+		addresses = append(addresses, s.address)
+		members = append(members, fmt.Sprintf("{ address = %q, weight = %d }", s.address, w))
+	}
+	g := runGateway(t, poolOf(fmt.Sprintf("policy = \"hash\"\n[pool.hash]\nheader = \"X-Room\"\nbounded_load = %v", bound), members...))
+	home := ""
+	got := map[string]int{}
+	var hot []*guest
+	for i := 1; i <= sessions; i++ {
+		guest := g.invite(t, nil, "/", roomHeader(0))
+		hot = append(hot, guest)
+		got[guest.backend]++
+		if i == 1 {
+			home = guest.backend
+		}
+		for k, w := range weights {
+			if most := math.Ceil(bound * float64(i) * float64(w) / total); float64(got[addresses[k]]) > most {
+				t.Fatalf("%d of %d sessions are on the member of weight %d, the bound is %.0f", got[addresses[k]], i, w, most)
+			}
+		}
+	}
+	for k, w := range weights {
+		// What the others may hold at most is what one holds at least.
+		if least := sessions - bound*sessions*(total-float64(w))/total - 2; float64(got[addresses[k]]) < least || addresses[k] == home &&
+			float64(got[addresses[k]]) < bound*sessions*float64(w)/total-1 {
+			t.Errorf("%v: too few on the member of weight %d", got, w)
+		}
+	}
+	for _, guest := range hot {
+		guest.leave()
+	}
+	eventually(t, patience, "the sessions are over", func() bool { return g.count(t, "sluice_sessions_active") == 0 })
+	if after := g.invite(t, nil, "/", roomHeader(0)).backend; after != home {
+		t.Errorf("with no other session the key is at %s, its home is %s", after, home)
+	}
+}
+
 func TestAStickyCookieBringsAClientBackUntilItsBackendIsGone(t *testing.T) {
 	t.Parallel()
 	one, other := startStub(t, "127.0.0.1:0"), startStub(t, "127.0.0.1:0")

@@ -2,6 +2,7 @@ package test
 
 import (
 	"bufio"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -36,6 +37,7 @@ const (
 // A stub is a backend in the process of the test. Its 101 says its address.
 type stub struct {
 	address string
+	secure  *tls.Config // nil: it speaks no TLS
 	manner  atomic.Int32
 	reached atomic.Int64 // connections
 	asked   atomic.Int64 // those with a request
@@ -48,7 +50,13 @@ type stub struct {
 // startStub starts a stub at an address of loopback; port 0: any.
 func startStub(t *testing.T, address string) *stub {
 	t.Helper()
-	s := &stub{address: address, conns: map[net.Conn]bool{}}
+	return startSecureStub(t, address, nil)
+}
+
+// startSecureStub is startStub with TLS.
+func startSecureStub(t *testing.T, address string, secure *tls.Config) *stub {
+	t.Helper()
+	s := &stub{address: address, secure: secure, conns: map[net.Conn]bool{}}
 	s.open(t)
 	t.Cleanup(s.close)
 	return s
@@ -64,7 +72,11 @@ func (s *stub) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.mu.Lock()
-	s.ln, s.address = ln, ln.Addr().String()
+	s.address = ln.Addr().String()
+	if s.secure != nil {
+		ln = tls.NewListener(ln, s.secure)
+	}
+	s.ln = ln
 	s.mu.Unlock()
 	go s.serve(ln)
 }
