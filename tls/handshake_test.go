@@ -85,6 +85,7 @@ func TestHandshakesThatFailAreNamed(t *testing.T) {
 		{"an HTTP request", t.Context(), raw("GET / HTTP/1.1\r\n"), "none", ResultPlainHTTP},
 		{"an HTTP upload", t.Context(), raw("POST /upload HTTP/1.1\r\n"), "none", ResultPlainHTTP},
 		{"another protocol", t.Context(), raw("SSH-2.0-OpenSSH_9.2\r\n"), "none", ResultNotTLS},
+		{"TLS that goes on as something else", t.Context(), raw(string(clientHello(t)) + "SSH-2.0"), "1.3", ResultProtocol},
 		{"a client that leaves", t.Context(), func(net.Conn) {}, "none", ResultClosed},
 		{"half a record, then nothing", late, raw("\x16\x03\x01\x00\xf0\x01"), "none", ResultTimeout},
 		{"a caller that gave up", canceled, raw(""), "none", ResultCanceled},

@@ -64,10 +64,14 @@ func VersionLabel(version uint16) string {
 // resultOf names the error of a handshake.
 func resultOf(err error, state ctls.ConnectionState, auth ctls.ClientAuthType) string {
 	if header, ok := errors.AsType[ctls.RecordHeaderError](err); ok {
-		if header.Conn != nil && isHTTP(header.RecordHeader) {
+		switch {
+		case header.Conn == nil: // so crypto/tls says that TLS had begun
+			return ResultProtocol
+		case isHTTP(header.RecordHeader):
 			return ResultPlainHTTP
+		default:
+			return ResultNotTLS
 		}
-		return ResultNotTLS
 	}
 	if _, ok := errors.AsType[*ctls.CertificateVerificationError](err); ok {
 		return ResultClientCertificate
