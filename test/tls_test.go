@@ -101,9 +101,16 @@ func TestClientsOfAllKindsConnectOverTLS(t *testing.T) {
 	ca := newAuthority(t, t.TempDir(), "authority")
 	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
 	url := "wss://" + strings.Replace(g.listeners["public"], "127.0.0.1", "localhost", 1) + "/"
-	for _, version := range []string{"1.2", "1.3"} {
-		t.Run("openssl "+version, func(t *testing.T) {
-			requires(t, needOpenSSL)
+	established := func(version string) int {
+		return g.count(t, fmt.Sprintf(`sluice_tls_handshakes_total{result="full",version=%q}`, version)) +
+			g.count(t, fmt.Sprintf(`sluice_tls_handshakes_total{result="resumed",version=%q}`, version))
+	}
+	for _, client := range []struct {
+		name    string
+		needs   []need
+		connect func(t *testing.T, version string)
+	}{
+		{"openssl", []need{needOpenSSL}, func(t *testing.T, version string) {
 			cmd := exec.Command("openssl", "s_client", "-quiet", "-verify_return_error", "-CAfile", ca.cert, "-tls"+strings.Replace(version, ".", "_", 1),
 				"-connect", g.listeners["public"])
 			cmd.Stdin = strings.NewReader(request("/") + string(ws.MustCompileFrame(ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, ""))))))
@@ -111,16 +118,14 @@ func TestClientsOfAllKindsConnectOverTLS(t *testing.T) {
 			if !bytes.HasPrefix(out, []byte("HTTP/1.1 101 ")) || !bytes.HasSuffix(out, []byte("\x88\x02\x03\xe8")) {
 				t.Errorf("s_client got %q, want 101 and a close with 1000", out)
 			}
-		})
-		t.Run("curl "+version, func(t *testing.T) {
-			requires(t, needCurl)
+		}},
+		{"curl", []need{needCurl}, func(t *testing.T, version string) {
 			out, err := exec.Command("curl", "-sS", "--cacert", ca.cert, "--tlsv"+version, "--tls-max", version, "https"+strings.TrimPrefix(url, "wss")).Output()
 			if err != nil || !bytes.Contains(out, []byte("echo backend")) {
 				t.Errorf("curl got %q, %v", out, err)
 			}
-		})
-		t.Run("node "+version, func(t *testing.T) {
-			requires(t, needNode)
+		}},
+		{"node", []need{needNode}, func(t *testing.T, version string) {
 			script := `import { WebSocket } from "ws"; import { readFileSync } from "node:fs";
 const [url, ca, version] = process.argv.slice(1);
 const s = new WebSocket(url, { ca: readFileSync(ca), minVersion: version, maxVersion: version });
@@ -130,24 +135,35 @@ s.on("close", (code) => console.log(code)); s.on("error", (e) => console.log(e.m
 			if err != nil || string(out) != "hello\n1000\n" {
 				t.Errorf("node told %q, %v; want the echo and 1000", out, err)
 			}
-		})
-	}
-	t.Run("chromium", func(t *testing.T) {
-		requires(t, needBrowser)
-		script := `import { chromium } from "playwright-core";
-const [url] = process.argv.slice(1);
-const b = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--no-first-run"] });
+		}},
+		{"chromium", []need{needBrowser}, func(t *testing.T, version string) {
+			script := `import { chromium } from "playwright-core";
+const [url, version] = process.argv.slice(1);
+const b = await chromium.launch({ executablePath: "/usr/bin/chromium", args: ["--no-sandbox", "--disable-gpu", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync", "--ssl-version-max=tls" + version] });
 const page = await (await b.newContext({ ignoreHTTPSErrors: true })).newPage();
 await page.goto(url.replace("wss", "https"));
 console.log(await page.evaluate((url) => new Promise((done) => { const s = new WebSocket(url), seen = [];
   s.onopen = () => s.send("hello"); s.onmessage = (m) => { seen.push(m.data); s.close(1000); };
   s.onclose = (e) => done(JSON.stringify([...seen, e.code, e.wasClean])); }), url));
 await b.close();`
-		out, err := exec.Command("node", "--input-type=module", "-e", script, url).CombinedOutput()
-		if err != nil || string(out) != "[\"hello\",1000,true]\n" {
-			t.Errorf("chromium told %q, %v; want the echo and a clean 1000", out, err)
+			out, err := exec.Command("node", "--input-type=module", "-e", script, url, version).CombinedOutput()
+			if err != nil || string(out) != "[\"hello\",1000,true]\n" {
+				t.Errorf("chromium told %q, %v; want the echo and a clean 1000", out, err)
+			}
+		}},
+	} {
+		for version, other := range map[string]string{"1.2": "1.3", "1.3": "1.2"} {
+			t.Run(client.name+" "+version, func(t *testing.T) {
+				requires(t, client.needs...)
+				before, beforeOther := established(version), established(other)
+				client.connect(t, version)
+				if established(version) == before || established(other) != beforeOther {
+					t.Errorf("it didn't speak TLS %s", version)
+				}
+			})
 		}
-	})
+	}
 }
 
 // openTLSTo opens a session whose backend's end is the test's too.

@@ -146,6 +146,32 @@ func TestACMECertificateSurvivesARestartWithoutItsAuthority(t *testing.T) {
 	second.checkSite(t, authority)
 }
 
+func TestACMERenewsACertificateThatIsServed(t *testing.T) {
+	secure := listen(t)
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure), Life: 5 * time.Second})
+	s := serveOn(t, secure, acmeSection(t, authority, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
+	want(t, s.reloads, ReloadApplied)
+	client := &ctls.Config{ServerName: "chat.test", InsecureSkipVerify: true} // it may have ended, on a slow machine
+	before := s.serial(t, client)
+	live, _ := s.dial(t, client)
+	deadline := time.Now().Add(patience)
+	for s.serial(t, client).Cmp(before) == 0 {
+		if time.Now().After(deadline) {
+			t.Fatalf("the certificate isn't renewed in %v", patience)
+		}
+		// The cache looks each ten minutes. What it does then is done here now.
+		if err := s.server.acme.cache.RenewManagedCertificates(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	want(t, s.reloads, ReloadApplied)
+	_ = live.SetDeadline(time.Now().Add(patience))
+	if !isAlive(live) {
+		t.Error("the renewal has ended a live session")
+	}
+}
+
 func TestACMEBindsItsAccountToAnExternalOne(t *testing.T) {
 	secure := listen(t)
 	key := base64.RawURLEncoding.EncodeToString(randomBytes(32))
