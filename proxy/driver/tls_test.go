@@ -101,7 +101,11 @@ func TestASessionOverTLSEndsWithCloseNotifyOnBothSides(t *testing.T) {
 			t.Error("the client's stream ended without close_notify")
 		}
 		x.client.close()
-		x.backend.close()
+		x.backend.shut()
+		x.backend.wantEnd("both closes, and its own end")
+		if !taps[relay.Backend].isAlert() {
+			t.Error("the backend's stream ended without close_notify")
+		}
 		x.wantVerdict(t, relay.ByClient, 1000, relay.ReasonClose)
 	})
 }
@@ -135,17 +139,25 @@ func TestRecordsThatComeByteByByteAreRelayed(t *testing.T) {
 	})
 }
 
-func TestTCPThatEndsWithoutCloseNotifyIsTheEndOfTheStream(t *testing.T) {
+func TestCloseNotifyAndTheEndOfTCPAreEachTheEndOfTheStream(t *testing.T) {
 	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
-		x, taps := tapped(t, open, false)
-		x.client.write(x.client.text("last"))
-		x.backend.want("data", x.client.text("last"))
-		if err := taps[relay.Client].CloseWrite(); err != nil {
-			t.Fatal(err)
+		for name, end := range map[string]func(*tap, *peer) error{
+			"TCP without close_notify": func(socket *tap, _ *peer) error { return socket.CloseWrite() },
+			"close_notify alone":       func(_ *tap, p *peer) error { return p.conn.(*tlsPeer).Conn.CloseWrite() },
+		} {
+			for side, code := range map[relay.Side]uint16{relay.Client: 1001, relay.Backend: 1011} {
+				x, taps := tapped(t, open, false)
+				p, other := x.peers(side)
+				p.write(p.text("last"))
+				other.want("data", p.text("last"))
+				if err := end(taps[side], p); err != nil {
+					t.Fatal(err)
+				}
+				other.wantClose(name, code, "*")
+				other.write(other.text("still heard"))
+				p.want("data of the other side", other.text("still heard"))
+			}
 		}
-		x.backend.wantClose("the client's end", 1001, "*")
-		x.backend.write(x.backend.text("still heard"))
-		x.client.want("data of the other side", x.backend.text("still heard"))
 	})
 }
 
