@@ -39,10 +39,15 @@ func newACMESite(t *testing.T) acmeSite {
 	return acmeSite{freePort(t), freePort(t), filepath.Join(t.TempDir(), "acme")}
 }
 
-// run serves with an authority. more are lines of [listener.tls.acme]. The listener "public" is the one with TLS.
+// run serves with an authority.
 func (s acmeSite) run(t *testing.T, authority *pebble.Authority, backend, more string) *gateway {
 	t.Helper()
-	return runGateway(t, fmt.Sprintf(`
+	return runGateway(t, s.config(authority, backend, more))
+}
+
+// config is the configuration for an authority. more are lines of [listener.tls.acme]. The listener "public" is the one with TLS.
+func (s acmeSite) config(authority *pebble.Authority, backend, more string) string {
+	return fmt.Sprintf(`
 [gateway]
 drain = "0s"
 [admin]
@@ -57,7 +62,6 @@ name = "public"
 address = "127.0.0.1:%d"
 [listener.tls.acme]
 domains = ["chat.test"]
-email = "operator@chat.test"
 directory = %q
 ca_file = %q
 storage = %q
@@ -67,7 +71,7 @@ pool = "pool"
 [[pool]]
 name = "pool"
 backend = [{ address = %q }]
-`, s.httpPort, s.tlsPort, authority.URL, authority.CAFile, s.storage, more, backend))
+`, s.httpPort, s.tlsPort, authority.URL, authority.CAFile, s.storage, more, backend)
 }
 
 // untilServed waits until clients get a certificate for the domain other than one before; nil: there was none.
@@ -173,4 +177,19 @@ func TestAnObtainedCertificateIsKeptAndRenewed(t *testing.T) {
 	second := site.run(t, authority, backend, "")
 	_, chain = second.untilServed(t, before)
 	second.wantIssued(t, authority, chain)
+}
+
+func TestAReloadOfACMELosesNoHandshake(t *testing.T) {
+	site := newACMESite(t)
+	backend := runEcho(t)
+	authority := pebble.Start(t, pebble.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort})
+	g := runChanging(t, site.config(authority, backend, ""))
+	g.untilServed(t, nil)
+	stream := streamTLS(t, g.gateway, &tls.Config{RootCAs: authority.Roots, ServerName: "chat.test"})
+	for i := range 10 {
+		g.change(t, site.config(authority, backend, fmt.Sprintf("email = \"operator-%d@chat.test\"", i)))
+	}
+	before := stream.served()
+	eventually(t, patience, "the stream goes on", func() bool { return stream.served() > before })
+	stream.wantNoErrors(t)
 }

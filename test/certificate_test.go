@@ -120,6 +120,25 @@ func (s *tlsStream) first(serial *big.Int) *time.Time {
 	return s.firstOf[serial.String()]
 }
 
+// served returns how many clients were served.
+func (s *tlsStream) served() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+// wantNoErrors ends the stream, of which every client must have got its session.
+func (s *tlsStream) wantNoErrors(t *testing.T) {
+	t.Helper()
+	s.end()
+	if len(s.errs) > 0 {
+		t.Errorf("%d of %d new sessions were lost: %v", len(s.errs), s.count+len(s.errs), errors.Join(s.errs...))
+	}
+	if s.count == 0 {
+		t.Error("no new session at all")
+	}
+}
+
 func TestACertificateIsReplacedUnderLiveSessions(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, t.TempDir(), "authority")
@@ -146,10 +165,7 @@ func TestACertificateIsReplacedUnderLiveSessions(t *testing.T) {
 	if fastest > time.Second {
 		t.Errorf("a new certificate is served %v behind its file's change, want a second at most", fastest)
 	}
-	stream.end()
-	if len(stream.errs) > 0 {
-		t.Errorf("%d of %d new sessions were lost: %v", len(stream.errs), stream.count+len(stream.errs), errors.Join(stream.errs...))
-	}
+	stream.wantNoErrors(t)
 	t.Logf("%d new sessions, the new certificate after %v", stream.count, fastest)
 }
 

@@ -84,7 +84,22 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options) (*acmeManager, e
 	})
 	m.issuer = certmagic.NewACMEIssuer(m.magic, template)
 	m.magic.Issuers = []certmagic.Issuer{m.issuer}
+	m.takeStored(cfg.Storage)
 	return m, nil
+}
+
+// takeStored makes what is in the storage effective, so that from the first handshake on there are the certificates that a gateway
+// has obtained before, or this one until a reload. It asks nobody: staples come later. What it can't take, begin tells of.
+func (m *acmeManager) takeStored(storage string) {
+	stored := certmagic.New(m.cache, certmagic.Config{
+		Storage: &certmagic.FileStorage{Path: storage},
+		Issuers: m.magic.Issuers,
+		OCSP:    certmagic.OCSPConfig{DisableStapling: true},
+		Logger:  m.log,
+	})
+	for _, domain := range m.domains {
+		_, _ = stored.CacheManagedCertificate(context.Background(), domain)
+	}
 }
 
 // The events of certmagic that are counted: a certificate can be served from now on, was ordered (a

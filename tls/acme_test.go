@@ -146,6 +146,30 @@ func TestACMECertificateSurvivesARestartWithoutItsAuthority(t *testing.T) {
 	second.checkSite(t, authority)
 }
 
+func TestAStoredACMECertificateIsServedFromTheFirstHandshakeOn(t *testing.T) {
+	secure := listen(t)
+	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	cfg := acmeSection(t, authority, ChallengeTLSALPN)
+	first := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
+	want(t, first.reloads, ReloadApplied)
+
+	server, err := New(cfg, Options{Address: secure.Addr().String()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := shake(t, t.Context(), server, func(conn net.Conn) { // before Run
+		_ = ctls.Client(conn, &ctls.Config{RootCAs: authority.Roots, ServerName: "chat.test"}).Handshake()
+	})
+	if err != nil {
+		t.Errorf("the first handshake: %v", err)
+	} else {
+		_ = conn.Close()
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	server.Run(ended)
+}
+
 func TestACMERenewsACertificateThatIsServed(t *testing.T) {
 	secure := listen(t)
 	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure), Life: 5 * time.Second})
