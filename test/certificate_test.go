@@ -8,11 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
-	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
@@ -61,82 +58,6 @@ func TestAClientGetsTheCertificateOfTheNameItAsksFor(t *testing.T) {
 	eventually(t, patience, "its alert is counted", func() bool {
 		return g.count(t, `sluice_tls_handshakes_total{result="alert",version="1.3"}`) == 1
 	})
-}
-
-// A tlsStream is clients over TLS that come one after the other, each for an echo.
-type tlsStream struct {
-	stop, done chan struct{}
-
-	mu      sync.Mutex
-	errs    []error               // guarded by mu
-	count   int                   // of those that were served; guarded by mu
-	firstOf map[string]*time.Time // when a certificate, by its serial, was first shown; guarded by mu
-}
-
-func streamTLS(t *testing.T, g *gateway, config *tls.Config) *tlsStream {
-	s := &tlsStream{stop: make(chan struct{}), done: make(chan struct{}), firstOf: map[string]*time.Time{}}
-	go func() {
-		defer close(s.done)
-		for {
-			select {
-			case <-s.stop:
-				return
-			case <-time.After(streamGap):
-			}
-			conn, _, err := openTLS(g, config)
-			now := time.Now()
-			s.mu.Lock()
-			if err != nil {
-				s.errs = append(s.errs, err)
-			} else {
-				s.count++
-				serial := conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
-				if s.firstOf[serial] == nil {
-					s.firstOf[serial] = &now
-				}
-				_ = conn.Close()
-			}
-			s.mu.Unlock()
-		}
-	}()
-	t.Cleanup(s.end)
-	return s
-}
-
-// end ends the stream. It may be called twice.
-func (s *tlsStream) end() {
-	select {
-	case <-s.stop:
-	default:
-		close(s.stop)
-	}
-	<-s.done
-}
-
-// first returns when a certificate was first shown; nil: not yet.
-func (s *tlsStream) first(serial *big.Int) *time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.firstOf[serial.String()]
-}
-
-// served returns how many clients were served.
-func (s *tlsStream) served() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.count
-}
-
-// wantNoErrors ends the stream, of which every client must have got its session.
-func (s *tlsStream) wantNoErrors(t *testing.T) {
-	t.Helper()
-	s.end()
-	if len(s.errs) > 0 {
-		t.Errorf("%d of %d new sessions were lost: %v", len(s.errs), s.count+len(s.errs), errors.Join(s.errs...))
-	}
-	if s.count == 0 {
-		t.Error("no new session at all")
-	}
 }
 
 func TestACertificateIsReplacedUnderLiveSessions(t *testing.T) {
@@ -355,22 +276,5 @@ func TestTheSubjectOfAClientIsPassedOnAndCannotBeForged(t *testing.T) {
 				}
 			}
 		}
-	}
-}
-
-func TestHTTPOnATLSPortIsToldSo(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t, t.TempDir(), "authority")
-	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
-	response, err := http.Get("http://" + g.listeners["public"] + "/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	if body, _ := io.ReadAll(response.Body); response.StatusCode != http.StatusBadRequest || !strings.Contains(string(body), "TLS") {
-		t.Errorf("status %d, %q", response.StatusCode, body)
-	}
-	if n := g.count(t, `sluice_tls_handshakes_total{result="plain_http",version="none"}`); n != 1 {
-		t.Errorf("%d such handshakes counted, want 1", n)
 	}
 }

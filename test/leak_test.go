@@ -77,32 +77,37 @@ func TestNothingIsLeftOfConnectionsThatEnded(t *testing.T) {
 	t.Parallel()
 	eachDriver(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
-		g := runGateway(t, on(tuned(backend, "")))
-		descriptors := func() int {
-			entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return len(entries)
-		}
-		for _, way := range ways { // what is made once is made by now
-			way(t, g, backend)
-		}
-		eventually(t, patience, "no session", func() bool { return g.count(t, "sluice_sessions_active") == 0 })
-		descriptorsBefore, goroutinesBefore := descriptors(), g.count(t, "go_goroutines")
-
-		random := rand.New(rand.NewPCG(1, 1))
-		for range 200 {
-			ways[random.IntN(len(ways))](t, g, backend)
-		}
-		for name, isBack := range map[string]func() bool{
-			"sessions":          func() bool { return g.count(t, "sluice_sessions_active") == 0 },
-			"places at backend": func() bool { return g.count(t, "sluice_backend_sessions") == 0 },
-			"queued bytes":      func() bool { return g.count(t, "sluice_queued_bytes") == 0 },
-			"descriptors":       func() bool { return descriptors() <= descriptorsBefore },
-			"goroutines":        func() bool { return g.count(t, "go_goroutines") <= goroutinesBefore },
-		} {
-			eventually(t, patience, name+" as at the beginning", isBack)
-		}
+		wantNothingLeft(t, runGateway(t, on(tuned(backend, ""))), backend, ways)
 	})
+}
+
+// wantNothingLeft lets 200 connections come and end in various ways.
+func wantNothingLeft(t *testing.T, g *gateway, backend rawBackend, ways []func(*testing.T, *gateway, rawBackend)) {
+	t.Helper()
+	descriptors := func() int {
+		entries, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", g.cmd.Process.Pid))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	for _, way := range ways { // what is made once is made by now
+		way(t, g, backend)
+	}
+	eventually(t, patience, "no session", func() bool { return g.count(t, "sluice_sessions_active") == 0 })
+	descriptorsBefore, goroutinesBefore := descriptors(), g.count(t, "go_goroutines")
+
+	random := rand.New(rand.NewPCG(1, 1))
+	for range 200 {
+		ways[random.IntN(len(ways))](t, g, backend)
+	}
+	for name, isBack := range map[string]func() bool{
+		"sessions":          func() bool { return g.count(t, "sluice_sessions_active") == 0 },
+		"places at backend": func() bool { return g.count(t, "sluice_backend_sessions") == 0 },
+		"queued bytes":      func() bool { return g.count(t, "sluice_queued_bytes") == 0 },
+		"descriptors":       func() bool { return descriptors() <= descriptorsBefore },
+		"goroutines":        func() bool { return g.count(t, "go_goroutines") <= goroutinesBefore },
+	} {
+		eventually(t, patience, name+" as at the beginning", isBack)
+	}
 }

@@ -4,16 +4,16 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"os"
 	"os/exec"
-	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,7 +29,12 @@ var (
 // secureGateway serves TLS, as a section says, in front of a backend.
 func secureGateway(t *testing.T, section, backend string) *gateway {
 	t.Helper()
-	return runGateway(t, basics+section+fmt.Sprintf("[[route]]\npool = \"pool\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = %q }]\n", backend))
+	return runGateway(t, basics+section+poolAt(backend))
+}
+
+// poolAt is a route to a pool of one backend.
+func poolAt(address string) string {
+	return fmt.Sprintf("[[route]]\npool = \"pool\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = %q }]\n", address)
 }
 
 // A tlsSession is a client's session over TLS.
@@ -93,6 +98,82 @@ func echoes(t *testing.T, conn *tls.Conn, reader *bufio.Reader, message []byte) 
 	}{reader, conn})
 	if err != nil || !bytes.Equal(got, message) {
 		t.Fatalf("%d bytes came back (%v), want the %d that were sent", len(got), err, len(message))
+	}
+}
+
+// A tlsStream is clients over TLS that come one after the other, each for an echo.
+type tlsStream struct {
+	stop, done chan struct{}
+
+	mu      sync.Mutex
+	errs    []error               // guarded by mu
+	count   int                   // of those that were served; guarded by mu
+	firstOf map[string]*time.Time // when a certificate, by its serial, was first shown; guarded by mu
+}
+
+func streamTLS(t *testing.T, g *gateway, config *tls.Config) *tlsStream {
+	s := &tlsStream{stop: make(chan struct{}), done: make(chan struct{}), firstOf: map[string]*time.Time{}}
+	go func() {
+		defer close(s.done)
+		for {
+			select {
+			case <-s.stop:
+				return
+			case <-time.After(streamGap):
+			}
+			conn, _, err := openTLS(g, config)
+			now := time.Now()
+			s.mu.Lock()
+			if err != nil {
+				s.errs = append(s.errs, err)
+			} else {
+				s.count++
+				serial := conn.ConnectionState().PeerCertificates[0].SerialNumber.String()
+				if s.firstOf[serial] == nil {
+					s.firstOf[serial] = &now
+				}
+				_ = conn.Close()
+			}
+			s.mu.Unlock()
+		}
+	}()
+	t.Cleanup(s.end)
+	return s
+}
+
+// end ends the stream. It may be called twice.
+func (s *tlsStream) end() {
+	select {
+	case <-s.stop:
+	default:
+		close(s.stop)
+	}
+	<-s.done
+}
+
+// first returns when a certificate was first shown; nil: not yet.
+func (s *tlsStream) first(serial *big.Int) *time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.firstOf[serial.String()]
+}
+
+// served returns how many clients were served.
+func (s *tlsStream) served() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.count
+}
+
+// wantNoErrors ends the stream, of which every client must have got its session.
+func (s *tlsStream) wantNoErrors(t *testing.T) {
+	t.Helper()
+	s.end()
+	if len(s.errs) > 0 {
+		t.Errorf("%d of %d new sessions were lost: %v", len(s.errs), s.count+len(s.errs), errors.Join(s.errs...))
+	}
+	if s.count == 0 {
+		t.Error("no new session at all")
 	}
 }
 
@@ -164,211 +245,4 @@ await b.close();`
 			})
 		}
 	}
-}
-
-// openTLSTo opens a session whose backend's end is the test's too.
-func openTLSTo(t *testing.T, g *gateway, backend rawBackend, ca pair) (*tls.Conn, *bufio.Reader, *wire) {
-	t.Helper()
-	socket, err := net.DialTimeout("tcp", g.listeners["public"], patience)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = socket.Close() })
-	_ = socket.SetDeadline(time.Now().Add(patience))
-	conn := tls.Client(socket, &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"})
-	if _, err := io.WriteString(conn, request("/")); err != nil {
-		t.Fatal(err)
-	}
-	b := backend.accept(t)
-	b.send(t, switching())
-	reader := bufio.NewReader(conn)
-	if answer, err := http.ReadResponse(reader, nil); err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
-		t.Fatalf("answer %v, %v", answer, err)
-	}
-	return conn, reader, b
-}
-
-// How a client's stream ends makes no difference: WebSocket has a close of its own.
-func TestAStreamOverTLSEndsInEitherWay(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t, t.TempDir(), "authority")
-	pair := ca.issue(t, "site")
-	eachDriver(t, func(t *testing.T, on func(string) string) {
-		backend := listenRaw(t)
-		g := runGateway(t, on(basics)+section("", pair)+fmt.Sprintf("[[route]]\npool = \"pool\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = %q }]\n", backend.Addr()))
-		for name, end := range map[string]func(*tls.Conn) error{
-			"close_notify alone":       func(c *tls.Conn) error { return c.CloseWrite() },
-			"TCP without close_notify": func(c *tls.Conn) error { return c.NetConn().(*net.TCPConn).CloseWrite() },
-			"both":                     func(c *tls.Conn) error { return errors.Join(c.CloseWrite(), c.NetConn().(*net.TCPConn).CloseWrite()) },
-		} {
-			t.Run(name, func(t *testing.T) {
-				conn, reader, b := openTLSTo(t, g, backend, ca)
-				if err := wsutil.WriteClientText(conn, []byte("last")); err != nil {
-					t.Fatal(err)
-				}
-				if err := end(conn); err != nil {
-					t.Fatal(err)
-				}
-				b.wantFrame(t, ws.OpText, "last")
-				b.wantClose(t, 1001)
-				b.send(t, b.frame(ws.OpText, "still heard")+b.closeFrame(1001, ""))
-				if f, err := readFrame(reader); err != nil || string(f.Payload) != "still heard" {
-					t.Errorf("the client got %q, %v", f.Payload, err)
-				}
-				if f, err := readFrame(reader); err != nil || f.Header.OpCode != ws.OpClose {
-					t.Errorf("the client got %v %q, %v; want a close", f.Header.OpCode, f.Payload, err)
-				}
-				// Without close_notify crypto/tls says io.ErrUnexpectedEOF.
-				if rest, err := io.ReadAll(reader); len(rest) > 0 || err != nil {
-					t.Errorf("behind the close %q, %v; want close_notify", rest, err)
-				}
-				b.wantGone(t)
-			})
-		}
-	})
-}
-
-func TestAClientCutOverTLSIsToldToItsBackend(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t, t.TempDir(), "authority")
-	backend := listenRaw(t)
-	g := secureGateway(t, section("", ca.issue(t, "site")), backend.Addr().String())
-	conn, _, b := openTLSTo(t, g, backend, ca)
-	_ = conn.NetConn().(*net.TCPConn).SetLinger(0)
-	_ = conn.NetConn().Close()
-	b.wantClose(t, 1001)
-	b.wantGone(t)
-}
-
-// halfOpen begins n TLS handshakes that don't go on.
-func halfOpen(t *testing.T, g *gateway, n int) (conns []net.Conn) {
-	t.Helper()
-	for range n {
-		c, err := net.Dial("tcp", g.listeners["public"])
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { _ = c.Close() })
-		if _, err := c.Write([]byte{22, 3, 1, 2, 0, 1}); err != nil {
-			t.Fatal(err)
-		}
-		conns = append(conns, c)
-	}
-	return conns
-}
-
-func TestHalfOpenTLSHandshakesLeaveLiveSessionsAlone(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t, t.TempDir(), "authority")
-	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
-	config := &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}
-	live := openSession(t, g, config)
-	const trips = 200
-	median := func() time.Duration {
-		var took []time.Duration
-		for range trips {
-			begin := time.Now()
-			echoes(t, live.conn, live.reader, []byte("hello"))
-			took = append(took, time.Since(begin))
-		}
-		slices.Sort(took)
-		return took[trips/2]
-	}
-	before := median()
-	halfOpen(t, g, 1000)
-	during := median()
-	t.Logf("a round trip takes %v, beside 1,000 half-open handshakes %v", before, during)
-	if during > 10*before+5*time.Millisecond {
-		t.Errorf("a round trip takes %v beside 1,000 handshakes that don't go on, without them %v", during, before)
-	}
-	openSession(t, g, config) // a new one beside them
-}
-
-func TestTLSHandshakesAreBoundedInNumberAndTime(t *testing.T) {
-	t.Parallel()
-	ca := newAuthority(t, t.TempDir(), "authority")
-	config := &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}
-	const most = 8
-	g := secureGateway(t, fmt.Sprintf("max_handshakes = %d\nhead_timeout = \"2s\"\n", most)+section("", ca.issue(t, "site")), runEcho(t))
-	live := openSession(t, g, config)
-	eventually(t, patience, "the first handshake is over", func() bool { return g.handshakes(t) == 0 })
-	begun := halfOpen(t, g, most)
-	eventually(t, patience, "all handshakes are taken", func() bool { return g.handshakes(t) == most })
-	if _, _, err := openTLS(g, config); err == nil {
-		t.Errorf("a session begins beside %d handshakes, with max_handshakes = %d", most, most)
-	}
-	if n := g.count(t, "sluice_handshakes_rejected_total"); n != 1 {
-		t.Errorf("%d refusals counted, want 1", n)
-	}
-	echoes(t, live.conn, live.reader, []byte("hello"))
-	for _, c := range begun { // by the gateway, when their time is up
-		_ = c.SetReadDeadline(time.Now().Add(patience))
-		if rest, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Fatalf("a handshake that doesn't go on isn't ended: %q", rest)
-		}
-	}
-	eventually(t, patience, "a new session begins", func() bool {
-		conn, _, err := openTLS(g, config)
-		if err == nil {
-			_ = conn.Close()
-		}
-		return err == nil
-	})
-	if n := g.count(t, `sluice_tls_handshakes_total{result="timeout",version="none"}`); n != most {
-		t.Errorf("%d timed out handshakes counted, want %d", n, most)
-	}
-}
-
-// handshakes returns how many handshakes the listener "public" has under way.
-func (g *gateway) handshakes(t *testing.T) int {
-	t.Helper()
-	response, err := http.Get("http://" + g.admin + "/api/v1/listeners")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer response.Body.Close()
-	var answer struct {
-		Listeners []struct{ Handshakes int }
-	}
-	if err := json.NewDecoder(response.Body).Decode(&answer); err != nil || len(answer.Listeners) == 0 {
-		t.Fatalf("/api/v1/listeners: %+v, %v", answer, err)
-	}
-	return answer.Listeners[0].Handshakes
-}
-
-func TestAKeyUpdateComesInTheMiddleOfALargeFrame(t *testing.T) {
-	t.Parallel()
-	requires(t, needOpenSSL)
-	ca := newAuthority(t, t.TempDir(), "authority")
-	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
-	cmd := exec.Command("openssl", "s_client", "-CAfile", ca.cert, "-tls1_3", "-connect", g.listeners["public"])
-	var out, told tail
-	cmd.Stdout, cmd.Stderr = &out, &told
-	var stdin io.WriteCloser
-	start(t, cmd, func() (err error) {
-		stdin, err = cmd.StdinPipe()
-		return err
-	})
-	write := func(text string) {
-		if _, err := io.WriteString(stdin, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, patience, "the TLS handshake is done", func() bool { return strings.Contains(out.String(), "Verify return code: 0") })
-	write(request("/"))
-	eventually(t, patience, "101", func() bool { return strings.Contains(out.String(), "101 Switching") })
-	const half = 40_000
-	// With a masking key of zeros no part of it looks like one of s_client's commands.
-	header := ws.Header{Fin: true, OpCode: ws.OpBinary, Masked: true, Length: 2 * half}
-	var frame bytes.Buffer
-	if err := ws.WriteHeader(&frame, header); err != nil {
-		t.Fatal(err)
-	}
-	before := strings.Count(out.String(), "~")
-	write(frame.String() + strings.Repeat("~", half))
-	eventually(t, patience, "the first half is back", func() bool { return strings.Count(out.String(), "~") == before+half })
-	write("K\n") // a KeyUpdate that asks for one
-	eventually(t, patience, "it is sent", func() bool { return strings.Contains(told.String(), "KEYUPDATE") })
-	write(strings.Repeat("~", half))
-	eventually(t, patience, "the whole frame is back", func() bool { return strings.Count(out.String(), "~") == before+2*half })
 }
