@@ -2,13 +2,16 @@ package test
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -93,8 +96,10 @@ func TestACertificateIsReplacedUnderLiveSessions(t *testing.T) {
 func TestABrokenCertificateKeepsTheOneBeforeAndIsToldOnce(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t, t.TempDir(), "authority")
-	site, other := ca.issue(t, "site"), ca.issue(t, "other", named("other.test"))
-	g := secureGateway(t, section("watch_interval = \"100ms\"", site, other), runEcho(t))
+	site, keys := ca.issue(t, "site"), filepath.Join(t.TempDir(), "tickets")
+	rotate := func() { replaceFile(t, keys, []byte(base64.StdEncoding.EncodeToString([]byte(rand.Text()+"012345")))) }
+	rotate()
+	g := secureGateway(t, section(fmt.Sprintf("watch_interval = \"100ms\"\ntickets = { key_file = %q }", keys), site), runEcho(t))
 	config := &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"}
 	live := openSession(t, g, config)
 	refused := func() int { return g.count(t, `sluice_certificate_reloads_total{result="refused"}`) }
@@ -103,11 +108,11 @@ func TestABrokenCertificateKeepsTheOneBeforeAndIsToldOnce(t *testing.T) {
 	for i, content := range []string{"broken", readText(t, stranger.cert)} { // no certificate; one of another key
 		replaceFile(t, site.cert, []byte(content))
 		eventually(t, patience, "the broken one is counted", func() bool { return refused() == i+1 })
-		// Two more looks, as other's changes show.
+		// Two more looks, as changes of another file show.
 		for range 2 {
 			before := applied()
-			ca.issue(t, "other", named("other.test"))
-			eventually(t, patience, "another certificate is reloaded", func() bool { return applied() > before })
+			rotate()
+			eventually(t, patience, "another file is reloaded", func() bool { return applied() > before })
 		}
 		if n := refused(); n != i+1 {
 			t.Errorf("%d refusals counted for %d broken files", n, i+1)

@@ -330,6 +330,33 @@ func TestClientAuthoritiesAreReloaded(t *testing.T) {
 	want(t, s.labels, [2]string{"1.3", ResultFull})
 }
 
+func TestALookInBetweenDoesNotTearAPair(t *testing.T) {
+	ca, directory := newAuthority(t, "authority"), t.TempDir()
+	names := []string{"example.com"}
+	cfg := testConfig(ca.issue(t, names).write(t, directory, "site"))
+	cfg.WatchInterval = units.Duration(5 * time.Millisecond)
+	s := serve(t, cfg, Options{})
+	// On a machine that stalls, the two files may be too far apart: one attempt has to do.
+	for range 5 {
+		renewed := ca.issue(t, names)
+		replaceFile(t, cfg.Certificate[0].Key, renewed.key)
+		time.Sleep(50 * time.Millisecond) // ten looks, and half of settleTime
+		replaceFile(t, cfg.Certificate[0].Cert, renewed.cert)
+		isTorn := false
+		for result := ""; result != ReloadApplied; isTorn = isTorn || result == ReloadRefused {
+			select {
+			case result = <-s.reloads:
+			case <-time.After(patience):
+				t.Fatal("the renewed certificate isn't taken")
+			}
+		}
+		if !isTorn {
+			return
+		}
+	}
+	t.Error("each time a key that came before its certificate was refused")
+}
+
 func TestWatchLooksAgainBehindItsInterval(t *testing.T) {
 	ca, directory := newAuthority(t, "authority"), t.TempDir()
 	// The events are of the directory that the link leads to when the watch begins. What comes into

@@ -83,6 +83,9 @@ func (w *watch) run(ctx context.Context) {
 			}
 		case <-settle.C:
 		case <-poll.C:
+			if !burst.IsZero() {
+				continue // a look now could find a new key beside the certificate before it
+			}
 		}
 		burst = time.Time{}
 		w.look()
