@@ -45,7 +45,7 @@ var spreadings = []spreading{
 func TestSessionsAreClosedEvenlyIdleOnesFirst(t *testing.T) {
 	t.Parallel()
 	// With SLUICE_TEST_SESSIONS as many sessions as it says over ten seconds.
-	over, most := 3*time.Second, 0.25 // in a tenth: the machine may be busy
+	over, most := 3*time.Second, 0.5 // in a tenth: a busy machine may stand still for longer than one
 	if os.Getenv("SLUICE_TEST_SESSIONS") != "" {
 		over, most = 10*time.Second, 0.15
 	}

@@ -284,7 +284,9 @@ func TestARemovedPoolLivesUntilItsLastSession(t *testing.T) {
 	g := runChanging(t, basics+toPool("/", "stays", stays.port())+toPool("/gone", "gone", gone.port())+toPool("/unused", "unused", gone.port()))
 	c, b := open(t, g.gateway, gone, "/gone")
 	g.change(t, basics+toPool("/", "stays", stays.port()))
-	eventually(t, patience, "the pool without sessions is closed", func() bool { return !strings.Contains(g.metrics(t), `pool="unused"`) })
+	eventually(t, patience, "the pool without sessions is closed", func() bool {
+		return !strings.Contains(g.metrics(t), `sluice_backend_sessions{backend="`+gone.Addr().String()+`",pool="unused"}`)
+	})
 	c.send(t, c.frame(ws.OpText, "still here"))
 	b.wantFrame(t, ws.OpText, "still here")
 	if !strings.Contains(g.metrics(t), `sluice_backend_sessions{backend="`+gone.Addr().String()+`",pool="gone"} 1`) {
