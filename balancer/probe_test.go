@@ -108,16 +108,8 @@ func probeOnce(t *testing.T, c HealthConfig, address string) error {
 	return c.probe(t.Context(), p.members[0], dialPlain)
 }
 
-// refused is an address where nobody listens.
-func refused(t *testing.T) string {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer ln.Close()
-	return ln.Addr().String()
-}
+// refused is an address where nobody listens: the kernel gives its port to nobody who asks for any.
+const refused = "127.0.0.1:1"
 
 func TestProbes(t *testing.T) {
 	const loopback = "127.0.0.1:0"
@@ -130,7 +122,7 @@ func TestProbes(t *testing.T) {
 	}{
 		{"tcp", HealthConfig{Kind: ProbeTCP}, listen(t, "tcp", loopback, silent), ""},
 		{"tcp, a unix socket", HealthConfig{Kind: ProbeTCP}, listen(t, "unix", filepath.Join(t.TempDir(), "s"), silent), ""},
-		{"tcp, nobody listens", HealthConfig{Kind: ProbeTCP}, refused(t), "refused"},
+		{"tcp, nobody listens", HealthConfig{Kind: ProbeTCP}, refused, "refused"},
 		{"http", HealthConfig{Kind: ProbeHTTP, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 204 No Content\r\n\r\n")), ""},
 		{"http, an interim answer first", HealthConfig{Kind: ProbeHTTP, Path: "/"},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")), ""},

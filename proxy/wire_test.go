@@ -14,6 +14,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -63,13 +64,13 @@ func listenAt(t *testing.T, network, address string) rawBackend {
 	return rawBackend{ln}
 }
 
-// closedAddress returns an address that nobody listens at.
-func closedAddress(t *testing.T) string {
-	t.Helper()
-	b := listenRaw(t)
-	_ = b.Close()
-	return b.Addr().String()
+// closedAddress returns an address where nobody listens, another one each time: the kernel gives its port to nobody who asks for any.
+func closedAddress(*testing.T) string {
+	n := closedAddresses.Add(1)
+	return fmt.Sprintf("127.1.%d.%d:1", n>>8&0xff, n&0xff)
 }
+
+var closedAddresses atomic.Uint32
 
 // connected takes the gateway's next connection.
 func (b rawBackend) connected(t *testing.T) *wire {

@@ -119,7 +119,7 @@ func startFront(t *testing.T, f front, behind string) (url string) {
 	if err := os.Chmod(directory, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	port := closedPort(t)
+	port := freePort(t)
 	path := filepath.Join(directory, "config")
 	if err := os.WriteFile(path, []byte(f.config(directory, port, behind)), 0o600); err != nil {
 		t.Fatal(err)

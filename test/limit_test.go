@@ -8,7 +8,7 @@ import (
 
 func TestAHeadThatDoesNotEndInTimeIsRefused(t *testing.T) {
 	t.Parallel()
-	g := runGateway(t, basics+"head_timeout = \"300ms\"\n"+toPool("/", "pool", closedPort(t)))
+	g := runGateway(t, basics+"head_timeout = \"300ms\"\n"+toPool("/", "pool", closedPort))
 	c := dial(t, g.listeners["public"])
 	c.send(t, "GET / HTTP/1.1\r\nHost: gateway.test\r\n")
 	c.wantRefusal(t, 408)
@@ -18,7 +18,7 @@ func TestAHeadThatDoesNotEndInTimeIsRefused(t *testing.T) {
 
 func TestABackendThatCannotBeReachedIsToldAs502(t *testing.T) {
 	t.Parallel()
-	g := runGateway(t, basics+toPool("/", "pool", closedPort(t)))
+	g := runGateway(t, basics+toPool("/", "pool", closedPort))
 	c := dial(t, g.listeners["public"])
 	c.send(t, request("/"))
 	c.wantRefusal(t, 502)
@@ -46,7 +46,7 @@ pool = "pool"
 name = "pool"
 policy = "round_robin"
 backend = [{ address = "127.0.0.1:%d" }, { address = %q }]
-`, closedPort(t), backend.Addr()))
+`, closedPort, backend.Addr()))
 	for range 4 {
 		open(t, g, backend, "/")
 	}
