@@ -53,7 +53,7 @@ func (a *attempt) passWhole() error {
 	}
 }
 
-// How a connection ends that no driver has: as PROTOCOL says for a client's connection.
+// How a connection ends that no driver has: a client may still be sending, and a close at once would be a reset.
 const (
 	lingerTime  = time.Second
 	lingerBytes = 256 << 10

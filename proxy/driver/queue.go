@@ -3,7 +3,7 @@ package driver
 import "sync"
 
 const (
-	readBytes  = 256 << 10 // one read; ENGINE measurements: at large frames the fewer, larger writes are what pays
+	readBytes  = 256 << 10 // one read: at large frames fewer, larger writes are what pays, by measurement
 	smallRead  = 4 << 10   // one read of what is no socket: its buffer is held while nothing comes
 	chunkBytes = 16 << 10
 	highMark   = 128 << 10 // over it the other side isn't read
