@@ -1,0 +1,74 @@
+package recovery
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// notes is a Handler that keeps what it is told.
+type notes struct {
+	rooms  []string
+	causes []any
+	stacks []string
+}
+
+func (n *notes) handle(room string, cause any, stack []byte) {
+	n.rooms, n.causes, n.stacks = append(n.rooms, room), append(n.causes, cause), append(n.stacks, string(stack))
+}
+
+func explode() { panic("broken") }
+
+func TestCatchTellsThePanicWithItsStackAndEndsWhatWasBegun(t *testing.T) {
+	var n notes
+	hasEnded := false
+	func() {
+		defer Handler(n.handle).Catch("room", func() { hasEnded = true })
+		explode()
+	}()
+	if !slices.Equal(n.rooms, []string{"room"}) || !slices.Equal(n.causes, []any{"broken"}) {
+		t.Fatalf("told %q, %q; want room, broken", n.rooms, n.causes)
+	}
+	if !strings.Contains(n.stacks[0], "recovery.explode") {
+		t.Errorf("the stack doesn't name the function that panicked:\n%s", n.stacks[0])
+	}
+	if !hasEnded {
+		t.Error("end wasn't called")
+	}
+}
+
+func TestAPanicOfTheRecoveryItselfIsToldOnceAndEnds(t *testing.T) {
+	var n notes
+	func() {
+		defer Handler(n.handle).Catch("room", explode)
+		panic("first")
+	}()
+	if want := []any{"first", "broken"}; !slices.Equal(n.causes, want) {
+		t.Errorf("told %q; want %q", n.causes, want)
+	}
+}
+
+func TestNothingIsToldWithoutAPanic(t *testing.T) {
+	var n notes
+	h := Handler(n.handle)
+	if !h.Guard("room", func() {}) {
+		t.Error("Guard = false for a function that returned")
+	}
+	if h.Guard("room", explode) {
+		t.Error("Guard = true for a function that panicked")
+	}
+	if len(n.causes) != 1 {
+		t.Errorf("told %q; want one panic", n.causes)
+	}
+}
+
+func TestANilHandlerRecoversNothing(t *testing.T) {
+	defer func() {
+		if cause := recover(); cause != "broken" {
+			t.Errorf("recovered %v; want the panic to pass", cause)
+		}
+	}()
+	var h Handler
+	h.Guard("room", explode)
+	t.Error("Guard returned")
+}
