@@ -32,17 +32,25 @@ func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
 		l.readTLS(s, from)
 		return
 	}
-	if s.secure == nil && l.move(s, from) {
+	limit := s.readLimit(from)
+	plain, isPlain := s.plain()
+	isLarge := isPlain && plain.isLarge(from)
+	if isLarge {
+		limit = headerRead
+	}
+	if isPlain && l.move(plain, from) {
 		return
 	}
 	k := carried(s.rare, from, l.buf)
-	n, err := epoll.Read(int(s.fd[from]), l.buf[k:k+l.readLimit(s, from)])
+	n, err := epoll.Read(int(s.fd[from]), l.buf[k:k+limit])
 	switch err {
 	case nil:
 		l.receive(&s.core, &s.rare, from, l.buf[:k+n])
-		if s.movesLarge[from] {
+		if isLarge {
 			l.flush(s, from.Other())
-			s.movesLarge[from] = l.move(s, from)
+			if !l.move(plain, from) {
+				plain.setLarge(from, false)
+			}
 		}
 	case unix.EAGAIN:
 	case io.EOF:
@@ -52,17 +60,12 @@ func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
 	}
 }
 
-// readLimit is how much of what a side sent may be read without the other side's queue growing over MaxQueued; behind a large frame
-// only so much that the next one's header is in it.
-func (l *loop) readLimit(s slot, from relay.Side) int {
-	switch {
-	case s.movesLarge[from]:
-		return headerRead
-	case s.rare.waiting(from.Other()) > 0:
+// readLimit is how much of what a side sent may be read without the other side's queue growing over MaxQueued.
+func (s slot) readLimit(from relay.Side) int {
+	if s.rare.waiting(from.Other()) > 0 {
 		return highMark
-	default:
-		return readBytes - relay.MaxCarry
 	}
+	return readBytes - relay.MaxCarry
 }
 
 // hungUp takes care of a connection that is broken while it isn't read. What it sent before may still be wanted, when the
@@ -99,7 +102,7 @@ func (l *loop) linger(s slot, side relay.Side) {
 
 // write sends what waits for a side, as far as the socket takes it.
 func (l *loop) write(s slot, to relay.Side) {
-	if to == relay.Client && s.secure != nil && s.secure.isEnding {
+	if c := s.secure(); c != nil && c.isEnding && to == relay.Client {
 		l.finish(s)
 		return
 	}

@@ -173,13 +173,16 @@ func (l *loop) adopt(p Params, fds [2]int, c *secure) {
 func (l *loop) begin(p Params, fds [2]int, c *secure) {
 	s := l.newTask(fds[relay.Client])
 	s.fd[relay.Backend] = int32(fds[relay.Backend])
+	if c != nil {
+		s.transport = c
+	}
 	l.start(s, p)
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if s.fd[side] < 0 {
 			s.core.Lost(&l.env, side)
 		}
 	}
-	if s.secure = c; c != nil {
+	if c != nil {
 		l.beginTLS(s)
 	}
 	l.settle(s)

@@ -90,11 +90,11 @@ func shutBoth(p *peer) {
 }
 
 func TestASessionsStateIsSmallAndHasNoPointersInItsHotPart(t *testing.T) {
-	if n := unsafe.Sizeof(hot{}); n > 352 {
-		t.Errorf("hot is %d bytes; want 352 at most", n)
+	if n := unsafe.Sizeof(hot{}); n > 344 {
+		t.Errorf("hot is %d bytes; want 344 at most", n)
 	}
-	if n := unsafe.Sizeof(cold{}); n > 40 {
-		t.Errorf("cold is %d bytes; want 40 at most", n)
+	if n := unsafe.Sizeof(cold{}); n > 48 {
+		t.Errorf("cold is %d bytes; want 48 at most", n)
 	}
 	checkNoPointers(t, "hot", reflect.TypeFor[hot]())
 }
@@ -163,7 +163,7 @@ func TestDeadlinesComeInOrderWhateverIsAddedMovedAndRemoved(t *testing.T) {
 		_, isIn := want[index]
 		switch r.IntN(3) {
 		case 0:
-			s := ss.take()
+			s := ss.take(-1)
 			d.add(s, at)
 			want[s.index] = roundUp(at)
 		case 1:
@@ -184,11 +184,11 @@ func TestDeadlinesComeInOrderWhateverIsAddedMovedAndRemoved(t *testing.T) {
 
 func TestASlotsNextSessionIsNotReachedByTheOldId(t *testing.T) {
 	var ss slabs
-	first := ss.take()
+	first := ss.take(-1)
 	first.owner = newOwner()
 	old := first.id()
 	ss.give(first)
-	second := ss.take()
+	second := ss.take(-1)
 	second.owner = newOwner()
 	if second.index != first.index {
 		t.Fatalf("slot %d behind %d; want the same one", second.index, first.index)
@@ -198,5 +198,26 @@ func TestASlotsNextSessionIsNotReachedByTheOldId(t *testing.T) {
 	}
 	if s, isLive := ss.find(second.id()); !isLive || s.hot != second.hot {
 		t.Error("the new id doesn't find its session")
+	}
+}
+
+func TestASlotBeginsFromZeroWhateverItsLastSessionLeft(t *testing.T) {
+	var ss slabs
+	first := ss.take(7)
+	for i := range unsafe.Sizeof(*first.hot) {
+		*(*byte)(unsafe.Add(unsafe.Pointer(first.hot), i)) = 0xff
+	}
+	first.generation = 41
+	*first.cold = cold{rare: new(rare), transport: &splicing{isLarge: [2]bool{true, true}}, config: new(relay.Config), owner: newOwner()}
+	ss.give(first)
+	second := ss.take(8)
+	if second.index != first.index {
+		t.Fatalf("slot %d after %d; want the same one", second.index, first.index)
+	}
+	if want := (hot{generation: 42, fd: [2]int32{8, -1}, interest: [2]uint32{notWatched, notWatched}}); *second.hot != want {
+		t.Errorf("the slot begins with %+v; want %+v", *second.hot, want)
+	}
+	if *second.cold != (cold{}) {
+		t.Errorf("the slot begins with %+v; want nothing", *second.cold)
 	}
 }

@@ -18,12 +18,43 @@ const (
 	moveMin    = 24 << 10  // of frames of 32 KiB and over; below, what copying through the loop's buffer costs is no more
 	moveMax    = 512 << 10 // a call, so that a turn stays bounded
 	pipeBytes  = 1 << 20
-	maxPipes   = 16 // empty ones that a loop keeps
-	headerRead = 4 << 10
+	maxPipes   = 16      // empty ones that a loop keeps
+	headerRead = 4 << 10 // how much is read behind a large frame: the next one's header is in it, and little of its payload
 )
 
+// A plainSlot is a slot of which both sides are plain sockets. Payload moves from socket to socket between those alone.
+type plainSlot struct{ slot }
+
+// plain returns the slot as a plain one; false: a side has TLS.
+func (s slot) plain() (p plainSlot, isPlain bool) { return plainSlot{s}, s.secure() == nil }
+
+// splicing is what a session of two plain sockets has after a large frame. Owned by the loop goroutine.
+type splicing struct {
+	isLarge [2]bool // the side's last frame was: most of it was moved unseen
+}
+
+func (*splicing) isTransport() {}
+
+// isLarge reports whether a side's last frame was large.
+func (p plainSlot) isLarge(from relay.Side) bool {
+	sp, _ := p.transport.(*splicing)
+	return sp != nil && sp.isLarge[from]
+}
+
+// setLarge notes whether a side's last frame was large.
+func (p plainSlot) setLarge(from relay.Side, isLarge bool) {
+	if p.transport == nil {
+		p.transport = new(splicing)
+	}
+	sp := p.transport.(*splicing)
+	sp.isLarge[from] = isLarge
+	if *sp == (splicing{}) {
+		p.transport = nil
+	}
+}
+
 // move moves payload of the frame that a side is sending, if there is much of it and nothing waits in front; false: it has to be read.
-func (l *loop) move(s slot, from relay.Side) bool {
+func (l *loop) move(s plainSlot, from relay.Side) bool {
 	to := from.Other()
 	n := s.core.Movable(from)
 	if n < moveMin || s.rare.waiting(to) > 0 || !s.core.Reads(from) || !s.core.IsWritable(to) {
@@ -48,12 +79,12 @@ func (l *loop) move(s slot, from relay.Side) bool {
 		}
 		return true
 	}
-	s.movesLarge[from] = true
+	s.setLarge(from, true)
 	s.core.Moved(&l.env, from, moved)
 	p.n = moved
 	l.queued.Add(int64(moved))
 	l.rareOf(&s.rare).pipe[to] = p
-	if l.empty(s, to); s.rare.waiting(to) > highMark {
+	if l.empty(s.slot, to); s.rare.waiting(to) > highMark {
 		s.core.Pause(from)
 	}
 	return true

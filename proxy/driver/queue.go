@@ -15,13 +15,14 @@ const (
 	MaxQueued = highMark + readBytes + 3*readBytes + 8<<10
 )
 
-// pools lend memory for the time in which it is needed. Safe for all goroutines of a driver.
+// pools lend memory for the time in which it is needed. Safe for all goroutines of a driver. The bytes of the last use are still in
+// what is lent: the borrower writes before it reads, and counts how much it has written.
 type pools struct {
-	chunks  sync.Pool // *chunk
-	buffers sync.Pool // *[readBytes]byte
-	small   sync.Pool // *[smallRead]byte
-	rares   sync.Pool // *rare
-	records sync.Pool // *record
+	chunks  sync.Pool // *chunk; counted by queue.first and n
+	buffers sync.Pool // *[readBytes]byte; by lent.n
+	small   sync.Pool // *[smallRead]byte; by lent.n
+	rares   sync.Pool // *rare; the zero value
+	records sync.Pool // *record; by secure.partSize
 }
 
 type chunk [chunkBytes]byte

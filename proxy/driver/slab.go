@@ -14,7 +14,6 @@ type hot struct {
 	interest   [2]uint32 // what epoll is asked for; notWatched: the descriptor isn't in epoll
 	generation uint32    // tells a slot's sessions apart: an event may be older than the session in its slot
 	timer      int32     // index in the heap
-	movesLarge [2]bool   // the side's last frame was large: most of it was moved unseen
 }
 
 // notWatched is no set of events: EPOLLET alone is never asked for.
@@ -22,10 +21,21 @@ const notWatched = 1 << 31
 
 // cold are a session's pointers.
 type cold struct {
-	rare   *rare   // nil when idle
-	secure *secure // nil: neither side has TLS
-	config *relay.Config
-	owner  Owner // nil: the slot is a task's, or free
+	rare      *rare // nil when idle
+	transport transport
+	config    *relay.Config
+	owner     Owner // nil: the slot is a task's, or free
+}
+
+// A transport is what a session keeps for the way of its bytes beneath the frames: *secure where a side has TLS, *splicing where both
+// sides are plain sockets and a large frame has just passed. It is one or the other, so that what belongs to plain sockets can't be
+// found on a session with TLS. nil: two plain sockets between which small frames pass.
+type transport interface{ isTransport() }
+
+// secure returns what the session has for TLS; nil: neither side has any.
+func (s slot) secure() *secure {
+	c, _ := s.transport.(*secure)
+	return c
 }
 
 // A slot is one session of a loop. Valid until the session is over.
@@ -47,8 +57,9 @@ func (s *slabs) at(index uint32) slot {
 	return slot{index, &s.hots[index/slabSize][index%slabSize], &s.colds[index/slabSize][index%slabSize]}
 }
 
-// take returns a slot that isn't in use.
-func (s *slabs) take() slot {
+// take returns a slot that isn't in use, for a task that owns the client's descriptor. It begins from zero: all that is left of the
+// slot's last session is the generation, which tells the two apart.
+func (s *slabs) take(client int) slot {
 	if len(s.free) == 0 {
 		base := uint32(len(s.hots) * slabSize)
 		s.hots = append(s.hots, newHots())
@@ -60,10 +71,17 @@ func (s *slabs) take() slot {
 	last := len(s.free) - 1
 	index := s.free[last]
 	s.free = s.free[:last]
-	return s.at(index)
+	t := s.at(index)
+	*t.hot = hot{
+		generation: t.generation,
+		fd:         [2]int32{int32(client), -1},
+		interest:   [2]uint32{notWatched, notWatched},
+	}
+	*t.cold = cold{}
+	return t
 }
 
-// give returns a slot; handles and events of its session reach nobody from now on.
+// give returns a slot; handles and events of its session reach nobody from now on. Its pointers go, for the garbage collector.
 func (s *slabs) give(t slot) {
 	t.generation = (t.generation + 1) & maxGeneration
 	*t.cold = cold{}

@@ -32,7 +32,7 @@ func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 		w := Work{l, l.newTask(fd)}
 		l.tasks[w.s.index] = task
 		if isTLS {
-			w.s.secure = &secure{conn: [2]*tls.Conn{relay.Client: conn}}
+			w.s.transport = &secure{conn: [2]*tls.Conn{relay.Client: conn}}
 			l.feedTLS(w.s)
 		}
 		begin(w)
@@ -57,7 +57,7 @@ func (w Work) Seal(slices [][]byte) ([][]byte, error) {
 	}
 	feed := &w.l.tls.feed[relay.Client]
 	feed.out = nil
-	_, err := w.s.secure.conn[relay.Client].Write(bytes.Join(slices, nil))
+	_, err := w.s.secure().conn[relay.Client].Write(bytes.Join(slices, nil))
 	sealed := feed.out
 	feed.out = nil
 	return [][]byte{sealed}, err

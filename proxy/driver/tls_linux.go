@@ -26,6 +26,8 @@ type secure struct {
 	isEnding bool         // behind the client's queue its stream ends
 }
 
+func (*secure) isTransport() {}
+
 // tlsMemory is what a loop has for TLS, nil before its first session with it.
 type tlsMemory struct {
 	records [maxRecordBytes + readBytes]byte // what is read, behind room for a part
@@ -37,14 +39,17 @@ type tlsMemory struct {
 const mostKept = 2 * readBytes
 
 // isSecure tells whether a side has TLS.
-func (s slot) isSecure(side relay.Side) bool { return s.secure != nil && s.secure.conn[side] != nil }
+func (s slot) isSecure(side relay.Side) bool {
+	c := s.secure()
+	return c != nil && c.conn[side] != nil
+}
 
 // feedTLS gives the connections of a slot their feeds.
 func (l *loop) feedTLS(s slot) {
 	if l.tls == nil {
 		l.tls = new(tlsMemory)
 	}
-	for side, conn := range s.secure.conn {
+	for side, conn := range s.secure().conn {
 		if conn != nil {
 			switchBelow(conn).feed = &l.tls.feed[side]
 		}
@@ -54,7 +59,7 @@ func (l *loop) feedTLS(s slot) {
 // beginTLS is the beginning of a session with TLS: it takes what the connections have read already.
 func (l *loop) beginTLS(s slot) {
 	l.feedTLS(s)
-	for side, conn := range s.secure.conn {
+	for side, conn := range s.secure().conn {
 		if conn != nil {
 			l.open(s, relay.Side(side), nil)
 			l.keepPart(s, relay.Side(side))
@@ -65,9 +70,9 @@ func (l *loop) beginTLS(s slot) {
 
 // keepPart takes the beginning of a record out of a connection's own buffer.
 func (l *loop) keepPart(s slot, side relay.Side) {
-	if conn := s.secure.conn[side]; conn != nil && l.lends {
+	if conn := s.secure().conn[side]; conn != nil && l.lends {
 		raw := rawInputOf(conn)
-		l.setPart(s.secure, side, raw.Bytes())
+		l.setPart(s.secure(), side, raw.Bytes())
 		raw.Reset()
 		giveUpBuffers(conn)
 	}
@@ -90,9 +95,9 @@ func (l *loop) setPart(c *secure, side relay.Side, p []byte) {
 
 // readTLS is read for a side with TLS.
 func (l *loop) readTLS(s slot, from relay.Side) {
-	k, in := int(s.secure.partSize[from]), &l.tls.records
+	k, in := int(s.secure().partSize[from]), &l.tls.records
 	// A part, which an unknown crypto/tls keeps itself, counts as read now.
-	n, err := epoll.Read(int(s.fd[from]), in[maxRecordBytes:][:l.readLimit(s, from)-maxRecordBytes])
+	n, err := epoll.Read(int(s.fd[from]), in[maxRecordBytes:][:s.readLimit(from)-maxRecordBytes])
 	switch err {
 	case nil:
 	case unix.EAGAIN:
@@ -105,14 +110,14 @@ func (l *loop) readTLS(s slot, from relay.Side) {
 		return
 	}
 	if k > 0 {
-		copy(in[maxRecordBytes-k:], s.secure.part[from][:k])
+		copy(in[maxRecordBytes-k:], s.secure().part[from][:k])
 	}
 	p := in[maxRecordBytes-k : maxRecordBytes+n]
 	whole := len(p)
 	if l.lends {
 		whole = wholeRecords(p)
 	}
-	l.setPart(s.secure, from, p[whole:])
+	l.setPart(s.secure(), from, p[whole:])
 	if whole > 0 {
 		l.open(s, from, p[:whole])
 	}
@@ -136,7 +141,7 @@ func wholeRecords(p []byte) (n int) {
 
 // open takes records of a side, and what its connection has inside already.
 func (l *loop) open(s slot, from relay.Side, records []byte) {
-	conn, feed := s.secure.conn[from], &l.tls.feed[from]
+	conn, feed := s.secure().conn[from], &l.tls.feed[from]
 	isLent := l.lends && len(records) > 0
 	if isLent {
 		lend(conn, records)
@@ -184,7 +189,7 @@ func (l *loop) seal(s slot, to relay.Side) bool {
 			}
 			l.tls.joined = kept(p)
 		}
-		if _, err := s.secure.conn[to].Write(p); err != nil {
+		if _, err := s.secure().conn[to].Write(p); err != nil {
 			feed.out = feed.out[:0]
 			b.reset()
 			l.writeFailed(s, to)
@@ -222,14 +227,14 @@ func (l *loop) shutTLS(s slot) {
 	}
 	l.rareOf(&s.rare).queue[relay.Client].append(l.pools, alert)
 	l.queued.Add(int64(len(alert)))
-	s.secure.isEnding = true
+	s.secure().isEnding = true
 }
 
 // notify sends close_notify and returns what the socket doesn't take of it.
 func (l *loop) notify(s slot, side relay.Side) (left []byte) {
 	feed := &l.tls.feed[side]
 	feed.out = feed.out[:0]
-	_ = s.secure.conn[side].CloseWrite() // it fails if it was sent already
+	_ = s.secure().conn[side].CloseWrite() // it fails if it was sent already
 	left = feed.out
 	if len(left) > 0 {
 		n, _ := epoll.Write(int(s.fd[side]), left)
@@ -253,7 +258,7 @@ func (l *loop) finish(s slot) {
 		q.drop(l.pools, n)
 		l.queued.Add(-int64(n))
 	}
-	s.secure.isEnding = false
+	s.secure().isEnding = false
 	_ = unix.Shutdown(int(s.fd[relay.Client]), unix.SHUT_WR)
 }
 
@@ -263,6 +268,6 @@ func (l *loop) endTLS(s slot, side relay.Side, isCut bool) {
 		l.notify(s, side)
 	}
 	l.tls.feed[side].out = l.tls.feed[side].out[:0]
-	l.setPart(s.secure, side, nil)
-	s.secure.conn[side] = nil
+	l.setPart(s.secure(), side, nil)
+	s.secure().conn[side] = nil
 }

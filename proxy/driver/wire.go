@@ -2,9 +2,10 @@ package driver
 
 import "sluice/proxy/relay"
 
-// rare is what a session needs only while bytes of it are on their way: nil for an idle one. Owned by its driver goroutine.
+// rare is what a session needs only while bytes of it are on their way: nil for an idle one. Owned by its driver goroutine. One that
+// goes back to the pool is assigned its zero value (tidy), and so is what the next session borrows.
 type rare struct {
-	pipe  [2]*pipe  // payload in front of the queue, by the side that receives; nil: none
+	pipe  [2]*pipe  // payload in front of the queue, by the side that receives; nil: none. Only loop.move puts one here
 	queue [2]queue  // by the side that receives
 	carry [2]carry  // by the side that sends
 	held  [2][]byte // pongs that wait for a boundary, by the side that receives
@@ -38,7 +39,7 @@ func (r *rare) isEmpty() bool {
 }
 
 // A wire turns bytes that arrived into what is to be written to each side. A loop has one for all its sessions, a goroutine
-// borrows one for a while; between two sessions it is empty.
+// borrows one for a while; between two sessions it is empty: a handling ends only when each batch was sent or queued, and reset.
 type wire struct {
 	env   relay.Env
 	pools *pools
@@ -83,6 +84,7 @@ func (w *wire) rareOf(rp **rare) *rare {
 // tidy gives the rare state back if nothing is in it.
 func (w *wire) tidy(rp **rare) {
 	if *rp != nil && (*rp).isEmpty() {
+		**rp = rare{}
 		w.pools.rares.Put(*rp)
 		*rp = nil
 	}

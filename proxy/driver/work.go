@@ -150,9 +150,7 @@ const never = relay.Instant(1) << 62
 
 // newTask returns a slot for a task that owns the client's descriptor.
 func (l *loop) newTask(client int) slot {
-	s := l.slabs.take()
-	s.fd = [2]int32{int32(client), -1}
-	s.interest = [2]uint32{notWatched, notWatched}
+	s := l.slabs.take(client)
 	l.deadlines.add(s, never)
 	return s
 }
@@ -209,7 +207,7 @@ func (w Work) Drop() {
 
 // Relay ends the Task: both descriptors become those of a session, on this loop, or on one that has clearly fewer sessions.
 func (w Work) Relay(d *Loops, p Params) {
-	c := w.s.secure
+	c := w.s.secure()
 	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
 		p.Handle.in = least
 		least.adopt(p, w.Release(), c)
