@@ -45,6 +45,8 @@ const (
 //	inBroken        client_lost / backend_lost          nothing: it is cut
 //	inSilent        (it has been told)                  nothing: it is cut
 //
+//	Abort           1011                                    1011
+//
 // and, above all of these, the code of closeBoth where the gateway ends the session itself. Inside a frame that is half
 // passed on nobody can be told anything: the receiver is cut. A side whose own input has ended and to whom the close has
 // gone lingers or is released (settle), whatever the other side still does.
@@ -195,6 +197,8 @@ func (s *Session) tell(e *Env, to Side) {
 func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
 	in, from := &s.in[to], &s.in[to.Other()]
 	switch {
+	case s.closeBoth.reason == ReasonInternal:
+		return s.closeBoth.code, s.closeBoth.reason.Text()
 	case in.state == inFaulted:
 		return rules[in.rule].code, rules[in.rule].text
 	case s.closeBoth.at != 0:

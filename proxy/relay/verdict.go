@@ -32,6 +32,7 @@ const (
 	ReasonRebalance           // the backend has more than its share
 	ReasonRemoved             // the route or the pool is gone from the configuration
 	ReasonOperator            // closed through the admin API
+	ReasonInternal            // a fault of the gateway's own
 	numReasons
 )
 
@@ -50,6 +51,7 @@ var reasons = [numReasons]struct{ name, text string }{
 	ReasonRebalance:    {"rebalance", "rebalancing, reconnect"},
 	ReasonRemoved:      {"removed", "service moved, reconnect"},
 	ReasonOperator:     {"operator", "closed by the operator"},
+	ReasonInternal:     {"internal_error", "internal error of the gateway"},
 }
 
 // String returns the reason's name in logs.

@@ -1,0 +1,46 @@
+package relay
+
+// Abort ends the session at once, for a fault of the gateway's own. Nothing more of either side is looked at. A side whose stream is
+// between frames is told 1011, after what waits for it; one inside a frame is cut, and so is one of whose stream the driver has lost
+// a part (isTorn).
+func (s *Session) Abort(e *Env, isTorn [2]bool) {
+	s.judge(aborted)
+	s.closeBoth = closeBoth{at: e.Now, code: aborted.Code, reason: aborted.Reason, step: 1}
+	for side := Client; side <= Backend; side++ {
+		if in := &s.in[side]; in.state == inOpen {
+			in.state = inFaulted
+			in.paused = 0
+		}
+	}
+	for side := Client; side <= Backend; side++ {
+		out := &s.out[side]
+		switch {
+		case out.state == outGone:
+		case isTorn[side] || out.state <= outWanting && !s.AtBoundary(side):
+			s.release(side, true)
+		case out.state <= outWanting:
+			out.state = outWanting
+			s.acts |= actOwn(side) | ActTimer
+		default:
+			s.settle(e, side) // its close is on the way
+		}
+	}
+}
+
+// Kill is for a session that Abort can't end: it is over, whatever state it is in. The driver cuts both connections.
+func (s *Session) Kill() {
+	s.judge(aborted)
+	for side := Client; side <= Backend; side++ {
+		if s.in[side].state == inOpen {
+			s.in[side].state = inBroken
+		}
+		s.in[side].paused = 0
+		s.out[side].state = outGone
+		s.out[side].stalledAt = 0
+	}
+	s.acts = 0
+}
+
+// aborted is the verdict on a session that a fault of the gateway's own has ended (RFC 6455 section 7.4.1: "1011 indicates that a
+// server is terminating the connection because it encountered an unexpected condition").
+var aborted = Verdict{Initiator: Gateway, Code: 1011, Reason: ReasonInternal}
