@@ -22,6 +22,7 @@ func (a *attempt) passAnswer() error {
 
 func (a *attempt) passWhole() error {
 	body := a.memory.Answer.Body()
+	a.isAnswered = true
 	_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))
 	a.memory.Out = a.memory.Answer.AppendForward(a.memory.Out[:0], nil)
 	out := net.Buffers(a.memory.Out)

@@ -70,6 +70,9 @@ func (a *attempt) run(ctx context.Context) (err error) {
 
 // giveBack ends an attempt that did not become a session.
 func (a *attempt) giveBack() {
+	if a.attempt == a {
+		a.attempt = nil
+	}
 	if a.conn != nil {
 		_ = a.conn.Close()
 	}
@@ -122,7 +125,10 @@ func (a *attempt) checkAnswer() error {
 var errStatus = errors.New("answer other than 101")
 
 // interrupt makes whatever blocks on the backend return.
-func (a *attempt) interrupt() { _ = a.conn.SetDeadline(time.Unix(1, 0)) }
+func (a *attempt) interrupt() {
+	defer a.proxy.panics.Catch(room, nil)
+	_ = a.conn.SetDeadline(time.Unix(1, 0))
+}
 
 func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
 	if limit := time.Now().Add(a.route.connectTimeout); limit.Before(deadline) {
@@ -179,6 +185,7 @@ func (a *attempt) readAnswer() (size int, err error) {
 
 // accept tells the client that the session begins.
 func (a *attempt) accept(deadline time.Time) error {
+	a.isAnswered = true
 	_ = a.client.SetWriteDeadline(deadline)
 	out := net.Buffers(a.answerHead())
 	_, err := out.WriteTo(a.client)

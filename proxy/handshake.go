@@ -12,6 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/proxy/driver"
+	"sluice/proxy/relay"
 	"sluice/upgrade"
 )
 
@@ -30,7 +32,12 @@ type handshake struct {
 	from     clientInfo
 	route    *route
 	asked    *balancer.Backend // the one that was picked last; nil: none was
+	attempt  *attempt          // that holds a pick; nil: none does
+	session  *session          // that the driver is about to have; nil: none is
 	status   int               // that the client got; 0: none yet
+
+	isAnswered bool // a part of the answer may have been sent: there can be no other one
+	isFinished bool // finish accounts for it, or has
 
 	certificate string // subject of the client's verified certificate; "": it has shown none
 
@@ -54,7 +61,35 @@ var errServed = errors.New("served")
 var errOnLoop = errors.New("goes on on a loop")
 
 // run is the path from accept to relay.
-func (h *handshake) run() { h.finish(h.fromStart()) }
+func (h *handshake) run() {
+	defer h.proxy.panics.Catch(room, h.broken)
+	h.finish(h.fromStart())
+}
+
+// room is the name of handshakes in what a recovery.Handler is told.
+const room = "handshake"
+
+// broken ends a handshake after a panic.
+func (h *handshake) broken() {
+	if h.isFinished {
+		_ = h.client.Close()
+		return
+	}
+	h.finish(h.abandon())
+}
+
+// abandon gives up what a handshake that has panicked holds of others. The error is what the client is told.
+func (h *handshake) abandon() error {
+	if a := h.attempt; a != nil {
+		a.outcome = balancer.GatewayFault
+		a.giveBack()
+	}
+	if h.session != nil {
+		h.session.SessionEnded(driver.Result{Verdict: relay.Aborted})
+		h.hasPlaces = false // they were the session's
+	}
+	return upgrade.ErrInternal
+}
 
 func (h *handshake) fromStart() error {
 	if err := h.begin(); err != nil {
@@ -91,6 +126,7 @@ func (h *handshake) finish(err error) {
 	if errors.Is(err, errOnLoop) {
 		return
 	}
+	h.isFinished = true
 	defer h.listener.done()
 	defer h.proxy.memory.Put(h.memory)
 	defer func() { h.traceEnded(err) }()
@@ -99,6 +135,8 @@ func (h *handshake) finish(err error) {
 	}
 	var rejection *upgrade.Rejection
 	switch {
+	case errors.As(err, &rejection) && h.isAnswered:
+		cut(h.client)
 	case errors.As(err, &rejection):
 		h.status = rejection.Status
 		h.refuse(rejection)
@@ -274,7 +312,8 @@ func (h *handshake) wanted() balancer.Request {
 
 func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
 	h.asked = pick.Backend
-	return &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: pick.HasNext, deadline: deadline}
+	h.attempt = &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: pick.HasNext, deadline: deadline}
+	return h.attempt
 }
 
 // another returns the next attempt behind one that has failed; nil: there is none, and what that one came to is the client's answer.

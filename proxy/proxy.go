@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/internal/recovery"
 	"sluice/proxy/driver"
 	"sluice/upgrade"
 )
@@ -40,6 +41,8 @@ type Config struct {
 	AccessLines AccessLines
 	Tracer      Tracer // nil: handshakes aren't traced
 
+	Panics recovery.Handler // is told of the handshakes, sessions and requests that a panic has ended
+
 	// Inherited returns the socket that was handed to the process for a listener, which becomes the Proxy's; nil: there is none, and
 	// one is opened. The func is nil where no socket is ever handed over.
 	Inherited func(name, address string) net.Listener
@@ -52,6 +55,7 @@ type Proxy struct {
 	access      *zap.Logger
 	accessLines AccessLines
 	tracer      Tracer // nil: there is none
+	panics      recovery.Handler
 	driver      driver.Driver
 	maxSessions atomic.Int64
 	places      places // of all listeners
@@ -96,6 +100,7 @@ func New(c Config) (*Proxy, error) {
 		access:      c.Access,
 		accessLines: c.AccessLines,
 		tracer:      c.Tracer,
+		panics:      c.Panics,
 		driver:      c.Driver,
 		challenge:   c.Challenge,
 		inherited:   c.Inherited,

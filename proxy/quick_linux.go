@@ -25,11 +25,10 @@ import (
 // Owned by the loop goroutine.
 type quick struct {
 	handshake
-	loops   *driver.Loops
-	attempt *attempt
-	until   time.Time // of the attempt
-	stage   quickStage
-	left    [][]byte // of the head that is being sent
+	loops *driver.Loops
+	until time.Time // of the attempt
+	stage quickStage
+	left  [][]byte // of the head that is being sent
 }
 
 // A quickStage is what a quick waits for.
@@ -64,21 +63,27 @@ func (l *listener) acceptOnLoops() bool {
 // accepted begins a handshake.
 func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
 	if !l.enter() {
+		defer l.letGo()
 		rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
 		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
 		w.Drop()
 		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
-		l.letGo()
 		return nil
 	}
+	isBegun := false
+	defer func() {
+		if !isBegun {
+			l.done()
+		}
+	}()
 	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, peer: peer, start: time.Now(), id: rand.Uint64()}, loops: loops}
 	q.from = clientInfo{peer: peer, addr: peer}
 	w.SetDeadline(q.start.Add(l.headTimeout))
 	if w.Await(relay.Client, unix.EPOLLIN) != nil {
 		w.Drop()
-		l.done()
 		return nil
 	}
+	isBegun = true
 	return q
 }
 
@@ -270,7 +275,7 @@ func (q *quick) readAnswer(w driver.Work) {
 		q.leave(w, q.goOn) // it tells the same
 		return
 	}
-	q.stage = quickAccept
+	q.stage, q.isAnswered = quickAccept, true
 	if q.left, err = w.Seal(a.answerHead()); err != nil {
 		q.lose(w)
 		return
@@ -280,11 +285,12 @@ func (q *quick) readAnswer(w driver.Work) {
 
 // relay is the end of the straight way.
 func (q *quick) relay(w driver.Work) {
-	s := q.attempt.newSession()
-	w.Relay(q.loops, q.attempt.params(s))
+	defer q.listener.done()
+	defer q.proxy.memory.Put(q.memory)
+	a := q.attempt
+	s := a.newSession()
+	w.Relay(q.loops, a.params(s))
 	s.relayed()
-	q.proxy.memory.Put(q.memory)
-	q.listener.done()
 }
 
 // await waits for a side. If epoll can't, the handshake fails as if the client had gone.
@@ -328,6 +334,15 @@ func (q *quick) dialUntil() time.Time {
 // Cut implements driver.Task.
 func (q *quick) Cut(w driver.Work) { q.lose(w) }
 
+// Failed implements driver.Task.
+func (q *quick) Failed(w driver.Work) {
+	if q.memory == nil {
+		q.lose(w) // nothing was read yet
+		return
+	}
+	q.leave(w, q.abandon)
+}
+
 // lose ends a handshake whose client has gone.
 func (q *quick) lose(w driver.Work) {
 	w.Drop()
@@ -339,6 +354,7 @@ func (q *quick) lose(w driver.Work) {
 
 // lost is the part of lose that may block on a slow log.
 func (q *quick) lost() {
+	defer q.proxy.panics.Catch(room, nil)
 	q.ended(errClientLost)
 	if q.memory != nil {
 		q.proxy.memory.Put(q.memory)

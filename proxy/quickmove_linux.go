@@ -52,6 +52,7 @@ func (q *quick) leave(w driver.Work, next func() error) {
 }
 
 func (q *quick) ordinary(fds [2]int, next func() error) {
+	defer q.proxy.panics.Catch(room, q.broken)
 	conns, err := netConns(fds, q.secured() == nil)
 	client := conns[relay.Client]
 	if err == nil && !q.proxy.handshakes.enter(client) {

@@ -36,6 +36,7 @@ type session struct {
 	startTold  chan struct{} // closed when the line of its start is written; nil: there is none
 
 	isRelayed atomic.Bool // the handle is good
+	isEnded   atomic.Bool
 	isClosing atomic.Bool // a close of both sides has been asked for
 	shedding  atomic.Int32
 }
@@ -60,6 +61,7 @@ func (a *attempt) relay() {
 	_ = a.conn.SetDeadline(time.Time{})
 	s := a.newSession()
 	a.proxy.driver.Relay(a.params(s), a.client, a.conn)
+	a.session = nil
 	s.relayed()
 }
 
@@ -87,6 +89,7 @@ func (a *attempt) newSession() *session {
 	a.proxy.logStarted(s)
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
+	a.attempt, a.session = nil, s // which has the pick now
 	return s
 }
 
@@ -120,6 +123,9 @@ func (s *session) close(code uint16, reason relay.Reason) {
 
 // SessionEnded implements driver.Owner. A loop may be the caller: what can block on a slow log gets a goroutine.
 func (s *session) SessionEnded(r driver.Result) {
+	if s.isEnded.Swap(true) {
+		return // a panic has ended it once already
+	}
 	outcome := outcomeOf(r.Verdict)
 	if outcome == balancer.Lost || s.proxy.access.Core().Enabled(zap.InfoLevel) {
 		go s.release(r, outcome)
@@ -130,6 +136,9 @@ func (s *session) SessionEnded(r driver.Result) {
 
 // release is the end of the path.
 func (s *session) release(r driver.Result, outcome balancer.Outcome) {
+	defer s.proxy.panics.Catch("session", nil)
+	defer s.proxy.sessions.remove(s)
+	defer func() { s.listener.give(s.client.Addr(), time.Now()) }()
 	if s.shedding.Swap(hasEnded) == isShed {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed
@@ -142,8 +151,6 @@ func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 	if s.proxy.refuses.Load() {
 		s.proxy.farewell.count(&r)
 	}
-	s.listener.give(s.client.Addr(), time.Now())
-	s.proxy.sessions.remove(s)
 }
 
 // outcomeOf tells the pool what the end of a session says about its backend. A client's fault never counts against one.

@@ -118,21 +118,27 @@ func (s *socket) accept() {
 			time.Sleep(backoff)
 			continue
 		}
-		l := s.current()
 		if backoff > 0 {
-			l.failed(nil)
+			s.serving.Load().failed(nil)
 			backoff = 0
 		}
-		if !l.enter() {
-			l.refuse(conn)
-			l.letGo()
-			continue
-		}
-		if l.proxy.handshakes.enter(conn) {
-			go l.handshake(conn)
-		} else {
-			l.done()
-		}
+		s.begin(conn)
+	}
+}
+
+// begin begins the handshake of a connection.
+func (s *socket) begin(conn net.Conn) {
+	l := s.current()
+	defer l.proxy.panics.Catch(room, func() { _ = conn.Close() })
+	if !l.enter() {
+		defer l.letGo()
+		l.refuse(conn)
+		return
+	}
+	if l.proxy.handshakes.enter(conn) {
+		go l.handshake(conn)
+	} else {
+		l.done()
 	}
 }
 

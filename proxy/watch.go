@@ -29,6 +29,10 @@ func watchClient(h *handshake, cancel context.CancelFunc) *clientWatch {
 // read reads from the client until stop, the end of the stream, or a full buffer.
 func (w *clientWatch) read() {
 	defer close(w.done)
+	defer w.handshake.proxy.panics.Catch(room, func() {
+		w.lost.Store(true)
+		w.cancel()
+	})
 	_ = w.handshake.client.SetReadDeadline(time.Time{})
 	buf := &w.handshake.memory.FromClient
 	for len(buf.Free()) > 0 {

@@ -93,6 +93,7 @@ var (
 	ErrRate           = &Rejection{429, "rate", "too many connections in too short a time", nil}
 	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
 	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend gave no answer that may be passed on", nil}
+	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed at this request", nil}
 	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
 	ErrLimit          = &Rejection{503, "limit", "the gateway has as many sessions as it may have", nil}
 	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}

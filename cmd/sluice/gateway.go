@@ -65,7 +65,7 @@ func (g *gateway) bind() error {
 		return err
 	}
 	setGC()
-	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers)); err != nil {
+	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), nil); err != nil {
 		return err
 	}
 	if g.security, err = openSecurity(file, g.log); err != nil {

@@ -22,15 +22,10 @@ func (h Handler) Catch(room string, end func()) {
 		return
 	}
 	if cause := recover(); cause != nil {
-		h.Told(room, cause, end)
-	}
-}
-
-// Told is Catch for an edge that calls recover itself; cause is what recover returned.
-func (h Handler) Told(room string, cause any, end func()) {
-	h(room, cause, debug.Stack())
-	if end != nil {
-		h.Guard(room, end)
+		h(room, cause, debug.Stack())
+		if end != nil {
+			h.Guard(room, end)
+		}
 	}
 }
 

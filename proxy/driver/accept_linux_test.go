@@ -12,7 +12,7 @@ import (
 
 // Small messages must not wait for the acknowledgement of the one before (RFC 896), and no connection should cost a system call for that.
 func TestWhatALoopAcceptsSendsAtOnce(t *testing.T) {
-	d, err := NewLoops(1)
+	d, err := NewLoops(1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/recovery"
 	"sluice/proxy/relay"
 )
 
@@ -14,6 +15,7 @@ import (
 // written at once where the other side takes it, and by a third goroutine where it has to be waited for, so that the pings of a
 // side are answered however slow the other one is.
 type Goroutine struct {
+	panics recovery.Handler
 	clock  clock
 	pools  *pools
 	queued atomic.Int64
@@ -30,8 +32,8 @@ type Goroutine struct {
 }
 
 // NewGoroutine returns a driver without sessions.
-func NewGoroutine() *Goroutine {
-	d := &Goroutine{clock: newClock(), pools: newPools(), pairs: map[*pair]struct{}{}, idle: make(chan struct{})}
+func NewGoroutine(panics recovery.Handler) *Goroutine {
+	d := &Goroutine{panics: panics, clock: newClock(), pools: newPools(), pairs: map[*pair]struct{}{}, idle: make(chan struct{})}
 	d.wires.New = func() any { return &wire{pools: d.pools} }
 	return d
 }
@@ -47,10 +49,11 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 	}
 	p.cond.L = &p.mu
 	params.Handle.in = p
-	w := p.lock()
+	var held *wire
+	w := p.lock(&held)
 	p.core.Begin(&w.env, params.HasDeflate)
 	p.timer = time.AfterFunc(time.Until(d.clock.at(p.core.Deadline(&w.env))), p.expire)
-	p.unlock(w)
+	p.unlock(&held, 0)
 	if !d.add(p) {
 		p.lose()
 		p.timer.Stop()

@@ -13,8 +13,10 @@ func (l *loop) statsOf(handles []*Handle, take func(int, Stats)) {
 
 // Turns implements Driver.
 func (d *Loops) Turns() Turns {
-	var sum Turns
-	for _, l := range d.loops {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	sum := d.pastTurns
+	for l := range d.all() {
 		l.do(func() { sum.Add(&l.turns) })
 	}
 	return sum

@@ -28,7 +28,7 @@ func init() {
 }
 
 func openLoops(t testing.TB) Driver {
-	d, err := NewLoops(2)
+	d, err := NewLoops(2, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +38,7 @@ func openLoops(t testing.TB) Driver {
 // openLoopsThatLendNothing is for a crypto/tls whose buffers aren't where they are known to be.
 func openLoopsThatLendNothing(t testing.TB) Driver {
 	d := openLoops(t)
-	for _, l := range d.(*Loops).loops {
+	for l := range d.(*Loops).all() {
 		l.do(func() { l.lends = false })
 	}
 	return d

@@ -3,6 +3,7 @@
 package driver
 
 import (
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/internal/epoll"
+	"sluice/internal/recovery"
 	"sluice/proxy/relay"
 )
 
@@ -18,6 +20,7 @@ import (
 // never blocks.
 type loop struct {
 	wire
+	panics    recovery.Handler
 	clock     clock
 	poller    *epoll.Poller
 	slabs     slabs
@@ -42,12 +45,12 @@ type loop struct {
 	isClosed bool     // guarded by mu: commands are refused
 }
 
-func newLoop(c clock, ps *pools) (*loop, error) {
+func newLoop(c clock, ps *pools, panics recovery.Handler) (*loop, error) {
 	poller, err := epoll.New()
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{}),
+	l := &loop{panics: panics, clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{}),
 		lends: theTLSBuffers.isKnown}
 	l.wire.pools = ps
 	l.wire.env.Totals = &l.totals
@@ -55,14 +58,34 @@ func newLoop(c clock, ps *pools) (*loop, error) {
 	return l, nil
 }
 
-// run is the loop, until stop.
-func (l *loop) run() {
+// run is the loop, until stop, or until its own state is broken: then it has been retired.
+func (l *loop) run() (isBroken bool) {
 	defer close(l.ended)
 	defer l.poller.Close()
 	defer l.closePipes()
+	if isBroken = l.takeTurns(); isBroken {
+		l.retire()
+	}
+	return isBroken
+}
+
+// takeTurns is run up to the end.
+func (l *loop) takeTurns() (isBroken bool) {
+	defer func() {
+		if l.panics == nil {
+			return
+		}
+		if cause := recover(); cause != nil {
+			if cause != errBroken {
+				l.panics(room, cause, debug.Stack())
+			}
+			isBroken = true
+		}
+	}()
 	for l.runCommands() {
 		l.turn()
 	}
+	return false
 }
 
 // turn waits until something is to be done, and does it.
@@ -91,7 +114,7 @@ func (l *loop) runCommands() bool {
 	l.mu.Unlock()
 	l.env.Now = l.clock.now()
 	for _, c := range commands {
-		c()
+		l.runCommand(c)
 	}
 	if l.began > 0 { // else it is the first call
 		now := l.env.Now
@@ -101,6 +124,12 @@ func (l *loop) runCommands() bool {
 		l.turns.observe(time.Duration(now - l.began))
 	}
 	return !isClosed
+}
+
+// runCommand does what another goroutine asked for. A command that is about one session or task has that one's rescue besides.
+func (l *loop) runCommand(f func()) {
+	defer l.rescue(noID)
+	f()
 }
 
 // command has f called by the loop, soon and in order; false: the loop takes none any more.
@@ -118,7 +147,7 @@ func (l *loop) command(f func()) bool {
 // do has f called by the loop, or here after the loop's end, and waits for it.
 func (l *loop) do(f func()) {
 	done := make(chan struct{})
-	if l.command(func() { f(); close(done) }) {
+	if l.command(func() { defer close(done); f() }) {
 		<-done
 		return
 	}
@@ -140,14 +169,20 @@ func (l *loop) stop() {
 
 func (l *loop) cutAll() {
 	for i := range uint32(len(l.slabs.hots) * slabSize) {
-		if task := l.tasks[i]; task != nil {
-			task.Cut(Work{l, l.slabs.at(i)})
-		} else if s := l.slabs.at(i); s.owner != nil {
-			l.env.Config = s.config
-			s.core.Lost(&l.env, relay.Client)
-			s.core.Lost(&l.env, relay.Backend)
-			l.settle(s)
-		}
+		l.cut(l.slabs.at(i))
+	}
+}
+
+// cut ends the session or task of a slot, if it is one's.
+func (l *loop) cut(s slot) {
+	defer l.rescue(s.id())
+	if task := l.tasks[s.index]; task != nil {
+		task.Cut(Work{l, s})
+	} else if s.owner != nil {
+		l.env.Config = s.config
+		s.core.Lost(&l.env, relay.Client)
+		s.core.Lost(&l.env, relay.Backend)
+		l.settle(s)
 	}
 }
 
@@ -172,6 +207,7 @@ func (l *loop) adopt(p Params, fds [2]int, c *secure) {
 // begin is adopt in the loop.
 func (l *loop) begin(p Params, fds [2]int, c *secure) {
 	s := l.newTask(fds[relay.Client])
+	defer l.rescue(s.id())
 	s.fd[relay.Backend] = int32(fds[relay.Backend])
 	if c != nil {
 		s.transport = c
@@ -205,6 +241,7 @@ func (l *loop) start(s slot, p Params) {
 // closeBoth implements reacher.
 func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 	l.command(func() {
+		defer l.rescue(h.id)
 		if s, isLive := l.slabs.session(h.id); isLive {
 			l.env.Config = s.config
 			s.core.CloseBoth(&l.env, code, reason)
@@ -227,8 +264,9 @@ func (l *loop) stats(h *Handle) (st Stats, isLive bool) {
 // serve handles one event.
 func (l *loop) serve(e *epoll.Event) {
 	data := e.Data()
-	side := relay.Side(data >> 63)
-	s, isLive := l.slabs.find(data &^ (1 << 63))
+	side, id := relay.Side(data>>63), data&^(1<<63)
+	defer l.rescue(id)
+	s, isLive := l.slabs.find(id)
 	if !isLive || s.fd[side] < 0 {
 		return
 	}
@@ -359,17 +397,22 @@ func (l *loop) forget(s slot) {
 // expire lets the sessions that are due look at their clocks.
 func (l *loop) expire() {
 	for at := l.deadlines.next(); at != 0 && at <= l.env.Now; at = l.deadlines.next() {
-		s := l.slabs.at(l.deadlines.entries[0].index)
-		if s.owner == nil {
-			l.deadlines.set(s, never)
-			l.tasks[s.index].Due(Work{l, s})
-			continue
-		}
-		l.env.Config = s.config
-		s.core.Advance(&l.env)
-		l.settle(s)
-		if s.owner != nil {
-			l.deadlines.set(s, max(s.core.Deadline(&l.env), l.env.Now+1))
-		}
+		l.due(l.slabs.at(l.deadlines.entries[0].index))
+	}
+}
+
+// due lets a session or task look at its clocks.
+func (l *loop) due(s slot) {
+	defer l.rescue(s.id())
+	if s.owner == nil {
+		l.deadlines.set(s, never)
+		l.tasks[s.index].Due(Work{l, s})
+		return
+	}
+	l.env.Config = s.config
+	s.core.Advance(&l.env)
+	l.settle(s)
+	if s.owner != nil {
+		l.deadlines.set(s, max(s.core.Deadline(&l.env), l.env.Now+1))
 	}
 }

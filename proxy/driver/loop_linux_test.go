@@ -17,12 +17,13 @@ import (
 // openCounted opens a driver of one loop whose turns are counted.
 func openCounted(t *testing.T, turns *atomic.Int64) *Loops {
 	t.Helper()
-	d := &Loops{clock: newClock(), pools: newPools(), other: NewGoroutine()}
-	l, err := newLoop(d.clock, d.pools)
+	d := &Loops{clock: newClock(), pools: newPools(), other: NewGoroutine(nil)}
+	l, err := newLoop(d.clock, d.pools, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	d.loops = append(d.loops, l)
+	d.loops = make([]atomic.Pointer[loop], 1)
+	d.loops[0].Store(l)
 	go func() {
 		defer close(l.ended)
 		defer l.poller.Close()

@@ -5,34 +5,99 @@ package driver
 import (
 	"context"
 	"crypto/tls"
+	"iter"
 	"net"
+	"sync"
+	"sync/atomic"
+	"time"
 
 	"sluice/internal/epoll"
+	"sluice/internal/recovery"
 	"sluice/proxy/relay"
 )
 
 // Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. What is neither a socket nor
 // crypto/tls above a Switch and a socket goes to a goroutine driver.
 type Loops struct {
-	clock clock
-	pools *pools
-	loops []*loop
-	other *Goroutine
+	panics recovery.Handler
+	clock  clock
+	pools  *pools
+	loops  []atomic.Pointer[loop] // replaced under mu
+	other  *Goroutine
+
+	mu sync.Mutex
+
+	// Guarded by mu.
+	accepting  map[*accepting]struct{}
+	pastTotals relay.Totals // of loops that were retired
+	pastTurns  Turns
+	isClosed   bool
 }
 
 // NewLoops starts the loops; workers is at least 1.
-func NewLoops(workers int) (*Loops, error) {
-	d := &Loops{clock: newClock(), pools: newPools(), other: NewGoroutine()}
+func NewLoops(workers int, panics recovery.Handler) (*Loops, error) {
+	d := &Loops{
+		panics: panics, clock: newClock(), pools: newPools(), other: NewGoroutine(panics), accepting: map[*accepting]struct{}{},
+	}
+	var loops []*loop
 	for range workers {
-		l, err := newLoop(d.clock, d.pools)
+		l, err := newLoop(d.clock, d.pools, panics)
 		if err != nil {
-			_ = d.Close(context.Background())
+			for _, l := range loops {
+				l.poller.Close()
+			}
 			return nil, err
 		}
-		d.loops = append(d.loops, l)
-		go l.run()
+		loops = append(loops, l)
+	}
+	d.loops = make([]atomic.Pointer[loop], workers)
+	for i, l := range loops {
+		d.loops[i].Store(l)
+		go d.keep(i, l)
 	}
 	return d, nil
+}
+
+// keep runs a loop, and another one in its place after each that is broken.
+func (d *Loops) keep(i int, l *loop) {
+	for l.run() {
+		if l = d.replace(i, l); l == nil {
+			return
+		}
+	}
+}
+
+// replace puts a new loop in the place of one that was retired; nil: the driver is closed. As long as none can be had, the other loops
+// have all new sessions.
+func (d *Loops) replace(i int, retired *loop) *loop {
+	for {
+		l, err := d.tryReplace(i, retired)
+		if err == nil {
+			return l
+		}
+		time.Sleep(maxBackoff)
+	}
+}
+
+func (d *Loops) tryReplace(i int, retired *loop) (*loop, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.isClosed {
+		return nil, nil
+	}
+	l, err := newLoop(d.clock, d.pools, d.panics)
+	if err != nil {
+		return nil, err
+	}
+	d.pastTotals.Add(&retired.totals)
+	d.pastTurns.Add(&retired.turns)
+	d.loops[i].Store(l)
+	for a := range d.accepting {
+		if err := a.join(l); err != nil {
+			a.failed(err) // the other loops accept
+		}
+	}
+	return l, nil
 }
 
 // Relay implements Driver.
@@ -73,15 +138,26 @@ func below(conn net.Conn) net.Conn {
 	return conn
 }
 
-// least returns the loop with the fewest sessions.
-func (d *Loops) least() *loop {
-	l := d.loops[0]
-	for _, other := range d.loops[1:] {
-		if other.sessions.Load() < l.sessions.Load() {
-			l = other
+// all goes through the loops.
+func (d *Loops) all() iter.Seq[*loop] {
+	return func(yield func(*loop) bool) {
+		for i := range d.loops {
+			if !yield(d.loops[i].Load()) {
+				return
+			}
 		}
 	}
-	return l
+}
+
+// least returns the loop with the fewest sessions.
+func (d *Loops) least() *loop {
+	var least *loop
+	for l := range d.all() {
+		if least == nil || l.sessions.Load() < least.sessions.Load() {
+			least = l
+		}
+	}
+	return least
 }
 
 // isSocket tells whether a connection is nothing but a stream socket.
@@ -95,8 +171,11 @@ func isSocket(conn net.Conn) bool {
 
 // Totals implements Driver.
 func (d *Loops) Totals() relay.Totals {
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	sum := d.other.Totals()
-	for _, l := range d.loops {
+	sum.Add(&d.pastTotals)
+	for l := range d.all() {
 		l.do(func() { sum.Add(&l.totals) })
 	}
 	return sum
@@ -105,7 +184,7 @@ func (d *Loops) Totals() relay.Totals {
 // QueuedBytes implements Driver.
 func (d *Loops) QueuedBytes() int64 {
 	n := d.other.QueuedBytes()
-	for _, l := range d.loops {
+	for l := range d.all() {
 		n += l.queued.Load()
 	}
 	return n
@@ -113,7 +192,10 @@ func (d *Loops) QueuedBytes() int64 {
 
 // Close implements Driver.
 func (d *Loops) Close(ctx context.Context) error {
-	for _, l := range d.loops {
+	d.mu.Lock()
+	d.isClosed = true
+	d.mu.Unlock()
+	for l := range d.all() {
 		l.stop()
 		<-l.ended // soon: a turn never blocks
 	}

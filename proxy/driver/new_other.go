@@ -2,12 +2,17 @@
 
 package driver
 
-import "fmt"
+import (
+	"fmt"
 
-// New returns the driver of that name: "goroutine", or "auto", which is the same here.
-func New(name string, _ int) (Driver, error) {
+	"sluice/internal/recovery"
+)
+
+// New returns the driver of that name: "goroutine", or "auto", which is the same here. panics is told of what a
+// panic of the driver has ended.
+func New(name string, _ int, panics recovery.Handler) (Driver, error) {
 	if name == "auto" || name == "goroutine" {
-		return NewGoroutine(), nil
+		return NewGoroutine(panics), nil
 	}
 	return nil, fmt.Errorf("no driver %q on this system", name)
 }

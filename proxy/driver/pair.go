@@ -25,25 +25,30 @@ type pair struct {
 	timer     *time.Timer
 	isWriting [2]bool // flush is at work for the side: whoever has something for it puts it into the queue
 	inFlight  [2]int  // bytes that flush holds outside the queue
+	isTorn    [2]bool // a part of what goes to the side was lost, by a panic
 	users     int     // goroutines that are at work on the pair; 0: it is over
 }
 
-// lock takes the session, with a wire to work on it.
-func (p *pair) lock() *wire {
+// lock takes the session, with a wire to work on it, which is at held until unlock.
+func (p *pair) lock(held **wire) *wire {
 	w := p.driver.wires.Get().(*wire)
+	*held = w
 	p.relock(w)
 	return w
 }
 
 func (p *pair) relock(w *wire) {
 	p.mu.Lock()
+	w.locks = true
 	w.env = relay.Env{Config: p.config, Totals: &p.totals, Now: p.driver.clock.now()}
 	w.ahead = p.inFlight
 }
 
-// unlock ends lock.
-func (p *pair) unlock(w *wire) {
-	p.release(w, 0)
+// unlock ends lock; acts are done besides those that the core asks for.
+func (p *pair) unlock(held **wire, acts relay.Acts) {
+	w := *held
+	p.release(w, acts)
+	*held = nil
 	p.driver.wires.Put(w)
 }
 
@@ -55,6 +60,7 @@ func (p *pair) release(w *wire, acts relay.Acts) {
 	}
 	w.tidy(&p.rare)
 	p.cond.Broadcast()
+	w.locks = false
 	p.mu.Unlock()
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if ops.Reset(side) || ops.Close(side) {
@@ -144,14 +150,16 @@ func (p *pair) discard(w *wire, to relay.Side) {
 // relay reads one side to its end and writes what passes to the other.
 func (p *pair) relay(from relay.Side, early []byte) {
 	defer p.leave()
+	var held *wire
+	defer p.rescue(&held, nil)
 	if len(early) > 0 {
-		w := p.lock()
+		w := p.lock(&held)
 		w.receive(&p.core, &p.rare, from, early)
-		p.unlock(w)
+		p.unlock(&held, 0)
 	}
 	for p.waitForReading(from) {
 		l := p.port[from].readSome(p.driver.pools)
-		w := p.lock()
+		w := p.lock(&held)
 		if l.n > 0 {
 			p.received(w, from, &l)
 		}
@@ -160,7 +168,7 @@ func (p *pair) relay(from relay.Side, early []byte) {
 		} else if l.err != nil {
 			p.core.Lost(&w.env, from)
 		}
-		p.unlock(w)
+		p.unlock(&held, 0)
 		l.giveBack(p.driver.pools)
 	}
 }
@@ -192,7 +200,9 @@ func (p *pair) received(w *wire, from relay.Side, l *lent) {
 // flush writes a side's queue until nothing is left, or the side takes nothing any more.
 func (p *pair) flush(to relay.Side) {
 	defer p.leave()
-	w := p.lock()
+	var held *wire
+	defer p.rescue(&held, func() { p.stopWriting(to) })
+	w := p.lock(&held)
 	for p.rare != nil && p.rare.queue[to].n > 0 {
 		q := p.rare.queue[to]
 		p.rare.queue[to] = queue{}
@@ -200,7 +210,15 @@ func (p *pair) flush(to relay.Side) {
 		q.drop(p.driver.pools, q.n)
 	}
 	p.isWriting[to] = false
-	p.unlock(w)
+	p.unlock(&held, 0)
+}
+
+// stopWriting gives up what flush holds for a side, of which a part is lost.
+func (p *pair) stopWriting(to relay.Side) {
+	p.driver.queued.Add(-int64(p.inFlight[to]))
+	p.inFlight[to] = 0
+	p.isWriting[to] = false
+	p.isTorn[to] = true
 }
 
 // write writes a queue that was taken out of the session. The lock is open while it blocks.
@@ -244,10 +262,11 @@ func (p *pair) expire() {
 		return
 	}
 	defer p.leave()
-	w := p.lock()
+	var held *wire
+	defer p.rescue(&held, nil)
+	w := p.lock(&held)
 	p.core.Advance(&w.env)
-	p.release(w, relay.ActTimer)
-	p.driver.wires.Put(w)
+	p.unlock(&held, relay.ActTimer)
 }
 
 // cut ends the session at once.
@@ -257,10 +276,12 @@ func (p *pair) cut() {
 }
 
 func (p *pair) lose() {
-	w := p.lock()
+	var held *wire
+	defer p.rescue(&held, nil)
+	w := p.lock(&held)
 	p.core.Lost(&w.env, relay.Client)
 	p.core.Lost(&w.env, relay.Backend)
-	p.unlock(w)
+	p.unlock(&held, 0)
 }
 
 // join makes a goroutine one of the pair's, so that the owner isn't told of the end while it still has a connection to close;
@@ -286,15 +307,17 @@ func (p *pair) leave() {
 	}
 	p.timer.Stop()
 	p.driver.remove(p)
-	p.owner.SessionEnded(resultOf(&p.core))
+	p.driver.panics.Guard(room, func() { p.owner.SessionEnded(resultOf(&p.core)) })
 	p.driver.told()
 }
 
 // closeBoth implements reacher. It closes no connection, which is for the pair's own goroutines.
 func (p *pair) closeBoth(_ *Handle, code uint16, reason relay.Reason) {
-	w := p.lock()
+	var held *wire
+	defer p.rescue(&held, nil)
+	w := p.lock(&held)
 	p.core.CloseBoth(&w.env, code, reason)
-	p.unlock(w)
+	p.unlock(&held, 0)
 }
 
 // stats implements reacher.

@@ -91,6 +91,9 @@ func (s *slabs) give(t slot) {
 // An id names a session: 31 bits of generation, 32 of slot. An event's data is an id and a bit for the side.
 const maxGeneration = 1<<31 - 1
 
+// noID is no session's id: a loop has fewer slots.
+const noID = 1<<32 - 1
+
 func (t slot) id() uint64 { return uint64(t.generation)<<32 | uint64(t.index) }
 
 // find returns the slot that was given that id, and whether it still is that session's or task's.

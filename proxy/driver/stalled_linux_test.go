@@ -16,7 +16,7 @@ const (
 // of their loop. The latencies compared are of one run.
 func TestSessionsThatTakeNothingDoNotSlowTheOthersOfTheirLoop(t *testing.T) {
 	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
-		d, err := NewLoops(1)
+		d, err := NewLoops(1, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -30,7 +30,7 @@ var kinds = []*kind{
 		isVirtual: true, hasReset: true, isPaused: isPausedInPair},
 }
 
-func openGoroutine(testing.TB) Driver { return NewGoroutine() }
+func openGoroutine(testing.TB) Driver { return NewGoroutine(nil) }
 
 func isPausedInPair(h *Handle, side relay.Side) bool {
 	p := h.in.(*pair)

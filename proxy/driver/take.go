@@ -30,6 +30,7 @@ func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 	l := d.least()
 	take := func() {
 		w := Work{l, l.newTask(fd)}
+		defer l.rescue(w.s.id())
 		l.tasks[w.s.index] = task
 		if isTLS {
 			w.s.transport = &secure{conn: [2]*tls.Conn{relay.Client: conn}}

@@ -45,6 +45,7 @@ type wire struct {
 	pools *pools
 	out   [2]batch // by the side that receives
 	ahead [2]int   // bytes that wait for the side in front of its queue
+	locks bool     // a pair, for which a goroutine has borrowed it
 }
 
 // A batch is what is to be written to a side behind what waits in its queue.

@@ -23,6 +23,8 @@ type Task interface {
 	Due(w Work)
 	// Cut tells that the driver closes: the task ends with Release.
 	Cut(w Work)
+	// Failed tells that a method of the Task panicked: it tells its client, and ends with Release.
+	Failed(w Work)
 }
 
 // Work is a Task's slot. It is good for the time of one call of the Task.
@@ -36,24 +38,53 @@ type Work struct {
 // returns the Task, or nil after Release.
 // failed is told when accepting fails and when it works again (nil); meanwhile it pauses. stop ends it, and waits for that.
 func (d *Loops) Accept(ln syscall.Conn, accepted func(Work, netip.AddrPort) Task, failed func(error)) (stop func(), err error) {
-	var acceptors []*acceptor
-	stop = func() {
-		for _, a := range acceptors {
-			a.loop.do(a.stop)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := &accepting{ln: ln, accepted: accepted, failed: failed}
+	for l := range d.all() {
+		if err := a.join(l); err != nil {
+			a.stop()
+			return nil, err
 		}
 	}
-	for _, l := range d.loops {
-		fd, err := epoll.Dup(ln)
-		if err != nil {
-			stop()
-			return nil, fmt.Errorf("accept on a loop: %w", err)
-		}
-		epoll.NoDelay(fd) // those that it accepts inherit it
-		a := &acceptor{loop: l, fd: fd, accepted: accepted, failed: failed}
-		acceptors = append(acceptors, a)
-		l.do(a.start)
+	d.accepting[a] = struct{}{}
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.accepting, a)
+		a.stop()
+	}, nil
+}
+
+// accepting is a listening socket of which every loop accepts. Guarded by Loops.mu.
+type accepting struct {
+	ln        syscall.Conn
+	accepted  func(Work, netip.AddrPort) Task
+	failed    func(error)
+	acceptors []*acceptor
+}
+
+// join has a loop accept too.
+func (a *accepting) join(l *loop) error {
+	fd, err := epoll.Dup(a.ln)
+	if err != nil {
+		return fmt.Errorf("accept on a loop: %w", err)
 	}
-	return stop, nil
+	epoll.NoDelay(fd) // those that it accepts inherit it
+	one := &acceptor{loop: l, fd: fd, accepted: a.accepted, failed: a.failed}
+	if !l.command(one.start) {
+		_ = unix.Close(fd)
+		return nil // the loop is being replaced
+	}
+	a.acceptors = append(a.acceptors, one)
+	return nil
+}
+
+// stop ends it, and waits for that.
+func (a *accepting) stop() {
+	for _, one := range a.acceptors {
+		one.loop.do(one.stop)
+	}
 }
 
 // An acceptor is a listening socket in a loop. Owned by the loop goroutine.
@@ -105,10 +136,15 @@ func (a *acceptor) Ready(Work, relay.Side, uint32) {
 			return
 		}
 		a.backoff = 0
-		w := Work{a.loop, a.loop.newTask(fd)}
-		if task := a.accepted(w, peer); task != nil {
-			a.loop.tasks[w.s.index] = task
-		}
+		a.begin(Work{a.loop, a.loop.newTask(fd)}, peer)
+	}
+}
+
+// begin begins the Task of a connection.
+func (a *acceptor) begin(w Work, peer netip.AddrPort) {
+	defer a.loop.rescue(w.s.id())
+	if task := a.accepted(w, peer); task != nil {
+		a.loop.tasks[w.s.index] = task
 	}
 }
 
@@ -132,6 +168,9 @@ func (a *acceptor) Due(Work) {
 
 // Cut implements Task.
 func (a *acceptor) Cut(Work) { a.stop() }
+
+// Failed implements Task. A loop that has panicked over its listening socket is retired instead.
+func (a *acceptor) Failed(Work) { panic("BUG: an acceptor goes on after a panic") }
 
 func (a *acceptor) stop() {
 	if a.isOver {

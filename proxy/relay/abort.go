@@ -4,8 +4,8 @@ package relay
 // between frames is told 1011, after what waits for it; one inside a frame is cut, and so is one of whose stream the driver has lost
 // a part (isTorn).
 func (s *Session) Abort(e *Env, isTorn [2]bool) {
-	s.judge(aborted)
-	s.closeBoth = closeBoth{at: e.Now, code: aborted.Code, reason: aborted.Reason, step: 1}
+	s.judge(Aborted)
+	s.closeBoth = closeBoth{at: e.Now, code: Aborted.Code, reason: Aborted.Reason, step: 1}
 	for side := Client; side <= Backend; side++ {
 		if in := &s.in[side]; in.state == inOpen {
 			in.state = inFaulted
@@ -29,7 +29,7 @@ func (s *Session) Abort(e *Env, isTorn [2]bool) {
 
 // Kill is for a session that Abort can't end: it is over, whatever state it is in. The driver cuts both connections.
 func (s *Session) Kill() {
-	s.judge(aborted)
+	s.judge(Aborted)
 	for side := Client; side <= Backend; side++ {
 		if s.in[side].state == inOpen {
 			s.in[side].state = inBroken
@@ -41,6 +41,6 @@ func (s *Session) Kill() {
 	s.acts = 0
 }
 
-// aborted is the verdict on a session that a fault of the gateway's own has ended (RFC 6455 section 7.4.1: "1011 indicates that a
+// Aborted is the verdict on a session that a fault of the gateway's own has ended (RFC 6455 section 7.4.1: "1011 indicates that a
 // server is terminating the connection because it encountered an unexpected condition").
-var aborted = Verdict{Initiator: Gateway, Code: 1011, Reason: ReasonInternal}
+var Aborted = Verdict{Initiator: Gateway, Code: 1011, Reason: ReasonInternal}

@@ -128,8 +128,10 @@ func (m *model) step() {
 	case what < 93:
 		e.holds = m.r.IntN(1000)
 		m.pass(time.Duration(m.r.Int64N(int64(15 * time.Second))))
-	case what < 95:
+	case what == 93:
 		m.control(side, opClose)
+	case what == 94:
+		m.abort([2]bool{m.r.IntN(4) == 0, m.r.IntN(4) == 0})
 	case what == 95:
 		m.finish(side, endOfStream)
 	case what == 96:

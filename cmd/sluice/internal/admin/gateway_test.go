@@ -88,7 +88,7 @@ func (g *testGateway) startProxy(log *zap.Logger) *proxy.Proxy {
 			ConnectTimeout: units.Duration(patience), HandshakeTimeout: units.Duration(patience), ResponseTimeout: units.Duration(patience),
 		}
 	}
-	drive, err := driver.New("auto", 2)
+	drive, err := driver.New("auto", 2, nil)
 	if err != nil {
 		g.Fatal(err)
 	}

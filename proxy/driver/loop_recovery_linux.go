@@ -1,0 +1,184 @@
+package driver
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"runtime/debug"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/epoll"
+	"sluice/proxy/relay"
+)
+
+// A panic in a loop ends the session or handshake for which the loop was at work, and no other one: it is aborted; if that panics too,
+// it is cut. Then the loop looks over its own bookkeeping. If that doesn't hold together, or the panic came from outside of any
+// session, the loop is retired: its sessions are told 1011 as far as possible and cut, and a new loop takes its place (loops.go).
+
+// room is the driver's name in what a recovery.Handler is told.
+const room = "driver"
+
+// errBroken passes through a loop's turn, up to its end: the loop is to be retired. Its cause has been told.
+var errBroken = errors.New("the loop's own state is broken")
+
+// rescue is deferred by what a loop does for one session or task. It ends that one if there is a panic.
+func (l *loop) rescue(id uint64) {
+	if l.panics == nil {
+		return
+	}
+	switch cause := recover(); cause {
+	case nil:
+	case errBroken:
+		panic(cause)
+	default:
+		l.panics(room, cause, debug.Stack())
+		l.endFaulty(id)
+	}
+}
+
+// endFaulty ends the session or task of that id, and sees to it that the loop can go on.
+func (l *loop) endFaulty(id uint64) {
+	s, isLive := l.slabs.find(id)
+	if isLive {
+		if _, isAcceptor := l.tasks[s.index].(*acceptor); isAcceptor {
+			panic(errBroken) // nothing accepts any more
+		}
+		isTorn := l.dropBatches()
+		isEnded := l.panics.Guard(room, func() { l.abort(s, isTorn) })
+		if !isEnded {
+			l.dropBatches()
+			isEnded = l.panics.Guard(room, func() { l.kill(s) })
+		}
+		if !isEnded {
+			panic(errBroken)
+		}
+	}
+	l.dropBatches()
+	if !l.panics.Guard(room, l.audit) {
+		panic(errBroken)
+	}
+}
+
+// dropBatches empties what the panic left in the memory that sessions share, and reports for each side whether anything was lost.
+func (l *loop) dropBatches() (isTorn [2]bool) {
+	for side := range l.out {
+		isTorn[side] = l.out[side].n > 0
+		l.out[side].reset()
+		if l.tls != nil {
+			feed := &l.tls.feed[side]
+			isTorn[side] = isTorn[side] || len(feed.out) > 0
+			feed.in, feed.out = nil, feed.out[:0]
+		}
+	}
+	return isTorn
+}
+
+// abort ends the session or task of a slot with what its peers can be told.
+func (l *loop) abort(s slot, isTorn [2]bool) {
+	switch task := l.tasks[s.index]; {
+	case s.owner != nil && s.core.Verdict().Reason == relay.ReasonInternal:
+		l.kill(s) // it was aborted before
+	case s.owner != nil:
+		l.env.Config = s.config
+		s.core.Abort(&l.env, isTorn)
+		l.settle(s)
+	case task != nil:
+		task.Failed(Work{l, s})
+	default:
+		Work{l, s}.Drop() // it was about to become one of them
+	}
+}
+
+// kill ends the session or task of a slot without a word, and without trusting its state.
+func (l *loop) kill(s slot) {
+	for side := relay.Client; side <= relay.Backend; side++ {
+		l.discard(s, side)
+		if fd := int(s.fd[side]); fd >= 0 {
+			if !s.core.IsLingering(side) {
+				_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+			}
+			epoll.Close(fd)
+			s.fd[side] = -1
+		}
+	}
+	if s.owner == nil {
+		Work{l, s}.Release()
+		return
+	}
+	s.core.Kill()
+	l.forget(s)
+}
+
+// audit panics if the loop's bookkeeping doesn't hold together: each slot is free, or a task's or a session's with one deadline.
+func (l *loop) audit() {
+	slots := uint32(len(l.slabs.hots) * slabSize)
+	isFree := make([]bool, slots)
+	for _, index := range l.slabs.free {
+		if index >= slots || isFree[index] {
+			panic(fmt.Sprintf("BUG: slot %d is free twice, or is none", index))
+		}
+		isFree[index] = true
+	}
+	for i, e := range l.deadlines.entries {
+		switch {
+		case e.index >= slots || isFree[e.index] || int(l.slabs.at(e.index).timer) != i:
+			panic(fmt.Sprintf("BUG: deadline %d is not that of slot %d", i, e.index))
+		case i > 0 && l.deadlines.entries[(i-1)/2].at > e.at:
+			panic(fmt.Sprintf("BUG: deadline %d comes before its parent", i))
+		}
+	}
+	if used := len(l.deadlines.entries); used+len(l.slabs.free) != int(slots) {
+		panic(fmt.Sprintf("BUG: %d slots, of which %d are free and %d have deadlines", slots, len(l.slabs.free), used))
+	}
+	for index, free := range isFree {
+		_, isTask := l.tasks[uint32(index)]
+		isSession := l.slabs.at(uint32(index)).owner != nil
+		if isTask && isSession || free == (isTask || isSession) {
+			panic(fmt.Sprintf("BUG: slot %d: free %t, a task's %t, a session's %t", index, free, isTask, isSession))
+		}
+	}
+}
+
+// retire ends a loop whose own state is broken, and with it all its sessions and tasks.
+func (l *loop) retire() {
+	l.sessions.Store(math.MaxInt64 / 2) // no new one comes here
+	l.mu.Lock()
+	commands := l.commands
+	l.commands, l.isClosed = nil, true
+	l.mu.Unlock()
+	l.rebuild()
+	for _, c := range commands {
+		l.panics.Guard(room, c) // sessions that were to begin among them
+	}
+	for index := range uint32(len(l.slabs.hots) * slabSize) {
+		s := l.slabs.at(index)
+		if s.owner == nil && l.tasks[index] == nil {
+			continue
+		}
+		id := s.id()
+		l.panics.Guard(room, func() {
+			if a, isAcceptor := l.tasks[index].(*acceptor); isAcceptor {
+				a.stop()
+			} else {
+				l.abort(s, l.dropBatches())
+			}
+		})
+		if _, isLive := l.slabs.find(id); isLive {
+			l.dropBatches()
+			l.panics.Guard(room, func() { l.kill(s) })
+		}
+	}
+}
+
+// rebuild makes the bookkeeping anew, of what the slots say themselves.
+func (l *loop) rebuild() {
+	l.deadlines.entries, l.slabs.free = nil, nil
+	for index := range uint32(len(l.slabs.hots) * slabSize) {
+		if s := l.slabs.at(index); s.owner != nil || l.tasks[index] != nil {
+			l.deadlines.add(s, never)
+		} else {
+			l.slabs.free = append(l.slabs.free, index)
+		}
+	}
+}
