@@ -86,7 +86,6 @@ func (h *handshake) abandon() error {
 	}
 	if h.session != nil {
 		h.session.SessionEnded(driver.Result{Verdict: relay.Aborted})
-		h.hasPlaces = false // they were the session's
 	}
 	return upgrade.ErrInternal
 }
@@ -313,6 +312,7 @@ func (h *handshake) wanted() balancer.Request {
 func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
 	h.asked = pick.Backend
 	h.attempt = &attempt{handshake: h, backend: pick.Backend, cookie: pick.SetCookie, hasNext: pick.HasNext, deadline: deadline}
+	h.followed.picked(pick.Backend.Name())
 	return h.attempt
 }
 
@@ -332,10 +332,8 @@ func (h *handshake) pick(ctx context.Context, want *balancer.Request, tried []*b
 	pick, err := h.route.pool.Pick(ctx, want, tried)
 	if err != nil {
 		h.followed.step("pick", err)
-		return pick, err
 	}
-	h.followed.picked(pick.Backend.Name())
-	return pick, nil
+	return pick, err
 }
 
 // unpicked is the answer when the pool gave no backend, and none was tried before.

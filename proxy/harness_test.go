@@ -112,7 +112,7 @@ func milliseconds(n int) units.Duration {
 func (s *setup) run(t *testing.T) *gateway {
 	t.Helper()
 	s.check(t)
-	drive, err := driver.New(s.driver, 1, nil)
+	drive, err := driver.New(s.driver, 1, s.Panics)
 	if err != nil {
 		t.Skip(err)
 	}

@@ -89,7 +89,7 @@ func (a *attempt) newSession() *session {
 	a.proxy.logStarted(s)
 	a.proxy.metrics.established(s, time.Since(a.handshake.start))
 	a.proxy.sessions.add(s)
-	a.attempt, a.session = nil, s // which has the pick now
+	a.attempt, a.session, a.hasPlaces = nil, s, false // it has the pick and the places now
 	return s
 }
 

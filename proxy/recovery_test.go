@@ -1,0 +1,211 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// panics are those that a gateway under test has recovered.
+type panics struct {
+	mu    sync.Mutex
+	rooms []string // guarded by mu
+}
+
+func (p *panics) handle(room string, _ any, _ []byte) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.rooms = append(p.rooms, room)
+}
+
+func (p *panics) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.rooms)
+}
+
+// want waits until exactly these rooms have told of panics.
+func (p *panics) want(t *testing.T, rooms ...string) {
+	t.Helper()
+	told := func() string {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return strings.Join(p.rooms, " ")
+	}
+	eventually(t, "panics told", func() bool { return len(told()) >= len(strings.Join(rooms, " ")) })
+	if got, want := told(), strings.Join(rooms, " "); got != want {
+		t.Errorf("panics of %q were told; want %q", got, want)
+	}
+}
+
+// breakRoute puts a route in the place of the one with that path of which every pick panics.
+func (g *gateway) breakRoute(path string) {
+	table := slices.Clone(*g.routes.Load())
+	for i, r := range table {
+		if r.path == path {
+			table[i] = &route{name: r.name, path: r.path, poolName: r.poolName, transport: r.transport}
+		}
+	}
+	g.routes.Store(&table)
+}
+
+// handshakes returns how many places of handshakes are taken.
+func handshakes(g *gateway) int { return len((*g.listeners.Load())[0].handshakes) }
+
+func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		for _, isSecure := range []bool{false, true} {
+			t.Run(fmt.Sprintf("TLS %t", isSecure), func(t *testing.T) {
+				backend, p := listenRaw(t), new(panics)
+				s := newSetup(driver, backend.Addr().String())
+				s.Panics = p.handle
+				s.Routes[0].Path = "/live"
+				s.Routes = append(s.Routes, newRouteConfig("pool"))
+				s.Routes[1].Path = "/broken"
+				s.Listeners[0].MaxHandshakes = 3
+				run, dial := s.run, (*gateway).dial
+				if isSecure {
+					run, dial = s.runSecure, (*gateway).dialSecure
+				}
+				g := run(t)
+				g.breakRoute("/broken")
+				client := dial(g, t)
+				client.send(t, asking("/live"))
+				b := backend.accept(t)
+				b.send(t, switching())
+				client.wantOpen(t)
+				const times = 5 // more than there are places of handshakes
+				for i := range times {
+					c := dial(g, t)
+					c.send(t, asking("/broken"))
+					c.wantRefusal(t, 502, "failed")
+					c.wantEnd(t)
+					_ = c.Close()
+					eventually(t, "the place of the handshake given back", func() bool { return handshakes(g) == 0 })
+					line := g.lines(t, i+1)[i].ContextMap()
+					if line["reason"] != "internal_error" || line["status"] != int64(502) {
+						t.Errorf("the access line says %v, %v; want internal_error, 502", line["reason"], line["status"])
+					}
+				}
+				if n := p.count(); n != times {
+					t.Errorf("%d panics were told; want %d", n, times)
+				}
+				wantLive(t, client, b)
+				if n := g.metric(t, "sluice_handshakes_rejected_total", "reason=internal_error"); n != times {
+					t.Errorf("%v handshakes are counted; want %d", n, times)
+				}
+				eventually(t, "one place taken", func() bool { return g.places.taken.Load() == 1 })
+				_ = client.Close()
+				_ = b.Close()
+				g.wantIdle(t)
+			})
+		}
+	})
+}
+
+// A brokenTracer panics at one step of a handshake's path.
+type brokenTracer struct{ step string }
+
+func (b brokenTracer) Begin(time.Time, string, string) Trace { return b }
+func (b brokenTracer) Fields() (string, string)              { return "", "" }
+func (b brokenTracer) End(TraceEnd)                          {}
+func (b brokenTracer) Step(s TraceStep) {
+	if s.Name == b.step {
+		panic("injected")
+	}
+}
+
+func TestAHandshakeThatPanicsGivesBackAllThatItHolds(t *testing.T) {
+	for _, step := range []string{"accept", "route", "pick", "dial", "answer"} {
+		t.Run(step, func(t *testing.T) {
+			t.Parallel()
+			backend, p := listenRaw(t), new(panics)
+			s := newSetup("goroutine", backend.Addr().String())
+			s.Panics, s.Tracer = p.handle, brokenTracer{step}
+			s.Listeners[0].MaxHandshakes = 2
+			g := s.run(t)
+			for range 3 {
+				c := g.dial(t)
+				c.send(t, asking("/"))
+				if step == "answer" { // which the client has by then
+					backend.accept(t).send(t, switching())
+					c.wantOpen(t)
+					c.wantGone(t)
+				} else {
+					c.wantRefusal(t, 502, "failed")
+				}
+				_ = c.Close()
+				eventually(t, "the place of the handshake given back", func() bool { return handshakes(g) == 0 })
+			}
+			p.want(t, room, room, room)
+			g.wantIdle(t)
+			eventually(t, "all places given back", func() bool { return g.places.taken.Load() == 0 && g.sessions.count() == 0 })
+			if n := g.metric(t, "sluice_sessions_active"); n != 0 {
+				t.Errorf("sluice_sessions_active = %v; want 0", n)
+			}
+		})
+	}
+}
+
+// A brokenTLS panics in every other handshake.
+type brokenTLS struct {
+	TLSServer
+	mu    sync.Mutex
+	count int // guarded by mu
+}
+
+func (b *brokenTLS) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, string, error) {
+	b.mu.Lock()
+	b.count++
+	isBroken := b.count%2 == 1
+	b.mu.Unlock()
+	if isBroken {
+		panic("injected")
+	}
+	return b.TLSServer.Handshake(ctx, conn)
+}
+
+func TestATLSHandshakeThatPanicsEndsAlone(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend, p := listenRaw(t), new(panics)
+		s := newSetup(driver, backend.Addr().String())
+		s.Panics = p.handle
+		s.TLS = map[string]TLSServer{"public": &brokenTLS{TLSServer: newTLSServer()}}
+		g := s.run(t)
+		first := g.dial(t)
+		first.send(t, "\x16\x03\x01")
+		first.wantGone(t)
+		p.want(t, room)
+		second := g.dialSecure(t)
+		second.send(t, asking("/"))
+		b := backend.accept(t)
+		b.send(t, switching())
+		second.wantOpen(t)
+		wantLive(t, second, b)
+	})
+}
+
+// The last part of a session's path is the proxy's, too: whatever panics there, the place in the pool is given back.
+func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend, p := listenRaw(t), new(panics)
+		s := newSetup(driver, backend.Addr().String())
+		s.Panics = p.handle
+		g := s.run(t)
+		client, b := g.open(t, backend)
+		g.closes.mu.Lock()
+		g.closes.counts = nil
+		g.closes.mu.Unlock()
+		_ = client.Close()
+		_ = b.Close()
+		g.wantIdle(t)
+		eventually(t, "all places given back", func() bool { return g.places.taken.Load() == 0 && g.sessions.count() == 0 })
+		p.want(t, "session")
+	})
+}
