@@ -128,7 +128,7 @@ func TestASideThatAnswersNoPingIsCutAfterPongTimeout(t *testing.T) {
 func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
 	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
 		x := begin(t, k, setup{
-			config:  relay.Config{PingInterval: 100 * time.Millisecond, PongTimeout: 200 * time.Millisecond},
+			config:  relay.Config{PingInterval: 100 * time.Millisecond, PongTimeout: 2 * time.Second},
 			isSmall: [2]bool{true, true},
 		})
 		slow, alive := x.peers(side)
@@ -141,7 +141,7 @@ func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
 		}()
 		time.Sleep(200 * time.Millisecond) // the ping is behind the data now
 		slow.want("some of the data", data[:lowMark])
-		time.Sleep(time.Second) // longer than a ping that has left may be out
+		time.Sleep(2500 * time.Millisecond) // longer than a ping that has left may be out
 		slow.want("the rest", data[lowMark:])
 		first, payload := slow.readFrame()
 		if first != isFin|opPing {
