@@ -49,14 +49,17 @@ func isHostPattern(s string) bool {
 			return false
 		}
 		for _, c := range []byte(label) {
-			isLetter := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-			if !isLetter && (c < '0' || c > '9') && c != '-' && c != '_' {
+			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
 				return false
 			}
 		}
 	}
 	return true
 }
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func isCloseCode(code int) bool { return relay.IsCloseCode(code) }
 

@@ -48,8 +48,8 @@ type RouteConfig struct {
 	Path string `toml:"path" default:"/"`
 	// Pool names the pool that the route's sessions go to.
 	Pool string `toml:"pool"`
-	// Origins are the allowed values of Origin, each exact, with a wildcard host ("https://*.example.com"), or "same": the
-	// Origin's host is the Host. Empty: any.
+	// Origins are the allowed values of Origin, each an origin (scheme, host and port), one with a wildcard for the host or its first
+	// labels ("https://*.example.com", "https://*:8443"), "null", or "same": the Origin's host and port are those of Host. Empty: any.
 	Origins []string `toml:"origins"`
 
 	// HTTP passes requests that are not WebSocket to the pool as well; otherwise they get 426.
@@ -137,8 +137,8 @@ func (c *RouteConfig) Check(report units.Report) {
 		report("host", "not a host", c.Host, "\"example.com\", \"*.example.com\" or \"\"")
 	}
 	for i, s := range c.Origins {
-		if _, err := parseOrigin(s); err != nil {
-			report(indexed("origins", i), "not an origin", s, `such as "https://example.com", "https://*.example.com" or "same"`)
+		if _, err := parseOriginRule(s); err != nil {
+			report(indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
 		}
 	}
 	if c.StripPrefix != "" && !hasSegments(c.Path, c.StripPrefix) {

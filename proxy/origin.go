@@ -2,69 +2,191 @@ package proxy
 
 import (
 	"errors"
-	"net/url"
+	"net/netip"
+	"strconv"
 	"strings"
 )
 
-// An origin is one of the values of Origin that a route allows.
+// An origin is what an Origin field names: a scheme, a host and a port, and nothing else (RFC 6454 section 4). The zero value is
+// "null", which sandboxed pages and files send.
 type origin struct {
-	isSame bool   // the Origin's host and port are those of Host
-	scheme string // "https"
-	host   string // with the port, if it isn't the scheme's; ".example.com" for a wildcard
+	scheme string
+	host   string // without a trailing dot; an IPv6 address without its brackets; "" for "file://"
+	port   uint16 // that of the scheme where the text has none; 0: the scheme has none either
 }
 
-// parseOrigin reads "https://example.com", "https://*.example.com:8443" or "same"; "null", which sandboxed pages send, is no host
-// of anybody's and is allowed by an empty list only.
-func parseOrigin(s string) (origin, error) {
+// An originRule is one element of a route's origins.
+type originRule struct {
+	origin
+	hosts hostRule
+}
+
+// A hostRule says which hosts an originRule admits.
+type hostRule uint8
+
+const (
+	exactHost   hostRule = iota
+	belowHost            // "*.example.com": every name below the host
+	anyHost              // "*"
+	requestHost          // "same": that of the request's Host, whatever the scheme
+)
+
+// beyondOrigin are the octets that path, query, fragment and userinfo begin or end with.
+const beyondOrigin = `/\?#@`
+
+// What is wrong with an origin.
+var (
+	errNoOrigin       = errors.New("not scheme://host")
+	errBeyondOrigin   = errors.New("has more than scheme, host and port")
+	errOriginHost     = errors.New("not a host as browsers send it")
+	errOriginPort     = errors.New("not a port")
+	errOriginWildcard = errors.New("the wildcard is not whole labels at the beginning of a name")
+)
+
+// parseOriginRule reads an element of origins: "same", an origin, or one with a wildcard for the host or for its first labels.
+func parseOriginRule(s string) (originRule, error) {
 	if s == "same" {
-		return origin{isSame: true}, nil
+		return originRule{hosts: requestHost}, nil
 	}
-	u, err := url.Parse(strings.ToLower(s))
-	if err != nil {
-		return origin{}, err
+	rule, text := originRule{}, s
+	scheme, rest, _ := strings.Cut(s, "://")
+	switch {
+	case strings.HasPrefix(rest, "*."):
+		rule.hosts, text = belowHost, scheme+"://"+rest[2:]
+	case rest == "*", strings.HasPrefix(rest, "*:"):
+		rule.hosts, text = anyHost, scheme+"://any"+rest[1:]
+	case strings.Contains(rest, "*") && !strings.ContainsAny(rest, beyondOrigin):
+		return originRule{}, errOriginWildcard
 	}
-	if u.Scheme == "" || u.Host == "" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-		return origin{}, errors.New("not scheme://host")
+	var err error
+	if rule.origin, err = parseOrigin(text); err != nil {
+		return originRule{}, err
 	}
-	host := u.Host
-	if wildcard, isWildcard := strings.CutPrefix(host, "*"); isWildcard {
-		host = wildcard
+	if _, err := netip.ParseAddr(rule.host); err == nil && rule.hosts == belowHost {
+		return originRule{}, errOriginWildcard
 	}
-	if strings.Contains(host, "*") {
-		return origin{}, errors.New("a wildcard stands for whole labels at the beginning")
-	}
-	return origin{scheme: u.Scheme, host: host}, nil
+	return rule, nil
 }
 
-// matches tells whether a request's Origin is this one; requestHost is its Host as sent.
-func (o *origin) matches(value, requestHost string) bool {
-	scheme, host, isURL := strings.Cut(value, "://")
-	if !isURL {
-		return false
-	}
-	if o.isSame {
-		return strings.EqualFold(host, requestHost)
-	}
-	if !strings.EqualFold(scheme, o.scheme) {
-		return false
-	}
-	if o.host[0] == '.' {
-		n := len(host) - len(o.host)
-		return n > 0 && strings.EqualFold(host[n:], o.host)
-	}
-	return strings.EqualFold(host, o.host)
-}
-
-// allowsOrigin tells whether a page of that origin may connect. A request without one comes from no browser, and origins protect
+// allowsOrigin reports whether a page of that origin may connect. A request without one comes from no browser, and origins protect
 // browsers' users alone (RFC 6455 section 10.2).
-func (r *route) allowsOrigin(value, requestHost []byte) bool {
+func (r *route) allowsOrigin(value, host []byte) bool {
 	if len(r.origins) == 0 || value == nil {
 		return true
 	}
+	sent, err := parseOrigin(string(value))
+	if err != nil {
+		return false
+	}
+	own := string(host)
 	for i := range r.origins {
-		if r.origins[i].matches(string(value), string(requestHost)) {
+		if r.origins[i].admits(sent, own) {
 			return true
 		}
 	}
 	return false
+}
+
+// admits reports whether the rule admits an origin. host is the request's Host as sent.
+func (o *originRule) admits(sent origin, host string) bool {
+	switch o.hosts {
+	case exactHost:
+		return strings.EqualFold(sent.host, o.host) && o.isFrom(sent)
+	case belowHost:
+		n := len(sent.host) - len(o.host) - 1
+		return n > 0 && sent.host[n] == '.' && strings.EqualFold(sent.host[n+1:], o.host) && o.isFrom(sent)
+	case anyHost:
+		return o.isFrom(sent)
+	case requestHost:
+		own, port, err := splitOriginHost(host, portOfScheme(sent.scheme))
+		return err == nil && strings.EqualFold(sent.host, own) && sent.port == port
+	default:
+		panic("BUG: unknown kind of an origin")
+	}
+}
+
+// isFrom compares what is beside the host.
+func (o *originRule) isFrom(sent origin) bool {
+	return strings.EqualFold(sent.scheme, o.scheme) && sent.port == o.port
+}
+
+// parseOrigin reads an origin as a client sends it: "https://example.com", "https://[2001:db8::1]:8443", "app://-", "file://" or
+// "null". No bytes make it panic.
+func parseOrigin(s string) (origin, error) {
+	if s == "null" {
+		return origin{}, nil
+	}
+	scheme, rest, hasScheme := strings.Cut(s, "://")
+	switch {
+	case !hasScheme || !isScheme(scheme):
+		return origin{}, errNoOrigin
+	case strings.ContainsAny(rest, beyondOrigin):
+		return origin{}, errBeyondOrigin
+	case rest == "" && strings.EqualFold(scheme, "file"):
+		return origin{scheme: scheme}, nil
+	case rest == "":
+		return origin{}, errNoOrigin
+	case strings.EqualFold(scheme, "file"):
+		return origin{}, errOriginHost
+	}
+	host, port, err := splitOriginHost(rest, portOfScheme(scheme))
+	return origin{scheme, host, port}, err
+}
+
+// isScheme reports whether s is a scheme, RFC 3986 section 3.1: ALPHA *( ALPHA / DIGIT / "+" / "-" / "." ).
+func isScheme(s string) bool {
+	for i, c := range []byte(s) {
+		if !isLetter(c) && (i == 0 || !isDigit(c) && c != '+' && c != '-' && c != '.') {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// portOfScheme returns the port that stands for none; 0: there is none.
+func portOfScheme(scheme string) uint16 {
+	switch {
+	case strings.EqualFold(scheme, "https"), strings.EqualFold(scheme, "wss"):
+		return 443
+	case strings.EqualFold(scheme, "http"), strings.EqualFold(scheme, "ws"):
+		return 80
+	default:
+		return 0
+	}
+}
+
+// splitOriginHost reads a host and its port, defaultPort where it has none. It takes both that of an Origin and a Host field. The
+// host is returned as upgrade.Request.Hostname has it, but for its case.
+func splitOriginHost(s string, defaultPort uint16) (host string, port uint16, err error) {
+	host, port = s, defaultPort
+	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
+		n, err := strconv.ParseUint(s[i+1:], 10, 16)
+		if err != nil || n == 0 {
+			return "", 0, errOriginPort
+		}
+		host, port = s[:i], uint16(n)
+	}
+	if address, isBracketed := strings.CutPrefix(host, "["); isBracketed {
+		address, isClosed := strings.CutSuffix(address, "]")
+		addr, err := netip.ParseAddr(strings.Clone(address)) // its error would move every s to the heap
+		if err != nil || !isClosed || !addr.Is6() || addr.Zone() != "" {
+			return "", 0, errOriginHost
+		}
+		return addr.String(), port, nil // the one form that browsers send, whatever the file has
+	}
+	host = strings.TrimSuffix(host, ".")
+	if !isOriginHost(host) {
+		return "", 0, errOriginHost
+	}
+	return host, port, nil
+}
+
+// isOriginHost reports whether s is a name or an IPv4 address, as Host may have it.
+func isOriginHost(s string) bool {
+	for _, c := range []byte(s) {
+		if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return s != "" && s[0] != '.' && !strings.Contains(s, "..")
 }

@@ -22,7 +22,7 @@ type route struct {
 	listener string // "": every one
 	host     string // lower case; "": any; "*.example.com" is ".example.com"
 	path     string // without a slash at its end, but for "/"
-	origins  []origin
+	origins  []originRule
 	pool     *balancer.Pool
 	poolName string
 
@@ -93,7 +93,7 @@ func newRoute(c *RouteConfig, pc *balancer.Config, pool *balancer.Pool) *route {
 	}
 	r.transport = newPlainTransport(r)
 	for _, s := range c.Origins {
-		o, _ := parseOrigin(s) // checked
+		o, _ := parseOriginRule(s) // checked
 		r.origins = append(r.origins, o)
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {

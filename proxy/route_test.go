@@ -205,45 +205,6 @@ func TestARouteMayRefusePlainRequests(t *testing.T) {
 	})
 }
 
-func TestOriginsThatMayConnect(t *testing.T) {
-	for _, test := range []struct {
-		origins []string
-		origin  string // "-": the request has none
-		isIn    bool
-	}{
-		{nil, "https://any.example", true},
-		{[]string{"https://a.example"}, "https://a.example", true},
-		{[]string{"https://a.example"}, "HTTPS://A.Example", true},
-		{[]string{"https://a.example"}, "http://a.example", false},
-		{[]string{"https://a.example"}, "https://a.example:8443", false},
-		{[]string{"https://a.example"}, "https://a.example.evil.test", false},
-		{[]string{"https://a.example"}, "https://b.a.example", false},
-		{[]string{"https://a.example"}, "null", false},
-		{[]string{"https://a.example"}, "", false},
-		{[]string{"https://a.example"}, "-", true}, // no browser
-		{[]string{"https://*.a.example"}, "https://b.a.example", true},
-		{[]string{"https://*.a.example"}, "https://c.b.a.example", true},
-		{[]string{"https://*.a.example"}, "https://a.example", false},
-		{[]string{"https://*.a.example"}, "https://.a.example", false},
-		{[]string{"https://*.a.example"}, "https://bada.example", false},
-		{[]string{"https://*.a.example:8443"}, "https://b.a.example:8443", true},
-		{[]string{"same"}, "http://gateway.test", true},
-		{[]string{"same"}, "https://GATEWAY.test", true},
-		{[]string{"same"}, "https://gateway.test:81", false},
-		{[]string{"same"}, "https://other.test", false},
-		{[]string{"https://a.example", "same"}, "http://gateway.test", true},
-	} {
-		r := newRoute(&RouteConfig{Origins: test.origins}, &balancer.Config{}, nil)
-		origin := []byte(test.origin)
-		if test.origin == "-" {
-			origin = nil
-		}
-		if got := r.allowsOrigin(origin, []byte("gateway.test")); got != test.isIn {
-			t.Errorf("origins %q with %q: %v", test.origins, test.origin, got)
-		}
-	}
-}
-
 func TestFindDoesNotAllocate(t *testing.T) {
 	s := newRoutingSetup("goroutine", listenRaw(t))
 	var all []*route
