@@ -42,7 +42,7 @@ var rooms = map[string]room{
 		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",
 	}},
-	"cmd/sluice/internal/config":    {ours: []string{"proxy", "balancer", "tls", "internal/units", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
+	"cmd/sluice/internal/config":    {ours: []string{"proxy", "balancer", "tls", "internal/units", "internal/recovery", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
 	"cmd/sluice/internal/admin":     {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "cmd/sluice/internal/dashboard"}},
 	"cmd/sluice/internal/dashboard": {},
 	"cmd/sluice/internal/demo":      {},

@@ -130,6 +130,8 @@ func (c *RouteConfig) Check(report units.Report) {
 	switch {
 	case !strings.HasPrefix(c.Path, "/"):
 		report("path", "not a path", c.Path, "a prefix that starts with \"/\"")
+	case strings.ContainsAny(c.Path, "?#"):
+		report("path", "more than a path", c.Path, "no query and no fragment: routes don't look at them")
 	case !isReachable(c.Path):
 		report("path", "no request's path", c.Path, "it decoded, but for %2f and %5c, and without \".\", \"..\" and empty segments")
 	}

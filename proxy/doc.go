@@ -21,5 +21,5 @@
 //
 // reload.go puts a new configuration in the place of the one in use; socket.go is where its listeners accept. drain.go ends sessions
 // without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, trace.go follows
-// handshakes, and access.go says which lines log.go writes.
+// handshakes, and access.go says which lines log.go writes. rehearsal.go tries a configuration out before it is applied.
 package proxy

@@ -110,6 +110,27 @@ func (o *originRule) isFrom(sent origin) bool {
 	return strings.EqualFold(sent.scheme, o.scheme) && sent.port == o.port
 }
 
+// example returns an Origin that the rule admits; own is that of the request's host.
+func (o *originRule) example(own string) string {
+	host := o.host
+	switch {
+	case o.hosts == requestHost:
+		return own
+	case o.scheme == "":
+		return "null"
+	case o.hosts == belowHost:
+		host = "a." + host
+	case o.hosts == anyHost:
+		host = "a"
+	case strings.Contains(host, ":"):
+		host = "[" + host + "]"
+	}
+	if o.port != portOfScheme(o.scheme) {
+		host += ":" + strconv.Itoa(int(o.port))
+	}
+	return o.scheme + "://" + host
+}
+
 // parseOrigin reads an origin as a client sends it: "https://example.com", "https://[2001:db8::1]:8443", "app://-", "file://" or
 // "null". No bytes make it panic.
 func parseOrigin(s string) (origin, error) {

@@ -1,6 +1,8 @@
 package recovery
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -71,4 +73,23 @@ func TestANilHandlerRecoversNothing(t *testing.T) {
 	var h Handler
 	h.Guard("room", explode)
 	t.Error("Guard returned")
+}
+
+func TestTryReturnsAPanicAsAnError(t *testing.T) {
+	own := errors.New("own")
+	for _, test := range []struct {
+		name string
+		f    func() error
+		want string // "": no error
+	}{
+		{"nothing", func() error { return nil }, ""},
+		{"an error", func() error { return own }, "own"},
+		{"a panic", func() error { panic("broken\nin two lines") }, "panics: broken"},
+		{"a fault of the runtime", func() error { _ = []int(nil)[len(os.Args)]; return nil }, "panics: runtime error: index out of range"},
+	} {
+		err := Try(test.f)
+		if (err == nil) != (test.want == "") || err != nil && !strings.HasPrefix(err.Error(), test.want) {
+			t.Errorf("%s: %v; want %q", test.name, err, test.want)
+		}
+	}
 }

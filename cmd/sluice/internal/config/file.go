@@ -67,6 +67,9 @@ func Parse(name string, text []byte) (*File, error) {
 		decoder{outline: outline, found: &found}.file(tree, file)
 		file.check(outline, &found)
 	}
+	if len(found.found) == 0 {
+		file.rehearse(reportTo(outline, &found, ""))
+	}
 	if err := found.errorOrNil(); err != nil {
 		return nil, err
 	}
@@ -75,12 +78,7 @@ func Parse(name string, text []byte) (*File, error) {
 
 // check reports what the sections and what checkAcross finds.
 func (f *File) check(outline *outline, found *problems) {
-	within := func(section string) units.Report {
-		return func(key, problem string, got any, want string) {
-			path := joinKey(section, key)
-			found.add(Problem{Line: outline.line(path), Key: path, Text: problem, Want: want}, got)
-		}
-	}
+	within := func(section string) units.Report { return reportTo(outline, found, section) }
 	f.Gateway.Check(within("gateway"))
 	f.Admin.Check(within("admin"))
 	f.Log.Check(within("log"))
@@ -95,6 +93,14 @@ func (f *File) check(outline *outline, found *problems) {
 		f.Pool[i].Check(within(indexed("pool", i)))
 	}
 	f.checkAcross(within(""))
+}
+
+// reportTo returns the Report of a section; "": that of the whole configuration.
+func reportTo(outline *outline, found *problems, section string) units.Report {
+	return func(key, problem string, got any, want string) {
+		path := joinKey(section, key)
+		found.add(Problem{Line: outline.line(path), Key: path, Text: problem, Want: want}, got)
+	}
 }
 
 // Check reports every problem of the section.

@@ -1,0 +1,44 @@
+package config
+
+import (
+	"github.com/hashicorp/go-multierror"
+
+	"sluice/internal/recovery"
+	"sluice/internal/units"
+	"sluice/proxy"
+	"sluice/tls"
+)
+
+// rehearse builds what a gateway has of the configuration, without its sockets and goroutines, and reports what goes wrong then, and
+// with requests to its routes. No section has a problem of its own. Keys are full paths.
+func (f *File) rehearse(report units.Report) {
+	secured := map[string]proxy.TLSServer{}
+	try := func(key string, build func() error) {
+		for _, err := range multierror.Append(nil, recovery.Try(build)).Errors {
+			report(key, err.Error(), nil, "what can be built")
+		}
+	}
+	for i := range f.Listener {
+		l := &f.Listener[i]
+		if l.TLS == nil {
+			continue
+		}
+		secured[l.Name] = unheardTLS{}
+		section := *l.TLS
+		section.ACME = nil // it would make a directory and begin to work
+		try(indexed("listener", i)+".tls", func() error {
+			_, err := tls.New(&section, tls.Options{})
+			return err
+		})
+	}
+	for i := range f.Pool {
+		try(indexed("pool", i)+".tls", func() error {
+			_, err := tls.NewClient(&f.Pool[i].TLS, nil, nil)
+			return err
+		})
+	}
+	proxy.Rehearse(proxy.Sections{Listeners: f.Listeners(), Routes: f.Route, Pools: f.Pools(), TLS: secured}, report)
+}
+
+// unheardTLS stands for the TLS of a listener that nothing connects to.
+type unheardTLS struct{ proxy.TLSServer }

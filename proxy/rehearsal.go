@@ -1,0 +1,276 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sluice/balancer"
+	"sluice/internal/recovery"
+	"sluice/internal/units"
+	"sluice/upgrade"
+)
+
+// Rehearse builds what a Proxy would have of the sections, opens no socket, starts no goroutine, and sends each route requests in memory.
+// It reports panics on the way, routes that no request reaches, and origins that no page can have. The sections have been checked as
+// those of a Config. Keys are paths in the whole configuration, as "route[0].path".
+func Rehearse(c Sections, report units.Report) {
+	r := newRehearsal(c, report)
+	if r.build() {
+		r.play()
+	}
+}
+
+// A rehearsal is one call of Rehearse.
+type rehearsal struct {
+	sections Sections
+	report   units.Report
+	proxy    *Proxy
+	plan     *plan
+}
+
+func newRehearsal(c Sections, report units.Report) *rehearsal {
+	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop()}
+	p.inherited = func(_, _ string) net.Listener { return newPlainListener(&net.TCPAddr{}) } // nothing connects to it
+	p.listeners.Store(new([]*listener))
+	p.routes.Store(new(routes))
+	p.pools.Store(&map[string]*balancer.Pool{})
+	return &rehearsal{
+		sections: c,
+		report:   report,
+		proxy:    p,
+		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}},
+	}
+}
+
+// build is Proxy.prepare, a section at a time. It reports whether all of them could be built.
+func (r *rehearsal) build() bool {
+	p, n, c := r.proxy, r.plan, &r.sections
+	isBuilt := true
+	try := func(key string, f func() error) {
+		if err := recovery.Try(f); err != nil {
+			r.report(key, err.Error(), nil, "what can be built")
+			isBuilt = false
+		}
+	}
+	for i := range c.Pools {
+		pool := &c.Pools[i]
+		n.poolConfigs[pool.Name] = pool
+		try(indexed("pool", i), func() error { return p.preparePool(n, pool) })
+	}
+	for i := range c.Listeners {
+		l := &c.Listeners[i]
+		try(indexed("listener", i), func() error { return p.prepareListener(n, l, c.TLS[l.Name]) })
+	}
+	for i := range c.Routes {
+		try(indexed("route", i), func() error { p.prepareRoutes(n, &Sections{Routes: c.Routes[i : i+1]}); return nil })
+	}
+	table := newRoutes(n.routes)
+	p.routes.Store(&table)
+	return isBuilt
+}
+
+// play sends every route its requests.
+func (r *rehearsal) play() {
+	for i, route := range r.plan.routes {
+		at, stage := indexed("route", i), r.listenersOf(route)
+		if len(stage) == 0 {
+			if route.listener != "" {
+				r.report(at+".listener", "it redirects every request to https", route.listener, "a listener without redirect_https")
+			}
+			continue // a gateway that only redirects has to have a route as well
+		}
+		if r.reach(at, route, stage) {
+			r.vary(at, route, stage[0])
+		}
+	}
+}
+
+// listenersOf returns the listeners on which requests can come to a route.
+func (r *rehearsal) listenersOf(of *route) (stage []*listener) {
+	for _, l := range r.plan.listeners {
+		if (of.listener == "" || of.listener == l.name) && !l.redirectsHTTPS {
+			stage = append(stage, l)
+		}
+	}
+	return stage
+}
+
+// reach sends the request that a route is made for to each of its listeners. It reports what keeps all of them from the route, and
+// returns whether nothing did.
+func (r *rehearsal) reach(at string, route *route, stage []*listener) bool {
+	ask := request{host: r.hostFor(route), target: targetFor(route)}
+	var last answer
+	var takers []string
+	for _, l := range stage {
+		a, isAnswered := r.try(at, route, l, ask)
+		if !isAnswered {
+			return false
+		}
+		if a.route == route && a.refusal == nil {
+			return true
+		}
+		if taker := indexed("route", slices.Index(r.plan.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
+			takers = append(takers, taker)
+		}
+		last = a
+	}
+	reason := ""
+	var rejection *upgrade.Rejection
+	if errors.As(last.refusal, &rejection) {
+		reason = ": " + rejection.Text
+	}
+	switch {
+	case !last.hasHost:
+		r.report(at+".host", "no request has it"+reason, route.config.Host, "a host as clients send it")
+	case !last.hasPath:
+		r.report(at+".path", "no request has it"+reason, route.config.Path, "a path as clients send it, decoded but for %2f and %5c")
+	case len(takers) > 0:
+		r.report(at, "never reached: its requests go to "+strings.Join(takers, ", "), nil, "another listener, host or path")
+	default:
+		r.report(at+".path", "refused in every request"+reason, route.config.Path, "a path whose requests pass")
+	}
+	return false
+}
+
+// vary sends a route what else may come: other forms of its host, its neighbors, plain requests, and pages.
+func (r *rehearsal) vary(at string, route *route, l *listener) {
+	base := request{host: r.hostFor(route), target: targetFor(route)}
+	for i := range route.origins {
+		key, ask := indexed(at+".origins", i), base
+		ask.origin = route.origins[i].example("https://" + ask.host)
+		a, isAnswered := r.try(key, route, l, ask)
+		switch {
+		case !isAnswered:
+			return
+		case errors.Is(a.refusal, upgrade.ErrOrigin):
+			r.report(key, "no page has it", route.config.Origins[i], "an origin as browsers send it")
+		}
+	}
+	below := strings.TrimRight(base.target, "/") + "/a"
+	for _, ask := range []request{
+		{host: base.host + ":8443", target: base.target},
+		{host: strings.ToUpper(base.host), target: base.target},
+		{host: base.host + ".", target: base.target},
+		{host: base.host, target: below},
+		{host: base.host, target: below, isPlain: true},
+		{host: base.host, target: base.target, isPlain: true},
+		{host: base.host, target: base.target + "a"},
+		{host: base.host, target: "/"},
+		{host: "elsewhere.invalid", target: base.target},
+		{host: "elsewhere.invalid", target: base.target, isPlain: true},
+		{host: base.host, target: base.target, origin: "https://elsewhere.invalid"},
+		{host: base.host, target: base.target, origin: "null"},
+		{host: base.host, target: base.target, origin: "://"},
+	} {
+		if _, isAnswered := r.try(at, route, l, ask); !isAnswered {
+			return
+		}
+	}
+}
+
+// hostFor returns a Host whose requests a route may get; no other route has it as its own.
+func (r *rehearsal) hostFor(of *route) string {
+	switch {
+	case strings.Contains(of.host, ":"):
+		return "[" + of.host + "]"
+	case of.host != "" && of.host[0] != '.':
+		return of.host
+	}
+	for label := "a"; ; label += "a" {
+		host := label + of.host
+		if !slices.ContainsFunc(r.plan.routes, func(other *route) bool { return other.host == host }) {
+			return host
+		}
+	}
+}
+
+// keptOctets turns those back that a path is matched with undecoded.
+var keptOctets = strings.NewReplacer("%252f", "%2f", "%252F", "%2F", "%255c", "%5c", "%255C", "%5C")
+
+// targetFor returns the target of a request for the path of a route.
+func targetFor(r *route) string {
+	return keptOctets.Replace((&url.URL{Path: r.path}).EscapedPath())
+}
+
+// A request is one in memory.
+type request struct {
+	host, target string
+	origin       string // "": it has none
+	isPlain      bool
+}
+
+func (q request) String() string {
+	s := "GET " + q.target + ", Host: " + q.host
+	if q.origin != "" {
+		s += ", Origin: " + q.origin
+	}
+	return s
+}
+
+// head returns the request as a client sends it.
+func (q request) head() []byte {
+	var b strings.Builder
+	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", q.target, q.host)
+	if q.origin != "" {
+		fmt.Fprintf(&b, "Origin: %s\r\n", q.origin)
+	}
+	if !q.isPlain {
+		b.WriteString("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
+	}
+	b.WriteString("\r\n")
+	return []byte(b.String())
+}
+
+// An answer is what a request in memory leads to.
+type answer struct {
+	route            *route // nil: none
+	refusal          error  // nil: it goes to a backend
+	hasHost, hasPath bool   // it has those of the route that it is for
+}
+
+// try sends a request for a route to a listener. It reports a panic as a problem of key; then there is no answer.
+func (r *rehearsal) try(key string, route *route, l *listener, ask request) (a answer, isAnswered bool) {
+	err := recovery.Try(func() error {
+		a = r.send(route, l, ask)
+		return nil
+	})
+	if err != nil {
+		r.report(key, err.Error(), ask.String(), "no panic: this is a bug of Sluice")
+	}
+	return a, err == nil
+}
+
+// send goes the way of a handshake from its head to the head for a backend.
+func (r *rehearsal) send(route *route, l *listener, ask request) (a answer) {
+	h := &handshake{listener: l, proxy: r.proxy, start: time.Now(), memory: r.proxy.memory.Get()}
+	defer r.proxy.memory.Put(h.memory)
+	req := &h.memory.Request
+	if _, err := req.Parse(ask.head()); err != nil {
+		isHost := errors.Is(err, upgrade.ErrBadHost)
+		return answer{refusal: err, hasHost: !isHost, hasPath: isHost}
+	}
+	a.hasHost, a.hasPath = route.matchesHost(req.Hostname()), route.matchesPath(req.Path())
+	if a.route = l.plainRoute(req); a.route != nil {
+		l.clientOf(h.peer, req)
+		return a
+	}
+	a.refusal = h.admit()
+	a.route = h.route
+	if a.refusal != nil {
+		return a
+	}
+	l.give(h.from.addr.Addr(), time.Now())
+	want := h.wanted()
+	if pick, err := h.route.pool.TryPick(&want); err == nil { // names aren't resolved, so there may be none
+		h.newAttempt(pick, time.Time{}).head()
+		pick.Backend.Release(balancer.ClientFault)
+	}
+	return a
+}

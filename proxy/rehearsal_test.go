@@ -1,0 +1,84 @@
+package proxy
+
+import (
+	"fmt"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/internal/units"
+)
+
+// rehearsed returns the sections of a setup, and a Report that appends each problem to told.
+func (s *setup) rehearsed() (c Sections, report units.Report, told *[]string) {
+	told = new([]string)
+	report = func(key, problem string, got any, _ string) {
+		*told = append(*told, fmt.Sprintf("%s: %s, got %v", key, problem, got))
+	}
+	return Sections{Listeners: s.Listeners, Routes: s.Routes, Pools: s.Pools}, report, told
+}
+
+func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
+	taken := listenRaw(t)
+	s := newRoutingSetup("goroutine", taken)
+	s.Listeners[0].Address = taken.Addr().String() // no socket is opened
+	// One request may be all that a limit allows.
+	s.Listeners[0].MaxSessions, s.Listeners[0].MaxSessionsPerIP, s.Listeners[0].HandshakeRate, s.Listeners[0].MaxHandshakes = 1, 1, 1, 1
+	s.Pools[0].Backend[0].MaxSessions = 1
+	s.Routes[0].Origins = []string{"https://*", "https://*.example.com", "http://[::1]:3000", "same", "null", "file://", "app://-"}
+	before := runtime.NumGoroutine()
+	c, report, told := s.rehearsed()
+	Rehearse(c, report)
+	if len(*told) > 0 {
+		t.Errorf("problems:\n%s", strings.Join(*told, "\n"))
+	}
+	if after := runtime.NumGoroutine(); after > before {
+		t.Errorf("%d goroutines, %d before", after, before)
+	}
+}
+
+func TestAGatewayThatOnlyRedirectsIsNoProblem(t *testing.T) {
+	s := newSetup("goroutine", "127.0.0.1:1")
+	s.Listeners[0].RedirectHTTPS = true
+	c, report, told := s.rehearsed()
+	Rehearse(c, report)
+	if len(*told) > 0 {
+		t.Errorf("problems:\n%s", strings.Join(*told, "\n"))
+	}
+}
+
+func TestAPanicIsAProblemOfTheSectionThatItHappensIn(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		damage func(r *rehearsal) // before all is built, and once more after that
+		want   string
+	}{
+		{"a route as it is built", func(r *rehearsal) { r.sections.Routes[1].Pool = "none" }, "route[1]: panics: BUG: a route to no pool, got <nil>"},
+		{"a request", func(r *rehearsal) {
+			if len(r.plan.routes) > 0 {
+				r.plan.routes[1].pool = nil
+			}
+		}, "route[1]: panics: runtime error: invalid memory address or nil pointer dereference, got GET /chat, Host: a"},
+		{"a request with Origin", func(r *rehearsal) {
+			if len(r.plan.routes) > 0 {
+				r.plan.routes[1].origins[1].hosts = 99
+			}
+		}, "route[1].origins[1]: panics: BUG: unknown kind of an origin, got GET /chat, Host: a, Origin: https://b.example"},
+	} {
+		s := newSetup("goroutine", "127.0.0.1:1")
+		route := newRouteConfig("pool")
+		route.Path, route.Origins = "/chat", []string{"https://a.example", "https://b.example"}
+		s.Routes = append(s.Routes, route)
+		c, report, told := s.rehearsed()
+		r := newRehearsal(c, report)
+		test.damage(r)
+		if r.build() {
+			test.damage(r)
+			r.play()
+		}
+		if !slices.Equal(*told, []string{test.want}) {
+			t.Errorf("%s: problems\n%s\nwant\n%s", test.name, strings.Join(*told, "\n"), test.want)
+		}
+	}
+}
