@@ -25,6 +25,12 @@ func (c *Config) Check(report units.Report) {
 		report("policy", "unknown", c.Policy,
 			"round_robin, least_conn, random_two, random, ip_hash, hash or sticky")
 	}
+	if c.Policy != PolicyHash && c.Hash.keyCount() > 0 {
+		report("hash", "without use", c.Policy, `policy = "hash", or no key`)
+	}
+	if c.Policy != PolicyHash && c.Policy != PolicyIPHash && c.Hash.BoundedLoad != 0 {
+		report("hash.bounded_load", "without use", c.Hash.BoundedLoad, `policy = "hash" or "ip_hash", or 0`)
+	}
 	if c.Hash.BoundedLoad != 0 && !(c.Hash.BoundedLoad >= 1 && c.Hash.BoundedLoad <= 100) {
 		report("hash.bounded_load", "out of range", c.Hash.BoundedLoad, "0, or from 1 to 100, such as 1.25")
 	}
@@ -91,18 +97,22 @@ func checkStatuses(report units.Report, key string, statuses []int, low, high in
 }
 
 func (c *HashConfig) checkKey(report units.Report) {
-	keys := 0
-	for _, isSet := range []bool{c.Header != "", c.Cookie != "", c.Query != "", c.Path} {
-		if isSet {
-			keys++
-		}
-	}
-	switch {
+	switch keys := c.keyCount(); {
 	case keys == 0:
 		report("hash", "no key", nil, "one of header, cookie, query and path")
 	case keys > 1:
 		report("hash", "several keys", keys, "one of header, cookie, query and path")
 	}
+}
+
+// keyCount returns how many keys are set, of which a policy takes one.
+func (c *HashConfig) keyCount() (keys int) {
+	for _, isSet := range []bool{c.Header != "", c.Cookie != "", c.Query != "", c.Path} {
+		if isSet {
+			keys++
+		}
+	}
+	return keys
 }
 
 func (c *StickyConfig) check(report units.Report) {

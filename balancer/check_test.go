@@ -59,6 +59,8 @@ func TestCheckReportsEveryProblem(t *testing.T) {
 		{"hash of two keys", hash, func(c *Config) { c.Hash.Path = true }, "hash"},
 		{"bound under the share", hash, func(c *Config) { c.Hash.BoundedLoad = 0.5 }, "hash.bounded_load"},
 		{"bound that is no number", hash, func(c *Config) { c.Hash.BoundedLoad = math.NaN() }, "hash.bounded_load"},
+		{"a key beside another policy", hash, func(c *Config) { c.Policy = PolicyRandom }, "hash"},
+		{"a bound beside another policy", sound, func(c *Config) { c.Hash.BoundedLoad = 1.25 }, "hash.bounded_load"},
 		{"sticky without secret", sticky, func(c *Config) { c.Sticky.Secret = "" }, "sticky.secret"},
 		{"a short secret", sticky, func(c *Config) { c.Sticky.Secret = "short" }, "sticky.secret"},
 		{"a short secret in a file", sticky, func(c *Config) { c.Sticky.Secret, c.Sticky.SecretFile = "", short }, "sticky.secret_file"},

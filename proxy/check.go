@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"net"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -15,6 +17,8 @@ func checkAddress(report units.Report, address string) {
 	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
 		if path == "" {
 			report("address", "no path", address, want)
+		} else if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
+			report("address", "not in a directory that is there", address, want)
 		}
 		return
 	}

@@ -155,6 +155,9 @@ func (c *RouteConfig) Check(report units.Report) {
 		if err := upgrade.CheckFieldName(name); err != nil {
 			report(indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
 		}
+		if slices.ContainsFunc(slices.Collect(maps.Keys(c.RequestHeader)), func(set string) bool { return isSameField(name, set) }) {
+			report(indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
+		}
 	}
 	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
 		report("encoded_slashes", "unknown", c.EncodedSlashes, "\"refuse\" or \"pass\"")

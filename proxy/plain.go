@@ -155,21 +155,24 @@ func rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.Trailer = nil // RFC 9110 section 6.5.1: they may be dropped, and a backend may take them for fields that we judge
 }
 
-// replaces tells whether the client's fields of that name don't pass. A name with underscores for hyphens counts as the same: a
-// backend may not tell them apart.
+// replaces reports whether the client's fields of that name don't pass.
 func (r *route) replaces(name string) bool {
-	name = strings.ReplaceAll(name, "_", "-")
 	for _, f := range r.setHeaders {
-		if strings.EqualFold(name, strings.ReplaceAll(f.Name, "_", "-")) {
+		if isSameField(name, f.Name) {
 			return true
 		}
 	}
 	for _, removed := range r.removeHeaders {
-		if strings.EqualFold(name, strings.ReplaceAll(removed, "_", "-")) {
+		if isSameField(name, removed) {
 			return true
 		}
 	}
 	return false
+}
+
+// isSameField compares names of fields. One with underscores for hyphens counts as the same: a backend may not tell them apart.
+func isSameField(a, b string) bool {
+	return strings.EqualFold(strings.ReplaceAll(a, "_", "-"), strings.ReplaceAll(b, "_", "-"))
 }
 
 func setIfAbsent(h http.Header, name, value string) {
