@@ -4,7 +4,7 @@ package driver
 func (l *loop) statsOf(handles []*Handle, take func(int, Stats)) {
 	l.do(func() {
 		for i, h := range handles {
-			if s, isLive := l.slabs.find(h.id); isLive {
+			if s, isLive := l.slabs.session(h.id); isLive {
 				take(i, statsOf(&s.core, s.rare, l.env.Now))
 			}
 		}

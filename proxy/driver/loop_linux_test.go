@@ -201,24 +201,3 @@ func TestASlotsNextSessionIsNotReachedByTheOldId(t *testing.T) {
 		t.Error("the new id doesn't find its session")
 	}
 }
-
-func TestASlotBeginsFromZeroWhateverItsLastSessionLeft(t *testing.T) {
-	var ss slabs
-	first := ss.take(7)
-	for i := range unsafe.Sizeof(*first.hot) {
-		*(*byte)(unsafe.Add(unsafe.Pointer(first.hot), i)) = 0xff
-	}
-	first.generation = 41
-	*first.cold = cold{rare: new(rare), transport: &splicing{isLarge: [2]bool{true, true}}, config: new(relay.Config), owner: newOwner()}
-	ss.give(first)
-	second := ss.take(8)
-	if second.index != first.index {
-		t.Fatalf("slot %d after %d; want the same one", second.index, first.index)
-	}
-	if want := (hot{generation: 42, fd: [2]int32{8, -1}, interest: [2]uint32{notWatched, notWatched}}); *second.hot != want {
-		t.Errorf("the slot begins with %+v; want %+v", *second.hot, want)
-	}
-	if *second.cold != (cold{}) {
-		t.Errorf("the slot begins with %+v; want nothing", *second.cold)
-	}
-}

@@ -161,6 +161,9 @@ func (l *loop) open(s slot, from relay.Side, records []byte) {
 	}
 	feed.in = nil
 	if isLent {
+		if err != nil && err != errNothing {
+			rawInputOf(conn).Reset() // nothing more of the side is read
+		}
 		giveUpBuffers(conn)
 	}
 	if n > k {
