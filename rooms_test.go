@@ -50,7 +50,7 @@ var rooms = map[string]room{
 	"bench/peers":                   {},
 	"internal/systemd":              {},
 	"internal/pebble":               {},
-	"cmd/sluice/internal/tracing":   {ours: []string{"proxy", "internal/units"}},
+	"cmd/sluice/internal/tracing":   {ours: []string{"proxy", "internal/units", "internal/recovery"}},
 }
 
 func TestRoomsImportWhatTheTableSays(t *testing.T) {

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"sluice/internal/recovery"
 )
 
 const (
@@ -29,7 +31,7 @@ type name struct {
 
 // resolveNames resolves the pool's names until ctx ends: at once, at the interval, and when a
 // dial failed or the definition changed.
-func (p *Pool) resolveNames(ctx context.Context) {
+func (p *Pool) resolveNames(ctx context.Context, panics recovery.Handler) {
 	names := make(map[string]*name)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
@@ -40,7 +42,9 @@ func (p *Pool) resolveNames(ctx context.Context) {
 			return
 		case <-timer.C:
 			last = time.Now()
-			if wait := p.resolveAll(ctx, names); wait > 0 {
+			wait := panicPause
+			panics.Guard(room, func() { wait = p.resolveAll(ctx, names, panics) })
+			if wait > 0 {
 				timer.Reset(wait)
 			}
 		case <-p.keeper.resolve:
@@ -51,11 +55,8 @@ func (p *Pool) resolveNames(ctx context.Context) {
 
 // resolveAll resolves every name of the definition once and returns when to do it again; 0: there
 // is none.
-func (p *Pool) resolveAll(ctx context.Context, names map[string]*name) time.Duration {
-	p.mu.Lock()
-	c := p.cfg.Discovery
-	listed := p.names()
-	p.mu.Unlock()
+func (p *Pool) resolveAll(ctx context.Context, names map[string]*name, panics recovery.Handler) time.Duration {
+	c, listed := p.listed()
 	if len(listed) == 0 {
 		return 0
 	}
@@ -67,11 +68,10 @@ func (p *Pool) resolveAll(ctx context.Context, names map[string]*name) time.Dura
 			names[text] = n
 		}
 		n.address = a
-		found, err := c.resolve(ctx, a)
+		panics.Guard(room, func() { p.resolve(ctx, c, text, n) })
 		if ctx.Err() != nil {
 			return 0
 		}
-		p.resolvedTo(text, n, found, err)
 		if n.failures > 0 {
 			// Sooner than the interval at first: 1s, 2s, 4s...
 			wait = min(wait, minResolveGap<<min(n.failures-1, 16))
@@ -83,6 +83,21 @@ func (p *Pool) resolveAll(ctx context.Context, names map[string]*name) time.Dura
 		}
 	}
 	return wait
+}
+
+// resolve resolves one name. After a panic the name keeps its last members.
+func (p *Pool) resolve(ctx context.Context, c DiscoveryConfig, text string, n *name) {
+	found, err := c.resolve(ctx, n.address)
+	if ctx.Err() == nil {
+		p.resolvedTo(text, n, found, err)
+	}
+}
+
+// listed returns the names of the definition, by their text, and how they are to be resolved.
+func (p *Pool) listed() (DiscoveryConfig, map[string]address) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.Discovery, p.names()
 }
 
 // names returns the addresses of the definition that are names, by their text. The caller holds mu.

@@ -71,9 +71,7 @@ type order struct {
 // shed asks for the sessions that drains and the rebalance close now, and returns when to come
 // back; zero: when a drain begins.
 func (p *Pool) shed(now time.Time, r *rebalance, owner Owner) (next time.Time) {
-	p.mu.Lock()
 	orders, next := p.drainOrders(now)
-	p.mu.Unlock()
 	for _, o := range orders {
 		o.place(owner)
 	}
@@ -81,12 +79,11 @@ func (p *Pool) shed(now time.Time, r *rebalance, owner Owner) (next time.Time) {
 }
 
 // place gives the order to the owner and returns how many sessions it closes.
-func (o order) place(owner Owner) int {
+func (o order) place(owner Owner) (closed int) {
 	// Counted before they are asked for: some may be released before the owner returns.
 	o.backend.addShedding(o.count)
-	closed := owner.CloseSessions(o.backend, o.count)
-	o.backend.addShedding(closed - o.count)
-	return closed
+	defer func() { o.backend.addShedding(closed - o.count) }() // after a panic, too
+	return owner.CloseSessions(o.backend, o.count)
 }
 
 func (b *Backend) addShedding(n int) {
@@ -106,6 +103,8 @@ func (b *Backend) closable() int64 {
 // drainOrders returns what the drains close now: of the sessions that are left, the part that the
 // time since the last step is of the time that is left.
 func (p *Pool) drainOrders(now time.Time) (orders []order, next time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	for b, d := range p.drains {
 		left := b.closable()
 		if left == 0 && b.Sessions() == 0 {

@@ -49,11 +49,11 @@ func dialPlain(ctx context.Context, b *Backend) (net.Conn, error) {
 	return conn, nil
 }
 
-// probe does one probe of b, within the timeout.
-func (c *HealthConfig) probe(ctx context.Context, b *Backend, dial func(context.Context, *Backend) (net.Conn, error)) error {
+// probe does one probe of b, within the timeout, by the owner's Dial.
+func (c *HealthConfig) probe(ctx context.Context, b *Backend, owner Owner) error {
 	deadline := time.Now().Add(c.Timeout.Std())
 	dialCtx, cancel := context.WithDeadline(ctx, deadline)
-	conn, err := dial(dialCtx, b)
+	conn, err := owner.Dial(dialCtx, b)
 	cancel()
 	if err != nil {
 		return fmt.Errorf("probe: %w", err)
@@ -64,7 +64,9 @@ func (c *HealthConfig) probe(ctx context.Context, b *Backend, dial func(context.
 	}
 	_ = conn.SetDeadline(deadline)
 	// An end of ctx must not wait for a backend that is silent.
-	defer context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })()
+	defer context.AfterFunc(ctx, func() {
+		owner.Panics.Guard(room, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	})()
 	r := probeReaders.Get().(*bufio.Reader)
 	r.Reset(io.LimitReader(conn, maxProbeBytes))
 	defer func() {

@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync"
 	"time"
+
+	"sluice/internal/recovery"
 )
 
 // An Owner is who holds the sessions of a pool's backends. The zero value holds none.
@@ -16,7 +18,16 @@ type Owner struct {
 	// message boundary, and returns how many. They are released with Shed. It must not block, and
 	// is called by one goroutine. nil: there is nobody who could.
 	CloseSessions func(b *Backend, n int) int
+	// Panics is called for each panic of a probe, of a resolution, or of another turn of Run. It ends
+	// that turn only, and counts against no backend. nil: panics are not recovered.
+	Panics recovery.Handler
 }
+
+// room is the name of this package in calls of Owner.Panics.
+const room = "balancer"
+
+// panicPause is the time from a turn of Run that panicked to the next.
+const panicPause = time.Second
 
 // A keeper is how the rest of the pool reaches Run.
 type keeper struct {
@@ -55,7 +66,7 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 
 	var started sync.WaitGroup
 	defer started.Wait()
-	started.Go(func() { p.resolveNames(ctx) })
+	started.Go(func() { p.resolveNames(ctx, owner.Panics) })
 	probes := newProbers(p, owner)
 	defer probes.stop()
 	var rebalance rebalance
@@ -69,12 +80,16 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 		case <-p.keeper.woken:
 		case <-timer.C:
 		}
-		probes.adjust(ctx)
 		now := time.Now()
-		next := p.advance(now)
-		if owner.CloseSessions != nil {
-			next = earlier(next, p.shed(now, &rebalance, owner))
-		}
+		next := now.Add(panicPause)
+		owner.Panics.Guard(room, func() {
+			probes.adjust(ctx)
+			due := p.advance(now)
+			if owner.CloseSessions != nil {
+				due = earlier(due, p.shed(now, &rebalance, owner))
+			}
+			next = due
+		})
 		timer.Stop()
 		if !next.IsZero() {
 			timer.Reset(max(0, next.Sub(now)))
@@ -100,7 +115,13 @@ func (p *Pool) begin(cancel context.CancelFunc) bool {
 // Close ends Run and waits for it. Handshakes that wait for a place get ErrNone, as those that come
 // later; places that are taken are released as ever.
 func (p *Pool) Close() {
+	p.end()
+	p.keeper.running.Wait()
+}
+
+func (p *Pool) end() {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	if !p.isClosed {
 		p.isClosed = true
 		p.swap(p.newSnapshot([tierCount][]entrant{}))
@@ -108,8 +129,6 @@ func (p *Pool) Close() {
 	if p.keeper.cancel != nil {
 		p.keeper.cancel()
 	}
-	p.mu.Unlock()
-	p.keeper.running.Wait()
 }
 
 // minWarmStep bounds how often the weights of a slow start grow; there are 20 steps if they are

@@ -5,11 +5,14 @@ import "time"
 // define makes the members those of the definition, with names replaced by what they were resolved
 // to. The caller holds mu.
 func (p *Pool) define(now time.Time) {
+	wanted := p.wanted()
+	p.isStale = true // weights and limits are no state
+	p.keeper.wake()  // after a panic below, its turn does the rest
 	for _, b := range p.members {
 		b.isGone = true
 	}
 	p.members = nil
-	for _, m := range p.wanted() {
+	for _, m := range wanted {
 		b := p.known[m.id()]
 		if b == nil {
 			b = newBackend(p, m)
@@ -31,7 +34,6 @@ func (p *Pool) define(now time.Time) {
 		}
 	}
 	p.isLive = p.isLive || len(p.members) > 0
-	p.isStale = true // weights and limits are no state
 	p.changed(now)
 }
 

@@ -68,21 +68,24 @@ func (p *Pool) TryPick(r *Request) (Pick, error) {
 func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot, error) {
 	for {
 		s := p.snapshot.Load()
-		k := s.key(r)
-		p.picks.Lock()
-		if p.snapshot.Load() != s {
-			// It was swapped while the key was taken, and its order by load is kept no more.
-			p.picks.Unlock()
-			continue
+		if pick, isCurrent, err := p.attemptFrom(s, s.key(r), tried, w); isCurrent {
+			return pick, s, err
 		}
-		var pick Pick
-		err := error(s.errFull)
-		if w != nil || len(tried) > 0 || p.queue.waiters.Len() == 0 {
-			pick, err = p.choose(s, k, tried)
-		}
-		p.picks.Unlock()
-		return pick, s, err
 	}
+}
+
+// attemptFrom picks from s, unless that was swapped while the key was taken: then its order by load is kept no more.
+func (p *Pool) attemptFrom(s *snapshot, k key, tried []*Backend, w *waiter) (pick Pick, isCurrent bool, err error) {
+	p.picks.Lock()
+	defer p.picks.Unlock()
+	if p.snapshot.Load() != s {
+		return Pick{}, false, nil
+	}
+	if w == nil && len(tried) == 0 && p.queue.waiters.Len() > 0 {
+		return Pick{}, true, s.errFull
+	}
+	pick, err = p.choose(s, k, tried)
+	return pick, true, err
 }
 
 // choose asks the policy, tier by tier. The rest is for when nobody available is left, not for when
@@ -96,9 +99,9 @@ func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
 			continue
 		}
 		if i := s.policy(p, t, k, tried); i >= 0 {
-			b := t.backends[i]
-			b.take()
-			return Pick{Backend: b, SetCookie: s.setCookie(t, i, k), HasNext: s.hasNext(len(tried) + 1)}, nil
+			pick := Pick{Backend: t.backends[i], SetCookie: s.setCookie(t, i, k), HasNext: s.hasNext(len(tried) + 1)}
+			pick.Backend.take()
+			return pick, nil
 		}
 	}
 	if s.tiers[tierRest].isFull(tried) {

@@ -33,16 +33,7 @@ func newProbers(p *Pool, owner Owner) *probers {
 
 // adjust starts and ends goroutines so that each member is probed as configured.
 func (ps *probers) adjust(ctx context.Context) {
-	ps.pool.mu.Lock()
-	config := ps.pool.cfg.Health
-	isWanted := make(map[*Backend]bool)
-	if config.Kind != "" {
-		for _, b := range ps.pool.members {
-			isWanted[b] = true
-		}
-	}
-	ps.pool.mu.Unlock()
-
+	config, isWanted := ps.wanted()
 	isOther := !reflect.DeepEqual(config, ps.config)
 	ps.config = config
 	for b, cancel := range ps.cancel {
@@ -58,6 +49,19 @@ func (ps *probers) adjust(ctx context.Context) {
 			ps.running.Go(func() { ps.probe(ctx, b, config) })
 		}
 	}
+}
+
+// wanted returns which members are to be probed, and how.
+func (ps *probers) wanted() (config HealthConfig, isWanted map[*Backend]bool) {
+	ps.pool.mu.Lock()
+	defer ps.pool.mu.Unlock()
+	config, isWanted = ps.pool.cfg.Health, make(map[*Backend]bool)
+	if config.Kind != "" {
+		for _, b := range ps.pool.members {
+			isWanted[b] = true
+		}
+	}
+	return config, isWanted
 }
 
 func (ps *probers) stop() {
@@ -78,11 +82,12 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 			return
 		case <-timer.C:
 		}
-		err := c.probe(ctx, b, ps.owner.Dial)
-		if ctx.Err() != nil {
-			return
-		}
-		ps.pool.probed(b, err, time.Now())
+		// A probe that panics says nothing about the backend: the fault is the gateway's.
+		ps.owner.Panics.Guard(room, func() {
+			if err := c.probe(ctx, b, ps.owner); ctx.Err() == nil {
+				ps.pool.probed(b, err, time.Now())
+			}
+		})
 		timer.Reset(toStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), c.step()))
 	}
 }

@@ -105,7 +105,7 @@ func probeOnce(t *testing.T, c HealthConfig, address string) error {
 	if c.Timeout == 0 {
 		c.Timeout = units.Duration(5 * time.Second)
 	}
-	return c.probe(t.Context(), p.members[0], dialPlain)
+	return c.probe(t.Context(), p.members[0], Owner{Dial: dialPlain})
 }
 
 // refused is an address where nobody listens: the kernel gives its port to nobody who asks for any.
@@ -205,7 +205,7 @@ func TestCloseDoesNotWaitForASilentBackend(t *testing.T) {
 	p := newPool(t, c)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- c.Health.probe(ctx, p.members[0], dialPlain) }()
+	go func() { ended <- c.Health.probe(ctx, p.members[0], Owner{Dial: dialPlain}) }()
 	<-accepted
 	cancel()
 	select {

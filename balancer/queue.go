@@ -49,9 +49,7 @@ func (q *queue) leave(w *waiter) {
 
 // wait waits for a place of any backend, as long as the pool allows and until ctx ends.
 func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) {
-	p.picks.Lock()
-	w := p.queue.join(s.queueLimit)
-	p.picks.Unlock()
+	w := p.join(s.queueLimit)
 	if w == nil {
 		return Pick{}, s.errFull
 	}
@@ -70,6 +68,12 @@ func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) 
 			}
 		}
 	}
+}
+
+func (p *Pool) join(limit int) *waiter {
+	p.picks.Lock()
+	defer p.picks.Unlock()
+	return p.queue.join(limit)
 }
 
 func (p *Pool) leave(w *waiter) {

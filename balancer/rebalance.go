@@ -27,15 +27,7 @@ type goal struct {
 
 // step goes on with the plan, or looks for one, and returns when to come back; zero: not at all.
 func (r *rebalance) step(p *Pool, now time.Time, owner Owner) time.Time {
-	p.mu.Lock()
-	c := p.cfg.Rebalance
-	members := p.settled()
-	var loads []load
-	if c.Rate > 0 && len(r.goals) == 0 && !now.Before(r.next) {
-		loads = loadsOf(members)
-	}
-	p.mu.Unlock()
-
+	c, members, loads := r.look(p, now)
 	switch {
 	case c.Rate == 0:
 		*r = rebalance{}
@@ -56,6 +48,17 @@ func (r *rebalance) step(p *Pool, now time.Time, owner Owner) time.Time {
 	}
 	r.next = now.Add(c.Interval.Std())
 	return now.Add(shedStep)
+}
+
+// look returns what the pool wants and has; loads are nil where no plan is due.
+func (r *rebalance) look(p *Pool, now time.Time) (c RebalanceConfig, members []*Backend, loads []load) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, members = p.cfg.Rebalance, p.settled()
+	if c.Rate > 0 && len(r.goals) == 0 && !now.Before(r.next) {
+		loads = loadsOf(members)
+	}
+	return c, members, loads
 }
 
 // settled returns the members that share the sessions, or none while one of them is in slow start:

@@ -31,7 +31,7 @@ func spread(ctx context.Context, all []*session, over time.Duration, reason rela
 		timer.Reset(time.Until(start.Add(at)))
 		select {
 		case <-timer.C:
-			s.close(uint16(s.route.closeCodes.Drained), reason)
+			s.proxy.panics.Guard(room, func() { s.close(uint16(s.route.closeCodes.Drained), reason) })
 		case <-ctx.Done():
 			return
 		}
@@ -64,12 +64,14 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	defer stop()
 	var plain sync.WaitGroup
 	for _, l := range *p.listeners.Load() {
-		plain.Go(func() { _ = l.server.Shutdown(limit) })
+		plain.Go(func() {
+			p.panics.Guard(room, func() { _ = l.server.Shutdown(limit) })
+		})
 	}
 	sessions, cancel := context.WithCancel(limit)
 	defer cancel()
 	go p.cancelWhenEmpty(cancel)
-	spread(sessions, before, over, relay.ReasonDrain)
+	p.panics.Guard(room, func() { spread(sessions, before, over, relay.ReasonDrain) })
 	<-sessions.Done()
 	plain.Wait()
 	p.Close()
@@ -79,6 +81,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 
 // cancelWhenEmpty calls cancel when no session is left, as at the latest behind Close.
 func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
+	defer p.panics.Catch(room, nil)
 	<-p.sessions.gone()
 	cancel()
 }

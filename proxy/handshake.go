@@ -66,9 +66,6 @@ func (h *handshake) run() {
 	h.finish(h.fromStart())
 }
 
-// room is the name of handshakes in what a recovery.Handler is told.
-const room = "handshake"
-
 // broken ends a handshake after a panic.
 func (h *handshake) broken() {
 	if h.isFinished {

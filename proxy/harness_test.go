@@ -34,6 +34,7 @@ type gateway struct {
 type setup struct {
 	driver string
 	Config
+	breaks func(p *Proxy) // called before the gateway accepts; may be nil
 }
 
 // newSetup returns a gateway in front of those backends. drivers picks what accepts and relays.
@@ -120,12 +121,18 @@ func (s *setup) run(t *testing.T) *gateway {
 	logCore, log := observer.New(zapcore.DebugLevel)
 	g := &gateway{access: access, log: log, registry: prometheus.NewRegistry()}
 	s.Driver, s.Log, s.Access, s.Metrics = drive, zap.New(logCore), zap.New(accessCore), g.registry
+	if s.Panics == nil {
+		s.Panics = func(room string, cause any, stack []byte) { t.Errorf("panic in %s: %v\n%s", room, cause, stack) }
+	}
 	g.Proxy, err = New(s.Config)
 	if err != nil {
 		_ = drive.Close(context.Background())
 		t.Fatal(err)
 	}
 	t.Cleanup(g.Close)
+	if s.breaks != nil {
+		s.breaks(g.Proxy)
+	}
 	g.Start()
 	return g
 }

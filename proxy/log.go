@@ -33,6 +33,7 @@ func (p *Proxy) logStarted(s *session) {
 
 // tellStart writes the line.
 func (s *session) tellStart(c *zapcore.CheckedEntry) {
+	defer s.proxy.panics.Catch(room, nil)
 	defer close(s.startTold)
 	c.Write(s.logFields()...)
 }

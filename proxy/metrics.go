@@ -137,6 +137,7 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
+	defer m.proxy.panics.Catch(room, nil) // the registry collects on a goroutine that recovers none
 	for _, c := range m.own {
 		c.Collect(ch)
 	}

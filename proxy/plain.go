@@ -66,25 +66,59 @@ func (l *listener) plainRoute(r *upgrade.Request) *route {
 // servePlain is the handler of every plain request: the connection knows its route.
 func servePlain(w http.ResponseWriter, r *http.Request) {
 	c := r.Context().Value(plainConnKey{}).(*plainConn)
-	request, _ := c.current()
+	request := c.current()
 	if request == nil {
 		panic(http.ErrAbortHandler) // net/http reads a request where upgrade saw none: they disagree, and nothing may pass
 	}
 	e := &exchange{plainRequest: request, conn: c}
-	counted := &countedWriter{ResponseWriter: w, isHTTP10: !r.ProtoAtLeast(1, 1)}
+	counted := &countedWriter{ResponseWriter: w, panics: c.panics(), isHTTP10: !r.ProtoAtLeast(1, 1)}
 	isWhole := false
 	defer func() {
 		c.answered(isWhole)
-		c.listener.proxy.metrics.plain(request.route, counted.status)
-		c.listener.proxy.logPlain(c.listener, e, counted)
+		c.panics().Guard(room, func() {
+			c.listener.proxy.metrics.plain(request.route, counted.status)
+			c.listener.proxy.logPlain(c.listener, e, counted)
+		})
 	}()
+	if isWhole = e.serve(counted, r); !isWhole {
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// serve passes the request on, and reports whether the client got a whole answer. It recovers every panic but http.ErrAbortHandler.
+func (e *exchange) serve(w *countedWriter, r *http.Request) (isWhole bool) {
+	panics := e.conn.panics()
+	if panics != nil {
+		defer func() {
+			switch cause := recover(); cause {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(cause)
+			default:
+				panics.Told(room, cause, func() { isWhole = e.abandon(w) })
+			}
+		}()
+	}
 	// A backend may answer before it has read all, and the client goes on sending.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	for _, name := range []string{"Upgrade", "Http2-Settings"} {
 		r.Header.Del(name) // or ReverseProxy would ask the backend for it
 	}
-	request.route.plain.ServeHTTP(counted, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
-	isWhole = true
+	e.route.plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
+	return true
+}
+
+// abandon ends the exchange after a panic. The client gets a 502, unless another answer has begun: then isWhole is false.
+func (e *exchange) abandon(w *countedWriter) (isWhole bool) {
+	if e.answer != nil {
+		_ = e.answer.Close()
+	}
+	if w.status != 0 {
+		return false
+	}
+	clear(w.Header())
+	rejectPlain(w, upgrade.ErrInternal)
+	return true
 }
 
 // An exchange is one plain request on its way to a backend and back.
@@ -93,6 +127,7 @@ type exchange struct {
 	conn    *plainConn
 	backend string
 	cookie  string
+	answer  *releasingBody // the body of the backend's answer; nil: there is no answer yet
 }
 
 type exchangeKey struct{}
@@ -207,9 +242,8 @@ func (e *exchange) target() *url.URL {
 // refusePlain answers a plain request that got no answer.
 func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	var rejection *upgrade.Rejection
-	_, fault := exchangeOf(r.Context()).conn.current()
 	switch {
-	case errors.As(fault, &rejection):
+	case errors.As(exchangeOf(r.Context()).conn.blamed(), &rejection):
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the client has gone
 	case errors.As(err, &rejection):
@@ -222,6 +256,10 @@ func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		rejection = upgrade.ErrBadAnswer
 	}
+	rejectPlain(w, rejection)
+}
+
+func rejectPlain(w http.ResponseWriter, rejection *upgrade.Rejection) {
 	for _, f := range rejection.Header {
 		w.Header().Set(f.Name, f.Value)
 	}

@@ -319,3 +319,34 @@ func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
 		c.wantRefusal(t, 502, "reached")
 	})
 }
+
+// net/http's server panics at a status under 100.
+func TestAnAnswerWithoutARightStatusIsABadOne(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Pools[0].Backend[0].MaxSessions = 1
+		g := s.run(t)
+		statuses := []string{"000", "007", "099", "600", "999"}
+		for _, status := range statuses {
+			c := g.dial(t)
+			c.send(t, plain("/"))
+			b := backend.accept(t)
+			b.send(t, head("HTTP/1.1 "+status+" What", "Content-Length: 0", "Connection: close"))
+			c.wantRefusal(t, 502, "answer")
+			b.wantGone(t)
+			g.wantIdle(t)
+
+			c = g.dial(t)
+			c.send(t, asking("/"))
+			b = backend.accept(t)
+			b.send(t, head("HTTP/1.1 "+status+" What", "Content-Length: 0"))
+			c.wantRefusal(t, 502, "status")
+			b.wantGone(t)
+			g.wantIdle(t)
+		}
+		if n := g.metric(t, "sluice_backend_failures_total", "reason=bad_answer"); n != float64(2*len(statuses)) {
+			t.Errorf("%v bad answers", n)
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/internal/recovery"
 	"sluice/upgrade"
 )
 
@@ -31,9 +32,10 @@ type plainConn struct {
 	mu sync.Mutex
 
 	request   *plainRequest // guarded by mu; being served: the next head has to wait
+	isUntold  bool          // guarded by mu; fault is a panic after the body of the request, and not its answer
 	served    chan struct{} // guarded by mu; closed when request is over
 	late      chan struct{} // guarded by mu; closed while the deadline for reading is in the past
-	fault     error         // guarded by mu; that request's body is malformed
+	fault     error         // guarded by mu; that request's body is malformed, or reading it panicked
 	next      time.Time     // guarded by mu; when a head that isn't for net/http began; zero: there is none
 	discards  time.Time     // guarded by mu; until when what is left of its body is read, of which nobody wants more; zero: somebody does
 	isAborted bool          // guarded by mu; an answer was broken off
@@ -73,6 +75,8 @@ func (h *handshake) servePlain() error {
 		return nil
 	case c.isAborted:
 		cut(h.client)
+	case c.isUntold:
+		return upgrade.ErrInternal
 	default:
 		lingerClose(h.client)
 	}
@@ -88,8 +92,15 @@ func keepAlive(conn net.Conn) {
 	}
 }
 
-// Read implements net.Conn.
-func (c *plainConn) Read(p []byte) (int, error) {
+func (c *plainConn) panics() recovery.Handler { return c.listener.proxy.panics }
+
+// Read implements net.Conn. While a request is served, net/http calls it on a goroutine that recovers no panic.
+func (c *plainConn) Read(p []byte) (n int, err error) {
+	defer c.panics().Catch(room, func() { n, err = 0, c.fail() })
+	return c.read(p)
+}
+
+func (c *plainConn) read(p []byte) (int, error) {
 	for len(c.head) == 0 && c.body.Done() {
 		served, err := c.state()
 		switch {
@@ -120,6 +131,8 @@ func (c *plainConn) state() (served <-chan struct{}, err error) {
 	switch {
 	case c.isEnded():
 		return nil, net.ErrClosed
+	case c.fault != nil:
+		return nil, c.fault
 	case !c.next.IsZero():
 		return nil, io.EOF
 	case c.request != nil:
@@ -266,11 +279,28 @@ func (c *plainConn) blame(err error) error {
 // errBadBody is what a client is told whose chunks are malformed.
 var errBadBody = &upgrade.Rejection{Status: http.StatusBadRequest, Reason: "bad_chunk", Text: "a chunk of the request's body is malformed"}
 
-// current returns the request under way, and what is wrong with its body.
-func (c *plainConn) current() (r *plainRequest, fault error) {
+// fail ends reading after a panic. To an error of this type, net/http sends no answer of its own.
+func (c *plainConn) fail() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.request, c.fault
+	c.fault = &net.OpError{Op: "read", Net: "tcp", Err: upgrade.ErrInternal}
+	c.isUntold = c.body.Done()
+	return c.fault
+}
+
+// current returns the request under way; nil: there is none.
+func (c *plainConn) current() *plainRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.request
+}
+
+// blamed returns what is wrong with reading the request under way, as its answer; nil: nothing.
+func (c *plainConn) blamed() (fault error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isUntold = false
+	return c.fault
 }
 
 // finish ends the request under way: net/http has sent the answer and wants the next one.
@@ -288,16 +318,26 @@ func (c *plainConn) finish() {
 func (c *plainConn) answered(isWhole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.isAborted = !isWhole
+	c.isAborted = c.isAborted || !isWhole
 	c.discards = time.Now().Add(lingerTime)
 }
 
-// Write implements net.Conn. A client that takes nothing for write_timeout is lost.
-func (c *plainConn) Write(p []byte) (int, error) {
-	if r, _ := c.current(); r != nil {
+// Write implements net.Conn. A client that takes nothing for write_timeout is lost. For an interim answer,
+// net/http's transport calls it on a goroutine that recovers no panic.
+func (c *plainConn) Write(p []byte) (n int, err error) {
+	defer c.panics().Catch(room, func() { n, err = 0, c.tear() })
+	if r := c.current(); r != nil {
 		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.route.writeTimeout))
 	}
 	return c.Conn.Write(p)
+}
+
+// tear ends writing after a panic: how much of the answer was sent is unknown.
+func (c *plainConn) tear() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isAborted = true
+	return upgrade.ErrInternal
 }
 
 // SetReadDeadline implements net.Conn. net/http ends a read of its own by a deadline in the past.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/balancer"
+	"sluice/internal/recovery"
 	"sluice/upgrade"
 )
 
@@ -40,8 +41,15 @@ func newPlainTransport(r *route) *plainTransport {
 
 type backendKey struct{}
 
-// dialPlain connects to the backend that the request was given.
-func (r *route) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
+// dialPlain connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.
+func (r *route) dialPlain(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+	panics := exchangeOf(ctx).conn.panics()
+	defer panics.Catch(room, func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+		conn, err = nil, upgrade.ErrInternal
+	})
 	b := ctx.Value(backendKey{}).(*balancer.Backend)
 	ctx, cancel := context.WithTimeout(ctx, r.connectTimeout)
 	defer cancel()
@@ -49,26 +57,29 @@ func (r *route) dialPlain(ctx context.Context, _, _ string) (net.Conn, error) {
 	if r.sendsProxy {
 		opening = exchangeOf(ctx).conn.first.proxyHeader()
 	}
-	conn, err := r.dialer.dial(ctx, b, opening)
+	conn, err = r.dialer.dial(ctx, b, opening)
 	if err != nil {
 		return nil, err
 	}
 	keepAlive(socketOf(conn)) // TCP finds out that a backend has gone from which a stream of events comes
-	return &stallConn{Conn: conn, timeout: r.writeTimeout}, nil
+	return &stallConn{Conn: conn, panics: panics, timeout: r.writeTimeout}, nil
 }
 
 // A stallConn fails when the other side takes nothing for so long. Its writes are those of one goroutine.
 type stallConn struct {
 	net.Conn
+	panics  recovery.Handler
 	timeout time.Duration
 	hasSent bool
 }
 
 // Write implements net.Conn. A backend may answer a request of which it reads no more, and close: the reset that the rest meets must not
-// take the answer from the client's hands. So it is Read that tells of it.
-func (c *stallConn) Write(p []byte) (int, error) {
+// take the answer from the client's hands. So it is Read that tells of it. net/http's transport
+// calls it on a goroutine that recovers no panic.
+func (c *stallConn) Write(p []byte) (n int, err error) {
+	defer c.panics.Catch(room, func() { n, err = 0, upgrade.ErrInternal })
 	_ = c.SetWriteDeadline(time.Now().Add(c.timeout))
-	n, err := c.Conn.Write(p)
+	n, err = c.Conn.Write(p)
 	if c.hasSent && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 		return len(p), nil
 	}
@@ -93,22 +104,28 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, unpicked(err)
 	}
+	held := pick.Backend
+	defer func() {
+		if held != nil { // after a panic
+			held.Release(balancer.GatewayFault)
+		}
+	}()
 	var body *clientBody
 	if r.Body != nil {
-		body = &clientBody{Reader: r.Body}
+		body = &clientBody{Reader: r.Body, panics: e.conn.panics()}
 	}
 	var tried []*balancer.Backend
 	for {
 		e.backend, e.cookie = pick.Backend.Name(), pick.SetCookie
 		resp, err := t.http.RoundTrip(t.outgoing(r, e, pick.Backend, body))
-		if err == nil && resp.StatusCode != http.StatusSwitchingProtocols {
+		if err == nil && isFinalStatus(resp.StatusCode) {
 			resp.Request = r
-			resp.Body = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
+			e.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
+			resp.Body, held = e.answer, nil
 			return resp, nil
 		}
 		outcome, isDial := balancer.BadAnswer, false
 		if err == nil {
-			// Bytes behind a 101 would pass unread.
 			_ = resp.Body.Close()
 			err = upgrade.ErrBadAnswer
 		} else {
@@ -117,6 +134,7 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if r.Context().Err() != nil || body != nil && body.isBroken.Load() {
 			outcome = balancer.ClientFault
 		}
+		held = nil
 		pick.Backend.Release(outcome)
 		tried = append(tried, pick.Backend)
 		if !isDial || !t.route.pool.MayRetry(outcome, len(tried)) {
@@ -126,19 +144,29 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		if errPick != nil {
 			return nil, err
 		}
-		pick = next
+		pick, held = next, next.Backend
 	}
 }
+
+// isFinalStatus reports whether a backend's answer to a plain request may have that status. RFC 9110 section 15: "values outside the
+// range 100..599 are invalid". net/http's transport accepts any three digits, and its server panics at a status under 100. Interim
+// answers the transport handles itself, except for a 101: the bytes after it would pass unread.
+func isFinalStatus(status int) bool { return status >= 200 && status <= 599 }
 
 // A clientBody is the body of a client's request. It is not closed with the request to a backend: another backend may want it. It
 // knows whether the client broke it off.
 type clientBody struct {
 	io.Reader
-	isBroken atomic.Bool // the transport reads in a goroutine of its own
+	panics   recovery.Handler
+	isBroken atomic.Bool // the transport reads on a goroutine of its own, which recovers no panic
 }
 
-func (b *clientBody) Read(p []byte) (int, error) {
-	n, err := b.Reader.Read(p)
+func (b *clientBody) Read(p []byte) (n int, err error) {
+	defer b.panics.Catch(room, func() {
+		b.isBroken.Store(true)
+		n, err = 0, upgrade.ErrInternal
+	})
+	n, err = b.Reader.Read(p)
 	if err != nil && err != io.EOF {
 		b.isBroken.Store(true)
 	}
@@ -168,6 +196,8 @@ func (t *plainTransport) outgoing(r *http.Request, e *exchange, b *balancer.Back
 // plainOutcome tells the pool what an error of the transport says about the backend.
 func plainOutcome(err error) (o balancer.Outcome, isDial bool) {
 	switch {
+	case errors.Is(err, upgrade.ErrInternal):
+		return balancer.GatewayFault, false
 	case isDialError(err):
 		return dialOutcome(err), true
 	case isTimeout(err):

@@ -3,11 +3,14 @@ package proxy
 import (
 	"net/http"
 	"sync"
+
+	"sluice/internal/recovery"
 )
 
 // A countedWriter knows what was answered.
 type countedWriter struct {
 	http.ResponseWriter
+	panics   recovery.Handler
 	isHTTP10 bool // the client speaks no later version
 	status   int
 	bytes    int64
@@ -19,7 +22,9 @@ func (w *countedWriter) WriteHeader(status int) {
 		return // net/http sends it itself, to a client that waits for it
 	case status < 200 && w.isHTTP10:
 		return // RFC 9110 section 15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client"
-	case status >= 200:
+	case status < 200:
+		defer w.panics.Catch(room, nil) // net/http's transport calls this on a goroutine that recovers no panic
+	default:
 		w.status = status
 		if header := w.Header(); header["Content-Type"] == nil {
 			header["Content-Type"] = nil // or net/http would guess one

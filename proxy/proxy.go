@@ -41,12 +41,15 @@ type Config struct {
 	AccessLines AccessLines
 	Tracer      Tracer // nil: handshakes aren't traced
 
-	Panics recovery.Handler // is told of the handshakes, sessions and requests that a panic has ended
+	Panics recovery.Handler // nil: panics are not recovered
 
 	// Inherited returns the socket that was handed to the process for a listener, which becomes the Proxy's; nil: there is none, and
 	// one is opened. The func is nil where no socket is ever handed over.
 	Inherited func(name, address string) net.Listener
 }
+
+// room is the name of this package in calls of Config.Panics.
+const room = "proxy"
 
 // Proxy accepts connections and relays sessions. Its methods may be called from any goroutine.
 type Proxy struct {

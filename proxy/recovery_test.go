@@ -206,6 +206,6 @@ func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
 		_ = b.Close()
 		g.wantIdle(t)
 		eventually(t, "all places given back", func() bool { return g.places.taken.Load() == 0 && g.sessions.count() == 0 })
-		p.want(t, "session")
+		p.want(t, room)
 	})
 }

@@ -85,6 +85,12 @@ func (p *Proxy) prepare(c *Sections) (*plan, error) {
 		backendTLS:  c.BackendTLS,
 		maxSessions: c.MaxSessions,
 	}
+	isReady := false
+	defer func() {
+		if !isReady { // there are problems, or it panicked
+			n.abandon()
+		}
+	}()
 	var problems *multierror.Error
 	for i := range c.Pools {
 		n.poolConfigs[c.Pools[i].Name] = &c.Pools[i]
@@ -94,10 +100,10 @@ func (p *Proxy) prepare(c *Sections) (*plan, error) {
 		problems = multierror.Append(problems, p.prepareListener(n, &c.Listeners[i], c.TLS[c.Listeners[i].Name]))
 	}
 	if err := problems.ErrorOrNil(); err != nil {
-		n.abandon()
 		return nil, err
 	}
 	p.prepareRoutes(n, c)
+	isReady = true
 	return n, nil
 }
 
@@ -212,6 +218,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 					return d.dial(ctx, b, probeOpening(pool))
 				},
 				CloseSessions: p.closeSessions,
+				Panics:        p.panics,
 			})
 		})
 	}
@@ -273,7 +280,9 @@ func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
 		return
 	}
 	p.log.Info("draining removed routes and pools", zap.Int("sessions", len(of)), zap.Duration("over", over))
-	p.running.Go(func() { spread(p.ctx, of, over, relay.ReasonRemoved) })
+	p.running.Go(func() {
+		p.panics.Guard(room, func() { spread(p.ctx, of, over, relay.ReasonRemoved) })
+	})
 }
 
 // retireInterval is the time between two looks whether a removed pool is still in use.
@@ -289,7 +298,9 @@ func (p *Proxy) retire(name string, pool *balancer.Pool) {
 		case <-p.ctx.Done():
 			return
 		}
-		if p.isThrough(name, pool) {
+		isThrough := false
+		p.panics.Guard(room, func() { isThrough = p.isThrough(name, pool) })
+		if isThrough {
 			return
 		}
 	}

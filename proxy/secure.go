@@ -105,25 +105,29 @@ func (p *Proxy) dialer(pool string) dialer {
 
 // dial connects to a backend, sends opening (which may be nil), and does the TLS handshake where the backend speaks that. ctx bounds
 // all of it.
-func (d dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (net.Conn, error) {
+func (d dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (ready net.Conn, err error) {
 	tcp := net.Dialer{KeepAlive: -1} // the gateway pings by itself
 	conn, err := tcp.DialContext(ctx, b.Network(), b.Address())
 	if err != nil {
 		return nil, err
 	}
-	if len(opening) > 0 {
-		_, err = conn.Write(opening) // an empty socket takes it at once
-	}
-	if name, isTLS := b.TLS(); isTLS && err == nil {
-		client := tls.Client(driver.NewSwitch(conn, nil), d.secure(name))
-		if err = client.HandshakeContext(ctx); err == nil {
-			return client, nil
+	defer func() {
+		if ready == nil { // there is an error, or it panicked
+			_ = conn.Close()
 		}
-		err = fmt.Errorf("TLS handshake with backend %s: %w", b.Name(), err)
+	}()
+	if len(opening) > 0 {
+		if _, err := conn.Write(opening); err != nil { // an empty socket takes it at once
+			return nil, err
+		}
 	}
-	if err != nil {
-		_ = conn.Close()
-		return nil, err
+	name, isTLS := b.TLS()
+	if !isTLS {
+		return conn, nil
 	}
-	return conn, nil
+	client := tls.Client(driver.NewSwitch(conn, nil), d.secure(name))
+	if err := client.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS handshake with backend %s: %w", b.Name(), err)
+	}
+	return client, nil
 }

@@ -136,7 +136,7 @@ func (s *session) SessionEnded(r driver.Result) {
 
 // release is the end of the path.
 func (s *session) release(r driver.Result, outcome balancer.Outcome) {
-	defer s.proxy.panics.Catch("session", nil)
+	defer s.proxy.panics.Catch(room, nil)
 	defer s.proxy.sessions.remove(s)
 	defer func() { s.listener.give(s.client.Addr(), time.Now()) }()
 	if s.shedding.Swap(hasEnded) == isShed {

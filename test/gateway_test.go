@@ -1,7 +1,7 @@
 package test
 
 import (
-	"bufio"
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -88,23 +88,20 @@ func runSluice(t *testing.T, listeners int, args ...string) *gateway {
 	t.Helper()
 	g := &gateway{listeners: map[string]string{}, log: new(tail)}
 	cmd := exec.Command(sluice, args...)
-	var stderr io.Reader
-	g.program = start(t, cmd, func() (err error) {
-		cmd.Stderr = nil
-		stderr, err = cmd.StderrPipe()
-		return err
-	})
 	lines := make(chan logLine, 64)
-	go g.readLog(stderr, lines)
-	t.Cleanup(func() { g.stop(t) })
+	cmd.Stderr = &logReader{log: g.log, lines: lines}
+	g.program = start(t, cmd, nil)
+	t.Cleanup(func() {
+		g.stop(t)
+		g.log.wantNoPanic(t)
+	})
 
 	deadline := time.After(patience)
 	for g.admin == "" || len(g.listeners) < listeners {
 		select {
-		case line, isOpen := <-lines:
-			if !isOpen {
-				t.Fatalf("sluice ended before it listened:\n%s", g.log.last())
-			}
+		case <-g.exited:
+			t.Fatalf("sluice ended before it listened:\n%s", g.log.last())
+		case line := <-lines:
 			switch line.Message {
 			case "admin listening":
 				g.admin = line.Address
@@ -126,18 +123,28 @@ type logLine struct {
 	Address  string
 }
 
-// readLog keeps the log and tells the first lines. It ends with the process.
-func (g *gateway) readLog(stderr io.Reader, lines chan<- logLine) {
-	defer close(lines)
-	scanner := bufio.NewScanner(stderr)
-	for scanner.Scan() {
-		_, _ = g.log.Write(append(scanner.Bytes(), '\n'))
+// A logReader keeps what is written to a log, and passes on the first lines with addresses. All is read when the process has exited.
+type logReader struct {
+	log   *tail
+	lines chan<- logLine
+	torn  []byte // the beginning of a line
+}
+
+func (r *logReader) Write(p []byte) (int, error) {
+	_, _ = r.log.Write(p)
+	r.torn = append(r.torn, p...)
+	for {
+		text, rest, isWhole := bytes.Cut(r.torn, []byte("\n"))
+		if !isWhole {
+			return len(p), nil
+		}
+		r.torn = rest
 		var line logLine
-		if json.Unmarshal(scanner.Bytes(), &line) != nil || line.Address == "" {
+		if json.Unmarshal(text, &line) != nil || line.Address == "" {
 			continue
 		}
 		select {
-		case lines <- line:
+		case r.lines <- line:
 		default:
 			// Nobody waits for addresses any more.
 		}

@@ -87,6 +87,7 @@ func start(t *testing.T, cmd *exec.Cmd, setUp func() error) *program {
 		// Not Process.Kill: a stopped process, too, ends by SIGKILL, and one that has ended is no error.
 		_ = cmd.Process.Kill()
 		<-p.exited
+		p.stderr.wantNoPanic(t)
 		if t.Failed() {
 			t.Logf("stderr of %s:\n%s", cmd.Path, p.stderr.last())
 		}
@@ -122,15 +123,21 @@ func (p *program) exitCode(t *testing.T, within time.Duration) int {
 type tail struct {
 	mu sync.Mutex
 
-	kept bytes.Buffer // guarded by mu
+	kept     bytes.Buffer // guarded by mu
+	hasPanic bool         // guarded by mu; panicMessage was written
 }
 
 const mostTail = 256 << 10 // bytes
 
+// panicMessage is the message of a gateway's line about a panic that it recovered.
+const panicMessage = "panic recovered"
+
 func (b *tail) Write(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	unread := max(0, b.kept.Len()-len(panicMessage)) // the message may be torn
 	b.kept.Write(p)
+	b.hasPanic = b.hasPanic || bytes.Contains(b.kept.Bytes()[unread:], []byte(panicMessage))
 	if surplus := b.kept.Len() - mostTail; surplus > 0 {
 		b.kept.Next(surplus)
 	}
@@ -141,6 +148,16 @@ func (b *tail) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.kept.String()
+}
+
+// wantNoPanic fails the test if a gateway has recovered a panic, which would hide otherwise.
+func (b *tail) wantNoPanic(t *testing.T) {
+	t.Helper()
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.hasPanic {
+		t.Error("the gateway has recovered a panic: its log has the stack")
+	}
 }
 
 // last returns the end of it, for the report of a failure.
@@ -160,5 +177,16 @@ func eventually(t *testing.T, within time.Duration, what string, holds func() bo
 			t.Fatalf("%v went by without: %s", within, what)
 		}
 		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+func TestAPanicInALogIsSeenHoweverItIsTorn(t *testing.T) {
+	for i := range len(panicMessage) {
+		var b tail
+		_, _ = b.Write([]byte(`{"level":"error","message":"` + panicMessage[:i]))
+		_, _ = b.Write([]byte(panicMessage[i:] + `"}` + "\n"))
+		if !b.hasPanic {
+			t.Errorf("a panic that is torn after %q isn't seen", panicMessage[:i])
+		}
 	}
 }

@@ -21,6 +21,8 @@ import (
 	"github.com/mholt/acmez/v3/acme"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"sluice/internal/recovery"
 )
 
 // ChallengePath is where the paths of http-01 begin (RFC 8555 section 8.3).
@@ -43,6 +45,7 @@ type acmeManager struct {
 	cache   *certmagic.Cache
 	issuer  *certmagic.ACMEIssuer
 	log     *zap.Logger
+	panics  recovery.Handler
 }
 
 // newACME returns a manager whose run must be called.
@@ -59,7 +62,7 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options) (*acmeManager, e
 		return zapcore.NewSamplerWithOptions(core, time.Minute, 10, 0)
 	}))
 	template.Logger = log
-	m := &acmeManager{log: log}
+	m := &acmeManager{log: log, panics: options.Panics}
 	for _, domain := range cfg.Domains {
 		m.domains = append(m.domains, strings.ToLower(domain))
 	}
@@ -188,9 +191,11 @@ func (m *acmeManager) run(ctx context.Context) {
 	var obtaining sync.WaitGroup
 	for _, domain := range m.domains {
 		obtaining.Go(func() {
-			if err := m.begin(ctx, domain); err != nil && ctx.Err() == nil {
-				m.log.Error("no certificate obtained", zap.String("name", domain), zap.Error(err))
-			}
+			m.panics.Guard(room, func() {
+				if err := m.begin(ctx, domain); err != nil && ctx.Err() == nil {
+					m.log.Error("no certificate obtained", zap.String("name", domain), zap.Error(err))
+				}
+			})
 		})
 	}
 	<-ctx.Done()

@@ -6,8 +6,6 @@ import (
 	"crypto/x509"
 	"sync"
 	"sync/atomic"
-
-	"go.uber.org/zap"
 )
 
 // clientSessionCount is how many TLS sessions with backends are remembered for resumption.
@@ -31,13 +29,12 @@ type clientConfig struct {
 // maxNamedConfigs bounds clientConfig.named: what discovery by DNS finds may change without end.
 const maxNamedConfigs = 1024
 
-// NewClient returns the client of a section that Check has no problem with. reloaded is called as
-// Options.Reloaded is; nil: not called.
-func NewClient(cfg *ClientConfig, log *zap.Logger, reloaded func(result string)) (*Client, error) {
-	if reloaded == nil {
-		reloaded = func(string) {}
+// NewClient returns the client of a section that Check has no problem with.
+func NewClient(cfg *ClientConfig, options Options) (*Client, error) {
+	c := &Client{watch: watch{interval: cfg.WatchInterval.Std(), log: orNop(options.Log), panics: options.Panics, reloaded: options.Reloaded}}
+	if c.watch.reloaded == nil {
+		c.watch.reloaded = func(string) {}
 	}
-	c := &Client{watch: watch{interval: cfg.WatchInterval.Std(), log: orNop(log), reloaded: reloaded}}
 	var roots *x509.CertPool
 	var certs []ctls.Certificate
 	store := func() { c.config.Store(newClientConfig(cfg, roots, certs)) }

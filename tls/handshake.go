@@ -14,7 +14,9 @@ import (
 // conn are left alone. Handshake is safe for use by several goroutines, and so for thousands of
 // connections at once: of those, MaxHandshakes compute and the others wait.
 func (s *Server) Handshake(ctx context.Context, conn net.Conn) (*ctls.Conn, error) {
-	lower := &gate{Conn: conn, shake: &handshake{ctx: ctx, slots: s.slots}}
+	shake := &handshake{ctx: ctx, slots: s.slots}
+	defer shake.release() // after a panic, too
+	lower := &gate{Conn: conn, shake: shake}
 	config := s.config.Load() // a reload is for later handshakes
 	secure := ctls.Server(lower, config)
 	err := secure.HandshakeContext(ctx)

@@ -13,11 +13,16 @@ import (
 
 	"github.com/hashicorp/go-multierror"
 	"go.uber.org/zap"
+
+	"sluice/internal/recovery"
 )
 
-// Options are what a Server needs besides its section of the configuration.
+// Options are what a Server or a Client needs besides its section of the configuration. A Client has no addresses and no handshakes.
 type Options struct {
 	Log *zap.Logger // nil: none
+
+	// Panics is called for each panic of a turn of Run, which goes on. nil: panics are not recovered.
+	Panics recovery.Handler
 
 	// Address is where the listener is, "host:port"; empty if it isn't a TCP port: then there is no
 	// tls-alpn-01.
@@ -38,9 +43,13 @@ const (
 	ReloadRefused = "refused"
 )
 
+// room is the name of this package in calls of Options.Panics.
+const room = "tls"
+
 // A Server makes the TLS connections of one listener.
 type Server struct {
 	log        *zap.Logger
+	panics     recovery.Handler
 	handshaken func(version, result string)
 	slots      chan struct{}               // taken by each handshake that computes
 	acme       *acmeManager                // nil: none
@@ -59,6 +68,7 @@ type Server struct {
 func New(cfg *Config, options Options) (*Server, error) {
 	s := &Server{
 		log:        orNop(options.Log),
+		panics:     options.Panics,
 		handshaken: options.Handshaken,
 		slots:      make(chan struct{}, slotCount(cfg.MaxHandshakes)),
 	}
@@ -73,6 +83,7 @@ func New(cfg *Config, options Options) (*Server, error) {
 	s.watch = watch{
 		interval: cfg.WatchInterval.Std(),
 		log:      s.log,
+		panics:   s.panics,
 		reloaded: options.Reloaded,
 		onTaken:  func() { s.warnOfExpiry(time.Now()) },
 		sources:  append(s.certificateSources(cfg.Certificate), s.otherSources(cfg)...),
@@ -294,9 +305,9 @@ func (s *Server) runClocks(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-expiry.C:
-			s.warnOfExpiry(time.Now())
+			s.panics.Guard(room, func() { s.warnOfExpiry(time.Now()) })
 		case <-rotate:
-			s.rotateTickets()
+			s.panics.Guard(room, s.rotateTickets)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package tls
 
 import (
 	"context"
+	"errors"
 	"path/filepath"
 	"slices"
 	"time"
@@ -9,6 +10,8 @@ import (
 	"github.com/fsnotify/fsnotify"
 	"github.com/hashicorp/go-multierror"
 	"go.uber.org/zap"
+
+	"sluice/internal/recovery"
 )
 
 // A burst of changes is looked at when there was none for settleTime, but no later than settleLimit
@@ -23,6 +26,7 @@ type watch struct {
 	sources  []*source
 	interval time.Duration
 	log      *zap.Logger
+	panics   recovery.Handler
 	reloaded func(result string) // called for each source taken or refused
 	onTaken  func()              // called behind a look that took something; nil: nothing is
 
@@ -88,7 +92,7 @@ func (w *watch) run(ctx context.Context) {
 			}
 		}
 		burst = time.Time{}
-		w.look()
+		w.panics.Guard(room, w.look)
 	}
 }
 
@@ -96,22 +100,31 @@ func (w *watch) run(ctx context.Context) {
 func (w *watch) look() {
 	hasTaken := false
 	for _, s := range w.sources {
-		isTaken, err := s.refresh()
-		switch {
-		case err != nil:
-			w.reloaded(ReloadRefused)
-			w.log.Error("file refused, the one before stays", zap.Strings("files", s.paths), zap.Error(err))
-		case isTaken:
-			hasTaken = true
-			w.reloaded(ReloadApplied)
-			w.log.Info("file reloaded", zap.Strings("files", s.paths))
-		}
+		hasTaken = w.refresh(s) || hasTaken
 	}
 	w.follow()
 	if hasTaken && w.onTaken != nil {
 		w.onTaken()
 	}
 }
+
+// refresh refreshes one source. Files at which it panics are refused.
+func (w *watch) refresh(s *source) (isTaken bool) {
+	err := errPanicked
+	w.panics.Guard(room, func() { isTaken, err = s.refresh() })
+	switch {
+	case err != nil:
+		w.reloaded(ReloadRefused)
+		w.log.Error("file refused, the one before stays", zap.Strings("files", s.paths), zap.Error(err))
+	case isTaken:
+		w.reloaded(ReloadApplied)
+		w.log.Info("file reloaded", zap.Strings("files", s.paths))
+	}
+	return isTaken
+}
+
+// errPanicked is the error of files at which the gateway panicked.
+var errPanicked = errors.New("panic while reading")
 
 // follow asks for the events of the directories that the files are in now, and no others. A file
 // that is replaced by rename is another file, and the directory of a symbolic link's destination

@@ -112,8 +112,9 @@ func (a *Answer) parseStatusLine(head []byte) *Rejection {
 		return badAnswer("its protocol is neither HTTP/1.1 nor HTTP/1.0")
 	}
 	code := line[9:12]
-	if !isAll(code, digitOctet) || code[0] == '0' {
-		return badAnswer("its status is not three digits")
+	// RFC 9110 section 15: "values outside the range 100..599 are invalid".
+	if !isAll(code, digitOctet) || code[0] < '1' || code[0] > '5' {
+		return badAnswer("its status is not a number from 100 to 599")
 	}
 	a.status = int(code[0]-'0')*100 + int(code[1]-'0')*10 + int(code[2]-'0')
 	return nil

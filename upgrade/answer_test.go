@@ -82,6 +82,7 @@ func TestAnAnswerThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 		head("HTTP/1.1 200 O\x00K"),
 		head("HTTP/1.1 99 OK"),
 		head("HTTP/1.1 099 OK"),
+		head("HTTP/1.1 600 OK"),
 		head("HTTP/1.1 2000"),
 		head("HTTP/1.1 20x OK"),
 		head("HTTP/1.1  200 OK"),

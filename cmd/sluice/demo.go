@@ -49,13 +49,19 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 	var running sync.WaitGroup
 	for i, listener := range backends {
 		running.Go(func() {
-			if err := echo.Serve(parts, listener, echo.Options{Greeting: demo.Greeting(i+1, listener.Addr()), Loops: 1}); err != nil {
+			err := errPanicked
+			gateway.panics.Guard(room, func() {
+				err = echo.Serve(parts, listener, echo.Options{Greeting: demo.Greeting(i+1, listener.Addr()), Loops: 1})
+			})
+			if err != nil {
 				fail(err)
 			}
 		})
 	}
 	running.Go(func() {
-		if err := demo.Serve(parts, page, port); err != nil {
+		err := errPanicked
+		gateway.panics.Guard(room, func() { err = demo.Serve(parts, page, port) })
+		if err != nil {
 			fail(err)
 		}
 	})

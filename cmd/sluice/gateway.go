@@ -28,7 +28,8 @@ import (
 type gateway struct {
 	in       surroundings
 	logs     *logs
-	log      *zap.Logger     // logs.main
+	log      *zap.Logger // logs.main
+	panics   *panics
 	traces   *tracing.Tracer // nil: handshakes aren't traced
 	security *security
 	driver   driver.Driver
@@ -49,8 +50,8 @@ func newGateway(file *config.File, in surroundings, w io.Writer) (*gateway, erro
 	if err != nil {
 		return nil, err
 	}
-	g := &gateway{file: file, in: in, logs: logs, log: logs.main, reloads: newReloads()}
-	g.watcher = watcher{path: in.path, log: g.log, changed: func() { _ = g.reload(context.Background()) }}
+	g := &gateway{file: file, in: in, logs: logs, log: logs.main, panics: newPanics(logs.main), reloads: newReloads()}
+	g.watcher = watcher{path: in.path, log: g.log, panics: g.panics.Handler, changed: func() { _ = g.reload(context.Background()) }}
 	if err := g.bind(); err != nil {
 		return nil, multierror.Append(err, g.stopTelling()).ErrorOrNil()
 	}
@@ -65,13 +66,13 @@ func (g *gateway) bind() error {
 		return err
 	}
 	setGC()
-	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), nil); err != nil {
+	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), g.panics.Handler); err != nil {
 		return err
 	}
-	if g.security, err = openSecurity(file, g.log); err != nil {
+	if g.security, err = openSecurity(file, g.log, g.panics.Handler); err != nil {
 		return multierror.Append(err, g.driver.Close(context.Background())).ErrorOrNil()
 	}
-	registry.MustRegister(g.security, g.reloads)
+	registry.MustRegister(g.security, g.reloads, g.panics)
 	sections := sectionsOf(file)
 	options := proxy.Config{
 		Listeners:   sections.Listeners,
@@ -85,6 +86,7 @@ func (g *gateway) bind() error {
 		AccessLines: file.Log.Lines(),
 		Tracer:      tracer,
 		Metrics:     registry,
+		Panics:      g.panics.Handler,
 	}
 	options.TLS, options.BackendTLS = g.security.inUse.Load().forProxy()
 	if g.in.sockets != nil {
@@ -105,6 +107,7 @@ func (g *gateway) bind() error {
 		Level:    g.logs.level,
 		Reload:   g.reload,
 		Log:      g.log,
+		Panics:   g.panics.Handler,
 	}
 	g.admin, err = admin.Listen(adminOptions)
 	if errors.Is(err, syscall.EADDRINUSE) && g.in.path == "" {
@@ -127,7 +130,7 @@ func (g *gateway) openTraces() (proxy.Tracer, error) {
 		return nil, nil
 	}
 	var err error
-	g.traces, err = tracing.New(&g.file.Tracing, readBuild().version, g.log)
+	g.traces, err = tracing.New(&g.file.Tracing, tracing.Options{Version: readBuild().version, Log: g.log, Panics: g.panics.Handler})
 	return g.traces, err
 }
 
@@ -138,6 +141,7 @@ func (g *gateway) stopTelling() (err error) {
 		defer cancel()
 		err = g.traces.Close(patience)
 	}
+	g.panics.stop()
 	g.logs.out.close()
 	return err
 }
@@ -145,7 +149,7 @@ func (g *gateway) stopTelling() (err error) {
 // serve relays sessions until ctx ends, drains as the configuration says, and returns when nothing
 // of the gateway is left.
 func (g *gateway) serve(ctx context.Context) error {
-	stopReopening := g.logs.reopenOnSignal()
+	stopReopening := g.logs.reopenOnSignal(g.panics.Handler)
 	defer stopReopening()
 	g.log.Info("starting", zap.Stringer("build", readBuild()))
 	if g.admin != nil {

@@ -54,7 +54,9 @@ func (g *gateway) reload(context.Context) error {
 		g.told(g.in.notifier.Reloading())
 		defer func() { g.told(g.in.notifier.Ready("serving")) }()
 	}
-	if err := g.replace(); err != nil {
+	err := errPanicked
+	g.panics.Guard(room, func() { err = g.replace() })
+	if err != nil {
 		g.reloads.WithLabelValues(reloadRefused).Inc()
 		g.log.Error("reload refused, the configuration in use stays", zap.Error(err))
 		return err
@@ -76,12 +78,18 @@ func (g *gateway) replace() error {
 	if err != nil {
 		return err
 	}
+	isInUse := false
+	defer func() {
+		if !isInUse { // there is an error, or it panicked
+			g.security.abandon(secured)
+		}
+	}()
 	sections := sectionsOf(file)
 	sections.TLS, sections.BackendTLS = secured.forProxy()
 	if err := g.proxy.Reload(sections); err != nil {
-		g.security.abandon(secured)
 		return err
 	}
+	isInUse = true
 	g.security.adopt(secured)
 	level, err := zapcore.ParseLevel(file.Log.Level)
 	if err != nil {
@@ -158,7 +166,7 @@ func (g *gateway) reloadOnSignal() (stop func()) {
 func (g *gateway) watchReload(signals <-chan os.Signal, ended chan<- struct{}) {
 	defer close(ended)
 	for range signals {
-		_ = g.reload(context.Background()) // it has been logged
+		g.panics.Guard(room, func() { _ = g.reload(context.Background()) }) // its error has been logged
 	}
 }
 
@@ -176,8 +184,10 @@ func (g *gateway) feedWatchdog(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
-			g.driver.Turns() // waits for a turn of each loop
-			g.told(g.in.notifier.Alive())
+			g.panics.Guard(room, func() {
+				g.driver.Turns() // waits for a turn of each loop
+				g.told(g.in.notifier.Alive())
+			})
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -42,6 +43,7 @@ type process struct {
 	t       *testing.T
 	command *exec.Cmd
 	lines   chan map[string]any // of the log
+	panics  atomic.Int64        // lines of panics among them
 	gateway string              // where it listens
 	admin   string
 }
@@ -75,8 +77,15 @@ backend = [{ address = "` + backend + `" }]
 	if err := p.command.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = p.command.Process.Kill() })
 	go p.readLog(stderr)
+	t.Cleanup(func() {
+		_ = p.command.Process.Kill()
+		for range p.lines { // to their end
+		}
+		if n := p.panics.Load(); n > 0 {
+			t.Errorf("the gateway has recovered %d panics", n)
+		}
+	})
 	for p.gateway == "" || p.admin == "" {
 		switch line := p.next(); line["message"] {
 		case "listening":
@@ -95,6 +104,9 @@ func (p *process) readLog(stderr io.Reader) {
 		line := map[string]any{}
 		if err := json.Unmarshal(scanner.Bytes(), &line); err != nil {
 			line["message"] = scanner.Text()
+		}
+		if line["message"] == panicLine {
+			p.panics.Add(1)
 		}
 		p.lines <- line
 	}
@@ -365,7 +377,7 @@ func TestDemoShowsEachBackend(t *testing.T) {
 	defer cancel()
 	output, stdout := io.Pipe()
 	ended := make(chan error, 1)
-	go func() { ended <- serveDemo(ctx, stdout, io.Discard) }()
+	go func() { ended <- serveDemo(ctx, stdout, failingLog{t}) }()
 	lines := bufio.NewReader(output)
 	url, err := lines.ReadString('\n')
 	if err != nil {

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/recovery"
 	"sluice/proxy"
 	"sluice/tls"
 )
@@ -26,6 +27,7 @@ import (
 // prometheus.Collector. openSecurity, start, prepare, adopt and close are for one goroutine at a time.
 type security struct {
 	log        *zap.Logger
+	panics     recovery.Handler
 	handshakes *prometheus.CounterVec // version, result
 	reloads    *prometheus.CounterVec // result
 	expiry     *prometheus.Desc       // name
@@ -46,13 +48,16 @@ type part[T interface{ Run(context.Context) }] struct {
 	madeOf []any              // whatever a change of which makes another one of it
 	cancel context.CancelFunc // nil: it doesn't run
 	ended  chan struct{}
+
+	panics recovery.Handler
 }
 
 // openSecurity reads the certificates and keys that a configuration names. close must be called
 // behind it.
-func openSecurity(file *config.File, log *zap.Logger) (*security, error) {
+func openSecurity(file *config.File, log *zap.Logger, panics recovery.Handler) (*security, error) {
 	s := &security{
-		log: log.Named("tls"),
+		log:    log.Named("tls"),
+		panics: panics,
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_tls_handshakes_total", Help: "TLS handshakes with clients by version and what became of them.",
 		}, []string{"version", "result"}),
@@ -78,6 +83,12 @@ func openSecurity(file *config.File, log *zap.Logger) (*security, error) {
 // adopt or abandon must be called behind it. On an error nothing is left of it.
 func (s *security) prepare(file *config.File) (*suite, error) {
 	n := &suite{servers: map[string]*part[*tls.Server]{}, clients: map[string]*part[*tls.Client]{}}
+	isReady := false
+	defer func() {
+		if !isReady { // there are problems, or it panicked
+			s.abandon(n)
+		}
+	}()
 	var problems *multierror.Error
 	for i := range file.Listener {
 		if l := &file.Listener[i]; l.TLS != nil {
@@ -90,9 +101,9 @@ func (s *security) prepare(file *config.File) (*suite, error) {
 		}
 	}
 	if err := problems.ErrorOrNil(); err != nil {
-		s.abandon(n)
 		return nil, err
 	}
+	isReady = true
 	return n, nil
 }
 
@@ -111,6 +122,7 @@ func (s *security) addServer(n *suite, l *config.Listener, httpAddress string) e
 	}
 	server, err := tls.New(l.TLS, tls.Options{
 		Log:         s.log.With(zap.String("listener", l.Name)),
+		Panics:      s.panics,
 		Address:     address,
 		HTTPAddress: httpAddress,
 		Handshaken:  func(version, result string) { s.handshakes.WithLabelValues(version, result).Inc() },
@@ -119,7 +131,7 @@ func (s *security) addServer(n *suite, l *config.Listener, httpAddress string) e
 	if err != nil {
 		return fmt.Errorf("listener %s: tls: %w", l.Name, err)
 	}
-	n.servers[l.Name] = &part[*tls.Server]{what: server, madeOf: madeOf}
+	n.servers[l.Name] = &part[*tls.Server]{what: server, madeOf: madeOf, panics: s.panics}
 	return nil
 }
 
@@ -128,11 +140,11 @@ func (s *security) addClient(n *suite, p *config.Pool) error {
 		n.clients[p.Name] = before
 		return nil
 	}
-	client, err := tls.NewClient(&p.TLS, s.log.With(zap.String("pool", p.Name)), s.reloaded)
+	client, err := tls.NewClient(&p.TLS, tls.Options{Log: s.log.With(zap.String("pool", p.Name)), Panics: s.panics, Reloaded: s.reloaded})
 	if err != nil {
 		return fmt.Errorf("pool %s: tls: %w", p.Name, err)
 	}
-	n.clients[p.Name] = &part[*tls.Client]{what: client, madeOf: []any{p.TLS}}
+	n.clients[p.Name] = &part[*tls.Client]{what: client, madeOf: []any{p.TLS}, panics: s.panics}
 	return nil
 }
 
@@ -245,6 +257,7 @@ func (p *part[T]) start() {
 // run ends behind end.
 func (p *part[T]) run(ctx context.Context) {
 	defer close(p.ended)
+	defer p.panics.Catch(room, nil)
 	p.what.Run(ctx)
 }
 
@@ -264,6 +277,7 @@ func (s *security) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *security) Collect(ch chan<- prometheus.Metric) {
+	defer s.panics.Catch(room, nil) // the registry collects on a goroutine that recovers none
 	s.handshakes.Collect(ch)
 	s.reloads.Collect(ch)
 	ends := map[string]time.Time{}

@@ -7,6 +7,8 @@ import (
 	"syscall"
 
 	"go.uber.org/zap"
+
+	"sluice/internal/recovery"
 )
 
 // untilSignal returns a context that ends with the first SIGTERM or SIGINT. A second one ends the
@@ -40,11 +42,11 @@ func watchSignals(signals <-chan os.Signal, stopped <-chan struct{}, cancel cont
 
 // reopenOnSignal opens the log's file anew with each SIGUSR1, until stop is called: who rotates logs moves the file away and sends
 // it. Where the log is no file, the signal does nothing.
-func (l *logs) reopenOnSignal() (stop func()) {
+func (l *logs) reopenOnSignal(panics recovery.Handler) (stop func()) {
 	signals := make(chan os.Signal, 1) // one says as much as several
 	signal.Notify(signals, syscall.SIGUSR1)
 	ended := make(chan struct{})
-	go l.watchReopen(signals, ended)
+	go l.watchReopen(signals, ended, panics)
 	return func() {
 		signal.Stop(signals)
 		close(signals)
@@ -53,13 +55,18 @@ func (l *logs) reopenOnSignal() (stop func()) {
 }
 
 // watchReopen runs until signals is closed.
-func (l *logs) watchReopen(signals <-chan os.Signal, ended chan<- struct{}) {
+func (l *logs) watchReopen(signals <-chan os.Signal, ended chan<- struct{}, panics recovery.Handler) {
 	defer close(ended)
 	for range signals {
-		if err := l.out.reopen(); err != nil {
-			l.main.Error("log output can't be opened anew", zap.Error(err))
-			continue
-		}
-		l.main.Info("log output opened anew")
+		panics.Guard(room, l.reopen)
 	}
+}
+
+// reopen opens the log's file anew, and tells that.
+func (l *logs) reopen() {
+	if err := l.out.reopen(); err != nil {
+		l.main.Error("log output can't be opened anew", zap.Error(err))
+		return
+	}
+	l.main.Info("log output opened anew")
 }

@@ -118,7 +118,7 @@ func TestTraceOfAHandshakeGoesOnToTheBackendAndTheCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := newGateway(file, surroundings{}, io.Discard)
+	g, err := newGateway(file, surroundings{}, failingLog{t})
 	if err != nil {
 		t.Fatal(err)
 	}

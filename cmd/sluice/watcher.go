@@ -8,6 +8,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	"go.uber.org/zap"
+
+	"sluice/internal/recovery"
 )
 
 // A watcher reloads a configuration when its file changes, as long as it is set to. Its methods are for one goroutine at a time.
@@ -15,6 +17,7 @@ type watcher struct {
 	path    string
 	changed func() // called by the watcher's goroutine
 	log     *zap.Logger
+	panics  recovery.Handler
 
 	stop  chan struct{} // nil: it doesn't watch
 	ended chan struct{}
@@ -78,10 +81,12 @@ func (w *watcher) run(events *fsnotify.Watcher, seen [sha256.Size]byte, stop, be
 		case <-events.Errors: // events were lost
 			settle.Reset(settleTime)
 		case <-settle.C:
-			if content := w.content(); content != seen && content != [sha256.Size]byte{} {
-				seen = content
-				w.changed()
-			}
+			w.panics.Guard(room, func() {
+				if content := w.content(); content != seen && content != [sha256.Size]byte{} {
+					seen = content
+					w.changed()
+				}
+			})
 		}
 	}
 }

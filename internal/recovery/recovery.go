@@ -2,7 +2,7 @@
 // one function that calls all the rest of it. There the panic of a single session, request or turn is recovered, reported with its
 // stack and ended, and everything else goes on.
 //
-// A nil Handler recovers nothing. Tests leave it nil, so that a panic fails them instead of hiding.
+// A nil Handler recovers nothing. Tests leave it nil, or have one that fails them: no panic hides.
 package recovery
 
 import "runtime/debug"
@@ -22,10 +22,15 @@ func (h Handler) Catch(room string, end func()) {
 		return
 	}
 	if cause := recover(); cause != nil {
-		h(room, cause, debug.Stack())
-		if end != nil {
-			h.Guard(room, end)
-		}
+		h.Told(room, cause, end)
+	}
+}
+
+// Told is Catch for an edge that calls recover itself; cause is what recover returned.
+func (h Handler) Told(room string, cause any, end func()) {
+	h(room, cause, debug.Stack())
+	if end != nil {
+		h.Guard(room, end)
 	}
 }
 

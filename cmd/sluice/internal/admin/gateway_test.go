@@ -48,6 +48,7 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) erro
 	g.proxy = g.startProxy(log)
 	server, err := Listen(Options{
 		Config: config, Gatherer: g.registry, IsReady: g.isReady.Load, Proxy: g.proxy, Level: g.level, Reload: reload, Log: log,
+		Panics: g.handlePanic,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -62,6 +63,11 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) erro
 	})
 	g.admin = server.Addr().String()
 	return g
+}
+
+// handlePanic is a recovery.Handler. A recovered panic fails the test.
+func (g *testGateway) handlePanic(room string, cause any, stack []byte) {
+	g.Errorf("panic in %s: %v\n%s", room, cause, stack)
 }
 
 func (g *testGateway) startProxy(log *zap.Logger) *proxy.Proxy {
@@ -96,7 +102,7 @@ func (g *testGateway) startProxy(log *zap.Logger) *proxy.Proxy {
 		Listeners: []proxy.ListenerConfig{{Name: "public", Address: "127.0.0.1:0", HeadTimeout: units.Duration(patience), MaxHandshakes: 100}},
 		Routes:    []proxy.RouteConfig{route("/"), route("/chat")},
 		Pools:     []balancer.Config{pool}, MaxSessions: 20_000,
-		Driver: drive, Log: log, Access: zap.NewNop(), Metrics: g.registry,
+		Driver: drive, Log: log, Access: zap.NewNop(), Metrics: g.registry, Panics: g.handlePanic,
 	})
 	if err != nil {
 		g.Fatal(err)

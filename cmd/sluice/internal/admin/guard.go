@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"strings"
+
+	"sluice/internal/recovery"
 )
 
 // What is wrong with a token's file. None of them tells the content.
@@ -19,6 +21,53 @@ var (
 	errTokenShort      = errors.New("the token is too short to be safe")
 	errTokenCharacters = errors.New("the token has characters that a header can't carry")
 )
+
+// room is the name of this package in calls of Options.Panics.
+const room = "admin"
+
+// recoverPanics answers a request whose handler panics with 500. Where another answer has begun, it closes the connection.
+func recoverPanics(panics recovery.Handler, next http.Handler) http.Handler {
+	if panics == nil {
+		return next
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answer{ResponseWriter: w}
+		defer func() {
+			cause := recover()
+			if cause == nil {
+				return
+			}
+			if cause != http.ErrAbortHandler {
+				panics.Told(room, cause, nil)
+			}
+			if cause == http.ErrAbortHandler || answer.hasBegun {
+				panic(http.ErrAbortHandler) // net/http closes the connection
+			}
+			clear(w.Header())
+			writeError(w, http.StatusInternalServerError, "the gateway failed to answer; its log has the stack")
+		}()
+		next.ServeHTTP(answer, r)
+	})
+}
+
+// An answer records whether it has begun.
+type answer struct {
+	http.ResponseWriter
+	hasBegun bool
+}
+
+func (a *answer) WriteHeader(status int) {
+	a.hasBegun = true
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answer) Write(p []byte) (int, error) {
+	a.hasBegun = true
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap is how net/http's ResponseController reaches the rest.
+func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 // requireToken lets requests pass that carry the token; those of probes need none, since an
 // orchestrator has no place for it and they tell nothing, and nor does the dashboard's page, which asks
@@ -92,6 +141,7 @@ func limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, mostBodyBytes))
 		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
+			w.Header().Set("Connection", "close") // the rest of the body isn't read
 			writeError(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is over %d bytes", mostBodyBytes))
 			return
 		}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/cmd/sluice/internal/dashboard"
+	"sluice/internal/recovery"
 	"sluice/proxy"
 )
 
@@ -33,6 +34,8 @@ type Options struct {
 	Reload func(context.Context) error
 	// Log receives what goes wrong.
 	Log *zap.Logger
+	// Panics is called for each panic of a handler; nil: panics are not recovered.
+	Panics recovery.Handler
 }
 
 // A Server is the admin listener. Immutable after New, but for the http.Server, which guards itself.
@@ -40,6 +43,7 @@ type Server struct {
 	listener net.Listener
 	http     *http.Server
 	log      *zap.Logger
+	panics   recovery.Handler
 	served   chan struct{} // closed when Serve has returned
 }
 
@@ -72,6 +76,7 @@ func Listen(options Options) (*Server, error) {
 			ErrorLog:                     zap.NewStdLog(log),
 		},
 		log:    log,
+		panics: options.Panics,
 		served: make(chan struct{}),
 	}, nil
 }
@@ -82,6 +87,7 @@ func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 // Serve answers requests until Shutdown. It blocks.
 func (s *Server) Serve() {
 	defer close(s.served)
+	defer s.panics.Catch(room, nil)
 	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
 		s.log.Error("admin listener ended", zap.Error(err))
 	}
@@ -124,7 +130,7 @@ func newHandler(options Options, token string, isLocal bool) http.Handler {
 	if isLocal {
 		handler = requireLocalHost(requireOwnOrigin(handler))
 	}
-	return handler
+	return recoverPanics(options.Panics, handler)
 }
 
 // handleHealth says that the process lives.

@@ -33,7 +33,7 @@ func (f *File) rehearse(report units.Report) {
 	}
 	for i := range f.Pool {
 		try(indexed("pool", i)+".tls", func() error {
-			_, err := tls.NewClient(&f.Pool[i].TLS, nil, nil)
+			_, err := tls.NewClient(&f.Pool[i].TLS, tls.Options{})
 			return err
 		})
 	}

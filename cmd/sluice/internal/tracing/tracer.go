@@ -2,6 +2,7 @@ package tracing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 	"go.uber.org/zap"
 
+	"sluice/internal/recovery"
 	"sluice/proxy"
 )
 
@@ -26,19 +28,25 @@ type Tracer struct {
 // exportTimeout bounds one attempt to reach the collector.
 const exportTimeout = 5 * time.Second
 
-// New returns the tracer of a section that Check has no problem with and that has an Endpoint. version is the program's. The caller
-// ends it with Close.
-func New(c *Config, version string, log *zap.Logger) (*Tracer, error) {
+// Options are what a Tracer needs besides its section of the configuration.
+type Options struct {
+	Version string // the program's
+	Log     *zap.Logger
+	Panics  recovery.Handler // is called for each panic of an export; nil: panics are not recovered
+}
+
+// New returns the tracer of a section that Check has no problem with and that has an Endpoint. The caller ends it with Close.
+func New(c *Config, options Options) (*Tracer, error) {
 	exporter, err := otlptracehttp.New(context.Background(),
 		otlptracehttp.WithEndpointURL(c.Endpoint), otlptracehttp.WithTimeout(exportTimeout))
 	if err != nil {
 		return nil, fmt.Errorf("tracing endpoint %s: %w", c.Endpoint, err)
 	}
 	provider := sdk.NewTracerProvider(
-		sdk.WithBatcher(&reported{exporter, log.Named("tracing")}),
+		sdk.WithBatcher(&reported{exporter, options.Log.Named("tracing"), options.Panics}),
 		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Sample))),
 		sdk.WithResource(resource.NewSchemaless(
-			attribute.String("service.name", c.Service), attribute.String("service.version", version))),
+			attribute.String("service.name", c.Service), attribute.String("service.version", options.Version))),
 	)
 	return &Tracer{provider, provider.Tracer("sluice")}, nil
 }
@@ -111,12 +119,21 @@ func (h *handshake) End(e proxy.TraceEnd) {
 // A reported exporter tells errors to the log; the SDK would to a global one.
 type reported struct {
 	sdk.SpanExporter
-	log *zap.Logger
+	log    *zap.Logger
+	panics recovery.Handler
 }
 
-// ExportSpans implements sdk.SpanExporter.
+// room is the name of this package in calls of Options.Panics.
+const room = "tracing"
+
+// errPanicked is the error of an export that panicked.
+var errPanicked = errors.New("panic while exporting")
+
+// ExportSpans implements sdk.SpanExporter. The SDK calls it on a goroutine that recovers no panic.
 func (r *reported) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	if err := r.SpanExporter.ExportSpans(ctx, spans); err != nil {
+	err := errPanicked
+	r.panics.Guard(room, func() { err = r.SpanExporter.ExportSpans(ctx, spans) })
+	if err != nil {
 		r.log.Warn("traces lost", zap.Int("spans", len(spans)), zap.Error(err))
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	sdk "go.opentelemetry.io/otel/sdk/trace"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	spans "go.opentelemetry.io/proto/otlp/trace/v1"
 	"go.uber.org/goleak"
@@ -69,7 +70,7 @@ func startCollector(t *testing.T) *fakeCollector {
 // newTracer returns a tracer; finish closes it, so that all has arrived.
 func newTracer(t *testing.T, c *Config, log *zap.Logger) (tracer *Tracer, finish func()) {
 	t.Helper()
-	tracer, err := New(c, "v1", log)
+	tracer, err := New(c, Options{Version: "v1", Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,7 +152,7 @@ func TestCollectorThatIsAbsentIsTold(t *testing.T) {
 	c := startCollector(t)
 	c.Close()
 	core, lines := observer.New(zap.WarnLevel)
-	tracer, err := New(&Config{Endpoint: c.URL + "/v1/traces", Sample: 1, Service: "sluice"}, "v1", zap.New(core))
+	tracer, err := New(&Config{Endpoint: c.URL + "/v1/traces", Sample: 1, Service: "sluice"}, Options{Version: "v1", Log: zap.New(core)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,5 +184,37 @@ func TestCheckReportsWhatNoCollectorIs(t *testing.T) {
 		if got := strings.Join(keys, " "); got != test.want {
 			t.Errorf("%+v: problems of %q, want of %q", test.config, got, test.want)
 		}
+	}
+}
+
+// A panickingExporter panics at its first export.
+type panickingExporter struct {
+	sdk.SpanExporter
+	exports int
+}
+
+func (e *panickingExporter) ExportSpans(context.Context, []sdk.ReadOnlySpan) error {
+	if e.exports++; e.exports == 1 {
+		panic("boom")
+	}
+	return nil
+}
+
+func TestAPanicOfAnExportLosesItsTracesOnly(t *testing.T) {
+	told := 0
+	core, lines := observer.New(zap.WarnLevel)
+	exporter := &reported{&panickingExporter{}, zap.New(core), func(name string, cause any, _ []byte) {
+		told++
+		if name != room || cause != "boom" {
+			t.Errorf("told of %v in the room %s", cause, name)
+		}
+	}}
+	for range 2 {
+		if err := exporter.ExportSpans(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+	}
+	if told != 1 || lines.FilterMessage("traces lost").Len() != 1 {
+		t.Errorf("%d panics and %d lines of lost traces, want 1 of both", told, lines.Len())
 	}
 }
