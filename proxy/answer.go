@@ -23,7 +23,7 @@ func (a *attempt) passAnswer() error {
 func (a *attempt) passWhole() error {
 	body := a.memory.Answer.Body()
 	a.isAnswered = true
-	_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))
+	_ = a.client.SetWriteDeadline(time.Now().Add(a.route.WriteTimeout))
 	a.memory.Out = a.memory.Answer.AppendForward(a.memory.Out[:0], nil)
 	out := net.Buffers(a.memory.Out)
 	if _, err := out.WriteTo(a.client); err != nil {
@@ -33,7 +33,7 @@ func (a *attempt) passWhole() error {
 	p := buf.Bytes()[a.size:]
 	for {
 		n, err := body.Scan(p)
-		_ = a.client.SetWriteDeadline(time.Now().Add(a.route.writeTimeout))
+		_ = a.client.SetWriteDeadline(time.Now().Add(a.route.WriteTimeout))
 		if _, err := a.client.Write(p[:n]); err != nil {
 			return err
 		}
@@ -41,7 +41,7 @@ func (a *attempt) passWhole() error {
 			return err
 		}
 		buf.Reset()
-		_ = a.conn.SetReadDeadline(time.Now().Add(a.route.writeTimeout))
+		_ = a.conn.SetReadDeadline(time.Now().Add(a.route.WriteTimeout))
 		n, err = a.conn.Read(buf.Free())
 		buf.Grow(n)
 		p = buf.Bytes()

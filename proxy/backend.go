@@ -90,7 +90,7 @@ func (a *attempt) until() time.Time {
 // ask sends the head and waits for the answer's.
 func (a *attempt) ask() (err error) {
 	out := net.Buffers(a.head())
-	if _, isTLS := a.backend.TLS(); a.route.sendsProxy && !isTLS {
+	if _, isTLS := a.backend.TLS(); a.route.SendsProxy && !isTLS {
 		out = append(net.Buffers{a.proxyHeader()}, out...)
 	}
 	if _, err = out.WriteTo(a.conn); err == nil {
@@ -131,33 +131,22 @@ func (a *attempt) interrupt() {
 }
 
 func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
-	if limit := time.Now().Add(a.route.connectTimeout); limit.Before(deadline) {
+	if limit := time.Now().Add(a.route.ConnectTimeout); limit.Before(deadline) {
 		deadline = limit
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	var opening []byte
-	if _, isTLS := a.backend.TLS(); isTLS && a.route.sendsProxy {
+	if _, isTLS := a.backend.TLS(); isTLS && a.route.SendsProxy {
 		opening = a.proxyHeader()
 	}
-	a.conn, err = a.route.dialer.dial(ctx, a.backend, opening)
+	a.conn, err = a.proxy.dialer(a.route.PoolName).dial(ctx, a.backend, opening)
 	return err
 }
 
 // head returns what is sent to the backend: the client's own head lines, and ours.
 func (a *attempt) head() [][]byte {
-	f := upgrade.Forward{
-		Trusted:   a.from.isTrusted,
-		Client:    a.from.peer.Addr(),
-		Proto:     a.from.proto,
-		RequestID: a.from.requestID,
-
-		ClientCert: a.certificate,
-
-		StripPrefix:   a.route.stripPrefix,
-		SetHeaders:    a.route.setHeaders,
-		RemoveHeaders: a.route.removeHeaders,
-	}
+	f := a.from.forward(a.route, a.certificate)
 	a.followed.addFields(&f)
 	a.memory.Out = a.memory.Request.AppendForward(a.memory.Out[:0], &f)
 	return a.memory.Out

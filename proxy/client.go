@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 
+	"sluice/proxy/route"
 	"sluice/upgrade"
 )
 
@@ -45,4 +46,20 @@ func (l *listener) clientOf(peer netip.AddrPort, r *upgrade.Request) clientInfo 
 		}
 	}
 	return c
+}
+
+// forward says how a request of the client goes on to a backend, on either path. certificate is the subject that it has shown; "": none.
+func (c *clientInfo) forward(r *route.Route, certificate string) upgrade.Forward {
+	return upgrade.Forward{
+		Trusted:   c.isTrusted,
+		Client:    c.peer.Addr(),
+		Proto:     c.proto,
+		RequestID: c.requestID,
+
+		ClientCert: certificate,
+
+		StripPrefix:   r.StripPrefix,
+		SetHeaders:    r.SetHeaders,
+		RemoveHeaders: r.RemoveHeaders,
+	}
 }

@@ -14,6 +14,7 @@ import (
 	"sluice/balancer"
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 	"sluice/upgrade"
 )
 
@@ -30,7 +31,7 @@ type handshake struct {
 	headSize int // of the client's head; early frames are behind it in memory.FromClient
 	id       uint64
 	from     clientInfo
-	route    *route
+	route    *route.Route
 	asked    *balancer.Backend // the one that was picked last; nil: none was
 	attempt  *attempt          // that holds a pick; nil: none does
 	session  *session          // that the driver is about to have; nil: none is
@@ -206,18 +207,18 @@ func (h *handshake) admit() error {
 	if h.listener.redirectsHTTPS {
 		return redirection(req)
 	}
-	h.route = h.proxy.routes.Load().find(h.listener.name, req.Hostname(), req.Path())
+	h.route = h.proxy.routes.Load().Find(h.listener.name, req.Hostname(), req.Path())
 	switch {
 	case h.route == nil:
 		return upgrade.ErrNoRoute
-	case req.IsEncodedSlash() && !h.route.passesEncodedSlash:
+	case req.IsEncodedSlash() && !h.route.PassesEncodedSlash:
 		return upgrade.ErrEncodedSlash
 	}
 	if err := req.CheckUpgrade(); err != nil {
 		return err
 	}
 	switch {
-	case !h.route.allowsOrigin(req.Origin(), req.Host()):
+	case !h.route.AllowsOrigin(req.Origin(), req.Host()):
 		return upgrade.ErrOrigin
 	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
@@ -267,7 +268,7 @@ func (h *handshake) connect(first *attempt) error {
 		if err != nil {
 			return unpicked(err)
 		}
-		a = h.newAttempt(pick, time.Now().Add(h.route.handshakeTimeout))
+		a = h.newAttempt(pick, time.Now().Add(h.route.HandshakeTimeout))
 	}
 	ctx, cancel = context.WithDeadline(ctx, a.deadline)
 	defer cancel()
@@ -315,7 +316,7 @@ func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt 
 
 // another returns the next attempt behind one that has failed; nil: there is none, and what that one came to is the client's answer.
 func (h *handshake) another(ctx context.Context, want *balancer.Request, a *attempt, tried []*balancer.Backend) *attempt {
-	if ctx.Err() != nil || !h.route.pool.MayRetry(a.outcome, len(tried)) {
+	if ctx.Err() != nil || !h.route.Pool.MayRetry(a.outcome, len(tried)) {
 		return nil
 	}
 	pick, err := h.pick(ctx, want, tried)
@@ -326,7 +327,7 @@ func (h *handshake) another(ctx context.Context, want *balancer.Request, a *atte
 }
 
 func (h *handshake) pick(ctx context.Context, want *balancer.Request, tried []*balancer.Backend) (balancer.Pick, error) {
-	pick, err := h.route.pool.Pick(ctx, want, tried)
+	pick, err := h.route.Pool.Pick(ctx, want, tried)
 	if err != nil {
 		h.followed.step("pick", err)
 	}
@@ -358,7 +359,7 @@ func (h *handshake) ended(err error) {
 	}
 	name, reason := "", "client_lost"
 	if h.route != nil {
-		name = h.route.name
+		name = h.route.Name
 	}
 	var rejection *upgrade.Rejection
 	switch {

@@ -12,6 +12,8 @@ import (
 
 	"sluice/internal/recovery"
 	"sluice/upgrade"
+
+	"sluice/proxy/route"
 )
 
 // A plainConn is a connection whose requests are plain HTTP, as net/http's server sees it. It lets pass only heads that package
@@ -45,7 +47,7 @@ type plainConn struct {
 type plainRequest struct {
 	upgrade.Request
 	text   []byte // the head
-	route  *route
+	route  *route.Route
 	client clientInfo
 	start  time.Time
 }
@@ -262,7 +264,7 @@ func (c *plainConn) bodyLimit() (time.Time, error) {
 	case !c.discards.IsZero():
 		return c.discards, nil
 	default:
-		return time.Now().Add(c.request.route.writeTimeout), nil
+		return time.Now().Add(c.request.route.WriteTimeout), nil
 	}
 }
 
@@ -327,7 +329,7 @@ func (c *plainConn) answered(isWhole bool) {
 func (c *plainConn) Write(p []byte) (n int, err error) {
 	defer c.panics().Catch(room, func() { n, err = 0, c.tear() })
 	if r := c.current(); r != nil {
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.route.writeTimeout))
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.route.WriteTimeout))
 	}
 	return c.Conn.Write(p)
 }

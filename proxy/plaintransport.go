@@ -15,34 +15,39 @@ import (
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/upgrade"
+
+	"sluice/proxy/route"
 )
 
 // A plainTransport sends plain requests to the backends of a route's pool.
 type plainTransport struct {
-	route *route
-	http  *http.Transport
+	route  *route.Route
+	dialer dialer
+	http   *http.Transport
 }
 
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
 const maxAnswerHead = 64 << 10
 
-func newPlainTransport(r *route) *plainTransport {
-	return &plainTransport{route: r, http: &http.Transport{
-		DialContext:            r.dialPlain,
+func newPlainTransport(r *route.Route, d dialer) *plainTransport {
+	t := &plainTransport{route: r, dialer: d}
+	t.http = &http.Transport{
+		DialContext:            t.dial,
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    64,
 		MaxIdleConns:           1024,
 		IdleConnTimeout:        plainIdle,
-		ResponseHeaderTimeout:  r.responseTimeout,
+		ResponseHeaderTimeout:  r.ResponseTimeout,
 		ExpectContinueTimeout:  time.Second, // as http.DefaultTransport
 		MaxResponseHeaderBytes: maxAnswerHead,
-	}}
+	}
+	return t
 }
 
 type backendKey struct{}
 
-// dialPlain connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.
-func (r *route) dialPlain(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+// dial connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.
+func (t *plainTransport) dial(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 	panics := exchangeOf(ctx).conn.panics()
 	defer panics.Catch(room, func() {
 		if conn != nil {
@@ -51,18 +56,18 @@ func (r *route) dialPlain(ctx context.Context, _, _ string) (conn net.Conn, err 
 		conn, err = nil, upgrade.ErrInternal
 	})
 	b := ctx.Value(backendKey{}).(*balancer.Backend)
-	ctx, cancel := context.WithTimeout(ctx, r.connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.route.ConnectTimeout)
 	defer cancel()
 	var opening []byte
-	if r.sendsProxy {
+	if t.route.SendsProxy {
 		opening = exchangeOf(ctx).conn.first.proxyHeader()
 	}
-	conn, err = r.dialer.dial(ctx, b, opening)
+	conn, err = t.dialer.dial(ctx, b, opening)
 	if err != nil {
 		return nil, err
 	}
 	keepAlive(socketOf(conn)) // TCP finds out that a backend has gone from which a stream of events comes
-	return &stallConn{Conn: conn, panics: panics, timeout: r.writeTimeout}, nil
+	return &stallConn{Conn: conn, panics: panics, timeout: t.route.WriteTimeout}, nil
 }
 
 // A stallConn fails when the other side takes nothing for so long. Its writes are those of one goroutine.
@@ -90,7 +95,7 @@ func (c *stallConn) Write(p []byte) (n int, err error) {
 // key is the name under which connections to a backend wait for the next request; nobody resolves it. A connection that began with a
 // client's PROXY header is of use to that client alone.
 func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
-	if t.route.sendsProxy {
+	if t.route.SendsProxy {
 		return fmt.Sprintf("%x-%x.backend", b.Name(), e.client.peer.String())
 	}
 	return fmt.Sprintf("%x.backend", b.Name())
@@ -100,7 +105,7 @@ func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
 func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	e := exchangeOf(r.Context())
 	want := balancer.Request{Client: e.client.addr.Addr(), Head: &e.Request}
-	pick, err := t.route.pool.Pick(r.Context(), &want, nil)
+	pick, err := t.route.Pool.Pick(r.Context(), &want, nil)
 	if err != nil {
 		return nil, unpicked(err)
 	}
@@ -137,10 +142,10 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		held = nil
 		pick.Backend.Release(outcome)
 		tried = append(tried, pick.Backend)
-		if !isDial || !t.route.pool.MayRetry(outcome, len(tried)) {
+		if !isDial || !t.route.Pool.MayRetry(outcome, len(tried)) {
 			return nil, err
 		}
-		next, errPick := t.route.pool.Pick(r.Context(), &want, tried)
+		next, errPick := t.route.Pool.Pick(r.Context(), &want, tried)
 		if errPick != nil {
 			return nil, err
 		}

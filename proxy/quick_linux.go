@@ -146,12 +146,12 @@ func (q *quick) readEarly(w driver.Work, events uint32) {
 
 // dial picks a backend and sends it the head.
 func (q *quick) dial(w driver.Work) {
-	if q.route.sendsProxy {
+	if q.route.SendsProxy {
 		q.leave(w, func() error { return q.connect(nil) })
 		return
 	}
 	want := q.wanted()
-	pick, err := q.route.pool.TryPick(&want)
+	pick, err := q.route.Pool.TryPick(&want)
 	if errors.Is(err, balancer.ErrWait) {
 		q.leave(w, func() error { return q.connect(nil) })
 		return
@@ -160,7 +160,7 @@ func (q *quick) dial(w driver.Work) {
 		q.leave(w, func() error { return unpicked(err) })
 		return
 	}
-	q.attempt = q.newAttempt(pick, time.Now().Add(q.route.handshakeTimeout))
+	q.attempt = q.newAttempt(pick, time.Now().Add(q.route.HandshakeTimeout))
 	q.until = q.attempt.until()
 	fd, err := dialNow(pick.Backend)
 	if errors.Is(err, errNotDirect) {
@@ -324,7 +324,7 @@ func (q *quick) Due(w driver.Work) {
 
 // dialUntil returns when the backend has to have been connected.
 func (q *quick) dialUntil() time.Time {
-	limit := q.attempt.deadline.Add(q.route.connectTimeout - q.route.handshakeTimeout)
+	limit := q.attempt.deadline.Add(q.route.ConnectTimeout - q.route.HandshakeTimeout)
 	if q.until.Before(limit) {
 		return q.until
 	}

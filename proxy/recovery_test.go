@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/proxy/route"
 )
 
 // panics are those that a gateway under test has recovered.
@@ -48,8 +50,8 @@ func (p *panics) want(t *testing.T, rooms ...string) {
 func (g *gateway) breakRoute(path string) {
 	table := slices.Clone(*g.routes.Load())
 	for i, r := range table {
-		if r.path == path {
-			table[i] = &route{name: r.name, path: r.path, poolName: r.poolName, transport: r.transport}
+		if r.Path == path {
+			table[i] = &route.Route{Name: r.Name, Path: r.Path, PoolName: r.PoolName, Plain: r.Plain}
 		}
 	}
 	g.routes.Store(&table)

@@ -99,7 +99,7 @@ func (h *handshake) traceEnded(err error) {
 	}
 	end := TraceEnd{Session: formatID(h.id), Listener: h.listener.name, Client: formatClient(h.from.addr), Status: h.status, Err: err}
 	if h.route != nil {
-		end.Route, end.Pool = h.route.name, h.route.poolName
+		end.Route, end.Pool = h.route.Name, h.route.PoolName
 	}
 	if err == nil {
 		end.Status = 101
