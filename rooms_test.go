@@ -26,6 +26,7 @@ type room struct {
 var rooms = map[string]room{
 	"internal/units":    {},
 	"internal/recovery": {},
+	"internal/netconn":  {},
 	"internal/epoll":    {},
 	"internal/echo":     {ours: []string{"internal/epoll"}, never: []string{"go.uber.org/zap"}},
 	"internal/load":     {ours: []string{"internal/units", "internal/epoll"}},
@@ -37,8 +38,9 @@ var rooms = map[string]room{
 	"upgrade":      {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":     {ours: []string{"internal/units", "internal/recovery"}},
 	"tls":          {ours: []string{"internal/units", "internal/recovery"}},
+	"proxy/limits": {never: []string{"net/http", "go.uber.org/zap"}},
 	"proxy/route":  {ours: []string{"proxy/relay", "upgrade", "balancer", "internal/units"}, never: []string{"go.uber.org/zap"}},
-	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
+	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "internal/netconn", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"cmd/sluice": {ours: []string{
 		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/upgrade"
 )
 
@@ -214,7 +215,7 @@ func dialOutcome(err error) balancer.Outcome {
 		return balancer.GatewayFault
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return balancer.Refused
-	case isTimeout(err):
+	case netconn.IsTimeout(err):
 		return balancer.DialTimeout
 	default:
 		return balancer.DialFailed
@@ -236,7 +237,7 @@ func answerOutcome(err error) balancer.Outcome {
 	switch {
 	case errors.As(err, &rejection):
 		return balancer.BadAnswer
-	case isTimeout(err):
+	case netconn.IsTimeout(err):
 		return balancer.HandshakeTimeout
 	default:
 		return balancer.HandshakeReset

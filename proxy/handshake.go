@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
@@ -133,17 +134,17 @@ func (h *handshake) finish(err error) {
 	var rejection *upgrade.Rejection
 	switch {
 	case errors.As(err, &rejection) && h.isAnswered:
-		cut(h.client)
+		netconn.Cut(h.client)
 	case errors.As(err, &rejection):
 		h.status = rejection.Status
 		h.refuse(rejection)
-		defer lingerClose(h.client) // which may last: it is accounted for before
+		defer netconn.LingerClose(h.client) // which may last: it is accounted for before
 	case errors.Is(err, errServed):
 	case errors.Is(err, errAnswered):
-		defer lingerClose(h.client)
+		defer netconn.LingerClose(h.client)
 	case errors.Is(err, errTorn):
 		// Only a cut tells the client that something is missing.
-		cut(h.client)
+		netconn.Cut(h.client)
 	default:
 		_ = h.client.Close()
 	}
@@ -190,7 +191,7 @@ func (h *handshake) readHead() error {
 		if n > 0 {
 			continue
 		}
-		if isTimeout(err) && len(buf.Bytes()) > 0 {
+		if netconn.IsTimeout(err) && len(buf.Bytes()) > 0 {
 			return upgrade.ErrHeadTimeout
 		}
 		if err != nil {
@@ -223,7 +224,7 @@ func (h *handshake) admit() error {
 	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
 	}
-	if rejection := h.listener.take(h.from.addr.Addr(), time.Now()); rejection != nil {
+	if rejection := h.listener.acquire(h.from.addr.Addr(), time.Now()); rejection != nil {
 		return rejection.RetryAfter(retryAfter)
 	}
 	h.hasPlaces = true
@@ -355,7 +356,7 @@ const refusalTimeout = time.Second
 // ended accounts for a handshake that didn't become a session.
 func (h *handshake) ended(err error) {
 	if h.hasPlaces {
-		h.listener.give(h.from.addr.Addr(), time.Now())
+		h.listener.release(h.from.addr.Addr(), time.Now())
 	}
 	name, reason := "", "client_lost"
 	if h.route != nil {
@@ -374,11 +375,6 @@ func (h *handshake) ended(err error) {
 	}
 	h.proxy.metrics.refused(h.route, reason, h.status)
 	h.proxy.logRefused(h, name, reason)
-}
-
-func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func formatID(id uint64) string { return fmt.Sprintf("%016x", id) }

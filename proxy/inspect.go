@@ -70,7 +70,7 @@ func (p *Proxy) Listeners() []ListenerView {
 		views = append(views, ListenerView{
 			Name:           l.name,
 			Address:        l.ln.Addr().String(),
-			Sessions:       l.places.taken.Load(),
+			Sessions:       l.places.N(),
 			MaxSessions:    l.maxSessions,
 			Handshakes:     len(l.handshakes),
 			MaxHandshakes:  cap(l.handshakes),

@@ -11,6 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sluice/proxy/limits"
 	"sluice/upgrade"
 )
 
@@ -30,9 +31,9 @@ type listener struct {
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
 	maxSessions    int // 0: no limit
-	clients        *clients
+	clients        *limits.Clients
 
-	places     *places       // of all listeners that have had the socket
+	places     *limits.Count // of all listeners that have had the socket
 	handshakes chan struct{} // one for each that is under way; nil: no limit
 	holders    atomic.Int64  // handshakes, and 1 while the socket is its
 }
@@ -57,13 +58,13 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,
 		maxSessions:    c.MaxSessions,
-		clients:        newClients(c),
-		places:         new(places),
+		clients:        limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
+		places:         new(limits.Count),
 	}
 	l.holders.Store(1)
 	if before != nil {
 		l.places = before.places
-		if l.clients.isLike(before.clients) {
+		if l.clients.Limit() == before.clients.Limit() {
 			l.clients = before.clients
 		}
 	}

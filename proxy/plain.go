@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"sluice/internal/netconn"
 	"sluice/upgrade"
 
 	"sluice/proxy/route"
@@ -208,7 +209,7 @@ func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the client has gone
 	case errors.As(err, &rejection):
-	case isTimeout(err):
+	case netconn.IsTimeout(err):
 		rejection = upgrade.ErrBackendTimeout
 	case isExhausted(err):
 		rejection = upgrade.ErrLimit.RetryAfter(retryAfter)

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 	"sluice/upgrade"
 
@@ -56,7 +57,7 @@ type plainRequest struct {
 // has come of it is in the handshake's buffer.
 func (h *handshake) servePlain() error {
 	_ = h.client.SetReadDeadline(time.Time{})
-	keepAlive(socketOf(h.client))
+	netconn.KeepAlive(netconn.Socket(h.client))
 	c := &plainConn{Conn: h.client, listener: h.listener, first: h, ended: make(chan struct{}), late: make(chan struct{})}
 	c.in.Grow(copy(c.in.Free(), h.memory.FromClient.Bytes()))
 	if !h.listener.plain.give(c) {
@@ -76,22 +77,13 @@ func (h *handshake) servePlain() error {
 		_ = h.client.SetDeadline(h.start.Add(h.listener.headTimeout))
 		return nil
 	case c.isAborted:
-		cut(h.client)
+		netconn.Cut(h.client)
 	case c.isUntold:
 		return upgrade.ErrInternal
 	default:
-		lingerClose(h.client)
+		netconn.LingerClose(h.client)
 	}
 	return errServed
-}
-
-// keepAlive lets TCP find out that a peer has gone: a stream of events may be silent for hours, and nobody pings on it.
-func keepAlive(conn net.Conn) {
-	if c, ok := conn.(interface {
-		SetKeepAliveConfig(net.KeepAliveConfig) error
-	}); ok {
-		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
-	}
 }
 
 func (c *plainConn) panics() recovery.Handler { return c.listener.proxy.panics }
@@ -193,7 +185,7 @@ func (c *plainConn) readHead() error {
 		if n > 0 {
 			continue
 		}
-		if isTimeout(err) && !r.start.IsZero() {
+		if netconn.IsTimeout(err) && !r.start.IsZero() {
 			return c.pass(r, 0)
 		}
 		if err != nil {
@@ -321,7 +313,7 @@ func (c *plainConn) answered(isWhole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isAborted = c.isAborted || !isWhole
-	c.discards = time.Now().Add(lingerTime)
+	c.discards = time.Now().Add(netconn.LingerTime)
 }
 
 // Write implements net.Conn. A client that takes nothing for write_timeout is lost. For an interim answer,

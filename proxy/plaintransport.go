@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 	"sluice/upgrade"
 
@@ -66,7 +67,7 @@ func (t *plainTransport) dial(ctx context.Context, _, _ string) (conn net.Conn, 
 	if err != nil {
 		return nil, err
 	}
-	keepAlive(socketOf(conn)) // TCP finds out that a backend has gone from which a stream of events comes
+	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
 	return &stallConn{Conn: conn, panics: panics, timeout: t.route.WriteTimeout}, nil
 }
 
@@ -205,7 +206,7 @@ func plainOutcome(err error) (o balancer.Outcome, isDial bool) {
 		return balancer.GatewayFault, false
 	case isDialError(err):
 		return dialOutcome(err), true
-	case isTimeout(err):
+	case netconn.IsTimeout(err):
 		return balancer.HandshakeTimeout, false
 	default:
 		return balancer.HandshakeReset, false

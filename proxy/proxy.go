@@ -14,6 +14,7 @@ import (
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/proxy/driver"
+	"sluice/proxy/limits"
 	"sluice/proxy/route"
 	"sluice/upgrade"
 )
@@ -62,7 +63,7 @@ type Proxy struct {
 	panics      recovery.Handler
 	driver      driver.Driver
 	maxSessions atomic.Int64
-	places      places // of all listeners
+	places      limits.Count // of all listeners
 	metrics     *metrics
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool

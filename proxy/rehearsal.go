@@ -268,7 +268,7 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 	if a.refusal != nil {
 		return a
 	}
-	l.give(h.from.addr.Addr(), time.Now())
+	l.release(h.from.addr.Addr(), time.Now())
 	want := h.wanted()
 	if pick, err := h.route.Pool.TryPick(&want); err == nil { // names aren't resolved, so there may be none
 		h.newAttempt(pick, time.Time{}).head()

@@ -12,6 +12,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/proxy/driver"
 	"sluice/upgrade"
 )
@@ -48,20 +49,9 @@ func (h *handshake) secure(deadline time.Time) error {
 	}
 	if ctx.Err() == nil {
 		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.
-		lingerClose(h.client)
+		netconn.LingerClose(h.client)
 	}
 	return fmt.Errorf("%w: %w", errClientLost, err)
-}
-
-// socketOf returns what is below all the layers of a connection.
-func socketOf(conn net.Conn) net.Conn {
-	for {
-		layer, isLayer := conn.(interface{ NetConn() net.Conn })
-		if !isLayer {
-			return conn
-		}
-		conn = layer.NetConn()
-	}
 }
 
 // challengePath is where the paths of ACME's http-01 begin (RFC 8555 section 8.3).
@@ -84,7 +74,7 @@ func (h *handshake) answerChallenge() error {
 	}
 	_ = h.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
 	_, _ = fmt.Fprintf(h.client, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
-	lingerClose(h.client)
+	netconn.LingerClose(h.client)
 	return errServed
 }
 

@@ -139,7 +139,7 @@ func (s *session) SessionEnded(r driver.Result) {
 func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 	defer s.proxy.panics.Catch(room, nil)
 	defer s.proxy.sessions.remove(s)
-	defer func() { s.listener.give(s.client.Addr(), time.Now()) }()
+	defer func() { s.listener.release(s.client.Addr(), time.Now()) }()
 	if s.shedding.Swap(hasEnded) == isShed {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed
