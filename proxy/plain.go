@@ -77,6 +77,12 @@ func servePlain(w http.ResponseWriter, r *http.Request) {
 	isWhole := false
 	defer func() {
 		c.answered(isWhole)
+		if isWhole && r.ContentLength != 0 {
+			// net/http discards the rest of a body after the answer, too, but then reads on at once, on another goroutine, for what it
+			// takes to be the next request: the two reads met (golang.org/issue/68560).
+			_ = http.NewResponseController(w).Flush()
+			_ = r.Body.Close()
+		}
 		c.panics().Guard(room, func() {
 			c.listener.proxy.metrics.plain(request.route, counted.status)
 			c.listener.proxy.logPlain(c.listener, e, counted)

@@ -88,8 +88,8 @@ func (r *rehearsal) play() {
 			}
 			continue // a gateway that only redirects has to have a route as well
 		}
-		if r.reach(at, route, stage) {
-			r.vary(at, route, stage[0])
+		if l := r.reach(at, route, stage); l != nil {
+			r.vary(at, route, l)
 		}
 	}
 }
@@ -104,19 +104,19 @@ func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
 	return stage
 }
 
-// reach sends the request that a route is made for to each of its listeners. It reports what keeps all of them from the route, and
-// returns whether nothing did.
-func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) bool {
+// reach sends the request that a route is made for to its listeners, and returns the first one of which the route gets it; nil: there is
+// none, and what keeps the request from the route is reported.
+func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *listener {
 	ask := request{host: r.hostFor(route), target: targetFor(route)}
 	var last answer
 	var takers []string
 	for _, l := range stage {
 		a, isAnswered := r.try(at, route, l, ask)
 		if !isAnswered {
-			return false
+			return nil
 		}
 		if a.route == route && a.refusal == nil {
-			return true
+			return l
 		}
 		if taker := indexed("route", slices.Index(r.plan.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
 			takers = append(takers, taker)
@@ -138,7 +138,7 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) bool
 	default:
 		r.report(at+".path", "refused in every request"+reason, route.Config.Path, "a path whose requests pass")
 	}
-	return false
+	return nil
 }
 
 // vary sends a route what else may come: other forms of its host, its neighbors, plain requests, and pages.

@@ -38,6 +38,20 @@ func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
 	}
 }
 
+// On the first listener another route gets all requests, with other origins.
+func TestARouteIsAskedWhereItIsReached(t *testing.T) {
+	s := newSetup("goroutine", "127.0.0.1:1")
+	s.Listeners = append(s.Listeners, newListenerConfig("other", "127.0.0.1:0"))
+	s.Routes[0].Origins = []string{"https://*"}
+	s.Routes = append(s.Routes, newRouteConfig("pool"))
+	s.Routes[1].Listener, s.Routes[1].Origins = "public", []string{"https://a.example"}
+	c, report, told := s.rehearsed()
+	Rehearse(c, report)
+	if len(*told) > 0 {
+		t.Errorf("problems:\n%s", strings.Join(*told, "\n"))
+	}
+}
+
 func TestAGatewayThatOnlyRedirectsIsNoProblem(t *testing.T) {
 	s := newSetup("goroutine", "127.0.0.1:1")
 	s.Listeners[0].RedirectHTTPS = true

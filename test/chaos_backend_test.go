@@ -214,7 +214,7 @@ func (b *chaosBackend) answerPlain(e *chaosEnd, d dice, request *http.Request) b
 		_, _ = io.CopyN(io.Discard, request.Body, int64(d.between(0, 100_000)))
 	}
 	body := d.letters(d.size() / 2)
-	status := fmt.Sprintf("HTTP/1.1 %d Whatever", one(d, 200, 200, 201, 204, 206, 301, 304, 401, 404, 500, 503, 999))
+	status := fmt.Sprintf("HTTP/1.1 %03d Whatever", one(d, 200, 200, 201, 204, 206, 301, 304, 401, 404, 500, 503, 999, 42, 0))
 	switch d.IntN(9) {
 	case 0:
 		e.send(head(status, fmt.Sprintf("Content-Length: %d", len(body))) + body)
