@@ -38,9 +38,10 @@ var rooms = map[string]room{
 	"upgrade":      {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":     {ours: []string{"internal/units", "internal/recovery"}},
 	"tls":          {ours: []string{"internal/units", "internal/recovery"}},
+	"proxy/reach":  {ours: []string{"proxy/route", "proxy/driver", "upgrade", "balancer", "internal/netconn"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"proxy/limits": {never: []string{"net/http", "go.uber.org/zap"}},
 	"proxy/route":  {ours: []string{"proxy/relay", "upgrade", "balancer", "internal/units"}, never: []string{"go.uber.org/zap"}},
-	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "internal/netconn", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
+	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "proxy/reach", "internal/netconn", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"cmd/sluice": {ours: []string{
 		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",

@@ -1,10 +1,9 @@
 package proxy
 
 import (
-	"net/netip"
-	"strings"
 
 	"sluice/internal/units"
+	"sluice/proxy/reach"
 )
 
 // ListenerConfig is one [[listener]] of the configuration.
@@ -61,21 +60,8 @@ func (c *ListenerConfig) Check(report units.Report) {
 		}
 	}
 	for i, s := range c.TrustedProxies {
-		if _, err := parsePrefix(s); err != nil {
+		if _, err := reach.ParsePrefix(s); err != nil {
 			report(indexed("trusted_proxies", i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
 		}
 	}
-}
-
-// parsePrefix reads an address ("10.1.2.3", "::1") or a prefix ("10.0.0.0/8").
-func parsePrefix(s string) (netip.Prefix, error) {
-	if strings.Contains(s, "/") {
-		p, err := netip.ParsePrefix(s)
-		return p.Masked(), err
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/proxy/driver"
+	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -24,14 +24,12 @@ type handshake struct {
 	listener *listener
 	proxy    *Proxy
 	client   net.Conn
-	peer     netip.AddrPort
-	local    net.Addr // where the client connected to, as its PROXY header says; nil: as the socket says
 	start    time.Time
 
 	memory   *upgrade.Handshake
 	headSize int // of the client's head; early frames are behind it in memory.FromClient
 	id       uint64
-	from     clientInfo
+	from     reach.Client
 	route    *route.Route
 	asked    *balancer.Backend // the one that was picked last; nil: none was
 	attempt  *attempt          // that holds a pick; nil: none does
@@ -40,8 +38,6 @@ type handshake struct {
 
 	isAnswered bool // a part of the answer may have been sent: there can be no other one
 	isFinished bool // finish accounts for it, or has
-
-	certificate string // subject of the client's verified certificate; "": it has shown none
 
 	hasPlaces bool // of the session that it may become
 	followed  *followed
@@ -153,7 +149,6 @@ func (h *handshake) finish(err error) {
 
 // begin is what comes before the head.
 func (h *handshake) begin() error {
-	h.from = clientInfo{peer: h.peer, addr: h.peer} // until the head tells more
 	deadline := h.start.Add(h.listener.headTimeout)
 	if err := h.client.SetReadDeadline(deadline); err != nil {
 		return errClientLost
@@ -203,8 +198,7 @@ func (h *handshake) readHead() error {
 // admit finds the route and checks the request; a refusal costs no backend anything.
 func (h *handshake) admit() error {
 	req := &h.memory.Request
-	h.from = h.listener.clientOf(h.peer, req)
-	h.from.requestID = formatID(h.id)
+	h.listener.identify(&h.from, req, h.id)
 	if h.listener.redirectsHTTPS {
 		return redirection(req)
 	}
@@ -224,8 +218,8 @@ func (h *handshake) admit() error {
 	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
 	}
-	if rejection := h.listener.acquire(h.from.addr.Addr(), time.Now()); rejection != nil {
-		return rejection.RetryAfter(retryAfter)
+	if rejection := h.listener.acquire(h.from.Addr.Addr(), time.Now()); rejection != nil {
+		return rejection.RetryAfter(reach.RetryAfter)
 	}
 	h.hasPlaces = true
 	return nil
@@ -248,9 +242,6 @@ func redirection(r *upgrade.Request) error {
 	return upgrade.ErrRedirect.With(upgrade.Field{Name: "Location", Value: target})
 }
 
-// retryAfter is how many seconds a client is asked to wait that came when the gateway was full.
-const retryAfter = 5
-
 // connect finds a backend that takes the session. It tries another one where a backend gave no answer, or one that the pool does not
 // want to be passed on. first is an attempt that has begun elsewhere; nil: none has.
 func (h *handshake) connect(first *attempt) error {
@@ -267,7 +258,7 @@ func (h *handshake) connect(first *attempt) error {
 			return errClientLost
 		}
 		if err != nil {
-			return unpicked(err)
+			return reach.Unpicked(err)
 		}
 		a = h.newAttempt(pick, time.Now().Add(h.route.HandshakeTimeout))
 	}
@@ -305,7 +296,7 @@ func (h *handshake) connect(first *attempt) error {
 
 // wanted is what the pool may choose by.
 func (h *handshake) wanted() balancer.Request {
-	return balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
+	return balancer.Request{Client: h.from.Addr.Addr(), Head: &h.memory.Request}
 }
 
 func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
@@ -335,15 +326,6 @@ func (h *handshake) pick(ctx context.Context, want *balancer.Request, tried []*b
 	return pick, err
 }
 
-// unpicked is the answer when the pool gave no backend, and none was tried before.
-func unpicked(err error) error {
-	var full *balancer.FullError
-	if errors.As(err, &full) {
-		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
-	}
-	return upgrade.ErrNoBackend
-}
-
 // refuse sends a refusal. Where it can't, the client has gone.
 func (h *handshake) refuse(r *upgrade.Rejection) {
 	_ = h.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
@@ -356,7 +338,7 @@ const refusalTimeout = time.Second
 // ended accounts for a handshake that didn't become a session.
 func (h *handshake) ended(err error) {
 	if h.hasPlaces {
-		h.listener.release(h.from.addr.Addr(), time.Now())
+		h.listener.release(h.from.Addr.Addr(), time.Now())
 	}
 	name, reason := "", "client_lost"
 	if h.route != nil {

@@ -249,7 +249,7 @@ func TestAPanicBetweenTwoPlainRequestsEndsTheConnection(t *testing.T) {
 func TestAPanicOfADialEndsThePlainRequest(t *testing.T) {
 	backend := listenRaw(t)
 	g, told := runTrapped(t, "wss://"+backend.Addr().String(), func(r *route.Route) {
-		plainOf(r).transport.dialer.secure = func(string) *tls.Config { panic("boom") }
+		plainOf(r).transport.dialer.TLS = func(string) *tls.Config { panic("boom") }
 	})
 	c := g.dial(t)
 	c.send(t, plain("/broken"))

@@ -15,9 +15,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"sluice/internal/netconn"
 	"sluice/upgrade"
 
+	"sluice/proxy/reach"
 	"sluice/proxy/route"
 )
 
@@ -174,7 +174,7 @@ func (p *Proxy) newPlainHandler(r *route.Route) *plainHandler {
 func rewrite(pr *httputil.ProxyRequest) {
 	e := exchangeOf(pr.In.Context())
 	header := http.Header{}
-	f := e.client.forward(e.route, e.conn.first.certificate)
+	f := e.client.Forward(e.route)
 	for name, value := range e.Forwarded(&f) {
 		header.Add(name, value)
 	}
@@ -215,14 +215,8 @@ func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the client has gone
 	case errors.As(err, &rejection):
-	case netconn.IsTimeout(err):
-		rejection = upgrade.ErrBackendTimeout
-	case isExhausted(err):
-		rejection = upgrade.ErrLimit.RetryAfter(retryAfter)
-	case isDialError(err):
-		rejection = upgrade.ErrDial
 	default:
-		rejection = upgrade.ErrBadAnswer
+		rejection = reach.Rejection(err, reach.OutcomeOf(err))
 	}
 	rejectPlain(w, rejection)
 }

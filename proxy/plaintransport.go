@@ -17,20 +17,21 @@ import (
 	"sluice/internal/recovery"
 	"sluice/upgrade"
 
+	"sluice/proxy/reach"
 	"sluice/proxy/route"
 )
 
 // A plainTransport sends plain requests to the backends of a route's pool.
 type plainTransport struct {
 	route  *route.Route
-	dialer dialer
+	dialer reach.Dialer
 	http   *http.Transport
 }
 
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
 const maxAnswerHead = 64 << 10
 
-func newPlainTransport(r *route.Route, d dialer) *plainTransport {
+func newPlainTransport(r *route.Route, d reach.Dialer) *plainTransport {
 	t := &plainTransport{route: r, dialer: d}
 	t.http = &http.Transport{
 		DialContext:            t.dial,
@@ -61,9 +62,9 @@ func (t *plainTransport) dial(ctx context.Context, _, _ string) (conn net.Conn, 
 	defer cancel()
 	var opening []byte
 	if t.route.SendsProxy {
-		opening = exchangeOf(ctx).conn.first.proxyHeader()
+		opening = exchangeOf(ctx).client.ProxyHeader()
 	}
-	conn, err = t.dialer.dial(ctx, b, opening)
+	conn, err = t.dialer.Dial(ctx, b, opening)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +98,7 @@ func (c *stallConn) Write(p []byte) (n int, err error) {
 // client's PROXY header is of use to that client alone.
 func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
 	if t.route.SendsProxy {
-		return fmt.Sprintf("%x-%x.backend", b.Name(), e.client.peer.String())
+		return fmt.Sprintf("%x-%x.backend", b.Name(), e.client.Peer.String())
 	}
 	return fmt.Sprintf("%x.backend", b.Name())
 }
@@ -105,10 +106,10 @@ func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
 // RoundTrip implements http.RoundTripper. A backend that can't be reached has seen nothing of the request: another one is tried.
 func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	e := exchangeOf(r.Context())
-	want := balancer.Request{Client: e.client.addr.Addr(), Head: &e.Request}
+	want := balancer.Request{Client: e.client.Addr.Addr(), Head: &e.Request}
 	pick, err := t.route.Pool.Pick(r.Context(), &want, nil)
 	if err != nil {
-		return nil, unpicked(err)
+		return nil, reach.Unpicked(err)
 	}
 	held := pick.Backend
 	defer func() {
@@ -130,12 +131,12 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			resp.Body, held = e.answer, nil
 			return resp, nil
 		}
-		outcome, isDial := balancer.BadAnswer, false
+		outcome, isUnsent := balancer.BadAnswer, false
 		if err == nil {
 			_ = resp.Body.Close()
 			err = upgrade.ErrBadAnswer
 		} else {
-			outcome, isDial = plainOutcome(err)
+			outcome, isUnsent = reach.OutcomeOf(err), reach.IsUnsent(err)
 		}
 		if r.Context().Err() != nil || body != nil && body.isBroken.Load() {
 			outcome = balancer.ClientFault
@@ -143,7 +144,7 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		held = nil
 		pick.Backend.Release(outcome)
 		tried = append(tried, pick.Backend)
-		if !isDial || !t.route.Pool.MayRetry(outcome, len(tried)) {
+		if !isUnsent || !t.route.Pool.MayRetry(outcome, len(tried)) {
 			return nil, err
 		}
 		next, errPick := t.route.Pool.Pick(r.Context(), &want, tried)
@@ -197,25 +198,6 @@ func (t *plainTransport) outgoing(r *http.Request, e *exchange, b *balancer.Back
 		out.Body = body
 	}
 	return out
-}
-
-// plainOutcome tells the pool what an error of the transport says about the backend.
-func plainOutcome(err error) (o balancer.Outcome, isDial bool) {
-	switch {
-	case errors.Is(err, upgrade.ErrInternal):
-		return balancer.GatewayFault, false
-	case isDialError(err):
-		return dialOutcome(err), true
-	case netconn.IsTimeout(err):
-		return balancer.HandshakeTimeout, false
-	default:
-		return balancer.HandshakeReset, false
-	}
-}
-
-func isDialError(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // A releasingBody gives the place of a pick back when the body is through.

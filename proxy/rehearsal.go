@@ -260,7 +260,7 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 	}
 	a.hasHost, a.hasPath = route.MatchesHost(req.Hostname()), route.MatchesPath(req.Path())
 	if a.route = l.plainRoute(req); a.route != nil {
-		l.clientOf(h.peer, req)
+		l.identify(&h.from, req, 0)
 		return a
 	}
 	a.refusal = h.admit()
@@ -268,7 +268,7 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 	if a.refusal != nil {
 		return a
 	}
-	l.release(h.from.addr.Addr(), time.Now())
+	l.release(h.from.Addr.Addr(), time.Now())
 	want := h.wanted()
 	if pick, err := h.route.Pool.TryPick(&want); err == nil { // names aren't resolved, so there may be none
 		h.newAttempt(pick, time.Time{}).head()

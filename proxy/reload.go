@@ -215,7 +215,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 		p.running.Go(func() {
 			pool.Run(p.ctx, balancer.Owner{
 				Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
-					return d.dial(ctx, b, probeOpening(pool))
+					return d.Dial(ctx, b, probeOpening(pool))
 				},
 				CloseSessions: p.closeSessions,
 				Panics:        p.panics,

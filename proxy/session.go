@@ -77,7 +77,7 @@ func (a *attempt) newSession() *session {
 		listener: a.listener,
 		route:    a.route,
 		backend:  a.backend,
-		client:   a.from.addr,
+		client:   a.from.Addr,
 		hostSize: uint16(len(req.Host())),
 		pathSize: uint16(len(req.Path())),
 
