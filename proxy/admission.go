@@ -7,9 +7,9 @@ import (
 	"sluice/upgrade"
 )
 
-// acquire takes the places of a session of that client: the gateway's, the listener's, the client's. nil: they are the caller's until
-// release.
-func (l *listener) acquire(client netip.Addr, now time.Time) *upgrade.Rejection {
+// Acquire takes the places of a session of that client: the gateway's, the listener's, the client's. nil: they are the caller's until
+// Release.
+func (l *listener) Acquire(client netip.Addr, now time.Time) *upgrade.Rejection {
 	if !l.proxy.places.Acquire(l.proxy.maxSessions.Load()) {
 		return upgrade.ErrLimit
 	}
@@ -25,8 +25,8 @@ func (l *listener) acquire(client netip.Addr, now time.Time) *upgrade.Rejection 
 	return nil
 }
 
-// release gives back what acquire took.
-func (l *listener) release(client netip.Addr, now time.Time) {
+// Release gives back what Acquire took.
+func (l *listener) Release(client netip.Addr, now time.Time) {
 	l.clients.Release(client, now)
 	l.places.Release()
 	l.proxy.places.Release()

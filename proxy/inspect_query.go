@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
 )
 
 // A SessionQuery chooses live sessions: those that fit all of its fields. The zero value chooses every one.
@@ -114,7 +115,7 @@ func (p *Proxy) chosen(q *SessionQuery, behind place, now time.Time) []*session 
 
 func (q *SessionQuery) fits(s *session, now time.Time) bool {
 	isNamed := func(want, name string) bool { return want == "" || want == name }
-	return (q.ID == "" || q.ID == formatID(s.id)) &&
+	return (q.ID == "" || q.ID == handshake.FormatID(s.id)) &&
 		isNamed(q.Listener, s.listener.name) &&
 		isNamed(q.Route, s.route.Name) &&
 		isNamed(q.Pool, s.route.PoolName) &&

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
 	"sluice/proxy/relay"
 )
 
@@ -77,7 +78,7 @@ func (s *session) closeFor(code uint16) {
 // find returns the session of that id that the driver has by now, or nil.
 func (r *sessions) find(id string) *session {
 	n, err := strconv.ParseUint(id, 16, 64)
-	if err != nil || formatID(n) != id {
+	if err != nil || handshake.FormatID(n) != id {
 		return nil
 	}
 	r.mu.Lock()
@@ -92,7 +93,7 @@ func (r *sessions) find(id string) *session {
 
 func (s *session) view(st *driver.Stats, now time.Time) SessionView {
 	view := SessionView{
-		ID:          formatID(s.id),
+		ID:          handshake.FormatID(s.id),
 		Listener:    s.listener.name,
 		Route:       s.route.Name,
 		Pool:        s.route.PoolName,
@@ -104,7 +105,7 @@ func (s *session) view(st *driver.Stats, now time.Time) SessionView {
 		Started:     s.start.UTC(),
 		AgeSeconds:  now.Sub(s.start).Seconds(),
 		IdleSeconds: st.Idle.Seconds(),
-		Client:      s.viewSide(st, relay.Client, formatClient(s.client)),
+		Client:      s.viewSide(st, relay.Client, handshake.FormatClient(s.client)),
 		Backend:     s.viewSide(st, relay.Backend, s.backend.Name()),
 		ToBackend:   FlowView(st.Counts[relay.Client]),
 		ToClient:    FlowView(st.Counts[relay.Backend]),

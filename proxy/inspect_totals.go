@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/proxy/handshake"
 	"sluice/proxy/relay"
 )
 
@@ -95,8 +96,8 @@ func (p *Proxy) Closes() []CloseView {
 func (e *ending) view() CloseView {
 	v := e.result.Verdict
 	return CloseView{
-		ID: formatID(e.id), Listener: e.listener, Route: e.route, Pool: e.pool, Backend: e.backend,
-		Client: formatClient(e.client), Path: e.path, Ended: e.at.UTC(), DurationSeconds: e.took.Seconds(),
+		ID: handshake.FormatID(e.id), Listener: e.listener, Route: e.route, Pool: e.pool, Backend: e.backend,
+		Client: handshake.FormatClient(e.client), Path: e.path, Ended: e.at.UTC(), DurationSeconds: e.took.Seconds(),
 		Code: closeCode(v), ClosedBy: v.Initiator.String(), Reason: closeReason(v),
 		ToBackend: FlowView(e.result.Counts[relay.Client]), ToClient: FlowView(e.result.Counts[relay.Backend]),
 	}

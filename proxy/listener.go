@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
@@ -144,24 +143,6 @@ func (l *listener) done() {
 		<-l.handshakes
 	}
 	l.letGo()
-}
-
-// handshake runs one handshake, from accept to the driver or the refusal.
-func (l *listener) handshake(conn net.Conn) {
-	defer l.proxy.handshakes.leave(conn)
-	h := handshake{listener: l, proxy: l.proxy, client: conn, from: reach.NewClient(addrOf(conn)), start: time.Now()}
-	h.from.Local = conn.LocalAddr()
-	h.id, h.memory = rand.Uint64(), l.proxy.memory.Get()
-	h.run()
-}
-
-// identify completes a client by the head of its request, which has that id.
-func (l *listener) identify(c *reach.Client, r *upgrade.Request, id uint64) {
-	l.trusted.Identify(c, r)
-	c.Proto, c.RequestID = "http", formatID(id)
-	if l.tls != nil {
-		c.Proto = "https"
-	}
 }
 
 // addrOf returns a connection's peer; the zero Addr for a Unix socket.

@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"math/rand/v2"
-	"net/netip"
 	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
 	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
 	"sluice/proxy/relay"
 )
 
@@ -41,12 +41,12 @@ func (s *session) tellStart(c *zapcore.CheckedEntry) {
 // logFields returns what both lines of a session say.
 func (s *session) logFields() []zap.Field {
 	fields := []zap.Field{
-		zap.String("session", formatID(s.id)),
+		zap.String("session", handshake.FormatID(s.id)),
 		zap.String("listener", s.listener.name),
 		zap.String("route", s.route.Name),
 		zap.String("pool", s.route.PoolName),
 		zap.String("backend", s.backend.Name()),
-		zap.String("client", formatClient(s.client)),
+		zap.String("client", handshake.FormatClient(s.client)),
 		zap.String("host", s.host()),
 		zap.String("path", s.path()),
 		zap.Int("status", 101),
@@ -102,31 +102,31 @@ func closeReason(v relay.Verdict) string {
 }
 
 // logRefused writes the line of a handshake that didn't become a session.
-func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
-	c := p.accessLine(h.id, "session")
+func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
+	c := p.accessLine(h.ID, "session")
 	if c == nil {
 		return
 	}
-	req := &h.memory.Request
-	pool, backend := "", ""
-	if h.route != nil {
-		pool = h.route.PoolName
+	req := &h.Memory.Request
+	name, pool, backend := "", "", ""
+	if h.Route != nil {
+		name, pool = h.Route.Name, h.Route.PoolName
 	}
-	if h.asked != nil {
-		backend = h.asked.Name()
+	if h.Asked != nil {
+		backend = h.Asked.Name()
 	}
 	fields := []zap.Field{
-		zap.String("session", formatID(h.id)),
-		zap.String("listener", h.listener.name),
-		zap.String("route", routeName),
+		zap.String("session", handshake.FormatID(h.ID)),
+		zap.String("listener", l.name),
+		zap.String("route", name),
 		zap.String("pool", pool),
 		zap.String("backend", backend),
-		zap.String("client", formatClient(h.from.Addr)),
+		zap.String("client", handshake.FormatClient(h.Client.Addr)),
 		zap.String("host", string(req.Host())),
 		zap.String("path", string(req.Path())),
-		zap.Int("status", h.status),
-		zap.Duration("duration", time.Since(h.start)),
-		zap.String("reason", reason),
+		zap.Int("status", h.Status),
+		zap.Duration("duration", time.Since(h.Start)),
+		zap.String("reason", h.Reason()),
 	}
 	c.Write(append(fields, p.queryField(req.Query()))...)
 }
@@ -150,7 +150,7 @@ func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
 		zap.String("route", e.route.Name),
 		zap.String("pool", e.route.PoolName),
 		zap.String("backend", e.backend),
-		zap.String("client", formatClient(e.client.Addr)),
+		zap.String("client", handshake.FormatClient(e.client.Addr)),
 		zap.String("host", string(e.Host())),
 		zap.String("method", string(e.Method())),
 		zap.String("path", string(e.Path())),
@@ -159,12 +159,4 @@ func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
 		zap.Duration("duration", time.Since(e.start)),
 		p.queryField(e.Query()),
 	)
-}
-
-// formatClient formats a client's address; a client at a Unix socket has none.
-func formatClient(a netip.AddrPort) string {
-	if !a.IsValid() {
-		return "unix"
-	}
-	return a.String()
 }

@@ -15,10 +15,9 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"sluice/upgrade"
-
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // plainIdle is how long a connection of plain requests may wait for its next one, on either side. As nginx's keepalive_timeout.

@@ -12,10 +12,9 @@ import (
 
 	"sluice/internal/netconn"
 	"sluice/internal/recovery"
-	"sluice/upgrade"
-
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // A plainConn is a connection whose requests are plain HTTP, as net/http's server sees it. It lets pass only heads that package
@@ -25,7 +24,7 @@ import (
 type plainConn struct {
 	net.Conn
 	listener *listener
-	first    *handshake    // that waits meanwhile: whose connection it is
+	client   reach.Client  // whose connection it is
 	ended    chan struct{} // closed when net/http is through with the connection
 
 	// Owned by whoever reads: net/http sees to it that there is one at a time.
@@ -55,37 +54,23 @@ type plainRequest struct {
 	start  time.Time
 }
 
-// servePlain serves requests by net/http until one of them isn't for it, or the connection ends. nil: there is such a one, and what
-// has come of it is in the handshake's buffer.
-func (h *handshake) servePlain() error {
-	_ = h.client.SetReadDeadline(time.Time{})
-	netconn.KeepAlive(netconn.Socket(h.client))
-	c := &plainConn{Conn: h.client, listener: h.listener, first: h, ended: make(chan struct{}), late: make(chan struct{})}
-	c.in.Grow(copy(c.in.Free(), h.memory.FromClient.Bytes()))
-	if !h.listener.plain.give(c) {
-		return upgrade.ErrDraining
-	}
-	// It may last, and needs none of this.
-	h.proxy.memory.Put(h.memory)
-	<-c.ended
-	h.memory = h.proxy.memory.Get()
+// newPlainConn returns a connection for net/http, whose first head has been read.
+func newPlainConn(first *connection) *plainConn {
+	c := &plainConn{Conn: first.client, listener: first.listener, client: first.core.Client, ended: make(chan struct{}), late: make(chan struct{})}
+	c.in.Grow(copy(c.in.Free(), first.core.Memory.FromClient.Bytes()))
+	return c
+}
 
+// left returns what net/http has left of the connection, once that is through with it. start is when a head that isn't for net/http
+// began, of which what has come is put into buf; zero: there is none. isTorn: an answer was broken off. isUntold: a request was read that
+// got no answer.
+func (c *plainConn) left(buf *upgrade.Buffer) (start time.Time, isTorn, isUntold bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	switch {
-	case !c.next.IsZero():
-		h.memory.FromClient.Grow(copy(h.memory.FromClient.Free(), c.in.Bytes()))
-		h.id, h.start = rand.Uint64(), c.next
-		_ = h.client.SetDeadline(h.start.Add(h.listener.headTimeout))
-		return nil
-	case c.isAborted:
-		netconn.Cut(h.client)
-	case c.isUntold:
-		return upgrade.ErrInternal
-	default:
-		netconn.LingerClose(h.client)
+	if !c.next.IsZero() {
+		buf.Grow(copy(buf.Free(), c.in.Bytes()))
 	}
-	return errServed
+	return c.next, c.isAborted, c.isUntold
 }
 
 func (c *plainConn) panics() recovery.Handler { return c.listener.proxy.panics }
@@ -210,8 +195,8 @@ func (c *plainConn) pass(r *plainRequest, size int) error {
 		c.next = r.start
 		return io.EOF
 	}
-	r.client = c.first.from
-	c.listener.identify(&r.client, &r.Request, rand.Uint64())
+	r.client = c.client
+	c.listener.Identify(&r.client, &r.Request, rand.Uint64())
 	r.text = append([]byte(nil), c.in.Bytes()[:size]...)
 	if _, err := r.Parse(r.text); err != nil {
 		panic("BUG: a head that was read once is refused")

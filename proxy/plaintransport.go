@@ -15,10 +15,9 @@ import (
 	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/internal/recovery"
-	"sluice/upgrade"
-
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // A plainTransport sends plain requests to the backends of a route's pool.

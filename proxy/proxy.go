@@ -14,6 +14,7 @@ import (
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
 	"sluice/proxy/limits"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -41,7 +42,7 @@ type Config struct {
 	Metrics prometheus.Registerer
 
 	AccessLines AccessLines
-	Tracer      Tracer // nil: handshakes aren't traced
+	Tracer      handshake.Tracer // nil: handshakes aren't traced
 
 	Panics recovery.Handler // nil: panics are not recovered
 
@@ -59,7 +60,7 @@ type Proxy struct {
 	log         *zap.Logger
 	access      *zap.Logger
 	accessLines AccessLines
-	tracer      Tracer // nil: there is none
+	tracer      handshake.Tracer // nil: there is none
 	panics      recovery.Handler
 	driver      driver.Driver
 	maxSessions atomic.Int64

@@ -19,28 +19,32 @@ const maxProxyHeader = 2 << 10
 // readProxyHeader reads the PROXY header with which the connection begins, version 1 or 2. The address in it counts as the peer's
 // from now on. What comes behind it is put into the client's buffer.
 // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
-func (h *handshake) readProxyHeader() error {
-	if !h.listener.trusted.Includes(h.from.Peer.Addr()) {
-		return fmt.Errorf("%w: PROXY header from %s, which is not trusted", errClientLost, h.from.Peer.Addr())
+func (c *connection) readProxyHeader() error {
+	peer := c.core.Client.Peer
+	if !c.listener.trusted.Includes(peer.Addr()) {
+		return fmt.Errorf("PROXY header from %s, which is not trusted", peer.Addr())
 	}
 	// "the receiver MUST NOT try to guess": without a header there is no connection.
-	br := bufio.NewReaderSize(h.client, maxProxyHeader)
+	br := bufio.NewReaderSize(c.client, maxProxyHeader)
 	header, err := proxyproto.Read(br)
 	if err != nil {
-		return fmt.Errorf("%w: read PROXY header: %w", errClientLost, err)
+		return fmt.Errorf("read PROXY header: %w", err)
 	}
 	// A LOCAL header is the balancer's own health check: the connection's real peer counts.
 	if header.Command.IsProxy() {
 		if addr, ok := header.SourceAddr.(*net.TCPAddr); ok {
-			h.from = reach.NewClient(netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()))
-			h.from.Local = header.DestinationAddr
+			c.core.Client = reach.NewClient(netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()))
+			c.core.Client.Local = header.DestinationAddr
 		}
 	}
 	behind, err := br.Peek(br.Buffered())
-	if err != nil || copy(h.memory.FromClient.Free(), behind) < len(behind) {
-		return errors.Join(errClientLost, err)
+	if err == nil && copy(c.core.Memory.FromClient.Free(), behind) < len(behind) {
+		err = errors.New("more behind the PROXY header than a head may have")
 	}
-	h.memory.FromClient.Grow(len(behind))
+	if err != nil {
+		return err
+	}
+	c.core.Memory.FromClient.Grow(len(behind))
 	return nil
 }
 

@@ -14,9 +14,10 @@ import (
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/internal/units"
-	"sluice/upgrade"
-
+	"sluice/proxy/handshake"
+	"sluice/proxy/reach"
 	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // Rehearse builds what a Proxy would have of the sections, opens no socket, starts no goroutine, and sends each route requests in memory.
@@ -249,30 +250,44 @@ func (r *rehearsal) try(key string, route *route.Route, l *listener, ask request
 	return a, err == nil
 }
 
-// send goes the way of a handshake from its head to the head for a backend.
+// send takes a handshake from its head to the head for a backend.
 func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer) {
-	h := &handshake{listener: l, proxy: r.proxy, start: time.Now(), memory: r.proxy.memory.Get()}
-	defer r.proxy.memory.Put(h.memory)
-	req := &h.memory.Request
-	if _, err := req.Parse(ask.head()); err != nil {
+	memory, now := r.proxy.memory.Get(), time.Now()
+	defer r.proxy.memory.Put(memory)
+	n := copy(memory.FromClient.Free(), ask.head())
+	memory.FromClient.Grow(n)
+	req := &memory.Request
+	if _, err := req.Parse(memory.FromClient.Bytes()); err != nil {
 		isHost := errors.Is(err, upgrade.ErrBadHost)
 		return answer{refusal: err, hasHost: !isHost, hasPath: isHost}
 	}
+	var c handshake.Core
+	c.Begin(rehearsed{l}, reach.Client{}, memory, now, now)
+	step := c.ClientRead(n, nil, now)
 	a.hasHost, a.hasPath = route.MatchesHost(req.Hostname()), route.MatchesPath(req.Path())
-	if a.route = l.plainRoute(req); a.route != nil {
-		l.identify(&h.from, req, 0)
-		return a
+	a.route = c.Route
+	switch step {
+	case handshake.Plain:
+		a.route = l.plainRoute(req)
+		l.Identify(&c.Client, req, 0)
+	case handshake.Dial:
+		c.Dialing()
+		c.Out()
+		c.ClientLost()
+	case handshake.Refuse:
+		if a.refusal = c.Rejection; errors.Is(a.refusal, upgrade.ErrNoBackend) {
+			a.refusal = nil // names aren't resolved, so there may be none
+		}
 	}
-	a.refusal = h.admit()
-	a.route = h.route
-	if a.refusal != nil {
-		return a
-	}
-	l.release(h.from.Addr.Addr(), time.Now())
-	want := h.wanted()
-	if pick, err := h.route.Pool.TryPick(&want); err == nil { // names aren't resolved, so there may be none
-		h.newAttempt(pick, time.Time{}).head()
-		pick.Backend.Release(balancer.ClientFault)
-	}
+	c.End(now)
 	return a
 }
+
+// rehearsed is a listener of a rehearsal: its Proxy accounts for nothing.
+type rehearsed struct{ *listener }
+
+// AttemptEnded implements handshake.Gateway.
+func (rehearsed) AttemptEnded(*handshake.Core, *balancer.Backend, error) {}
+
+// Ended implements handshake.Gateway.
+func (rehearsed) Ended(*handshake.Core) {}

@@ -5,9 +5,8 @@ import (
 	"testing"
 
 	"sluice/balancer"
-	"sluice/upgrade"
-
 	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // The routes that requests below are for; each sets X-Route to its own name.

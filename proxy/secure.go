@@ -13,6 +13,7 @@ import (
 
 	"sluice/internal/netconn"
 	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
@@ -28,54 +29,51 @@ type TLSServer interface {
 // ErrPlainHTTP is a TLSServer's error where the client sent an HTTP request without TLS.
 var ErrPlainHTTP = errors.New("HTTP without TLS")
 
-// secure does the TLS handshake. What was read behind a PROXY header is the beginning of it.
-func (h *handshake) secure(deadline time.Time) error {
-	_ = h.client.SetWriteDeadline(deadline)
-	lower := driver.NewSwitch(h.client, bytes.Clone(h.memory.FromClient.Bytes()))
-	h.memory.FromClient.Reset()
-	ctx, cancel := context.WithDeadline(h.proxy.ctx, deadline)
+// secure does the TLS handshake. What was read behind a PROXY header is the beginning of it. An error other than a *upgrade.Rejection means
+// that the client has gone, or has been told.
+func (c *connection) secure(deadline time.Time) error {
+	_ = c.client.SetWriteDeadline(deadline)
+	early := &c.core.Memory.FromClient
+	lower := driver.NewSwitch(c.client, bytes.Clone(early.Bytes()))
+	early.Reset()
+	ctx, cancel := context.WithDeadline(c.proxy.ctx, deadline)
 	defer cancel()
-	secure, subject, err := h.listener.tls.Handshake(ctx, lower)
+	secure, subject, err := c.listener.tls.Handshake(ctx, lower)
 	if err == nil {
-		_ = h.client.SetWriteDeadline(time.Time{})
-		h.client, h.from.Certificate = secure, subject
+		_ = c.client.SetWriteDeadline(time.Time{})
+		c.client, c.core.Client.Certificate = secure, subject
 		return nil
 	}
 	if errors.Is(err, ErrPlainHTTP) {
 		return upgrade.ErrPlainHTTP
 	}
-	if c := h.proxy.log.Check(zap.DebugLevel, "TLS handshake ended"); c != nil {
-		c.Write(zap.String("listener", h.listener.name), zap.String("client", formatClient(h.from.Peer)), zap.Error(err))
+	if ce := c.proxy.log.Check(zap.DebugLevel, "TLS handshake ended"); ce != nil {
+		ce.Write(zap.String("listener", c.listener.name), zap.String("client", handshake.FormatClient(c.core.Client.Peer)), zap.Error(err))
 	}
 	if ctx.Err() == nil {
 		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.
-		netconn.LingerClose(h.client)
+		netconn.LingerClose(c.client)
 	}
-	return fmt.Errorf("%w: %w", errClientLost, err)
+	return err
 }
 
 // challengePath is where the paths of ACME's http-01 begin (RFC 8555 section 8.3).
 var challengePath = []byte("/.well-known/acme-challenge/")
 
-// isChallenge tells whether the request that was read may be an authority's, which validates a domain.
-func (h *handshake) isChallenge() bool {
-	return h.proxy.challenge != nil && h.listener.tls == nil && bytes.HasPrefix(h.memory.Request.Path(), challengePath)
+// IsChallenge implements handshake.Gateway.
+func (l *listener) IsChallenge(r *upgrade.Request) bool {
+	return l.proxy.challenge != nil && l.tls == nil && bytes.HasPrefix(r.Path(), challengePath)
 }
 
-// answerChallenge answers a challenge and ends the connection; nil: the request is none of that.
-func (h *handshake) answerChallenge() error {
-	if !h.isChallenge() {
-		return nil
+// answerChallenge answers a challenge, and reports whether the request was one of ours.
+func (c *connection) answerChallenge() bool {
+	req := &c.core.Memory.Request
+	body, isOurs := c.proxy.challenge(c.proxy.ctx, string(req.Hostname()), string(req.Path()))
+	if isOurs {
+		_ = c.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
+		_, _ = fmt.Fprintf(c.client, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
 	}
-	req := &h.memory.Request
-	body, isOurs := h.proxy.challenge(h.proxy.ctx, string(req.Hostname()), string(req.Path()))
-	if !isOurs {
-		return nil
-	}
-	_ = h.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
-	_, _ = fmt.Fprintf(h.client, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
-	netconn.LingerClose(h.client)
-	return errServed
+	return isOurs
 }
 
 // dialer returns the dialer for a pool, which goes by what the configuration says when it dials.

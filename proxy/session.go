@@ -56,53 +56,34 @@ func (s *session) subprotocol() string {
 	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
 }
 
-// relay gives both connections to the driver.
-func (a *attempt) relay() {
-	_ = a.client.SetDeadline(time.Time{})
-	_ = a.conn.SetDeadline(time.Time{})
-	s := a.newSession()
-	a.proxy.driver.Relay(a.params(s), a.client, a.conn)
-	a.session = nil
-	s.relayed()
-}
-
-// newSession registers the session that the handshake has become.
-func (a *attempt) newSession() *session {
-	a.backend.Established()
-	req, answer := &a.memory.Request, &a.memory.Answer
+// newSession registers the session that a handshake has become.
+func (c *connection) newSession() *session {
+	h := &c.core
+	h.Backend().Established()
+	req, answer := &h.Memory.Request, &h.Memory.Answer
 	s := &session{
-		proxy:    a.proxy,
-		id:       a.id,
+		proxy:    c.proxy,
+		id:       h.ID,
 		start:    time.Now(),
-		listener: a.listener,
-		route:    a.route,
-		backend:  a.backend,
-		client:   a.from.Addr,
+		listener: c.listener,
+		route:    h.Route,
+		backend:  h.Backend(),
+		client:   h.Client.Addr,
 		hostSize: uint16(len(req.Host())),
 		pathSize: uint16(len(req.Path())),
 
-		tls:        [2]uint16{relay.Client: tlsVersion(a.client), relay.Backend: tlsVersion(a.conn)},
+		tls:        [2]uint16{relay.Client: tlsVersion(c.client), relay.Backend: tlsVersion(c.backend)},
 		hasDeflate: answer.Deflate(),
 	}
-	query := a.proxy.accessLines.queryText(req.Query())
+	query := c.proxy.accessLines.queryText(req.Query())
 	s.querySize = uint16(len(query))
 	s.text = string(slices.Concat(req.Host(), req.Path(), query, answer.Protocol()))
-	a.proxy.logStarted(s)
-	a.proxy.metrics.established(s, time.Since(a.handshake.start))
-	a.proxy.sessions.add(s)
-	a.attempt, a.session, a.hasPlaces = nil, s, false // it has the pick and the places now
+	c.proxy.logStarted(s)
+	c.proxy.metrics.established(s, time.Since(h.Start))
+	c.proxy.sessions.add(s)
+	h.Establish()
+	c.session = s
 	return s
-}
-
-// params tells the driver what it has to know. Early are the frames behind both heads.
-func (a *attempt) params(s *session) driver.Params {
-	return driver.Params{
-		Config:     &a.route.Relay,
-		HasDeflate: a.memory.Answer.Deflate(),
-		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[a.size:]},
-		Owner:      s,
-		Handle:     &s.handle,
-	}
 }
 
 // relayed notes that the driver has the session.
@@ -139,7 +120,7 @@ func (s *session) SessionEnded(r driver.Result) {
 func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 	defer s.proxy.panics.Catch(room, nil)
 	defer s.proxy.sessions.remove(s)
-	defer func() { s.listener.release(s.client.Addr(), time.Now()) }()
+	defer func() { s.listener.Release(s.client.Addr(), time.Now()) }()
 	if s.shedding.Swap(hasEnded) == isShed {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed

@@ -21,6 +21,7 @@ import (
 	"sluice/cmd/sluice/internal/tracing"
 	"sluice/proxy"
 	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
 )
 
 // A gateway is what a configuration describes, with its sockets bound. Owned by the goroutine that
@@ -125,7 +126,7 @@ func (g *gateway) bind() error {
 }
 
 // openTraces returns the tracer that [tracing] describes; nil: none.
-func (g *gateway) openTraces() (proxy.Tracer, error) {
+func (g *gateway) openTraces() (handshake.Tracer, error) {
 	if g.file.Tracing.Endpoint == "" {
 		return nil, nil
 	}

@@ -218,9 +218,29 @@ func (w Work) Await(side relay.Side, events uint32) error {
 	return control(w.FD(side), events, w.s.id()|uint64(side)<<63)
 }
 
-// SetDeadline has the Task's Due called, once.
+// SetDeadline has the Task's Due called, once; the zero time: never.
 func (w Work) SetDeadline(t time.Time) {
+	if t.IsZero() {
+		w.l.deadlines.set(w.s, never)
+		return
+	}
 	w.l.deadlines.set(w.s, w.l.clock.instant(t))
+}
+
+// Resume returns a function by which another goroutine goes on with the Task: it has f called on the loop. isLive is false, and w of no
+// use, where the Task has ended by then; then f may be called on any goroutine.
+func (w Work) Resume() func(f func(w Work, isLive bool)) {
+	l, id := w.l, w.s.id()
+	return func(f func(Work, bool)) {
+		isTaken := l.command(func() {
+			defer l.rescue(id)
+			s, isLive := l.slabs.find(id)
+			f(Work{l, s}, isLive && l.tasks[s.index] != nil)
+		})
+		if !isTaken {
+			f(Work{}, false)
+		}
+	}
 }
 
 // Release ends the Task and gives the slot back. The descriptors become the caller's; -1: there is none. They are in no loop any more.

@@ -1,5 +1,5 @@
 // Package tracing sends traces of handshakes to a collector by OTLP: a span from accept to the answer, and one below it for each
-// part (accept, route, pick, dial, answer). It is a proxy.Tracer; without an endpoint there is none, and a handshake costs nothing
+// part (accept, route, pick, dial, answer). It is a handshake.Tracer; without an endpoint there is none, and a handshake costs nothing
 // more.
 //
 // A client's traceparent (W3C Trace Context) is continued: whether its trace is recorded is its own decision. Others are sampled.

@@ -16,10 +16,10 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/internal/recovery"
-	"sluice/proxy"
+	"sluice/proxy/handshake"
 )
 
-// A Tracer implements proxy.Tracer. Spans wait in a queue of the SDK's, which drops what the collector is too slow for.
+// A Tracer implements handshake.Tracer. Spans wait in a queue of the SDK's, which drops what the collector is too slow for.
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
@@ -59,30 +59,30 @@ func (t *Tracer) Close(ctx context.Context) error {
 	return nil
 }
 
-// Begin implements proxy.Tracer.
-func (t *Tracer) Begin(start time.Time, traceparent, tracestate string) proxy.Trace {
+// Begin implements handshake.Tracer.
+func (t *Tracer) Begin(start time.Time, traceparent, tracestate string) handshake.Trace {
 	carrier := propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate}
 	ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
 	ctx, span := t.tracer.Start(ctx, "websocket handshake", trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindServer))
-	return &handshake{t.tracer, ctx, span}
+	return &followed{t.tracer, ctx, span}
 }
 
-// A handshake is one trace. Owned by the handshake's goroutine.
-type handshake struct {
+// A followed handshake has one trace. Owned by the executor of the handshake.
+type followed struct {
 	tracer trace.Tracer
 	ctx    context.Context // with span
 	span   trace.Span
 }
 
-// Fields implements proxy.Trace.
-func (h *handshake) Fields() (traceparent, tracestate string) {
+// Fields implements handshake.Trace.
+func (h *followed) Fields() (traceparent, tracestate string) {
 	carrier := propagation.MapCarrier{}
 	propagation.TraceContext{}.Inject(h.ctx, carrier)
 	return carrier["traceparent"], carrier["tracestate"]
 }
 
-// Step implements proxy.Trace.
-func (h *handshake) Step(s proxy.TraceStep) {
+// Step implements handshake.Trace.
+func (h *followed) Step(s handshake.TraceStep) {
 	if !h.span.IsRecording() {
 		return
 	}
@@ -96,8 +96,8 @@ func (h *handshake) Step(s proxy.TraceStep) {
 	span.End(trace.WithTimestamp(s.End))
 }
 
-// End implements proxy.Trace.
-func (h *handshake) End(e proxy.TraceEnd) {
+// End implements handshake.Trace.
+func (h *followed) End(e handshake.TraceEnd) {
 	if !h.span.IsRecording() {
 		return
 	}

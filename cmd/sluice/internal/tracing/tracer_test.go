@@ -20,7 +20,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/protobuf/proto"
 
-	"sluice/proxy"
+	"sluice/proxy/handshake"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -88,10 +88,10 @@ func TestHandshakeArrivesAsASpanWithItsParts(t *testing.T) {
 	tracer, finish := newTracer(t, &Config{Endpoint: c.URL + "/v1/traces", Sample: 1, Service: "sluice"}, zap.NewNop())
 	start := time.Now()
 	trace := tracer.Begin(start, "", "")
-	trace.Step(proxy.TraceStep{Name: "accept", Start: start, End: start.Add(time.Millisecond)})
-	trace.Step(proxy.TraceStep{Name: "dial", Start: start.Add(time.Millisecond), End: start.Add(3 * time.Millisecond), Backend: "b:1", Err: errors.New("refused")})
+	trace.Step(handshake.TraceStep{Name: "accept", Start: start, End: start.Add(time.Millisecond)})
+	trace.Step(handshake.TraceStep{Name: "dial", Start: start.Add(time.Millisecond), End: start.Add(3 * time.Millisecond), Backend: "b:1", Err: errors.New("refused")})
 	parent, state := trace.Fields()
-	trace.End(proxy.TraceEnd{Session: "1", Route: "/", Status: 502, Err: errors.New("no backend")})
+	trace.End(handshake.TraceEnd{Session: "1", Route: "/", Status: 502, Err: errors.New("no backend")})
 	finish()
 
 	if len(c.spans) != 3 {
@@ -128,19 +128,19 @@ func TestTraceOfTheClientIsContinued(t *testing.T) {
 	if !strings.HasPrefix(parent, "00-"+id+"-") || !strings.HasSuffix(parent, "-01") || strings.Contains(parent, "b7ad6b7169203331") || state != "vendor=1" {
 		t.Errorf("the backend is told %q, %q", parent, state)
 	}
-	sampled.End(proxy.TraceEnd{Status: 101})
+	sampled.End(handshake.TraceEnd{Status: 101})
 	unsampled := tracer.Begin(time.Now(), "00-"+id+"-b7ad6b7169203331-00", "")
 	if parent, _ := unsampled.Fields(); !strings.HasPrefix(parent, "00-"+id+"-") || !strings.HasSuffix(parent, "-00") {
 		t.Errorf("of a trace that isn't recorded the backend is told %q", parent)
 	}
-	unsampled.Step(proxy.TraceStep{Name: "accept"})
-	unsampled.End(proxy.TraceEnd{Status: 101})
+	unsampled.Step(handshake.TraceStep{Name: "accept"})
+	unsampled.End(handshake.TraceEnd{Status: 101})
 	for _, wrong := range []string{"", "x", "00-" + id + "-0000000000000000-01", "ff-" + id + "-b7ad6b7169203331-01", "00-" + strings.ToUpper(id) + "-b7ad6b7169203331-01"} {
 		own := tracer.Begin(time.Now(), wrong, "vendor=1")
 		if parent, state := own.Fields(); strings.Contains(parent, id) || !strings.HasSuffix(parent, "-00") || state != "" {
 			t.Errorf("traceparent %q: the backend is told %q, %q; want a trace of its own", wrong, parent, state)
 		}
-		own.End(proxy.TraceEnd{Status: 101})
+		own.End(handshake.TraceEnd{Status: 101})
 	}
 	finish()
 	if len(c.spans) != 1 || c.spans[0].Status.GetCode() == spans.Status_STATUS_CODE_ERROR {
@@ -156,7 +156,7 @@ func TestCollectorThatIsAbsentIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tracer.Begin(time.Now(), "", "").End(proxy.TraceEnd{Status: 101})
+	tracer.Begin(time.Now(), "", "").End(handshake.TraceEnd{Status: 101})
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	// It is told by Close, or by a line before.

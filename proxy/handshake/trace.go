@@ -1,4 +1,4 @@
-package proxy
+package handshake
 
 import (
 	"errors"
@@ -8,14 +8,14 @@ import (
 	"sluice/upgrade"
 )
 
-// A Tracer follows handshakes, for who wants to see where their time goes. Its methods are called by any goroutine.
+// A Tracer follows handshakes, to show where their time goes. Any goroutine may call its methods.
 type Tracer interface {
 	// Begin begins the trace of a handshake that was accepted at start. traceparent and tracestate are the client's, as W3C Trace
 	// Context has them; what isn't well-formed begins a trace of its own.
 	Begin(start time.Time, traceparent, tracestate string) Trace
 }
 
-// A Trace is that of one handshake. Its methods are called by one goroutine and don't block.
+// A Trace is that of one handshake. One goroutine at a time calls its methods, which don't block.
 type Trace interface {
 	// Fields returns what the backend is told of the trace; an empty tracestate isn't sent.
 	Fields() (traceparent, tracestate string)
@@ -34,7 +34,7 @@ type TraceStep struct {
 	Err        error  // why the handshake, or its attempt with this backend, ends here
 }
 
-// A TraceEnd is what became of a handshake.
+// A TraceEnd is how a handshake ended.
 type TraceEnd struct {
 	Session, Listener, Route, Pool string
 	Client                         string
@@ -42,19 +42,16 @@ type TraceEnd struct {
 	Err                            error // nil: it is a session
 }
 
-// A followed handshake has a trace. nil: it has none, which costs nothing.
-type followed struct {
+// traced is a handshake that has a trace. nil: it has none, which costs nothing.
+type traced struct {
 	trace   Trace
 	since   time.Time // the end of the step before
 	backend string
 }
 
 // follow begins a trace, once the head is known.
-func (h *handshake) follow() {
-	if h.proxy.tracer == nil {
-		return
-	}
-	req := &h.memory.Request
+func (c *Core) follow(t Tracer) {
+	req := &c.Memory.Request
 	// Two of them are none: nobody knows which one is meant.
 	parent, count := "", 0
 	for value := range req.Backward("traceparent") {
@@ -64,59 +61,68 @@ func (h *handshake) follow() {
 	if count > 1 {
 		parent = ""
 	}
-	h.followed = &followed{trace: h.proxy.tracer.Begin(h.start, parent, string(req.Header("tracestate"))), since: h.start}
-	h.followed.step("accept", nil)
+	c.trace = &traced{trace: t.Begin(c.Start, parent, string(req.Header("tracestate"))), since: c.Start}
 }
 
-// step notes a part of the handshake that ends now.
-func (f *followed) step(name string, err error) {
-	if f == nil {
+// step notes a step of the handshake that ends now.
+func (t *traced) step(name string, err error, now time.Time) {
+	if t == nil {
 		return
 	}
-	if errors.Is(err, errAnswered) {
-		err = nil // the backend's answer is no 101, and the client has it
-	}
-	now := time.Now()
-	f.trace.Step(TraceStep{Name: name, Start: f.since, End: now, Backend: f.backend, Err: err})
-	f.since = now
+	t.trace.Step(TraceStep{Name: name, Start: t.since, End: now, Backend: t.backend, Err: err})
+	t.since = now
 	if err != nil {
-		f.backend = "" // what follows is about another one
+		t.backend = "" // what follows is about another one
 	}
 }
 
 // picked notes the backend of the steps that follow.
-func (f *followed) picked(name string) {
-	if f != nil {
-		f.backend = name
-		f.step("pick", nil)
+func (t *traced) picked(name string, now time.Time) {
+	if t != nil {
+		t.backend = name
+		t.step("pick", nil, now)
 	}
-}
-
-// traceEnded ends the trace.
-func (h *handshake) traceEnded(err error) {
-	if h.followed == nil {
-		return
-	}
-	end := TraceEnd{Session: formatID(h.id), Listener: h.listener.name, Client: formatClient(h.from.Addr), Status: h.status, Err: err}
-	if h.route != nil {
-		end.Route, end.Pool = h.route.Name, h.route.PoolName
-	}
-	if err == nil {
-		end.Status = 101
-	}
-	h.followed.trace.End(end)
 }
 
 // addFields makes the backend part of the trace.
-func (f *followed) addFields(to *upgrade.Forward) {
-	if f == nil {
+func (t *traced) addFields(to *upgrade.Forward) {
+	if t == nil {
 		return
 	}
-	parent, state := f.trace.Fields()
+	parent, state := t.trace.Fields()
 	to.SetHeaders = append(slices.Clip(to.SetHeaders), upgrade.Field{Name: "traceparent", Value: parent})
 	if state != "" {
 		to.SetHeaders = append(to.SetHeaders, upgrade.Field{Name: "tracestate", Value: state})
 	} else {
 		to.RemoveHeaders = append(slices.Clip(to.RemoveHeaders), "tracestate")
 	}
+}
+
+// errClientLost and errTorn are what a trace says of these ends.
+var (
+	errClientLost = errors.New("client lost")
+	errTorn       = errors.New("answer torn")
+)
+
+// endTrace ends the trace.
+func (c *Core) endTrace() {
+	if c.trace == nil {
+		return
+	}
+	end := TraceEnd{Session: FormatID(c.ID), Listener: c.gateway.Name(), Client: FormatClient(c.Client.Addr), Status: c.Status}
+	if c.Route != nil {
+		end.Route, end.Pool = c.Route.Name, c.Route.PoolName
+	}
+	switch c.Outcome {
+	case Refused:
+		end.Err = c.Rejection
+	case Passed:
+		end.Err = errStatus
+	case Torn:
+		end.Err = errTorn
+	case ClientLost:
+		end.Err = errClientLost
+	}
+	c.trace.trace.End(end)
+	c.trace = nil
 }

@@ -1,0 +1,136 @@
+package proxy
+
+import (
+	"net"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sluice/balancer"
+	"sluice/internal/netconn"
+	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
+	"sluice/proxy/reach"
+	"sluice/proxy/relay"
+	"sluice/proxy/route"
+	"sluice/upgrade"
+)
+
+// A connection is a client's, from accept until a driver owns it, or it has ended. Its handshake is the core's. One executor at a time owns
+// it: executor_goroutine.go or executor_loop_linux.go.
+type connection struct {
+	core     handshake.Core
+	listener *listener
+	proxy    *Proxy
+	client   net.Conn // nil on a loop, unless it has TLS
+	backend  net.Conn // of the attempt under way; nil: there is none, or it is on a loop
+	session  *session // that a driver is about to own; nil: there is none
+
+	isFinished     bool // end is at work, or has been
+	isMemoryShared bool // a goroutine may still read the request
+}
+
+// Name implements handshake.Gateway, as the methods up to Ended do.
+func (l *listener) Name() string { return l.name }
+
+func (l *listener) Tracer() handshake.Tracer { return l.proxy.tracer }
+
+func (l *listener) Identify(c *reach.Client, r *upgrade.Request, id uint64) {
+	l.trusted.Identify(c, r)
+	c.Proto, c.RequestID = "http", handshake.FormatID(id)
+	if l.tls != nil {
+		c.Proto = "https"
+	}
+}
+
+func (l *listener) IsPlain(r *upgrade.Request) bool { return l.plainRoute(r) != nil }
+
+func (l *listener) RedirectsHTTPS() bool { return l.redirectsHTTPS }
+
+func (l *listener) Route(r *upgrade.Request) *route.Route {
+	return l.proxy.routes.Load().Find(l.name, r.Hostname(), r.Path())
+}
+
+func (l *listener) Refuses() bool { return l.proxy.refuses.Load() }
+
+func (l *listener) AttemptEnded(c *handshake.Core, b *balancer.Backend, err error) {
+	if ce := l.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); ce != nil {
+		ce.Write(zap.String("session", handshake.FormatID(c.ID)), zap.String("backend", b.Name()), zap.Error(err))
+	}
+}
+
+func (l *listener) Ended(c *handshake.Core) {
+	l.proxy.metrics.refused(c.Route, c.Reason(), c.Status)
+	l.proxy.logRefused(l, c)
+}
+
+// closeBackend ends the connection to a backend that was tried.
+func (c *connection) closeBackend() {
+	if c.backend != nil {
+		_ = c.backend.Close()
+		c.backend = nil
+	}
+}
+
+// refusalTimeout is how long a client may take to receive a refusal: it fits into any socket's buffer.
+const refusalTimeout = time.Second
+
+// end ends a connection that became no session, by the last step of its handshake. It blocks for netconn.LingerTime at most.
+func (c *connection) end(step handshake.Step) {
+	c.isFinished = true
+	defer c.listener.done()
+	defer c.putMemory()
+	c.closeBackend()
+	switch {
+	case step == handshake.Refuse:
+		_ = c.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
+		_, _ = c.client.Write(upgrade.AppendRejection(nil, c.core.Rejection))
+		defer netconn.LingerClose(c.client) // which may last: it is accounted for before
+	case c.core.IsTorn:
+		netconn.Cut(c.client) // only this shows the client that something is missing
+	case c.core.Outcome == handshake.Passed, c.core.Outcome == handshake.Served:
+		defer netconn.LingerClose(c.client)
+	default:
+		_ = c.client.Close()
+	}
+	c.core.End(time.Now())
+}
+
+// putMemory gives the handshake's memory back. One that is shared goes to the garbage collector.
+func (c *connection) putMemory() {
+	if c.core.Memory != nil && !c.isMemoryShared {
+		c.proxy.memory.Put(c.core.Memory)
+	}
+	c.core.Memory = nil
+}
+
+// broken ends a connection after a panic.
+func (c *connection) broken() {
+	step := c.abort()
+	if !c.isFinished {
+		c.end(step)
+		return
+	}
+	c.core.End(time.Now())
+	_ = c.client.Close()
+	c.closeBackend()
+}
+
+// abort gives up what a connection whose handshake panicked holds of others, and returns its last step.
+func (c *connection) abort() handshake.Step {
+	if c.session != nil {
+		c.session.SessionEnded(driver.Result{Verdict: relay.Aborted})
+	}
+	return c.core.Abort()
+}
+
+// params describes the session to a driver. Early are the frames behind both heads.
+func (c *connection) params(s *session) driver.Params {
+	return driver.Params{
+		Config:     &c.core.Route.Relay,
+		HasDeflate: c.core.Memory.Answer.Deflate(),
+		Early:      [2][]byte{c.core.EarlyFrames(), c.core.BehindAnswer()},
+		Owner:      s,
+		Handle:     &s.handle,
+	}
+}

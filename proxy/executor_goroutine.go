@@ -1,0 +1,241 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"time"
+
+	"sluice/internal/netconn"
+	"sluice/proxy/handshake"
+	"sluice/proxy/reach"
+	"sluice/upgrade"
+)
+
+// The executor of handshakes on a goroutine, for what a loop can't do or doesn't accept. It blocks, and has package net's connections.
+
+// handshake runs the handshake of a connection, from accept to the driver or its end.
+func (l *listener) handshake(conn net.Conn) {
+	defer l.proxy.handshakes.leave(conn)
+	c := &connection{listener: l, proxy: l.proxy, client: conn}
+	client, now := reach.NewClient(addrOf(conn)), time.Now()
+	client.Local = conn.LocalAddr()
+	step := c.core.Begin(l, client, l.proxy.memory.Get(), now, now.Add(l.headTimeout))
+	defer l.proxy.panics.Catch(room, c.broken)
+	var rejection *upgrade.Rejection
+	switch err := c.begin(); {
+	case err == nil:
+		step = c.core.ClientRead(0, nil, time.Now()) // a part of it may have come behind a PROXY header
+	case errors.As(err, &rejection):
+		step = c.core.Refuse(rejection)
+	default:
+		step = c.core.ClientLost()
+	}
+	c.proceed(step)
+}
+
+// begin is what comes before the head. On an error the client has gone, or is of no use.
+func (c *connection) begin() error {
+	if err := c.client.SetReadDeadline(c.core.Deadline); err != nil {
+		return err
+	}
+	if c.listener.isBehindProxy {
+		if err := c.readProxyHeader(); err != nil {
+			return err
+		}
+	}
+	if c.listener.tls != nil {
+		return c.secure(c.core.Deadline)
+	}
+	return nil
+}
+
+// proceed takes steps up to the end of the handshake, or until a loop owns the connection.
+func (c *connection) proceed(step handshake.Step) {
+	a := attempts{connection: c}
+	defer a.stop()
+	for {
+		switch step {
+		case handshake.ReadClient:
+			step = c.readClient()
+		case handshake.Challenge:
+			if c.answerChallenge() {
+				step = c.core.Served(false)
+			} else {
+				step = c.core.NoChallenge(time.Now())
+			}
+		case handshake.Plain:
+			step = c.servePlain()
+		case handshake.Pick, handshake.Dial:
+			if a.ctx == nil && c.moveToLoop(step) {
+				return
+			}
+			step = a.take(step)
+		case handshake.WriteBackend, handshake.ReadBackend:
+			step = a.take(step)
+		case handshake.WriteClient, handshake.Pass:
+			if a.stop(); a.isLost() {
+				step = c.core.ClientLost()
+			} else {
+				step = c.answer(step)
+			}
+		case handshake.Relay:
+			c.relay()
+			return
+		case handshake.Refuse, handshake.Drop:
+			a.stop()
+			c.end(step)
+			return
+		default:
+			panic("BUG: no such step")
+		}
+	}
+}
+
+// readClient reads on in the client's head.
+func (c *connection) readClient() handshake.Step {
+	buf := &c.core.Memory.FromClient
+	n, err := c.client.Read(buf.Free())
+	buf.Grow(n)
+	return c.core.ClientRead(n, err, time.Now())
+}
+
+// attempts are a handshake's with backends. The client is watched meanwhile.
+type attempts struct {
+	*connection
+	ctx    context.Context // ends with the client, or the gateway; nil: nothing has been asked yet
+	cancel context.CancelFunc
+	watch  *clientWatch
+}
+
+// take takes a step with a backend.
+func (a *attempts) take(step handshake.Step) handshake.Step {
+	if a.ctx == nil {
+		a.ctx, a.cancel = context.WithCancel(a.proxy.ctx)
+		a.watch = watchClient(a.connection, a.cancel)
+	}
+	switch step {
+	case handshake.Pick:
+		want := a.core.Wanted()
+		pick, err := a.core.Route.Pool.Pick(a.ctx, &want, nil)
+		if err != nil && a.isLost() {
+			return a.core.ClientLost()
+		}
+		step = a.core.Picked(pick, err, time.Now())
+	case handshake.Dial:
+		step = a.dial()
+	case handshake.WriteBackend:
+		step = a.write()
+	case handshake.ReadBackend:
+		step = a.read()
+	}
+	return step
+}
+
+func (a *attempts) dial() handshake.Step {
+	a.closeBackend()
+	ctx, cancel := context.WithDeadline(a.ctx, a.core.Deadline)
+	defer cancel()
+	conn, err := a.proxy.dialer(a.core.Route.PoolName).Dial(ctx, a.core.Backend(), a.core.Opening())
+	if err == nil {
+		a.backend = conn
+	}
+	if a.isLost() {
+		return a.core.ClientLost()
+	}
+	return a.core.Connected(err, time.Now())
+}
+
+func (a *attempts) write() handshake.Step {
+	defer a.interruptible()()
+	_ = a.backend.SetDeadline(a.core.Deadline)
+	out := net.Buffers(a.core.Out())
+	n, err := out.WriteTo(a.backend)
+	if n > 0 {
+		a.core.Wrote(time.Now())
+	}
+	if a.isLost() {
+		return a.core.ClientLost()
+	}
+	return a.core.Sent(err, time.Now())
+}
+
+func (a *attempts) read() handshake.Step {
+	defer a.interruptible()()
+	_ = a.backend.SetDeadline(a.core.Deadline)
+	buf := &a.core.Memory.FromBackend
+	n, err := a.backend.Read(buf.Free())
+	buf.Grow(n)
+	if a.isLost() {
+		return a.core.ClientLost()
+	}
+	return a.core.Answered(n, err, time.Now())
+}
+
+// interruptible has the end of ctx interrupt what blocks on the backend, until the function that it returns is called.
+func (a *attempts) interruptible() (stop func() bool) {
+	conn := a.backend
+	return context.AfterFunc(a.ctx, func() {
+		defer a.proxy.panics.Catch(room, nil)
+		_ = conn.SetDeadline(time.Unix(1, 0))
+	})
+}
+
+// isLost reports whether the client has gone.
+func (a *attempts) isLost() bool { return a.watch != nil && a.watch.isLost() }
+
+// stop ends the watching.
+func (a *attempts) stop() {
+	if a.ctx != nil {
+		a.watch.stop()
+		a.cancel()
+	}
+}
+
+// answer gives the client the backend's answer.
+func (c *connection) answer(step handshake.Step) handshake.Step {
+	if step == handshake.Pass {
+		return c.core.Passed(c.passAnswer())
+	}
+	_ = c.client.SetWriteDeadline(c.core.Deadline)
+	out := net.Buffers(c.core.Out())
+	_, err := out.WriteTo(c.client)
+	return c.core.Accepted(err)
+}
+
+// relay gives both connections to the driver.
+func (c *connection) relay() {
+	defer c.listener.done()
+	defer c.putMemory()
+	c.isFinished = true
+	_ = c.client.SetDeadline(time.Time{})
+	_ = c.backend.SetDeadline(time.Time{})
+	s := c.newSession()
+	c.proxy.driver.Relay(c.params(s), c.client, c.backend)
+	c.session = nil
+	s.relayed()
+}
+
+// servePlain has the plain path serve requests until one of them isn't for it, or the connection ends.
+func (c *connection) servePlain() handshake.Step {
+	_ = c.client.SetReadDeadline(time.Time{})
+	netconn.KeepAlive(netconn.Socket(c.client))
+	p := newPlainConn(c)
+	if !c.listener.plain.give(p) {
+		return c.core.Refuse(upgrade.ErrDraining)
+	}
+	c.putMemory() // it may last, and needs none of this
+	<-p.ended
+	c.core.Memory = c.proxy.memory.Get()
+	start, isTorn, isUntold := p.left(&c.core.Memory.FromClient)
+	switch {
+	case !start.IsZero():
+	case isUntold && !isTorn:
+		return c.core.Refuse(upgrade.ErrInternal)
+	default:
+		return c.core.Served(isTorn)
+	}
+	until := start.Add(c.listener.headTimeout)
+	_ = c.client.SetDeadline(until)
+	return c.core.Next(c.core.Memory, start, until, time.Now())
+}

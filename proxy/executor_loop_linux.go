@@ -1,0 +1,353 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"syscall"
+	"time"
+
+	"go.uber.org/zap"
+	"golang.org/x/sys/unix"
+
+	"sluice/balancer"
+	"sluice/internal/epoll"
+	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
+	"sluice/proxy/reach"
+	"sluice/proxy/relay"
+	"sluice/upgrade"
+)
+
+// The executor of handshakes on an event loop: a handshake costs no goroutine there, and its sockets never are package net's. A step that
+// may block is lent to a goroutine and comes back; one that ends the connection, or lasts, leaves for a goroutine (executor_move_linux.go).
+
+// A task is a connection whose handshake a loop executes. It implements driver.Task. Owned by the loop goroutine.
+type task struct {
+	*connection
+	loops *driver.Loops
+	left  [][]byte           // of what is being written
+	step  handshake.Step     // that is waited for
+	lent  context.CancelFunc // ends what a goroutine does for the step; nil: none is at work
+}
+
+// An accepted connection is a task from its beginning.
+type accepted struct {
+	task
+	own connection
+}
+
+// acceptOnLoops has the driver's loops accept, and reports whether they can.
+func (l *listener) acceptOnLoops() bool {
+	loops, isLoops := l.proxy.driver.(*driver.Loops)
+	ln, isSocket := l.ln.(syscall.Conn)
+	if !isLoops || l.tls != nil || !isSocket || l.isBehindProxy {
+		return false
+	}
+	s := l.socket
+	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {
+		return s.current().accepted(w, peer, loops)
+	}, l.failed)
+	if err != nil {
+		l.proxy.log.Warn("no loop accepts, a goroutine does", zap.String("listener", l.name), zap.Error(err))
+		return false
+	}
+	s.stopLoops = stop
+	return true
+}
+
+// accepted begins a handshake.
+func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
+	if !l.enter() {
+		defer l.letGo()
+		rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
+		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
+		w.Drop()
+		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
+		return nil
+	}
+	isBegun := false
+	defer func() {
+		if !isBegun {
+			l.done()
+		}
+	}()
+	a := &accepted{own: connection{listener: l, proxy: l.proxy}}
+	a.task = task{connection: &a.own, loops: loops}
+	now := time.Now()
+	a.step = a.core.Begin(l, reach.NewClient(peer), nil, now, now.Add(l.headTimeout))
+	w.SetDeadline(a.core.Deadline)
+	if w.Await(relay.Client, unix.EPOLLIN) != nil {
+		w.Drop()
+		return nil
+	}
+	isBegun = true
+	return &a.task
+}
+
+// Ready implements driver.Task.
+func (t *task) Ready(w driver.Work, side relay.Side, events uint32) {
+	switch {
+	case t.step == handshake.ReadClient:
+		t.readClient(w)
+	case side == relay.Client && t.step != handshake.WriteClient:
+		t.readEarly(w, events)
+	case t.step == handshake.ReadBackend:
+		t.readBackend(w)
+	case t.step == handshake.WriteBackend, t.step == handshake.WriteClient:
+		t.write(w)
+	}
+}
+
+// Due implements driver.Task.
+func (t *task) Due(w driver.Work) { t.take(w, t.core.Due(time.Now())) }
+
+// Cut implements driver.Task.
+func (t *task) Cut(w driver.Work) { t.take(w, t.core.ClientLost()) }
+
+// Failed implements driver.Task.
+func (t *task) Failed(w driver.Work) {
+	step := t.abort()
+	if t.core.Memory == nil {
+		step = t.core.ClientLost() // nothing was read yet
+	}
+	t.take(w, step)
+}
+
+// take begins a step, and those after it, up to one that is to be waited for.
+func (t *task) take(w driver.Work, step handshake.Step) {
+	for isDone := true; isDone; {
+		t.step = step
+		step, isDone = t.begin(w)
+	}
+}
+
+// begin begins the present step; isDone: it is over already, and next comes after it.
+func (t *task) begin(w driver.Work) (next handshake.Step, isDone bool) {
+	switch t.step {
+	case handshake.ReadClient:
+		return 0, false // it is awaited from the beginning
+	case handshake.Pick:
+		t.lend(w, t.pick)
+		return 0, false
+	case handshake.Dial:
+		return t.dial(w)
+	case handshake.WriteBackend:
+		t.left = t.core.Out()
+		w.SetDeadline(t.core.Deadline)
+		return t.send(w, relay.Backend)
+	case handshake.ReadBackend:
+		w.SetDeadline(t.core.Deadline)
+		return t.await(w, relay.Backend, unix.EPOLLIN)
+	case handshake.WriteClient:
+		w.SetDeadline(t.core.Deadline)
+		var err error
+		if t.left, err = w.Seal(t.core.Out()); err != nil {
+			return t.core.ClientLost(), true
+		}
+		return t.send(w, relay.Client)
+	case handshake.Relay:
+		t.relay(w)
+		return 0, false
+	case handshake.Drop:
+		t.drop(w)
+		return 0, false
+	default:
+		t.leave(w)
+		return 0, false
+	}
+}
+
+func (t *task) readClient(w driver.Work) {
+	if t.core.Memory == nil {
+		t.core.Memory = t.proxy.memory.Get()
+	}
+	buf := &t.core.Memory.FromClient
+	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
+	if err == unix.EAGAIN {
+		err = nil
+	}
+	buf.Grow(n)
+	t.take(w, t.core.ClientRead(n, err, time.Now()))
+}
+
+// readEarly keeps what the client sends before it is answered, and notices that it goes.
+func (t *task) readEarly(w driver.Work, events uint32) {
+	if t.lent != nil || t.secured() != nil || len(t.core.Memory.FromClient.Free()) == 0 {
+		switch {
+		case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
+			t.take(w, t.core.ClientLost())
+		case w.Await(relay.Client, unix.EPOLLRDHUP) != nil:
+			t.take(w, t.core.ClientLost())
+		}
+		return
+	}
+	buf := &t.core.Memory.FromClient
+	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
+	buf.Grow(n)
+	if err != nil && err != unix.EAGAIN {
+		t.take(w, t.core.ClientLost())
+	}
+}
+
+// errNotDirect says that a backend's address takes more than a system call to reach.
+var errNotDirect = errors.New("address needs resolving")
+
+// dial begins to connect to the backend.
+func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
+	if w.FD(relay.Backend) >= 0 {
+		w.CloseBackend() // of the attempt before
+	}
+	if t.core.Route.SendsProxy && t.core.Client.Local == nil {
+		t.core.Client.Local = localAddr(w.FD(relay.Client))
+	}
+	fd, err := dialNow(t.core.Backend())
+	switch {
+	case errors.Is(err, errNotDirect):
+		t.lend(w, t.dialBlocking)
+		return 0, false
+	case err != nil:
+		return t.core.Connected(err, time.Now()), true
+	}
+	w.SetBackend(fd)
+	return t.core.Dialing(), true
+}
+
+// localAddr returns where the client of a socket connected to; nil: that has no address.
+func localAddr(fd int) net.Addr {
+	sa, _ := unix.Getsockname(fd)
+	switch sa := sa.(type) {
+	case *unix.SockaddrInet4:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	case *unix.SockaddrInet6:
+		return &net.TCPAddr{IP: sa.Addr[:], Port: sa.Port}
+	default:
+		return nil
+	}
+}
+
+// dialNow begins to connect to a backend, if nothing has to be waited for.
+func dialNow(b *balancer.Backend) (fd int, err error) {
+	if _, isTLS := b.TLS(); isTLS {
+		return -1, errNotDirect
+	}
+	if b.Network() == "unix" {
+		return epoll.DialUnix(b.Address())
+	}
+	addr, err := netip.ParseAddrPort(b.Address())
+	if err != nil || addr.Addr().Zone() != "" {
+		return -1, errNotDirect
+	}
+	return epoll.Dial(addr)
+}
+
+// write goes on with what is being written.
+func (t *task) write(w driver.Work) {
+	side := relay.Backend
+	if t.step == handshake.WriteClient {
+		side = relay.Client
+	}
+	if next, isDone := t.send(w, side); isDone {
+		t.take(w, next)
+	}
+}
+
+// send writes what is left, as far as the socket takes it.
+func (t *task) send(w driver.Work, to relay.Side) (next handshake.Step, isDone bool) {
+	n, err := 0, error(nil)
+	t.left, n, err = sendNow(w.FD(to), t.left)
+	if n > 0 && to == relay.Backend {
+		t.core.Wrote(time.Now())
+		w.SetDeadline(t.core.Deadline)
+	}
+	switch {
+	case err == nil && len(t.left) > 0:
+		return t.await(w, to, unix.EPOLLOUT|unix.EPOLLONESHOT)
+	case to == relay.Client:
+		return t.core.Accepted(err), true
+	default:
+		return t.core.Sent(err, time.Now()), true
+	}
+}
+
+// sendNow writes slices as far as the socket takes them, and returns those that are left, and how many bytes it took.
+func sendNow(fd int, slices [][]byte) (left [][]byte, sent int, err error) {
+	for len(slices) > 0 {
+		n, err := epoll.Writev(fd, slices)
+		if err == unix.EAGAIN || err == unix.ENOTCONN {
+			return slices, sent, nil
+		}
+		if err != nil {
+			return slices, sent, err
+		}
+		sent += n
+		b := net.Buffers(slices)
+		consume(&b, n)
+		slices = b
+	}
+	return nil, sent, nil
+}
+
+// consume takes n bytes off the front.
+func consume(b *net.Buffers, n int) {
+	for len(*b) > 0 && n >= len((*b)[0]) {
+		n -= len((*b)[0])
+		*b = (*b)[1:]
+	}
+	if n > 0 {
+		(*b)[0] = (*b)[0][n:]
+	}
+}
+
+func (t *task) readBackend(w driver.Work) {
+	buf := &t.core.Memory.FromBackend
+	n, err := epoll.Read(w.FD(relay.Backend), buf.Free())
+	if err == unix.EAGAIN {
+		return
+	}
+	buf.Grow(n)
+	t.take(w, t.core.Answered(n, err, time.Now()))
+}
+
+// await waits for a side. If epoll can't, the handshake ends as if the client had gone.
+func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handshake.Step, isDone bool) {
+	if t.step == handshake.WriteClient && side == relay.Client {
+		if w.Await(relay.Backend, 0) != nil { // its early frames would be reported all the time
+			return t.core.ClientLost(), true
+		}
+	}
+	if w.Await(side, events) != nil {
+		return t.core.ClientLost(), true
+	}
+	return 0, false
+}
+
+// relay makes the slot a session's.
+func (t *task) relay(w driver.Work) {
+	s := t.newSession()
+	t.session = nil // from here on the loop ends it after a panic
+	defer t.listener.done()
+	defer t.putMemory()
+	w.Relay(t.loops, t.params(s))
+	s.relayed()
+}
+
+// drop ends a connection whose client has gone, or may not be told anything.
+func (t *task) drop(w driver.Work) {
+	if t.core.IsTorn || t.core.Outcome != handshake.ClientLost {
+		t.leave(w)
+		return
+	}
+	w.Drop()
+	t.endLoan()
+	go t.lost()
+}
+
+// lost is the part of drop that may block on a slow log.
+func (t *task) lost() {
+	defer t.listener.done()
+	defer t.proxy.panics.Catch(room, nil)
+	t.core.End(time.Now())
+	t.putMemory()
+}

@@ -1,0 +1,177 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/balancer"
+	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
+	"sluice/proxy/reach"
+	"sluice/proxy/relay"
+	"sluice/upgrade"
+)
+
+// How a handshake moves between a goroutine and a loop, and how a loop lends a step to a goroutine.
+
+// moveToLoop gives a handshake that is about to ask a backend to a loop, which does that for less than a goroutine does. It reports whether
+// the connection isn't the caller's any more.
+func (c *connection) moveToLoop(step handshake.Step) bool {
+	loops, isLoops := c.proxy.driver.(*driver.Loops)
+	if !isLoops || !loops.CanTake(c.client) {
+		return false
+	}
+	t := &task{connection: c, loops: loops, step: step}
+	err := loops.Take(c.client, t, func(w driver.Work) {
+		events := uint32(unix.EPOLLIN)
+		if t.secured() != nil {
+			events = unix.EPOLLRDHUP // what it sends early waits in the socket, and in crypto/tls
+		}
+		if w.Await(relay.Client, events) != nil {
+			step = c.core.ClientLost()
+		}
+		t.take(w, step)
+	})
+	if err != nil {
+		c.end(c.core.ClientLost())
+	}
+	return true
+}
+
+// secured returns the client's connection if that has TLS, else nil.
+func (t *task) secured() *tls.Conn {
+	conn, _ := t.client.(*tls.Conn)
+	return conn
+}
+
+// lend has a goroutine do what may block for the present step. do returns what the loop then does with the result, and what is done with it
+// if the handshake is over by then.
+func (t *task) lend(w driver.Work, do func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func())) {
+	ctx, cancel := context.WithCancel(t.proxy.ctx)
+	t.lent = cancel
+	w.SetDeadline(time.Time{})
+	go t.borrowed(ctx, w.Resume(), do)
+}
+
+func (t *task) borrowed(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
+	then, undo := func(driver.Work) handshake.Step { return t.abort() }, func() {}
+	defer func() {
+		resume(func(w driver.Work, isLive bool) {
+			if !isLive {
+				undo()
+				return
+			}
+			t.lent()
+			t.lent = nil
+			t.take(w, then(w))
+		})
+	}()
+	t.proxy.panics.Guard(room, func() { then, undo = do(ctx) })
+}
+
+// endLoan gives up what a goroutine does.
+func (t *task) endLoan() {
+	if t.lent != nil {
+		t.lent()
+		t.lent = nil
+		t.isMemoryShared = true
+	}
+}
+
+// pick waits for a place of a backend.
+func (t *task) pick(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+	want := t.core.Wanted()
+	pick, err := t.core.Route.Pool.Pick(ctx, &want, nil)
+	then = func(driver.Work) handshake.Step { return t.core.Picked(pick, err, time.Now()) }
+	return then, func() {
+		if err == nil {
+			pick.Backend.Release(balancer.ClientFault)
+		}
+	}
+}
+
+// dialBlocking connects to a backend whose address is a name, or that speaks TLS.
+func (t *task) dialBlocking(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+	ctx, cancel := context.WithDeadline(ctx, t.core.Deadline)
+	defer cancel()
+	conn, err := t.proxy.dialer(t.core.Route.PoolName).Dial(ctx, t.core.Backend(), t.core.Opening())
+	then = func(w driver.Work) handshake.Step {
+		if err == nil {
+			err = w.SetBackendConn(conn)
+		}
+		return t.core.Connected(err, time.Now())
+	}
+	return then, func() {
+		if err == nil {
+			_ = conn.Close()
+		}
+	}
+}
+
+// leave continues on a goroutine, with connections of package net, from the present step on.
+func (t *task) leave(w driver.Work) {
+	t.endLoan()
+	go t.ordinary(w.Release())
+}
+
+func (t *task) ordinary(fds [2]int) {
+	c := t.connection
+	defer c.proxy.panics.Catch(room, c.broken)
+	conns, err := netConns(fds, t.secured() == nil)
+	client := conns[relay.Client]
+	if err == nil && !c.proxy.handshakes.enter(client) {
+		err = net.ErrClosed
+	}
+	if err != nil {
+		for _, conn := range conns {
+			if conn != nil {
+				_ = conn.Close()
+			}
+		}
+		if reach.IsExhausted(err) {
+			c.core.Refuse(upgrade.ErrLimit)
+		} else {
+			c.core.ClientLost()
+		}
+		c.core.End(time.Now())
+		c.putMemory()
+		c.listener.done()
+		return
+	}
+	defer c.proxy.handshakes.leave(client)
+	if secured := t.secured(); secured != nil {
+		driver.Restore(secured, client)
+	} else {
+		c.client = client
+	}
+	c.core.Client.Local = client.LocalAddr()
+	c.backend = conns[relay.Backend]
+	c.proceed(t.step)
+}
+
+// netConns makes connections of package net of descriptors, which it takes; nil for -1. It needs one more descriptor for a moment; a
+// client for which there is none is told so, if it isPlain.
+func netConns(fds [2]int, isPlain bool) (conns [2]net.Conn, err error) {
+	for side, fd := range fds {
+		if fd < 0 {
+			continue
+		}
+		f := os.NewFile(uintptr(fd), "")
+		c, fileErr := net.FileConn(f)
+		if fileErr == nil {
+			conns[side] = c
+		} else {
+			err = fileErr
+		}
+		if isPlain && reach.IsExhausted(fileErr) && side == int(relay.Client) {
+			_, _ = f.Write(upgrade.AppendRejection(nil, upgrade.ErrLimit.RetryAfter(reach.RetryAfter)))
+		}
+		_ = f.Close()
+	}
+	return conns, err
+}

@@ -1,0 +1,70 @@
+package handshake
+
+import (
+	"strings"
+	"time"
+
+	"sluice/proxy/reach"
+	"sluice/upgrade"
+)
+
+// admitted finds a backend for a request that is admitted, and refuses any other.
+func (c *Core) admitted(now time.Time) Step {
+	if t := c.gateway.Tracer(); t != nil {
+		c.follow(t)
+		c.trace.step("accept", nil, now)
+	}
+	err := c.admit(now)
+	c.trace.step("route", err, now)
+	if err != nil {
+		return c.refuse(err)
+	}
+	return c.pickFirst(now)
+}
+
+// admit finds the route and checks the request; a refusal costs no backend anything.
+func (c *Core) admit(now time.Time) error {
+	req := &c.Memory.Request
+	c.gateway.Identify(&c.Client, req, c.ID)
+	if c.gateway.RedirectsHTTPS() {
+		return redirection(req)
+	}
+	c.Route = c.gateway.Route(req)
+	switch {
+	case c.Route == nil:
+		return upgrade.ErrNoRoute
+	case req.IsEncodedSlash() && !c.Route.PassesEncodedSlash:
+		return upgrade.ErrEncodedSlash
+	}
+	if err := req.CheckUpgrade(); err != nil {
+		return err
+	}
+	switch {
+	case !c.Route.AllowsOrigin(req.Origin(), req.Host()):
+		return upgrade.ErrOrigin
+	case c.gateway.Refuses():
+		return upgrade.ErrDraining
+	}
+	if rejection := c.gateway.Acquire(c.Client.Addr.Addr(), now); rejection != nil {
+		return rejection.RetryAfter(reach.RetryAfter)
+	}
+	c.hasPlaces = true
+	return nil
+}
+
+// redirection sends a client to the same address over TLS.
+func redirection(r *upgrade.Request) error {
+	host := string(r.Hostname())
+	switch {
+	case host == "":
+		return upgrade.ErrNoHost // HTTP/1.0 may do without
+	case strings.Contains(host, ":"):
+		host = "[" + host + "]" // RFC 3986 section 3.2.2
+	}
+	target := "https://" + host + string(r.RawPath())
+	if q := r.Query(); len(q) > 0 {
+		target += "?" + string(q)
+	}
+	// RFC 9110 section 15.4.9: a 308 keeps the method.
+	return upgrade.ErrRedirect.With(upgrade.Field{Name: "Location", Value: target})
+}

@@ -1,9 +1,0 @@
-//go:build !linux
-
-package proxy
-
-// acceptOnLoops: there are none.
-func (l *listener) acceptOnLoops() bool { return false }
-
-// goOnLoop: there are none.
-func (h *handshake) goOnLoop() error { return nil }
