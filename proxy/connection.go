@@ -112,7 +112,9 @@ func (c *connection) broken() {
 		return
 	}
 	c.core.End(time.Now())
-	_ = c.client.Close()
+	if c.client != nil {
+		_ = c.client.Close()
+	}
 	c.closeBackend()
 }
 

@@ -205,12 +205,12 @@ func (c *connection) answer(step handshake.Step) handshake.Step {
 
 // relay gives both connections to the driver.
 func (c *connection) relay() {
-	defer c.listener.done()
-	defer c.putMemory()
-	c.isFinished = true
 	_ = c.client.SetDeadline(time.Time{})
 	_ = c.backend.SetDeadline(time.Time{})
-	s := c.newSession()
+	s := c.newSession() // a panic up to here ends a handshake, from here on a session
+	c.isFinished = true
+	defer c.listener.done()
+	defer c.putMemory()
 	c.proxy.driver.Relay(c.params(s), c.client, c.backend)
 	c.session = nil
 	s.relayed()

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"net"
 	"net/netip"
 	"syscall"
@@ -11,7 +10,6 @@ import (
 	"go.uber.org/zap"
 	"golang.org/x/sys/unix"
 
-	"sluice/balancer"
 	"sluice/internal/epoll"
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
@@ -21,7 +19,8 @@ import (
 )
 
 // The executor of handshakes on an event loop: a handshake costs no goroutine there, and its sockets never are package net's. A step that
-// may block is lent to a goroutine and comes back; one that ends the connection, or lasts, leaves for a goroutine (executor_move_linux.go).
+// may block is lent to a goroutine and comes back; one that ends the connection, or lasts, leaves for a goroutine (executor_move_linux.go),
+// and so does a handshake with a backend over TLS.
 
 // A task is a connection whose handshake a loop executes. It implements driver.Task. Owned by the loop goroutine.
 type task struct {
@@ -191,9 +190,6 @@ func (t *task) readEarly(w driver.Work, events uint32) {
 	}
 }
 
-// errNotDirect says that a backend's address takes more than a system call to reach.
-var errNotDirect = errors.New("address needs resolving")
-
 // dial begins to connect to the backend.
 func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	if w.FD(relay.Backend) >= 0 {
@@ -202,12 +198,23 @@ func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	if t.core.Route.SendsProxy && t.core.Client.Local == nil {
 		t.core.Client.Local = localAddr(w.FD(relay.Client))
 	}
-	fd, err := dialNow(t.core.Backend())
-	switch {
-	case errors.Is(err, errNotDirect):
-		t.lend(w, t.dialBlocking)
+	b := t.core.Backend()
+	if _, isTLS := b.TLS(); isTLS {
+		t.leave(w)
 		return 0, false
-	case err != nil:
+	}
+	fd, err := -1, error(nil)
+	if b.Network() == "unix" {
+		fd, err = epoll.DialUnix(b.Address())
+	} else {
+		addr, parseErr := netip.ParseAddrPort(b.Address())
+		if parseErr != nil || addr.Addr().Zone() != "" {
+			t.lend(w, t.dialByName)
+			return 0, false
+		}
+		fd, err = epoll.Dial(addr)
+	}
+	if err != nil {
 		return t.core.Connected(err, time.Now()), true
 	}
 	w.SetBackend(fd)
@@ -225,21 +232,6 @@ func localAddr(fd int) net.Addr {
 	default:
 		return nil
 	}
-}
-
-// dialNow begins to connect to a backend, if nothing has to be waited for.
-func dialNow(b *balancer.Backend) (fd int, err error) {
-	if _, isTLS := b.TLS(); isTLS {
-		return -1, errNotDirect
-	}
-	if b.Network() == "unix" {
-		return epoll.DialUnix(b.Address())
-	}
-	addr, err := netip.ParseAddrPort(b.Address())
-	if err != nil || addr.Addr().Zone() != "" {
-		return -1, errNotDirect
-	}
-	return epoll.Dial(addr)
 }
 
 // write goes on with what is being written.

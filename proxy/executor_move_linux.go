@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/balancer"
+	"sluice/internal/epoll"
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
@@ -25,6 +26,11 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 	loops, isLoops := c.proxy.driver.(*driver.Loops)
 	if !isLoops || !loops.CanTake(c.client) {
 		return false
+	}
+	if step == handshake.Dial {
+		if _, isTLS := c.core.Backend().TLS(); isTLS {
+			return false // it would come back
+		}
 	}
 	t := &task{connection: c, loops: loops, step: step}
 	err := loops.Take(c.client, t, func(w driver.Work) {
@@ -95,14 +101,17 @@ func (t *task) pick(ctx context.Context) (then func(driver.Work) handshake.Step,
 	}
 }
 
-// dialBlocking connects to a backend whose address is a name, or that speaks TLS.
-func (t *task) dialBlocking(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+// dialByName connects to a backend whose address is a name.
+func (t *task) dialByName(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
 	ctx, cancel := context.WithDeadline(ctx, t.core.Deadline)
 	defer cancel()
 	conn, err := t.proxy.dialer(t.core.Route.PoolName).Dial(ctx, t.core.Backend(), t.core.Opening())
 	then = func(w driver.Work) handshake.Step {
 		if err == nil {
-			err = w.SetBackendConn(conn)
+			var fd int
+			if fd, err = epoll.Detach(conn); err == nil {
+				w.SetBackend(fd)
+			}
 		}
 		return t.core.Connected(err, time.Now())
 	}
@@ -133,14 +142,15 @@ func (t *task) ordinary(fds [2]int) {
 				_ = conn.Close()
 			}
 		}
+		c.isFinished = true
+		defer c.listener.done()
+		defer c.putMemory()
 		if reach.IsExhausted(err) {
 			c.core.Refuse(upgrade.ErrLimit)
 		} else {
 			c.core.ClientLost()
 		}
 		c.core.End(time.Now())
-		c.putMemory()
-		c.listener.done()
 		return
 	}
 	defer c.proxy.handshakes.leave(client)

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
 	"sluice/proxy/handshake"
 	"sluice/proxy/route"
 )
@@ -116,7 +119,7 @@ func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 type brokenTracer struct{ step string }
 
 func (b brokenTracer) Begin(time.Time, string, string) handshake.Trace { return b }
-func (b brokenTracer) Fields() (string, string)              { return "", "" }
+func (b brokenTracer) Fields() (string, string)                        { return "", "" }
 func (b brokenTracer) End(handshake.TraceEnd)                          {}
 func (b brokenTracer) Step(s handshake.TraceStep) {
 	if s.Name == b.step {
@@ -207,5 +210,63 @@ func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
 		g.wantIdle(t)
 		eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.count() == 0 })
 		p.want(t, room)
+	})
+}
+
+// A brokenCore panics at lines of one message.
+type brokenCore struct {
+	zapcore.Core
+	message string
+}
+
+func (b brokenCore) Check(e zapcore.Entry, c *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if e.Message == b.message {
+		panic("injected")
+	}
+	return b.Core.Check(e, c)
+}
+
+func (b brokenCore) With(f []zapcore.Field) zapcore.Core {
+	return brokenCore{b.Core.With(f), b.message}
+}
+
+func (g *gateway) breakAccessLines(message string) {
+	g.Proxy.access = g.Proxy.access.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return brokenCore{c, message} }))
+}
+
+func TestAPanicAsAHandshakeBecomesASessionGivesBackEverythingOnce(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend, p := listenRaw(t), new(panics)
+		s := newSetup(driver, backend.Addr().String())
+		s.Panics = p.handle
+		s.AccessLines.When = AtBoth
+		s.Listeners[0].MaxHandshakes = 0
+		g := s.run(t)
+		g.breakAccessLines("session started")
+		client := g.dial(t)
+		client.send(t, asking("/"))
+		b := backend.accept(t)
+		b.send(t, switching())
+		eventually(t, "the panic told, places given back", func() bool { return p.count() == 1 && g.places.N() == 0 })
+		if n := (*g.listeners.Load())[0].holders.Load(); n != 1 {
+			t.Errorf("the listener has %d holders; want 1", n)
+		}
+	})
+}
+
+func TestAPanicAsALostHandshakeIsLoggedGivesItsPlaceBack(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		p := new(panics)
+		s := newSetup(driver, "127.0.0.1:1")
+		s.Panics = p.handle
+		s.Listeners[0].MaxHandshakes = 3
+		g := s.run(t)
+		g.breakAccessLines("session")
+		client := g.dial(t)
+		client.send(t, "GET / HTTP/1.1\r\nHo")
+		eventually(t, "the handshake begun", func() bool { return handshakes(g) == 1 })
+		_ = client.Close()
+		eventually(t, "the panic told", func() bool { return p.count() == 1 })
+		eventually(t, "the place given back", func() bool { return handshakes(g) == 0 })
 	})
 }

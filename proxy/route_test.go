@@ -24,7 +24,7 @@ var routeTable = []struct {
 	{name: "longer wildcard", host: "*.eu.example.com", path: "/w"},
 	{name: "slashes", host: "slashes.test", path: "/files", passesSlashes: true},
 	{name: "second listener", listener: "second", host: "example.com", path: "/chat"},
-	{name: "address", host: "[2001:db8::1]", path: "/"},
+	{name: "address", host: "[2001:DB8:0::1]", path: "/"},
 	{name: "encoded", host: "encoded.test", path: "/grün", strip: "/grün"},
 }
 
@@ -50,6 +50,7 @@ func TestRouting(t *testing.T) {
 		{"192.0.2.1:80", "/", "any", "/"},
 		{"[2001:db8::1]:80", "/", "address", "/"},
 		{"[2001:DB8::1]", "/", "address", "/"},
+		{"[2001:db8:0::0:1]", "/", "address", "/"},
 		{"[2001:db8::2]", "/", "any", "/"},
 		// Path: the longest prefix of whole segments.
 		{"other.test", "/chat", "any/chat", "/chat"},

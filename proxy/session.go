@@ -125,8 +125,8 @@ func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed
 	}
+	defer s.backend.Release(outcome)
 	s.backend.Carried(balancer.Traffic(r.Counts[relay.Client]), balancer.Traffic(r.Counts[relay.Backend]))
-	s.backend.Release(outcome)
 	s.proxy.metrics.ended(s)
 	s.proxy.closes.add(s, &r)
 	s.proxy.logEnded(s, &r)

@@ -14,10 +14,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/gobwas/ws"
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
-
-	"github.com/gobwas/ws"
 
 	"sluice/cmd/sluice/internal/config"
 )

@@ -113,9 +113,7 @@ func (l *loop) runCommands() bool {
 	l.commands = nil
 	l.mu.Unlock()
 	l.env.Now = l.clock.now()
-	for _, c := range commands {
-		l.runCommand(c)
-	}
+	l.runAll(commands)
 	if l.began > 0 { // else it is the first call
 		now := l.env.Now
 		if len(commands) > 0 {
@@ -124,6 +122,23 @@ func (l *loop) runCommands() bool {
 		l.turns.observe(time.Duration(now - l.began))
 	}
 	return !isClosed
+}
+
+// runAll runs commands. Those after one that breaks the loop go back, for retire.
+func (l *loop) runAll(commands []func()) {
+	done := 0
+	defer func() {
+		if done < len(commands) {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.commands = append(commands[done:], l.commands...)
+		}
+	}()
+	for done < len(commands) {
+		c := commands[done]
+		done++
+		l.runCommand(c)
+	}
 }
 
 // runCommand does what another goroutine asked for. A command that is about one session or task has that one's rescue besides.

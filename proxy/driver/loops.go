@@ -7,6 +7,7 @@ import (
 	"crypto/tls"
 	"iter"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -93,6 +94,7 @@ func (d *Loops) tryReplace(i int, retired *loop) (*loop, error) {
 	d.pastTurns.Add(&retired.turns)
 	d.loops[i].Store(l)
 	for a := range d.accepting {
+		a.acceptors = slices.DeleteFunc(a.acceptors, func(one *acceptor) bool { return one.loop == retired })
 		if err := a.join(l); err != nil {
 			a.failed(err) // the other loops accept
 		}

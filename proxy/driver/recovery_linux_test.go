@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -192,4 +193,31 @@ func TestAPanicOfATaskEndsItsConnectionAlone(t *testing.T) {
 		}
 	}
 	p.want(t, "injected", "injected before the task is one")
+}
+
+func TestCommandsAfterTheOneThatBreaksALoopAreNotLost(t *testing.T) {
+	p := new(panics)
+	d, err := NewLoops(2, p.handle)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := d.loops[0].Load()
+	hold, isHeld := make(chan struct{}), make(chan struct{})
+	l.command(func() { close(isHeld); <-hold })
+	<-isHeld
+	l.command(func() {
+		l.slabs.hots, l.slabs.colds = append(l.slabs.hots, newHots()), append(l.slabs.colds, new([slabSize]cold))
+		panic("injected")
+	})
+	done := make(chan struct{})
+	l.command(func() { close(done) })
+	close(hold)
+	select {
+	case <-done:
+	case <-time.After(patience):
+		t.Error("a command was lost as its loop was retired")
+	}
+	if err := d.Close(t.Context()); err != nil {
+		t.Error(err)
+	}
 }

@@ -45,26 +45,6 @@ func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 	return nil
 }
 
-// SetBackendConn makes the slot own a backend's connection, a socket or crypto/tls above a Switch and a socket. On an error it is closed.
-func (w Work) SetBackendConn(conn net.Conn) error {
-	fd, err := epoll.Detach(below(conn))
-	if err != nil {
-		return err
-	}
-	w.SetBackend(fd)
-	if t, isTLS := conn.(*tls.Conn); isTLS {
-		switchBelow(t).conn = nil
-		c := w.s.secure()
-		if c == nil {
-			c = new(secure)
-			w.s.transport = c
-		}
-		c.conn[relay.Backend] = t
-		w.l.feedTLS(w.s)
-	}
-	return nil
-}
-
 // Restore puts the socket of a connection that a Task released below it again, with whatever it was.
 func Restore(conn *tls.Conn, socket net.Conn) {
 	s := switchBelow(conn)

@@ -195,6 +195,9 @@ func splitOriginHost(s string, defaultPort uint16) (host string, port uint16, er
 		}
 		return addr.String(), port, nil // the one form that browsers send, whatever the file has
 	}
+	if host == "." && defaultPort == 0 {
+		return host, port, nil // "app://.", of desktop applications
+	}
 	host = strings.TrimSuffix(host, ".")
 	if !isOriginHost(host) {
 		return "", 0, errOriginHost

@@ -115,6 +115,8 @@ func TestOriginsThatMayConnect(t *testing.T) {
 		{"file://", "file://host", false},
 		{"file://", "null", false},
 		{"app://-", "app://-", true},
+		{"app://.", "app://.", true},
+		{"https://a.example", "https://.", false},
 		{"app://-", "app://-/", false},
 		{"app://-", "app://-:443", false},
 		{"capacitor://localhost", "capacitor://localhost", true},

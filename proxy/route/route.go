@@ -1,9 +1,11 @@
 package route
 
 import (
+	"bytes"
 	"cmp"
 	"maps"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"slices"
 	"strings"
@@ -67,7 +69,7 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 		Config:   c,
 		Name:     c.Host + path,
 		Listener: c.Listener,
-		Host:     strings.Trim(strings.TrimPrefix(strings.ToLower(c.Host), "*"), "[]"),
+		Host:     canonicalHost(strings.Trim(strings.TrimPrefix(strings.ToLower(c.Host), "*"), "[]")),
 		Path:     path,
 		Pool:     pool,
 		PoolName: pc.Name,
@@ -150,14 +152,25 @@ func (r *Route) hostRank() int {
 }
 
 // Find returns the route of a request: that of the most exact host which has one for the path, nil if there is none. host is lower
-// case without port and trailing dot, path is as upgrade.Request.Path gives it. It doesn't allocate.
+// case without port and trailing dot, path is as upgrade.Request.Path gives it. It allocates for an IPv6 address alone.
 func (t Table) Find(listener string, host, path []byte) *Route {
+	if bytes.IndexByte(host, ':') >= 0 {
+		host = []byte(canonicalHost(string(host)))
+	}
 	for _, r := range t {
 		if (r.Listener == "" || r.Listener == listener) && r.MatchesHost(host) && r.MatchesPath(path) {
 			return r
 		}
 	}
 	return nil
+}
+
+// canonicalHost returns an IPv6 address in the one form of RFC 5952, and any other host as it is.
+func canonicalHost(host string) string {
+	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
+		return a.String()
+	}
+	return host
 }
 
 // MatchesHost reports whether a request for that host, as Find wants it, may be for the route.
