@@ -24,11 +24,12 @@ type room struct {
 // rooms is the table of ARCHITECTURE.md. A directory that it lacks is a failure: whoever makes a
 // room says what it may use.
 var rooms = map[string]room{
-	"internal/units":    {},
-	"internal/recovery": {},
-	"internal/epoll":    {},
-	"internal/echo":     {ours: []string{"internal/epoll"}, never: []string{"go.uber.org/zap"}},
-	"internal/load":     {ours: []string{"internal/units", "internal/epoll"}},
+	"internal/units":     {},
+	"internal/recovery":  {},
+	"internal/filewatch": {ours: []string{"internal/recovery"}},
+	"internal/epoll":     {},
+	"internal/echo":      {ours: []string{"internal/epoll"}, never: []string{"go.uber.org/zap"}},
+	"internal/load":      {ours: []string{"internal/units", "internal/epoll"}},
 	"proxy/relay": {
 		never: []string{"net", "os", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap", "log"},
 		calls: []string{"time.Now", "time.Since", "time.Until", "time.After", "time.AfterFunc", "time.NewTimer", "time.NewTicker", "time.Tick", "time.Sleep"},
@@ -36,10 +37,10 @@ var rooms = map[string]room{
 	"proxy/driver": {ours: []string{"proxy/relay", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":      {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":     {ours: []string{"internal/units", "internal/recovery"}},
-	"tls":          {ours: []string{"internal/units", "internal/recovery"}},
+	"tls":          {ours: []string{"internal/units", "internal/recovery", "internal/filewatch"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"cmd/sluice": {ours: []string{
-		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
+		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/filewatch", "internal/echo", "internal/load", "internal/systemd",
 		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",
 	}},
 	"cmd/sluice/internal/config":    {ours: []string{"proxy", "balancer", "tls", "internal/units", "internal/recovery", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},

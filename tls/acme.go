@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"sluice/internal/filewatch"
 	"sluice/internal/recovery"
 )
 
@@ -77,9 +78,9 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options) (*acmeManager, e
 			isRenewal, _ := data["renewal"].(bool)
 			switch {
 			case event == eventCached, event == eventObtained && isRenewal:
-				options.Reloaded(ReloadApplied)
+				options.reloaded(ReloadApplied)
 			case event == eventFailed:
-				options.Reloaded(ReloadRefused)
+				options.reloaded(ReloadRefused)
 			}
 			return nil
 		},
@@ -121,7 +122,7 @@ func issuerTemplate(cfg *ACMEConfig, options Options) (certmagic.ACMEIssuer, err
 		return template, err
 	}
 	if cfg.CAFile != "" {
-		text, err := readFile(cfg.CAFile)
+		text, err := filewatch.ReadFile(cfg.CAFile)
 		if err != nil {
 			return template, err
 		}
@@ -142,7 +143,7 @@ func (c *ACMEConfig) binding() (*acme.EAB, error) {
 	}
 	key := c.EABKey
 	if c.EABKeyFile != "" {
-		text, err := readFile(c.EABKeyFile)
+		text, err := filewatch.ReadFile(c.EABKeyFile)
 		if err != nil {
 			return nil, err
 		}

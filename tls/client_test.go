@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
+	"sluice/internal/filewatch"
 	"sluice/internal/units"
 )
 
@@ -17,7 +20,7 @@ func newClient(t *testing.T, cfg ClientConfig) (client *Client, reloads chan str
 	t.Helper()
 	cfg.WatchInterval = units.Duration(time.Minute)
 	reloads = make(chan string, 10)
-	client, err := NewClient(&cfg, Options{Reloaded: func(result string) { reloads <- result }})
+	client, err := NewClient(&cfg, Options{Files: filewatch.NewWatcher(zap.NewNop(), nil), Reloaded: func(result string) { reloads <- result }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,7 @@ import (
 	"sluice/cmd/sluice/internal/admin"
 	"sluice/cmd/sluice/internal/config"
 	"sluice/cmd/sluice/internal/tracing"
+	"sluice/internal/filewatch"
 	"sluice/proxy"
 	"sluice/proxy/driver"
 )
@@ -39,8 +40,8 @@ type gateway struct {
 
 	reloading sync.Mutex
 
-	file    *config.File // guarded by reloading once serve was called
-	watcher watcher      // guarded by reloading
+	file  *config.File // guarded by reloading once serve was called
+	watch configWatch  // guarded by reloading
 }
 
 // newGateway binds all sockets of a configuration; nothing is accepted before serve. Logs go to w.
@@ -51,15 +52,24 @@ func newGateway(file *config.File, in surroundings, w io.Writer) (*gateway, erro
 		return nil, err
 	}
 	g := &gateway{file: file, in: in, logs: logs, log: logs.main, panics: newPanics(logs.main), reloads: newReloads()}
-	g.watcher = watcher{path: in.path, log: g.log, panics: g.panics.Handler, changed: func() { _ = g.reload(context.Background()) }}
-	if err := g.bind(); err != nil {
+	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
+	g.watch = configWatch{
+		path:     in.path,
+		interval: configInterval,
+		changed:  func() { _ = g.reload(context.Background()) },
+		files:    files,
+		log:      g.log,
+		panics:   g.panics.Handler,
+	}
+	g.watch.read()
+	if err := g.bind(files); err != nil {
 		return nil, multierror.Append(err, g.stopTelling()).ErrorOrNil()
 	}
 	return g, nil
 }
 
-// bind makes everything but the logs. On an error nothing but them and the traces is left open.
-func (g *gateway) bind() error {
+// bind makes everything but the logs. Certificates are watched with files. On an error nothing but them and the traces is left open.
+func (g *gateway) bind(files *filewatch.Watcher) error {
 	file, registry := g.file, newRegistry()
 	tracer, err := g.openTraces()
 	if err != nil {
@@ -69,7 +79,7 @@ func (g *gateway) bind() error {
 	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), g.panics.Handler); err != nil {
 		return err
 	}
-	if g.security, err = openSecurity(file, g.log, g.panics.Handler); err != nil {
+	if g.security, err = openSecurity(file, files, g.log, g.panics.Handler); err != nil {
 		return multierror.Append(err, g.driver.Close(context.Background())).ErrorOrNil()
 	}
 	registry.MustRegister(g.security, g.reloads, g.panics)
@@ -184,7 +194,7 @@ func (g *gateway) start() {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
 	g.security.start()
-	g.watcher.set(g.file.Gateway.Watch)
+	g.watch.set(g.file.Gateway.Watch)
 	if g.in.sockets != nil {
 		if rest := g.in.sockets.Rest(); len(rest) > 0 {
 			g.log.Warn("sockets of systemd that no listener takes are closed", zap.Strings("sockets", rest))
@@ -201,9 +211,9 @@ func (g *gateway) stop() {
 	g.proxy.Shutdown(context.Background(), delay, drain)
 	// From here on reloads are refused.
 	g.reloading.Lock()
-	g.watcher.set(false)
+	g.watch.set(false)
 	g.reloading.Unlock()
-	g.watcher.wait()
+	g.watch.wait()
 	g.security.close()
 }
 

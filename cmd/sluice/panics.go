@@ -38,7 +38,7 @@ func newPanics(log *zap.Logger) *panics {
 		writing: make(chan struct{}, mostPanicLines),
 	}
 	p.Handler = p.handle
-	for _, room := range []string{"proxy", "driver", "balancer", "tls", "admin", "tracing", room} {
+	for _, room := range []string{"proxy", "driver", "balancer", "tls", "admin", "tracing", "filewatch", room} {
 		p.WithLabelValues(room)
 	}
 	return p

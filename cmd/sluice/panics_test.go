@@ -78,6 +78,15 @@ func eventually(t *testing.T, what string, holds func() bool) {
 func startGateway(t *testing.T, more string, log io.Writer) *gateway {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sluice.toml")
+	writeConfig(t, path, more)
+	g := newGatewayOf(t, path, log)
+	g.serveInTest(t)
+	return g
+}
+
+// writeConfig writes a configuration to path, with more in its [gateway].
+func writeConfig(t *testing.T, path, more string) {
+	t.Helper()
 	text := "[gateway]\ndrain = \"0s\"\n" + more + `
 [admin]
 address = "127.0.0.1:0"
@@ -97,6 +106,11 @@ backend = [{ address = "` + startEcho(t) + `" }]
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// newGatewayOf returns the gateway of a file.
+func newGatewayOf(t *testing.T, path string, log io.Writer) *gateway {
+	t.Helper()
 	file, err := config.Load(path)
 	if err != nil {
 		t.Fatal(err)
@@ -105,6 +119,12 @@ backend = [{ address = "` + startEcho(t) + `" }]
 	if err != nil {
 		t.Fatal(err)
 	}
+	return g
+}
+
+// serveInTest serves until the test ends.
+func (g *gateway) serveInTest(t *testing.T) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	go func() { ended <- g.serve(ctx) }()
@@ -119,7 +139,6 @@ backend = [{ address = "` + startEcho(t) + `" }]
 		defer g.reloading.Unlock()
 		return g.security.isStarted
 	})
-	return g
 }
 
 // breakReloads makes reloads panic until mend is called.
@@ -243,7 +262,7 @@ func TestTheLogIsReopenedAfterAPanic(t *testing.T) {
 
 func TestEveryRoomHasItsCountOfPanicsFromTheStart(t *testing.T) {
 	values := startProcess(t, "").scrape()
-	for _, room := range []string{"proxy", "driver", "balancer", "tls", "admin", "tracing", "sluice"} {
+	for _, room := range []string{"proxy", "driver", "balancer", "tls", "admin", "tracing", "filewatch", "sluice"} {
 		key := "sluice_recovered_panics_total{room=" + room + "}"
 		if n, isThere := values[key]; n != 0 || !isThere {
 			t.Errorf("%s is %v (there: %v), want 0", key, n, isThere)

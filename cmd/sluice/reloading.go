@@ -70,6 +70,7 @@ func (g *gateway) replace() error {
 	if g.in.path == "" {
 		return errNoFile
 	}
+	g.watch.read()
 	file, err := config.Load(g.in.path)
 	if err != nil {
 		return err
@@ -99,7 +100,7 @@ func (g *gateway) replace() error {
 	diff := config.Compare(g.file, file)
 	g.file = file
 	g.tellDiff(diff)
-	g.watcher.set(file.Gateway.Watch)
+	g.watch.set(file.Gateway.Watch)
 	return nil
 }
 

@@ -18,6 +18,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/filewatch"
 	"sluice/internal/recovery"
 	"sluice/proxy"
 	"sluice/tls"
@@ -26,6 +27,7 @@ import (
 // A security is all TLS of a gateway: that of its listeners, and that towards its backends. It is a
 // prometheus.Collector. openSecurity, start, prepare, adopt and close are for one goroutine at a time.
 type security struct {
+	files      *filewatch.Watcher
 	log        *zap.Logger
 	panics     recovery.Handler
 	handshakes *prometheus.CounterVec // version, result
@@ -52,10 +54,10 @@ type part[T interface{ Run(context.Context) }] struct {
 	panics recovery.Handler
 }
 
-// openSecurity reads the certificates and keys that a configuration names. close must be called
-// behind it.
-func openSecurity(file *config.File, log *zap.Logger, panics recovery.Handler) (*security, error) {
+// openSecurity reads the certificates and keys that a configuration names, and watches them with files. close must be called after it.
+func openSecurity(file *config.File, files *filewatch.Watcher, log *zap.Logger, panics recovery.Handler) (*security, error) {
 	s := &security{
+		files:  files,
 		log:    log.Named("tls"),
 		panics: panics,
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -127,6 +129,7 @@ func (s *security) addServer(n *suite, l *config.Listener, httpAddress string) e
 		HTTPAddress: httpAddress,
 		Handshaken:  func(version, result string) { s.handshakes.WithLabelValues(version, result).Inc() },
 		Reloaded:    s.reloaded,
+		Files:       s.files,
 	})
 	if err != nil {
 		return fmt.Errorf("listener %s: tls: %w", l.Name, err)
@@ -140,7 +143,12 @@ func (s *security) addClient(n *suite, p *config.Pool) error {
 		n.clients[p.Name] = before
 		return nil
 	}
-	client, err := tls.NewClient(&p.TLS, tls.Options{Log: s.log.With(zap.String("pool", p.Name)), Panics: s.panics, Reloaded: s.reloaded})
+	client, err := tls.NewClient(&p.TLS, tls.Options{
+		Log:      s.log.With(zap.String("pool", p.Name)),
+		Panics:   s.panics,
+		Reloaded: s.reloaded,
+		Files:    s.files,
+	})
 	if err != nil {
 		return fmt.Errorf("pool %s: tls: %w", p.Name, err)
 	}
