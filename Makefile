@@ -89,7 +89,7 @@ torture:
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error
-	cp test/node_modules/uplot/dist/uPlot.iife.min.js test/node_modules/uplot/dist/uPlot.min.css test/node_modules/uplot/LICENSE cmd/sluice/internal/dashboard/uplot/
+	cp test/node_modules/uplot/dist/uPlot.iife.min.js test/node_modules/uplot/dist/uPlot.min.css test/node_modules/uplot/LICENSE internal/dashboard/uplot/
 
 screenshots: peers
 	SLUICE_TEST_SCREENSHOTS=$(CURDIR)/docs/pictures $(GO) test ./test -run TestScreenshotsOfTheDashboard -count 1 -timeout 20m -v

@@ -41,17 +41,17 @@ var rooms = map[string]room{
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"cmd/sluice": {ours: []string{
 		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/filewatch", "internal/echo", "internal/load", "internal/systemd",
-		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",
+		"internal/config", "internal/admin", "cmd/sluice/internal/demo", "internal/tracing",
 	}},
-	"cmd/sluice/internal/config":    {ours: []string{"proxy", "balancer", "tls", "internal/units", "internal/recovery", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
-	"cmd/sluice/internal/admin":     {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "cmd/sluice/internal/dashboard"}},
-	"cmd/sluice/internal/dashboard": {},
-	"cmd/sluice/internal/demo":      {},
-	"bench/compare":                 {ours: []string{"bench/peers", "internal/load"}},
-	"bench/peers":                   {},
-	"internal/systemd":              {},
-	"internal/pebble":               {},
-	"cmd/sluice/internal/tracing":   {ours: []string{"proxy", "internal/units", "internal/recovery"}},
+	"internal/config":          {ours: []string{"proxy", "balancer", "tls", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},
+	"internal/admin":           {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "internal/dashboard"}},
+	"internal/dashboard":       {},
+	"cmd/sluice/internal/demo": {},
+	"bench/compare":            {ours: []string{"bench/peers", "internal/load"}},
+	"bench/peers":              {},
+	"internal/systemd":         {},
+	"internal/pebble":          {},
+	"internal/tracing":         {ours: []string{"proxy", "internal/units", "internal/recovery"}},
 }
 
 func TestRoomsImportWhatTheTableSays(t *testing.T) {

@@ -14,7 +14,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 )
 
 // A question is a call that asks a running gateway by its admin API.

@@ -4,7 +4,7 @@ import (
 	"flag"
 	"fmt"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
 // check reports all problems of a configuration, those included that show only when it is built and gets requests. It starts nothing.

@@ -8,8 +8,8 @@ import (
 	"net"
 	"sync"
 
-	"sluice/cmd/sluice/internal/config"
 	"sluice/cmd/sluice/internal/demo"
+	"sluice/internal/config"
 	"sluice/internal/echo"
 )
 

@@ -16,10 +16,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
 
-	"sluice/cmd/sluice/internal/admin"
-	"sluice/cmd/sluice/internal/config"
-	"sluice/cmd/sluice/internal/tracing"
+	"sluice/internal/admin"
+	"sluice/internal/config"
 	"sluice/internal/filewatch"
+	"sluice/internal/tracing"
 	"sluice/proxy"
 	"sluice/proxy/driver"
 )

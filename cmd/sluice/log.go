@@ -6,7 +6,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
 // The logs of a gateway: its own, and the access log, to one output, a line at a time.

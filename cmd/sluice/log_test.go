@@ -11,7 +11,7 @@ import (
 
 	"go.uber.org/zap"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
 // logsTo opens logs that write into a buffer.

@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 	"sluice/proxy"
 )
 

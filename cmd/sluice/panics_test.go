@@ -18,7 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
 // panicLine is the message of a recovered panic in the log. It fails a test, unless the test is about panics.

@@ -13,7 +13,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 	"sluice/internal/systemd"
 	"sluice/proxy"
 )

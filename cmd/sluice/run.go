@@ -10,7 +10,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 	"github.com/pelletier/go-toml/v2"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
 // defaultFile is what run reads when it is told nothing.

@@ -23,7 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 	"sluice/internal/echo"
 )
 

@@ -17,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 	"sluice/internal/filewatch"
 	"sluice/internal/recovery"
 	"sluice/proxy"

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"time"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 	"sluice/internal/units"
 	"sluice/proxy"
 )

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 	"sluice/proxy"
 )
 

@@ -19,7 +19,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
 // startCollector takes spans by OTLP over HTTP; names returns theirs, which belong to the trace of that id.

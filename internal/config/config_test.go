@@ -63,7 +63,7 @@ func TestEachMistakeIsToldWithItsLine(t *testing.T) {
 }
 
 func TestExampleLoads(t *testing.T) {
-	if _, err := Load("../../../../config.example.toml"); err != nil {
+	if _, err := Load("../../config.example.toml"); err != nil {
 		t.Errorf("config.example.toml:\n%v", err)
 	}
 }
@@ -71,7 +71,7 @@ func TestExampleLoads(t *testing.T) {
 // uncommented returns the example with its commented keys and tables as if they were in use.
 func uncommented(t *testing.T) []byte {
 	t.Helper()
-	text, err := os.ReadFile("../../../../config.example.toml")
+	text, err := os.ReadFile("../../config.example.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func addKeys(keys map[string]reflect.Kind, path string, of reflect.Type) {
 func TestExampleShowsTheDefaults(t *testing.T) {
 	// What the example writes is what a file gets that leaves the key out. The few keys without a
 	// default have the same value in both texts.
-	example, err := Load("../../../../config.example.toml")
+	example, err := Load("../../config.example.toml")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,7 +251,7 @@ func FuzzParse(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	for _, path := range append(paths, "../../../../config.example.toml") {
+	for _, path := range append(paths, "../../config.example.toml") {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			f.Fatal(err)

@@ -4,8 +4,8 @@ import (
 	"fmt"
 	"os"
 
-	"sluice/cmd/sluice/internal/admin"
-	"sluice/cmd/sluice/internal/tracing"
+	"sluice/internal/admin"
+	"sluice/internal/tracing"
 	"sluice/internal/units"
 	"sluice/proxy"
 )

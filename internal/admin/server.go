@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"go.uber.org/zap"
 
-	"sluice/cmd/sluice/internal/dashboard"
+	"sluice/internal/dashboard"
 	"sluice/internal/recovery"
 	"sluice/proxy"
 )
