@@ -39,9 +39,13 @@ var rooms = map[string]room{
 	"balancer":     {ours: []string{"internal/units", "internal/recovery"}},
 	"tls":          {ours: []string{"internal/units", "internal/recovery", "internal/filewatch"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
+	"gateway": {ours: []string{
+		"proxy", "proxy/driver", "tls", "internal/recovery", "internal/filewatch", "internal/systemd",
+		"internal/config", "internal/admin", "internal/tracing",
+	}},
 	"cmd/sluice": {ours: []string{
-		"proxy", "proxy/driver", "balancer", "tls", "internal/units", "internal/recovery", "internal/filewatch", "internal/echo", "internal/load", "internal/systemd",
-		"internal/config", "internal/admin", "cmd/sluice/internal/demo", "internal/tracing",
+		"gateway", "proxy", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
+		"internal/config", "internal/admin", "cmd/sluice/internal/demo",
 	}},
 	"internal/config":          {ours: []string{"proxy", "balancer", "tls", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},
 	"internal/admin":           {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "internal/dashboard"}},

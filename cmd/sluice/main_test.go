@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
 	"syscall"
 	"testing"
@@ -99,17 +98,6 @@ func TestUsageListsEveryCommand(t *testing.T) {
 		if !strings.Contains(stdout, "sluice "+c.usage) || !strings.HasPrefix(c.usage, c.name) || c.summary == "" {
 			t.Errorf("usage of %q isn't told", c.name)
 		}
-	}
-}
-
-func TestBuildTellsItsRevision(t *testing.T) {
-	info := &debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"}}
-	if got, want := buildOf(info).String(), "v1.2.3 go1.26"; got != want {
-		t.Errorf("build without a revision = %q, want %q", got, want)
-	}
-	info.Settings = []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abcd"}, {Key: "vcs.modified", Value: "true"}}
-	if got, want := buildOf(info).String(), "v1.2.3 revision 0123abcd with changes go1.26"; got != want {
-		t.Errorf("build with a revision = %q, want %q", got, want)
 	}
 }
 

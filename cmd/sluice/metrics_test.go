@@ -343,3 +343,13 @@ func openMany(t *testing.T, address string, count int) {
 	}
 	dialing.Wait()
 }
+
+func TestEveryRoomHasItsCountOfPanicsFromTheStart(t *testing.T) {
+	values := startProcess(t, "").scrape()
+	for _, room := range []string{"proxy", "driver", "balancer", "tls", "admin", "tracing", "filewatch", "sluice"} {
+		key := "sluice_recovered_panics_total{room=" + room + "}"
+		if n, isThere := values[key]; n != 0 || !isThere {
+			t.Errorf("%s is %v (there: %v), want 0", key, n, isThere)
+		}
+	}
+}

@@ -10,10 +10,12 @@ import (
 	"github.com/hashicorp/go-multierror"
 	"github.com/pelletier/go-toml/v2"
 
+	"sluice/gateway"
 	"sluice/internal/config"
+	"sluice/internal/systemd"
 )
 
-// defaultFile is what run reads when it is told nothing.
+// defaultFile is the configuration that run reads without flags.
 const defaultFile = "sluice.toml"
 
 // run serves until a signal comes, and then drains.
@@ -24,18 +26,20 @@ func run(c call) error {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	in, err := fromSystemd(path)
+	sockets, err := systemd.NewSockets()
+	if err != nil {
+		return fmt.Errorf("socket activation: %w", err)
+	}
+	g, err := gateway.New(file, gateway.Options{Path: path, Stderr: c.stderr, Sockets: sockets, Notifier: systemd.NewNotifier()})
 	if err != nil {
 		return err
 	}
-	gateway, err := newGateway(file, in, c.stderr)
-	if err != nil {
-		return err
-	}
-	return gateway.serve(ctx)
+	stopSignals := obeySignals(g, path != "")
+	defer stopSignals() // after the drain, which a hang-up must not cut short
+	return g.Run(ctx)
 }
 
-// readConfig returns the configuration that the flags of run mean, and its file's path; "": it is in none.
+// readConfig returns the configuration that the flags of run mean, and its file's path; "": there is no file.
 func (c call) readConfig() (file *config.File, path string, err error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	named := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
@@ -79,7 +83,7 @@ func checked(file *config.File, err error) (*config.File, error) {
 	return file, nil
 }
 
-// ofFlags tells the problems of quickConfig's text, which nobody sees, as those of the flags.
+// ofFlags returns the problems of quickConfig's text, which the operator doesn't see, as problems of the flags.
 func ofFlags(err error) error {
 	if err == nil {
 		return nil

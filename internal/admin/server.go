@@ -47,7 +47,7 @@ type Server struct {
 	served   chan struct{} // closed when Serve has returned
 }
 
-// Listen binds the address and reads the token. The caller runs Serve and then Shutdown.
+// Listen binds the address and reads the token. The caller runs Serve and then Shutdown, or only Close.
 func Listen(options Options) (*Server, error) {
 	token := ""
 	if options.Config.TokenFile != "" {
@@ -103,6 +103,9 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	<-s.served
 	return err
 }
+
+// Close closes the listener of a server for which Serve was not called.
+func (s *Server) Close() error { return s.listener.Close() }
 
 // newHandler returns all that the listener answers.
 func newHandler(options Options, token string, isLocal bool) http.Handler {

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"io"
@@ -9,7 +9,7 @@ import (
 	"sluice/internal/config"
 )
 
-// The logs of a gateway: its own, and the access log, to one output, a line at a time.
+// logs are the logs of a gateway: its own and the access log, to one output, one line at a time.
 type logs struct {
 	main   *zap.Logger
 	access *zap.Logger
@@ -30,12 +30,21 @@ func openLogs(section config.Log, stderr io.Writer) (*logs, error) {
 	l := &logs{level: zap.NewAtomicLevelAt(level), out: out}
 	encoder := newEncoder(section.Format)
 	l.main = zap.New(zapcore.NewCore(encoder, out, l.level))
-	// Access lines are written whatever the level of the others is: access = false is what turns them off.
+	// Access lines are written at every level of the other lines: access = false turns them off.
 	l.access = zap.NewNop()
 	if section.Access != (config.Access{}) {
 		l.access = zap.New(zapcore.NewCore(encoder.Clone(), out, zap.InfoLevel)).Named("access")
 	}
 	return l, nil
+}
+
+// reopen opens the log's file anew, and logs that.
+func (l *logs) reopen() {
+	if err := l.out.reopen(); err != nil {
+		l.main.Error("log output can't be opened anew", zap.Error(err))
+		return
+	}
+	l.main.Info("log output opened anew")
 }
 
 // newEncoder returns the encoder of a format.

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"context"
@@ -24,8 +24,8 @@ import (
 	"sluice/tls"
 )
 
-// A security is all TLS of a gateway: that of its listeners, and that towards its backends. It is a
-// prometheus.Collector. openSecurity, start, prepare, adopt and close are for one goroutine at a time.
+// A security is all TLS of a gateway: that of its listeners and that of connections to its backends. It is a prometheus.Collector.
+// openSecurity, start, prepare, adopt and close are for one goroutine at a time.
 type security struct {
 	files      *filewatch.Watcher
 	log        *zap.Logger
@@ -34,20 +34,20 @@ type security struct {
 	reloads    *prometheus.CounterVec // result
 	expiry     *prometheus.Desc       // name
 
-	inUse     atomic.Pointer[suite]
+	inUse     atomic.Pointer[generation]
 	isStarted bool
 }
 
-// A suite is the TLS of one configuration. Immutable.
-type suite struct {
-	servers map[string]*part[*tls.Server] // by listener
-	clients map[string]*part[*tls.Client] // by pool
+// A generation is the TLS of one configuration. Immutable.
+type generation struct {
+	servers map[string]*runner[*tls.Server] // by listener
+	clients map[string]*runner[*tls.Client] // by pool
 }
 
-// A part runs by itself, so that a reload keeps it where its section stays.
-type part[T interface{ Run(context.Context) }] struct {
-	what   T
-	madeOf []any              // whatever a change of which makes another one of it
+// A runner runs a tls.Server or a tls.Client. Generations share it: a reload keeps it if its section stays.
+type runner[T interface{ Run(context.Context) }] struct {
+	of     T
+	madeOf []any              // what it was made of: a change of any of it makes another runner
 	cancel context.CancelFunc // nil: it doesn't run
 	ended  chan struct{}
 
@@ -61,10 +61,10 @@ func openSecurity(file *config.File, files *filewatch.Watcher, log *zap.Logger, 
 		log:    log.Named("tls"),
 		panics: panics,
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_tls_handshakes_total", Help: "TLS handshakes with clients by version and what became of them.",
+			Name: "sluice_tls_handshakes_total", Help: "TLS handshakes with clients by version and result.",
 		}, []string{"version", "result"}),
 		reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_certificate_reloads_total", Help: "Changed files of certificates and keys, and ACME orders, by what became of them.",
+			Name: "sluice_certificate_reloads_total", Help: "Changed files of certificates and keys, and ACME orders, by result.",
 		}, []string{"result"}),
 		expiry: prometheus.NewDesc("sluice_certificate_expiry_seconds",
 			"When the certificate ends, in seconds since 1970; of several with one name the earliest.", []string{"name"}, nil),
@@ -72,7 +72,7 @@ func openSecurity(file *config.File, files *filewatch.Watcher, log *zap.Logger, 
 	for _, result := range []string{tls.ReloadApplied, tls.ReloadRefused} {
 		s.reloads.WithLabelValues(result)
 	}
-	s.inUse.Store(new(suite))
+	s.inUse.Store(new(generation))
 	first, err := s.prepare(file)
 	if err != nil {
 		return nil, err
@@ -81,10 +81,10 @@ func openSecurity(file *config.File, files *filewatch.Watcher, log *zap.Logger, 
 	return s, nil
 }
 
-// prepare makes the suite of a configuration, with the parts in use whose sections stay as they are.
-// adopt or abandon must be called behind it. On an error nothing is left of it.
-func (s *security) prepare(file *config.File) (*suite, error) {
-	n := &suite{servers: map[string]*part[*tls.Server]{}, clients: map[string]*part[*tls.Client]{}}
+// prepare makes the generation of a configuration, with the runners in use whose sections stay as they are. adopt or abandon must be
+// called after it. On an error nothing is left of it.
+func (s *security) prepare(file *config.File) (*generation, error) {
+	n := &generation{servers: map[string]*runner[*tls.Server]{}, clients: map[string]*runner[*tls.Client]{}}
 	isReady := false
 	defer func() {
 		if !isReady { // there are problems, or it panicked
@@ -109,7 +109,7 @@ func (s *security) prepare(file *config.File) (*suite, error) {
 	return n, nil
 }
 
-func (s *security) addServer(n *suite, l *config.Listener, httpAddress string) error {
+func (s *security) addServer(n *generation, l *config.Listener, httpAddress string) error {
 	address := l.Address
 	if strings.HasPrefix(address, "unix:") {
 		address = ""
@@ -134,11 +134,11 @@ func (s *security) addServer(n *suite, l *config.Listener, httpAddress string) e
 	if err != nil {
 		return fmt.Errorf("listener %s: tls: %w", l.Name, err)
 	}
-	n.servers[l.Name] = &part[*tls.Server]{what: server, madeOf: madeOf, panics: s.panics}
+	n.servers[l.Name] = &runner[*tls.Server]{of: server, madeOf: madeOf, panics: s.panics}
 	return nil
 }
 
-func (s *security) addClient(n *suite, p *config.Pool) error {
+func (s *security) addClient(n *generation, p *config.Pool) error {
 	if before := s.inUse.Load().clients[p.Name]; before.isOf([]any{p.TLS}) {
 		n.clients[p.Name] = before
 		return nil
@@ -152,17 +152,17 @@ func (s *security) addClient(n *suite, p *config.Pool) error {
 	if err != nil {
 		return fmt.Errorf("pool %s: tls: %w", p.Name, err)
 	}
-	n.clients[p.Name] = &part[*tls.Client]{what: client, madeOf: []any{p.TLS}, panics: s.panics}
+	n.clients[p.Name] = &runner[*tls.Client]{of: client, madeOf: []any{p.TLS}, panics: s.panics}
 	return nil
 }
 
-// isOf tells whether there is a part, and it is made of the same.
-func (p *part[T]) isOf(madeOf []any) bool { return p != nil && reflect.DeepEqual(p.madeOf, madeOf) }
+// isOf reports whether there is a runner, and it is made of the same.
+func (r *runner[T]) isOf(madeOf []any) bool { return r != nil && reflect.DeepEqual(r.madeOf, madeOf) }
 
 func (s *security) reloaded(result string) { s.reloads.WithLabelValues(result).Inc() }
 
-// plainAddress returns where ACME's http-01 can be answered: at the listener without TLS whose port
-// is 80, which an authority asks, or else (something may lead there) at the first; "": there is none.
+// plainAddress returns the address of the listener that answers ACME's http-01: the one without TLS whose port is 80, which an authority
+// asks, or else the first one without TLS, to which something in front may forward port 80. "": there is none.
 func plainAddress(file *config.File) string {
 	found := ""
 	for i := range file.Listener {
@@ -175,7 +175,7 @@ func plainAddress(file *config.File) string {
 	return found
 }
 
-// hasTLS tells whether a pool has backends that speak TLS.
+// hasTLS reports whether a pool has backends that speak TLS.
 func hasTLS(p *config.Pool) bool {
 	for _, b := range p.Backend {
 		if strings.HasPrefix(b.Address, "wss://") {
@@ -185,14 +185,14 @@ func hasTLS(p *config.Pool) bool {
 	return false
 }
 
-// forProxy returns what a proxy takes of a suite.
-func (n *suite) forProxy() (servers map[string]proxy.TLSServer, clients map[string]func(host string) *ctls.Config) {
+// forProxy returns a generation as the proxy uses it.
+func (n *generation) forProxy() (servers map[string]proxy.TLSServer, clients map[string]func(host string) *ctls.Config) {
 	servers, clients = map[string]proxy.TLSServer{}, map[string]func(host string) *ctls.Config{}
 	for name, server := range n.servers {
-		servers[name] = secured{server.what}
+		servers[name] = secured{server.of}
 	}
 	for name, client := range n.clients {
-		clients[name] = client.what.Config
+		clients[name] = client.of.Config
 	}
 	return servers, clients
 }
@@ -200,22 +200,21 @@ func (n *suite) forProxy() (servers map[string]proxy.TLSServer, clients map[stri
 // challenge is proxy.Config.Challenge.
 func (s *security) challenge(ctx context.Context, host, path string) (body string, isOurs bool) {
 	for _, server := range s.inUse.Load().servers {
-		if body, isOurs = server.what.HTTPChallenge(ctx, host, path); isOurs {
+		if body, isOurs = server.of.HTTPChallenge(ctx, host, path); isOurs {
 			return body, true
 		}
 	}
 	return "", false
 }
 
-// start watches files, rotates keys and renews certificates until close. It is for when the
-// listeners accept: an authority asks them.
+// start watches files, rotates keys and renews certificates until close. The listeners must accept by then: an ACME authority asks them.
 func (s *security) start() {
 	s.isStarted = true
 	s.inUse.Load().start()
 }
 
-// adopt puts a suite that prepare has made into use, and ends what is left of the one before.
-func (s *security) adopt(n *suite) {
+// adopt puts a generation that prepare has made into use, and ends the runners that only the one before has.
+func (s *security) adopt(n *generation) {
 	before := s.inUse.Swap(n)
 	if s.isStarted {
 		n.start()
@@ -223,14 +222,14 @@ func (s *security) adopt(n *suite) {
 	before.endBut(n)
 }
 
-// abandon ends a suite that prepare has made and that isn't used.
-func (s *security) abandon(n *suite) { n.endBut(s.inUse.Load()) }
+// abandon ends a generation that prepare has made and that is not used.
+func (s *security) abandon(n *generation) { n.endBut(s.inUse.Load()) }
 
-// close ends it all and waits for that.
-func (s *security) close() { s.inUse.Load().endBut(new(suite)) }
+// close ends all runners and waits for them.
+func (s *security) close() { s.inUse.Load().endBut(new(generation)) }
 
-// start has all parts run that don't run yet.
-func (n *suite) start() {
+// start runs all runners that don't run yet.
+func (n *generation) start() {
 	for _, server := range n.servers {
 		server.start()
 	}
@@ -239,8 +238,8 @@ func (n *suite) start() {
 	}
 }
 
-// endBut ends the parts that another suite hasn't.
-func (n *suite) endBut(kept *suite) {
+// endBut ends the runners that are not in the generation kept.
+func (n *generation) endBut(kept *generation) {
 	for name, server := range n.servers {
 		if kept.servers[name] != server {
 			server.end()
@@ -253,27 +252,27 @@ func (n *suite) endBut(kept *suite) {
 	}
 }
 
-func (p *part[T]) start() {
-	if p.cancel != nil {
+func (r *runner[T]) start() {
+	if r.cancel != nil {
 		return
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	p.cancel, p.ended = cancel, make(chan struct{})
-	go p.run(ctx)
+	r.cancel, r.ended = cancel, make(chan struct{})
+	go r.run(ctx)
 }
 
-// run ends behind end.
-func (p *part[T]) run(ctx context.Context) {
-	defer close(p.ended)
-	defer p.panics.Catch(room, nil)
-	p.what.Run(ctx)
+// run runs until end.
+func (r *runner[T]) run(ctx context.Context) {
+	defer close(r.ended)
+	defer r.panics.Catch(room, nil)
+	r.of.Run(ctx)
 }
 
-// end waits until nothing of the part runs.
-func (p *part[T]) end() {
-	p.start() // Run ends what was begun before it
-	p.cancel()
-	<-p.ended
+// end waits until nothing of the runner runs.
+func (r *runner[T]) end() {
+	r.start() // Run ends what was begun before it
+	r.cancel()
+	<-r.ended
 }
 
 // Describe implements prometheus.Collector.
@@ -285,12 +284,12 @@ func (s *security) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (s *security) Collect(ch chan<- prometheus.Metric) {
-	defer s.panics.Catch(room, nil) // the registry collects on a goroutine that recovers none
+	defer s.panics.Catch(room, nil) // the registry's goroutine recovers no panic
 	s.handshakes.Collect(ch)
 	s.reloads.Collect(ch)
 	ends := map[string]time.Time{}
 	for _, server := range s.inUse.Load().servers {
-		for name, end := range server.what.Expiry() {
+		for name, end := range server.of.Expiry() {
 			if before, found := ends[name]; !found || end.Before(before) {
 				ends[name] = end
 			}
@@ -301,7 +300,7 @@ func (s *security) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// secured is a tls.Server as package proxy wants it, which must not know that package.
+// secured is a tls.Server as package proxy uses it: proxy doesn't import tls.
 type secured struct{ server *tls.Server }
 
 // Handshake implements proxy.TLSServer.

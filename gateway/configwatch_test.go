@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"crypto/ecdsa"
@@ -17,7 +17,7 @@ import (
 )
 
 // wantReloads waits until so many reloads were applied.
-func (g *gateway) wantReloads(t *testing.T, count float64) {
+func (g *Gateway) wantReloads(t *testing.T, count float64) {
 	t.Helper()
 	eventually(t, fmt.Sprintf("%v reloads", count), func() bool { return countOf(t, g.reloads, reloadApplied) == count })
 }
@@ -25,7 +25,7 @@ func (g *gateway) wantReloads(t *testing.T, count float64) {
 func TestTheConfigurationIsReloadedBesideABusyLog(t *testing.T) {
 	directory := t.TempDir()
 	g := startGateway(t, fmt.Sprintf("watch = true\n[log]\noutput = %q", filepath.Join(directory, "unused.log")), failingLog{t})
-	busy := filepath.Join(filepath.Dir(g.in.path), "sluice.log")
+	busy := filepath.Join(filepath.Dir(g.options.Path), "sluice.log")
 	stop := make(chan struct{})
 	var writing sync.WaitGroup
 	writing.Go(func() {
@@ -68,7 +68,7 @@ func TestTheConfigurationIsFollowedThroughSymbolicLinks(t *testing.T) {
 	link("a", filepath.Join(root, "current"))
 	link("../current/sluice.toml", path)
 	g := newGatewayOf(t, path, failingLog{t})
-	g.serveInTest(t)
+	g.runInTest(t)
 	g.append(t, "# one\n") // in a, to which etc's link leads
 	g.wantReloads(t, 1)
 	link("b", filepath.Join(root, "current"))
@@ -80,7 +80,7 @@ func TestTheConfigurationIsPolledWhereThereAreNoEvents(t *testing.T) {
 	writeConfig(t, path, "watch = true")
 	g := newGatewayOf(t, path, failingLog{t})
 	g.watch.files, g.watch.interval = nil, 20*time.Millisecond
-	g.serveInTest(t)
+	g.runInTest(t)
 	g.append(t, "# one\n")
 	g.wantReloads(t, 1)
 }
@@ -91,7 +91,7 @@ func TestAChangeBeforeTheWatchBeginsIsReloaded(t *testing.T) {
 	writeConfig(t, path, "watch = true")
 	g := newGatewayOf(t, path, failingLog{t})
 	g.append(t, "# one\n")
-	g.serveInTest(t)
+	g.runInTest(t)
 	g.wantReloads(t, 1)
 }
 

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"errors"
@@ -19,10 +19,10 @@ type panics struct {
 	writing chan struct{} // one for each line that is being written
 }
 
-// room is the name of this package in calls of a recovery.Handler.
+// room is the name of this package, and of the programs that use it, in calls of a recovery.Handler.
 const room = "sluice"
 
-// errPanicked is the error of what a panic ended.
+// errPanicked is the error of a reload that a panic ended.
 var errPanicked = errors.New("the gateway panicked; the log has the stack")
 
 // mostPanicLines bounds the lines that wait for a slow log. Further panics are counted only.

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"fmt"
@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// A logOutput is where lines go: a stream, or a file that somebody may move away. It implements zapcore.WriteSyncer; its methods
-// may be called from any goroutine.
+// A logOutput is the destination of log lines: a stream, or a file that a program may move away, such as logrotate. It implements
+// zapcore.WriteSyncer; its methods may be called from any goroutine.
 type logOutput struct {
 	path string // "": a stream
 
@@ -17,13 +17,13 @@ type logOutput struct {
 	w io.Writer // guarded by mu
 }
 
-// The outputs of [log] that are no files.
+// The values of [log] output that name no file.
 const (
 	outputStderr = "stderr"
 	outputStdout = "stdout"
 )
 
-// openOutput opens what [log] output names. stderr stands for the process's own.
+// openOutput opens the output that [log] output names. stderr is the output of that name.
 func openOutput(output string, stderr io.Writer) (*logOutput, error) {
 	switch output {
 	case outputStderr:
@@ -35,12 +35,12 @@ func openOutput(output string, stderr io.Writer) (*logOutput, error) {
 	return o, o.reopen()
 }
 
-// reopen goes on in a new file at the path, where the old one was moved away. On an error it goes on in the old one.
+// reopen continues in a new file at the path, from which the old file was moved away. On an error it continues in the old file.
 func (o *logOutput) reopen() error {
 	if o.path == "" {
 		return nil
 	}
-	// Not for everybody to read: access lines tell who was here.
+	// Other users must not read it: access lines have the addresses of clients.
 	file, err := os.OpenFile(o.path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
 	if err != nil {
 		return fmt.Errorf("log output: %w", err)

@@ -1,4 +1,4 @@
-package main
+package gateway
 
 import (
 	"bufio"
@@ -118,18 +118,18 @@ func TestTraceOfAHandshakeGoesOnToTheBackendAndTheCollector(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g, err := newGateway(file, surroundings{}, failingLog{t})
+	g, err := New(file, Options{Stderr: failingLog{t}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
-	go func() { ended <- g.serve(ctx) }()
+	go func() { ended <- g.Run(ctx) }()
 
 	dialer := ws.Dialer{Header: ws.HandshakeHeaderHTTP(http.Header{"Traceparent": {"00-" + id + "-b7ad6b7169203331-01"}, "Tracestate": {"vendor=1"}})}
 	const handshakes = 2 // one of which at least meets the backend that is absent first
 	for range handshakes {
-		conn, _, _, err := dialer.Dial(ctx, "ws://"+g.proxy.Addr("public").String()+"/")
+		conn, _, _, err := dialer.Dial(ctx, "ws://"+g.Addr("public").String()+"/")
 		if err != nil {
 			t.Fatal(err)
 		}
