@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -51,6 +52,7 @@ var rooms = map[string]room{
 	"internal/admin":           {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "internal/dashboard"}},
 	"internal/dashboard":       {},
 	"cmd/sluice/internal/demo": {},
+	"internal/acmetest":        {},
 	"bench/compare":            {ours: []string{"bench/peers", "internal/load"}},
 	"bench/peers":              {},
 	"internal/systemd":         {},
@@ -73,6 +75,33 @@ func TestRoomsImportWhatTheTableSays(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestTheMakefileNamesEveryModule(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(makefile), "\nMODULES := ")
+	line, _, _ := strings.Cut(rest, "\n")
+	var modules []string
+	err = filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "node_modules"):
+			return filepath.SkipDir
+		case entry.Name() == "go.mod" && name != "go.mod":
+			modules = append(modules, filepath.ToSlash(filepath.Dir(name)))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if named := strings.Fields(line); !slices.Equal(named, modules) {
+		t.Errorf("the Makefile names the modules %q, want %q", named, modules)
 	}
 }
 
