@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -192,15 +191,15 @@ func wantEcho(t *testing.T, c net.Conn, text string) {
 }
 
 func TestMaxSessionsLeavesDescriptorsForTheRest(t *testing.T) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
+	limit, isKnown := descriptorLimit()
+	if !isKnown {
+		t.Skip("this system has no limit of descriptors")
 	}
 	if got := maxSessions(7); got != 7 {
 		t.Errorf("maxSessions(7) = %d, want what is configured", got)
 	}
-	if got := uint64(maxSessions(0)); got < 1 || 2*got >= limit.Cur {
-		t.Errorf("maxSessions(0) = %d with %d descriptors", got, limit.Cur)
+	if got := uint64(maxSessions(0)); got < 1 || 2*got >= limit {
+		t.Errorf("maxSessions(0) = %d with %d descriptors", got, limit)
 	}
 }
 
