@@ -46,8 +46,7 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 	address := g.Addr(demoListener)
 	port := address.(*net.TCPAddr).Port
 
-	// The parts end when the gateway has, so that its drain is seen by the backends; if one of them
-	// fails, all end.
+	// The backends and the page end after the gateway, so that the backends see its drain. If one of them fails, all end.
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	parts, stopParts := context.WithCancel(context.Background())
@@ -87,8 +86,8 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 // demoListener is the name of the demo's listener.
 const demoListener = "demo"
 
-// demoConfig returns the demo's configuration. Each session gets the next backend, so that a person
-// who connects again sees another; a stop waits for nobody.
+// demoConfig returns the demo's configuration. Each session gets the next backend, so that a second connection shows another one. A stop
+// waits for no session.
 func demoConfig(backends []net.Listener) *config.File {
 	text := `
 [gateway]
@@ -116,7 +115,7 @@ policy = "round_robin"
 	return file
 }
 
-// listenLoopback opens so many listeners at loopback ports of the kernel's choice.
+// listenLoopback opens that many listeners at loopback ports of the kernel's choice.
 func listenLoopback(count int) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for range count {

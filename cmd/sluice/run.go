@@ -39,7 +39,7 @@ func run(c call) error {
 	return g.Run(ctx)
 }
 
-// readConfig returns the configuration that the flags of run mean, and its file's path; "": there is no file.
+// readConfig returns the configuration that the flags of run describe, and its file's path; "": there is no file.
 func (c call) readConfig() (file *config.File, path string, err error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	named := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
@@ -67,7 +67,7 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	}
 	file, err = config.Load(defaultFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to says what to serve.\n" +
+		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to names anything to serve.\n" +
 			"Try `sluice run -to 127.0.0.1:9000` for a backend there, `sluice demo` to look around,\n" +
 			"or copy config.example.toml to ./" + defaultFile + "."}
 	}
@@ -75,7 +75,7 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	return file, defaultFile, err
 }
 
-// checked marks an error as one of the configuration.
+// checked marks an error as a mistake in the configuration.
 func checked(file *config.File, err error) (*config.File, error) {
 	if err != nil {
 		return nil, configError{err}
@@ -88,7 +88,7 @@ func ofFlags(err error) error {
 	if err == nil {
 		return nil
 	}
-	var told []string
+	var lines []string
 	for _, err := range multierror.Append(nil, err).Errors {
 		var p config.Problem
 		if !errors.As(err, &p) {
@@ -98,13 +98,12 @@ func ofFlags(err error) error {
 		if strings.HasPrefix(p.Key, "listener") {
 			name = "-listen"
 		}
-		told = append(told, fmt.Sprintf("%s: %s, got %s (want %s)", name, p.Text, p.Got, p.Want))
+		lines = append(lines, fmt.Sprintf("%s: %s, got %s (want %s)", name, p.Text, p.Got, p.Want))
 	}
-	return usageError{strings.Join(told, "\n")}
+	return usageError{strings.Join(lines, "\n")}
 }
 
-// quickConfig writes the configuration that -to, -listen and -tls mean, so that it is read and
-// checked as any other.
+// quickConfig writes the configuration that -to, -listen and -tls describe, so that it is read and checked like any other.
 func quickConfig(listen string, isSecure bool, backends []string) []byte {
 	type backend struct {
 		Address string `toml:"address"`
