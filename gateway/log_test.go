@@ -80,9 +80,9 @@ func TestLogFileThatWasMovedIsOpenedAnew(t *testing.T) {
 	if err := l.out.reopen(); err != nil {
 		t.Fatal(err)
 	}
-	l.main.Info("behind")
+	l.main.Info("after")
 	wantFile(t, path+".1", "before", "still in the old one")
-	wantFile(t, path, "behind")
+	wantFile(t, path, "after")
 
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)

@@ -164,7 +164,7 @@ func TestBrokenReplacementKeepsTheOldCertificateAndIsCounted(t *testing.T) {
 	replaceFile(t, files.Cert, []byte("not a certificate"))
 	want(t, s.reloads, ReloadRefused)
 	if got := s.serial(t, client); got.Cmp(good.serial) != 0 {
-		t.Errorf("behind a broken replacement clients get certificate %v, want the old %v", got, good.serial)
+		t.Errorf("after a broken replacement clients get certificate %v, want the old %v", got, good.serial)
 	}
 	if refused := lines.FilterMessage("file refused, the one before stays").Len(); refused != 1 {
 		t.Errorf("%d lines tell of it, want 1", refused)
@@ -274,7 +274,7 @@ func TestClientAuthoritiesAreReloaded(t *testing.T) {
 	replaceFile(t, cfg.ClientCA, after.pem)
 	want(t, s.reloads, ReloadApplied)
 	if conn, err := ctls.Dial("tcp", s.address, client); err == nil {
-		_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes behind the client's handshake
+		_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes after the client's handshake
 		_ = conn.Close()
 		if err == nil {
 			t.Error("a client of an authority that was taken away is let in, by its ticket")

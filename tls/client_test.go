@@ -45,7 +45,7 @@ func reach(address string, config *ctls.Config) error {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 a refusal comes behind the client's handshake
+	_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 a refusal comes after the client's handshake
 	return err
 }
 
@@ -109,7 +109,7 @@ func TestAuthoritiesOfBackendsAreReloaded(t *testing.T) {
 	replaceFile(t, authorities, after.pem)
 	want(t, reloads, ReloadApplied)
 	if err := reach(backend.address, client.Config("backend.internal")); err != nil {
-		t.Errorf("behind the reload: %v", err)
+		t.Errorf("after the reload: %v", err)
 	}
 }
 

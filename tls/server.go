@@ -22,7 +22,7 @@ import (
 type Options struct {
 	Log *zap.Logger // nil: none
 
-	// Panics is called for each panic of a turn of Run, which goes on. nil: panics are not recovered.
+	// Panics is called for each panic within Run, which continues. nil: panics are not recovered.
 	Panics recovery.Handler
 
 	// Address is where the listener is, "host:port"; empty if it isn't a TCP port: then there is no
@@ -74,8 +74,8 @@ type Server struct {
 	tickets []ticketKey // of this process's own; guarded by mu
 }
 
-// New returns the server of a section that Check has no problem with. It reads the files, and its
-// error has all that is wrong with them. Run must be called behind it, to end what it begins.
+// New returns the server of a section that Check has no problem with. It reads the files, and its error has all that is wrong with them.
+// Run must be called after it, to end what it begins.
 func New(cfg *Config, options Options) (*Server, error) {
 	s := &Server{
 		log:        orNop(options.Log),
@@ -110,8 +110,8 @@ func New(cfg *Config, options Options) (*Server, error) {
 	return s, nil
 }
 
-// slotCount returns how many handshakes may compute at once: by default as many as leave the event
-// loops a processor, with what the program sets GOMAXPROCS to.
+// slotCount returns how many handshakes may compute at once: by default one fewer than GOMAXPROCS, so that the event loops keep a
+// processor.
 func slotCount(configured int) int {
 	if configured > 0 {
 		return configured
@@ -150,8 +150,7 @@ func (s *Server) baseConfig(cfg *Config) *ctls.Config {
 	return base
 }
 
-// certificateSources returns a source a pair of files. The table is made anew as soon as each pair
-// was read once.
+// certificateSources returns one source per pair of files. Each change makes the table anew, once every pair was read.
 func (s *Server) certificateSources(pairs []CertificateConfig) []*filewatch.Source {
 	certs := make([]*ctls.Certificate, len(pairs))
 	var sources []*filewatch.Source
@@ -293,7 +292,7 @@ func (s *Server) Run(ctx context.Context) {
 	background.Wait()
 }
 
-// runClocks does what time alone asks for.
+// runClocks rotates ticket keys and warns of the end of certificates.
 func (s *Server) runClocks(ctx context.Context) {
 	expiry := time.NewTicker(expiryLookInterval)
 	defer expiry.Stop()

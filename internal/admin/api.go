@@ -16,7 +16,7 @@ import (
 	"sluice/proxy"
 )
 
-// An api answers /api/v1/. Immutable; what it tells and changes guards itself.
+// An api answers /api/v1/. Immutable; the state that it shows and changes guards itself.
 type api struct {
 	Options
 	log *zap.Logger

@@ -41,13 +41,13 @@ func (c *Config) Check(report units.Report) {
 	}
 }
 
-// isPort tells whether s is a port's number; 0 leaves the choice to the kernel.
+// isPort reports whether s is a port's number; 0 leaves the choice to the kernel.
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
 	return err == nil
 }
 
-// isLoopback tells whether a host can only be reached from this machine.
+// isLoopback reports whether a host can only be reached from this machine.
 func isLoopback(host string) bool {
 	if strings.EqualFold(host, "localhost") {
 		return true

@@ -154,7 +154,7 @@ func (g *testGateway) dial(path string) net.Conn {
 	return conn
 }
 
-// has tells whether the gateway has the session of a client.
+// has reports whether the gateway has the session of a client.
 func (g *testGateway) has(conn net.Conn) bool {
 	page, err := g.proxy.Sessions(&proxy.SessionQuery{}, "", MostPage)
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"sluice/internal/recovery"
 )
 
-// What is wrong with a token's file. None of them tells the content.
+// What is wrong with a token's file. No error contains any of its content.
 var (
 	errTokenUnreadable = errors.New("can't be read")
 	errTokenNoFile     = errors.New("not a file of at most 4096 bytes")
@@ -69,9 +69,8 @@ func (a *answer) Write(p []byte) (int, error) {
 // Unwrap is how net/http's ResponseController reaches the rest.
 func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
-// requireToken lets requests pass that carry the token; those of probes need none, since an
-// orchestrator has no place for it and they tell nothing, and nor does the dashboard's page, which asks
-// its user for the token and tells nothing before.
+// requireToken passes requests that carry the token. Probes need none: an orchestrator has no place for it, and they reveal nothing. The
+// dashboard's page needs none either: it asks its user for the token and shows nothing before.
 func requireToken(token string, next http.Handler) http.Handler {
 	want := sha256.Sum256([]byte(token))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -81,7 +80,7 @@ func requireToken(token string, next http.Handler) http.Handler {
 			return
 		}
 		scheme, credentials, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-		// The sums have one length, so that the comparison's time doesn't tell the token's.
+		// The sums have one length, so that the comparison's time doesn't reveal the token's.
 		got := sha256.Sum256([]byte(strings.TrimSpace(credentials)))
 		if !strings.EqualFold(scheme, "Bearer") || subtle.ConstantTimeCompare(got[:], want[:]) != 1 {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="sluice"`)

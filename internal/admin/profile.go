@@ -2,7 +2,7 @@ package admin
 
 import "net/http/pprof"
 
-// addProfiles adds what `go tool pprof` asks for. It is off by default: a profile costs CPU, and tells what the process does.
+// addProfiles adds the paths that `go tool pprof` requests. It is off by default: a profile costs CPU, and reveals what the process does.
 func addProfiles(routes *router) {
 	routes.handle("GET", "/debug/pprof/{$}", pprof.Index)
 	routes.handle("GET", "/debug/pprof/cmdline", pprof.Cmdline)

@@ -17,7 +17,7 @@ import (
 	"sluice/proxy"
 )
 
-// Options are what a Server tells and how.
+// Options are what a Server needs.
 type Options struct {
 	// Config is the section; its Address is not empty.
 	Config Config

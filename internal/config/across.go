@@ -96,7 +96,7 @@ func checkName(report units.Report, key, kind, name string, existing []string) {
 	report(key, problem, name, want)
 }
 
-// overlaps tells whether two listening addresses can't be bound at the same time, as far as their
+// overlaps reports whether two listening addresses can't be bound at the same time, as far as their
 // texts show.
 func overlaps(a, b string) bool {
 	if a == "" || b == "" {
@@ -113,7 +113,7 @@ func overlaps(a, b string) bool {
 	return isWildcard(hostA) || isWildcard(hostB) || strings.EqualFold(hostA, hostB)
 }
 
-// isWildcard tells whether a host means every address of the machine.
+// isWildcard reports whether a host means every address of the machine.
 func isWildcard(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "" || err == nil && addr.IsUnspecified()

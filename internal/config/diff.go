@@ -94,7 +94,7 @@ func namesOf[T any](before, after []T, name func(*T) string) (n Names) {
 	return n
 }
 
-// routeName tells a route from every other one: its listener ("*": every one), host and path.
+// routeName returns a name that no other route has: its listener ("*": every one), host and path.
 func routeName(r *proxy.RouteConfig) string {
 	return cmp.Or(r.Listener, "*") + " " + strings.ToLower(r.Host) + cmp.Or(strings.TrimRight(r.Path, "/"), "/")
 }

@@ -10,7 +10,7 @@
 //	checkAcross  what no section can see alone: names that refer to others, addresses taken twice
 //	rehearse     where all that found nothing: the routes, pools and TLS of a gateway, built and given requests in memory
 //
-// Compare tells what changes from one File to the next.
+// Compare returns what changes from one File to the next.
 //
 // The sections belong to the rooms: this package knows how a section is read, not what it means.
 // It starts nothing, opens no socket, and reads no files but the one it is given and those that it names.

@@ -24,9 +24,9 @@ type File struct {
 
 // Gateway is the [gateway] section: what concerns the process as a whole.
 type Gateway struct {
-	// Workers is the number of event loops; zero: one a CPU.
+	// Workers is the number of event loops; zero: one per CPU.
 	Workers int `toml:"workers" default:"0"`
-	// Driver is who moves the bytes of sessions: auto, loop or goroutine.
+	// Driver names the driver that moves the bytes of sessions: auto, loop or goroutine.
 	Driver string `toml:"driver" default:"auto"`
 	// Drain is how long a stop spreads the closes of live sessions.
 	Drain units.Duration `toml:"drain" default:"30s"`
@@ -36,7 +36,7 @@ type Gateway struct {
 	MaxSessions int `toml:"max_sessions" default:"0"`
 	// Watch reloads the file when it changes.
 	Watch bool `toml:"watch" default:"false"`
-	// OnRemoved is what becomes of the live sessions of routes and pools that a reload removes: keep or drain.
+	// OnRemoved is what happens to the live sessions of routes and pools that a reload removes: keep or drain.
 	OnRemoved string `toml:"on_removed" default:"keep"`
 }
 

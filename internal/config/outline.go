@@ -154,8 +154,8 @@ func (o *outline) addValue(path string, value *unstable.Node, line int) {
 	}
 }
 
-// unread returns where the expression starts that the parser gave up on: the first line behind the
-// last good expression that is neither blank nor a comment.
+// unread returns the start of the expression at which the parser gave up: the first line after the last good expression that is neither
+// blank nor a comment.
 func (o *outline) unread(text []byte) extent {
 	line := 1
 	if n := len(o.expressions); n > 0 {
@@ -219,7 +219,7 @@ func quoteKey(part string) string {
 	return strconv.Quote(part)
 }
 
-// isBareKey tells whether a key, perhaps a dotted one, is written without quotes.
+// isBareKey reports whether a key, perhaps a dotted one, is written without quotes.
 func isBareKey(key string) bool {
 	for _, c := range key {
 		if !(c == '.' || c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {

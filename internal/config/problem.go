@@ -46,8 +46,8 @@ type problems struct {
 	unread map[string]bool // keys whose value could not be read
 }
 
-// add reports a problem, unless it concerns a key whose value could not be read: that has been told,
-// and would only be told as a missing one once more.
+// add reports a problem, unless it concerns a key whose value could not be read: that was reported already, and would only be reported
+// again as missing.
 func (p *problems) add(problem Problem, got any) {
 	for key := problem.Key; key != ""; key = outerKey(key) {
 		if p.unread[key] {
@@ -77,7 +77,7 @@ func (p *problems) addSyntax(problem Problem) {
 	p.found = append(p.found, problem)
 }
 
-// isSecret tells whether the value of a key must not get into a log.
+// isSecret reports whether the value of a key must not get into a log.
 func isSecret(key string) bool {
 	last := key[len(outerKey(key)):]
 	return strings.HasSuffix(last, "secret") || strings.HasSuffix(last, "password") || strings.HasSuffix(last, "token")

@@ -10,13 +10,11 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// mostSyntaxFaults bounds how many faults of the syntax are told at once; behind so many the text
-// is no configuration.
+// mostSyntaxFaults bounds how many syntax errors are reported at once. A text with more is no configuration.
 const mostSyntaxFaults = 20
 
 // readSyntax reads text into a tree of plain values. A key whose value can't be read is reported
-// and left out, so that the faults behind it are found by the same run; where a fault's end can't
-// be told reading stops, and the tree is nil.
+// and left out, so that the same run finds the errors after it. If the end of an error is unknown, reading stops, and the tree is nil.
 func readSyntax(text []byte, found *problems) (map[string]any, *outline) {
 	text = slices.Clone(text)
 	for range mostSyntaxFaults {
@@ -45,7 +43,7 @@ func readSyntax(text []byte, found *problems) (map[string]any, *outline) {
 	return nil, newOutline(text)
 }
 
-// faultLine returns the line that go-toml's error tells, kept inside the text.
+// faultLine returns the line of go-toml's error, kept inside the text.
 func (o *outline) faultLine(err error) int {
 	var fault *toml.DecodeError
 	if !errors.As(err, &fault) {
@@ -65,8 +63,7 @@ func blank(line []byte) {
 // unquotedText is a value that is text and lacks its quotes, as in max_frame = 16MiB.
 var unquotedText = regexp.MustCompile(`^[\w.:/*-]+$`)
 
-// missingQuotes returns what to tell of a line that could not be read: its value as found and as
-// wanted if that is text without quotes, else nothing.
+// missingQuotes returns the value of a line that could not be read, as found and as wanted, if it is text without quotes, else nothing.
 func missingQuotes(line string) (got, want string) {
 	_, value, _ := strings.Cut(line, "=")
 	value, _, _ = strings.Cut(value, "#")

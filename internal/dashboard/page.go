@@ -22,7 +22,7 @@ var (
 	}
 )
 
-// Handler serves the page. It holds no data: needsToken tells it to ask its user for the token that the API wants.
+// Handler serves the page. It holds no data. With needsToken the page asks its user for the token that the API requires.
 func Handler(needsToken bool) http.HandlerFunc {
 	page := template.Must(template.ParseFS(files, "page.html"))
 	parts := map[string]any{
@@ -47,7 +47,7 @@ func Handler(needsToken bool) http.HandlerFunc {
 	}
 }
 
-// join returns files one behind the other.
+// join returns the contents of files, one after the other.
 func join(names []string) string {
 	var text strings.Builder
 	for _, name := range names {

@@ -116,7 +116,7 @@ func (h *handshake) End(e proxy.TraceEnd) {
 	h.span.End()
 }
 
-// A reported exporter tells errors to the log; the SDK would to a global one.
+// A reported exporter logs errors; the SDK would pass them to a global handler.
 type reported struct {
 	sdk.SpanExporter
 	log    *zap.Logger
