@@ -79,26 +79,45 @@ func (w *Watcher) leave(f *follower) {
 	<-ended
 }
 
-// update asks for the events of all entries that decide now what the follower's files are.
+// update asks for the events of all entries that decide now what the follower's files are. It is for the follower's goroutine.
 func (w *Watcher) update(f *follower) {
+	// A symbolic link may be switched after it was followed and before its directory is watched, which no event reports. So the links are
+	// followed again until nothing has changed.
+	const most = 4
+	entries := entriesOf(f.paths)
+	for range most {
+		if !w.watch(f, entries) {
+			return
+		}
+		before := entries
+		if entries = entriesOf(f.paths); slices.Equal(entries, before) {
+			return
+		}
+	}
+}
+
+// watch makes events of entries reach a follower. It reports whether there are any events.
+func (w *Watcher) watch(f *follower, entries []string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.events == nil && !w.begin() {
-		return
+		return false
 	}
-	// A symbolic link that changes between the look at it and the watch of its directory is not reported: so it is looked at until nothing
-	// has changed.
-	const most = 4
-	for range most {
-		entries := entriesOf(f.paths)
-		isSame := slices.Equal(entries, f.entries)
-		f.entries = entries
-		w.watch(entries)
-		if isSame {
-			break
+	f.entries = entries
+	watched := ""
+	for _, entry := range entries { // in order
+		directory := filepath.Dir(entry)
+		if directory == watched {
+			continue
+		}
+		watched = directory
+		// A directory that was replaced has lost its watch, so it is asked for again each time.
+		if err := w.events.Add(directory); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			w.fail("no file events of a directory: its changed files are found only by polling", err, zap.String("directory", directory))
 		}
 	}
 	w.arrange()
+	return true
 }
 
 // begin opens an inotify instance. The caller holds mu.
@@ -111,22 +130,6 @@ func (w *Watcher) begin() bool {
 	w.events, w.ended = events, make(chan struct{})
 	go w.dispatch(events, w.ended)
 	return true
-}
-
-// watch asks for the events of the entries' directories. A directory that was replaced since the last call has lost its watch, so all
-// are asked for again. The caller holds mu.
-func (w *Watcher) watch(entries []string) {
-	watched := ""
-	for _, entry := range entries { // in order
-		directory := filepath.Dir(entry)
-		if directory == watched {
-			continue
-		}
-		watched = directory
-		if err := w.events.Add(directory); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			w.fail("no file events of a directory: its changed files are found only by polling", err, zap.String("directory", directory))
-		}
-	}
 }
 
 // fail logs why events are missing, once for each cause. The caller holds mu.
