@@ -3,6 +3,7 @@
 # make fuzz     every fuzz target for FUZZTIME each
 # make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
+# make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
@@ -13,13 +14,14 @@ SHELL := /bin/bash
 GO       ?= go
 FUZZTIME ?= 30s
 TORTURETIME ?= 60s
+CHAOSTIME ?= 10m
 BASE     ?=
 BENCH    ?= .
 
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers fuzz bench torture compare compare-short charts screenshots run
+.PHONY: all fmt lint test peers fuzz bench torture chaos compare compare-short charts screenshots run
 
 all: fmt lint test
 
@@ -89,6 +91,9 @@ bench:
 torture:
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Torture' -torture $(TORTURETIME)
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Churn' -churn $(TORTURETIME) -churn.sessions 10000
+
+chaos:
+	$(GO) test ./test -count 1 -v -timeout 24h -run 'TestChaos$$' -chaos $(CHAOSTIME)
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error

@@ -4,10 +4,10 @@ import (
 	"context"
 	"errors"
 	"net"
-	"syscall"
 	"time"
 
 	"sluice/balancer"
+	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
 
@@ -37,7 +37,7 @@ func (a *attempt) run(ctx context.Context) (err error) {
 		err := a.dial(ctx, deadline)
 		a.followed.step("dial", err)
 		if err != nil {
-			a.outcome = dialOutcome(err)
+			a.outcome = reach.OutcomeOf(err)
 			return err
 		}
 	}
@@ -90,8 +90,8 @@ func (a *attempt) until() time.Time {
 // ask sends the head and waits for the answer's.
 func (a *attempt) ask() (err error) {
 	out := net.Buffers(a.head())
-	if _, isTLS := a.backend.TLS(); a.route.sendsProxy && !isTLS {
-		out = append(net.Buffers{a.proxyHeader()}, out...)
+	if _, isTLS := a.backend.TLS(); a.route.SendsProxy && !isTLS {
+		out = append(net.Buffers{a.from.ProxyHeader()}, out...)
 	}
 	if _, err = out.WriteTo(a.conn); err == nil {
 		a.size, err = a.readAnswer()
@@ -104,7 +104,7 @@ func (a *attempt) ask() (err error) {
 
 // failed notes an error behind the dial.
 func (a *attempt) failed(err error) {
-	a.outcome = answerOutcome(err)
+	a.outcome = reach.OutcomeOf(err)
 }
 
 // checkAnswer checks a whole answer. nil: it is the 101 of a session.
@@ -131,33 +131,22 @@ func (a *attempt) interrupt() {
 }
 
 func (a *attempt) dial(ctx context.Context, deadline time.Time) (err error) {
-	if limit := time.Now().Add(a.route.connectTimeout); limit.Before(deadline) {
+	if limit := time.Now().Add(a.route.ConnectTimeout); limit.Before(deadline) {
 		deadline = limit
 	}
 	ctx, cancel := context.WithDeadline(ctx, deadline)
 	defer cancel()
 	var opening []byte
-	if _, isTLS := a.backend.TLS(); isTLS && a.route.sendsProxy {
-		opening = a.proxyHeader()
+	if _, isTLS := a.backend.TLS(); isTLS && a.route.SendsProxy {
+		opening = a.from.ProxyHeader()
 	}
-	a.conn, err = a.route.dialer.dial(ctx, a.backend, opening)
+	a.conn, err = a.proxy.dialer(a.route.PoolName).Dial(ctx, a.backend, opening)
 	return err
 }
 
 // head returns what is sent to the backend: the client's own head lines, and ours.
 func (a *attempt) head() [][]byte {
-	f := upgrade.Forward{
-		Trusted:   a.from.isTrusted,
-		Client:    a.from.peer.Addr(),
-		Proto:     a.from.proto,
-		RequestID: a.from.requestID,
-
-		ClientCert: a.certificate,
-
-		StripPrefix:   a.route.stripPrefix,
-		SetHeaders:    a.route.setHeaders,
-		RemoveHeaders: a.route.removeHeaders,
-	}
+	f := a.from.Forward(a.route)
 	a.followed.addFields(&f)
 	a.memory.Out = a.memory.Request.AppendForward(a.memory.Out[:0], &f)
 	return a.memory.Out
@@ -204,52 +193,8 @@ func (a *attempt) answerHead() [][]byte {
 
 // rejection is what the client is told when no backend took the session.
 func (a *attempt) rejection(ctx context.Context, err error) error {
-	var rejection *upgrade.Rejection
-	switch {
-	case errors.As(err, &rejection):
-		return rejection
-	case ctx.Err() != nil || a.outcome == balancer.HandshakeTimeout || a.outcome == balancer.DialTimeout:
+	if ctx.Err() != nil {
 		return upgrade.ErrBackendTimeout
-	case a.outcome == balancer.HandshakeReset:
-		return upgrade.ErrBadAnswer
-	case a.outcome == balancer.GatewayFault:
-		return upgrade.ErrLimit.RetryAfter(retryAfter)
-	default:
-		return upgrade.ErrDial
 	}
-}
-
-func dialOutcome(err error) balancer.Outcome {
-	switch {
-	case isExhausted(err):
-		return balancer.GatewayFault
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return balancer.Refused
-	case isTimeout(err):
-		return balancer.DialTimeout
-	default:
-		return balancer.DialFailed
-	}
-}
-
-// isExhausted tells whether a connection can't be had for want of something of the gateway's own: it is full.
-func isExhausted(err error) bool {
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
-}
-
-func answerOutcome(err error) balancer.Outcome {
-	var rejection *upgrade.Rejection
-	switch {
-	case errors.As(err, &rejection):
-		return balancer.BadAnswer
-	case isTimeout(err):
-		return balancer.HandshakeTimeout
-	default:
-		return balancer.HandshakeReset
-	}
+	return reach.Rejection(err, a.outcome)
 }

@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 )
 
 func TestABadAnswerIsA502AndIsNotTriedElsewhere(t *testing.T) {
@@ -160,7 +161,7 @@ func TestTheNextBackendIsTried(t *testing.T) {
 		"reset in the middle of its 101": func(t *testing.T, b *wire) {
 			b.readHead(t)
 			b.send(t, "HTTP/1.1 101 Switch")
-			cut(b.Conn)
+			netconn.Cut(b.Conn)
 		},
 		"end of the stream": func(t *testing.T, b *wire) { _ = b.Close() },
 		"a status that is configured": func(t *testing.T, b *wire) {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"sluice/internal/units"
-	"sluice/proxy/relay"
 )
 
 // checkAddress reports what is wrong with an address to listen on.
@@ -35,36 +34,5 @@ func checkAddress(report units.Report, address string) {
 		report("address", "not a port", address, want)
 	}
 }
-
-// isHostPattern tells whether s is a host, a wildcard host, or empty.
-func isHostPattern(s string) bool {
-	if s == "" {
-		return true
-	}
-	s = strings.TrimPrefix(s, "*.")
-	if ip := net.ParseIP(strings.Trim(s, "[]")); ip != nil {
-		return true
-	}
-	if len(s) > 253 || strings.HasSuffix(s, ".") {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 {
-			return false
-		}
-		for _, c := range []byte(label) {
-			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func isCloseCode(code int) bool { return relay.IsCloseCode(code) }
 
 func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

@@ -41,7 +41,7 @@ type ending struct {
 func (c *closes) add(s *session, r *driver.Result) {
 	now := time.Now()
 	e := ending{
-		id: s.id, listener: s.listener.name, route: s.route.name, pool: s.route.poolName, backend: s.backend.Name(),
+		id: s.id, listener: s.listener.name, route: s.route.Name, pool: s.route.PoolName, backend: s.backend.Name(),
 		client: s.client, path: s.path(), at: now, took: now.Sub(s.start), result: *r,
 	}
 	c.mu.Lock()

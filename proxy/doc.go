@@ -2,7 +2,7 @@
 //
 //	accept      listener.go   a socket, a goroutine for its handshake
 //	head        handshake.go  read into a pooled buffer, parsed in place        package upgrade
-//	route       route.go      host and path → route → pool
+//	route       –             host and path → route → pool                package route
 //	check       handshake.go  RFC 6455 section 4.2.1, Origin, limits            package upgrade
 //	pick, dial  backend.go    a backend of the pool, connect, the client's own head lines
 //	answer      backend.go    a 101 is checked and passed on; the next backend is tried where there was no answer

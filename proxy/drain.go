@@ -31,7 +31,7 @@ func spread(ctx context.Context, all []*session, over time.Duration, reason rela
 		timer.Reset(time.Until(start.Add(at)))
 		select {
 		case <-timer.C:
-			s.proxy.panics.Guard(room, func() { s.close(uint16(s.route.closeCodes.Drained), reason) })
+			s.proxy.panics.Guard(room, func() { s.close(uint16(s.route.CloseCodes.Drained), reason) })
 		case <-ctx.Done():
 			return
 		}
@@ -139,7 +139,7 @@ func (p *Proxy) closeSessions(b *balancer.Backend, n int) int {
 				return closed
 			}
 			if s.shedding.CompareAndSwap(notShed, isShed) {
-				s.close(uint16(s.route.closeCodes.Drained), reason)
+				s.close(uint16(s.route.CloseCodes.Drained), reason)
 				closed++
 			}
 		}

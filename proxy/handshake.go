@@ -5,15 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/proxy/driver"
+	"sluice/proxy/reach"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 	"sluice/upgrade"
 )
 
@@ -22,15 +24,13 @@ type handshake struct {
 	listener *listener
 	proxy    *Proxy
 	client   net.Conn
-	peer     netip.AddrPort
-	local    net.Addr // where the client connected to, as its PROXY header says; nil: as the socket says
 	start    time.Time
 
 	memory   *upgrade.Handshake
 	headSize int // of the client's head; early frames are behind it in memory.FromClient
 	id       uint64
-	from     clientInfo
-	route    *route
+	from     reach.Client
+	route    *route.Route
 	asked    *balancer.Backend // the one that was picked last; nil: none was
 	attempt  *attempt          // that holds a pick; nil: none does
 	session  *session          // that the driver is about to have; nil: none is
@@ -38,8 +38,6 @@ type handshake struct {
 
 	isAnswered bool // a part of the answer may have been sent: there can be no other one
 	isFinished bool // finish accounts for it, or has
-
-	certificate string // subject of the client's verified certificate; "": it has shown none
 
 	hasPlaces bool // of the session that it may become
 	followed  *followed
@@ -132,17 +130,17 @@ func (h *handshake) finish(err error) {
 	var rejection *upgrade.Rejection
 	switch {
 	case errors.As(err, &rejection) && h.isAnswered:
-		cut(h.client)
+		netconn.Cut(h.client)
 	case errors.As(err, &rejection):
 		h.status = rejection.Status
 		h.refuse(rejection)
-		defer lingerClose(h.client) // which may last: it is accounted for before
+		defer netconn.LingerClose(h.client) // which may last: it is accounted for before
 	case errors.Is(err, errServed):
 	case errors.Is(err, errAnswered):
-		defer lingerClose(h.client)
+		defer netconn.LingerClose(h.client)
 	case errors.Is(err, errTorn):
 		// Only a cut tells the client that something is missing.
-		cut(h.client)
+		netconn.Cut(h.client)
 	default:
 		_ = h.client.Close()
 	}
@@ -151,7 +149,6 @@ func (h *handshake) finish(err error) {
 
 // begin is what comes before the head.
 func (h *handshake) begin() error {
-	h.from = clientInfo{peer: h.peer, addr: h.peer} // until the head tells more
 	deadline := h.start.Add(h.listener.headTimeout)
 	if err := h.client.SetReadDeadline(deadline); err != nil {
 		return errClientLost
@@ -189,7 +186,7 @@ func (h *handshake) readHead() error {
 		if n > 0 {
 			continue
 		}
-		if isTimeout(err) && len(buf.Bytes()) > 0 {
+		if netconn.IsTimeout(err) && len(buf.Bytes()) > 0 {
 			return upgrade.ErrHeadTimeout
 		}
 		if err != nil {
@@ -201,29 +198,28 @@ func (h *handshake) readHead() error {
 // admit finds the route and checks the request; a refusal costs no backend anything.
 func (h *handshake) admit() error {
 	req := &h.memory.Request
-	h.from = h.listener.clientOf(h.peer, req)
-	h.from.requestID = formatID(h.id)
+	h.listener.identify(&h.from, req, h.id)
 	if h.listener.redirectsHTTPS {
 		return redirection(req)
 	}
-	h.route = h.proxy.routes.Load().find(h.listener.name, req.Hostname(), req.Path())
+	h.route = h.proxy.routes.Load().Find(h.listener.name, req.Hostname(), req.Path())
 	switch {
 	case h.route == nil:
 		return upgrade.ErrNoRoute
-	case req.IsEncodedSlash() && !h.route.passesEncodedSlash:
+	case req.IsEncodedSlash() && !h.route.PassesEncodedSlash:
 		return upgrade.ErrEncodedSlash
 	}
 	if err := req.CheckUpgrade(); err != nil {
 		return err
 	}
 	switch {
-	case !h.route.allowsOrigin(req.Origin(), req.Host()):
+	case !h.route.AllowsOrigin(req.Origin(), req.Host()):
 		return upgrade.ErrOrigin
 	case h.proxy.refuses.Load():
 		return upgrade.ErrDraining
 	}
-	if rejection := h.listener.take(h.from.addr.Addr(), time.Now()); rejection != nil {
-		return rejection.RetryAfter(retryAfter)
+	if rejection := h.listener.acquire(h.from.Addr.Addr(), time.Now()); rejection != nil {
+		return rejection.RetryAfter(reach.RetryAfter)
 	}
 	h.hasPlaces = true
 	return nil
@@ -246,9 +242,6 @@ func redirection(r *upgrade.Request) error {
 	return upgrade.ErrRedirect.With(upgrade.Field{Name: "Location", Value: target})
 }
 
-// retryAfter is how many seconds a client is asked to wait that came when the gateway was full.
-const retryAfter = 5
-
 // connect finds a backend that takes the session. It tries another one where a backend gave no answer, or one that the pool does not
 // want to be passed on. first is an attempt that has begun elsewhere; nil: none has.
 func (h *handshake) connect(first *attempt) error {
@@ -265,9 +258,9 @@ func (h *handshake) connect(first *attempt) error {
 			return errClientLost
 		}
 		if err != nil {
-			return unpicked(err)
+			return reach.Unpicked(err)
 		}
-		a = h.newAttempt(pick, time.Now().Add(h.route.handshakeTimeout))
+		a = h.newAttempt(pick, time.Now().Add(h.route.HandshakeTimeout))
 	}
 	ctx, cancel = context.WithDeadline(ctx, a.deadline)
 	defer cancel()
@@ -303,7 +296,7 @@ func (h *handshake) connect(first *attempt) error {
 
 // wanted is what the pool may choose by.
 func (h *handshake) wanted() balancer.Request {
-	return balancer.Request{Client: h.from.addr.Addr(), Head: &h.memory.Request}
+	return balancer.Request{Client: h.from.Addr.Addr(), Head: &h.memory.Request}
 }
 
 func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt {
@@ -315,7 +308,7 @@ func (h *handshake) newAttempt(pick balancer.Pick, deadline time.Time) *attempt 
 
 // another returns the next attempt behind one that has failed; nil: there is none, and what that one came to is the client's answer.
 func (h *handshake) another(ctx context.Context, want *balancer.Request, a *attempt, tried []*balancer.Backend) *attempt {
-	if ctx.Err() != nil || !h.route.pool.MayRetry(a.outcome, len(tried)) {
+	if ctx.Err() != nil || !h.route.Pool.MayRetry(a.outcome, len(tried)) {
 		return nil
 	}
 	pick, err := h.pick(ctx, want, tried)
@@ -326,20 +319,11 @@ func (h *handshake) another(ctx context.Context, want *balancer.Request, a *atte
 }
 
 func (h *handshake) pick(ctx context.Context, want *balancer.Request, tried []*balancer.Backend) (balancer.Pick, error) {
-	pick, err := h.route.pool.Pick(ctx, want, tried)
+	pick, err := h.route.Pool.Pick(ctx, want, tried)
 	if err != nil {
 		h.followed.step("pick", err)
 	}
 	return pick, err
-}
-
-// unpicked is the answer when the pool gave no backend, and none was tried before.
-func unpicked(err error) error {
-	var full *balancer.FullError
-	if errors.As(err, &full) {
-		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
-	}
-	return upgrade.ErrNoBackend
 }
 
 // refuse sends a refusal. Where it can't, the client has gone.
@@ -354,11 +338,11 @@ const refusalTimeout = time.Second
 // ended accounts for a handshake that didn't become a session.
 func (h *handshake) ended(err error) {
 	if h.hasPlaces {
-		h.listener.give(h.from.addr.Addr(), time.Now())
+		h.listener.release(h.from.Addr.Addr(), time.Now())
 	}
 	name, reason := "", "client_lost"
 	if h.route != nil {
-		name = h.route.name
+		name = h.route.Name
 	}
 	var rejection *upgrade.Rejection
 	switch {
@@ -373,11 +357,6 @@ func (h *handshake) ended(err error) {
 	}
 	h.proxy.metrics.refused(h.route, reason, h.status)
 	h.proxy.logRefused(h, name, reason)
-}
-
-func isTimeout(err error) bool {
-	var ne net.Error
-	return errors.As(err, &ne) && ne.Timeout()
 }
 
 func formatID(id uint64) string { return fmt.Sprintf("%016x", id) }

@@ -17,6 +17,7 @@ import (
 	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/driver"
+	"sluice/proxy/route"
 )
 
 // patience bounds each wait for something that is expected at once. The machine may be busy.
@@ -41,7 +42,7 @@ type setup struct {
 func newSetup(driverName string, backends ...string) *setup {
 	s := &setup{driver: driverName}
 	s.Listeners = []ListenerConfig{newListenerConfig("public", "127.0.0.1:0")}
-	s.Routes = []RouteConfig{newRouteConfig("pool")}
+	s.Routes = []route.Config{newRouteConfig("pool")}
 	s.Pools = []balancer.Config{newPoolConfig("pool", backends...)}
 	s.MaxSessions = 1000
 	return s
@@ -53,7 +54,7 @@ func newListenerConfig(name, address string) (c ListenerConfig) {
 	return c
 }
 
-func newRouteConfig(pool string) (c RouteConfig) {
+func newRouteConfig(pool string) (c route.Config) {
 	setDefaults(reflect.ValueOf(&c).Elem())
 	c.Pool = pool
 	return c

@@ -8,6 +8,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 )
 
 // The views are what a Proxy shows of itself: plain values at one moment, whose JSON is that of the admin API.
@@ -69,7 +70,7 @@ func (p *Proxy) Listeners() []ListenerView {
 		views = append(views, ListenerView{
 			Name:           l.name,
 			Address:        l.ln.Addr().String(),
-			Sessions:       l.places.taken.Load(),
+			Sessions:       l.places.N(),
 			MaxSessions:    l.maxSessions,
 			Handshakes:     len(l.handshakes),
 			MaxHandshakes:  cap(l.handshakes),
@@ -83,19 +84,19 @@ func (p *Proxy) Listeners() []ListenerView {
 
 // Routes returns all routes, the more exact ones first, as they are tried.
 func (p *Proxy) Routes() []RouteView {
-	sessions := map[routeKey]int{}
+	sessions := map[route.Key]int{}
 	for _, s := range p.sessions.list() {
-		sessions[s.route.key()]++
+		sessions[s.route.Key()]++
 	}
 	views := make([]RouteView, 0)
 	for _, r := range *p.routes.Load() {
-		host := r.host
+		host := r.Host
 		if host != "" && host[0] == '.' {
 			host = "*" + host
 		}
 		views = append(views, RouteView{
-			Name: r.name, Listener: r.listener, Host: host, Path: r.path, Pool: r.poolName,
-			HTTP: r.passesHTTP, Sessions: sessions[r.key()],
+			Name: r.Name, Listener: r.Listener, Host: host, Path: r.Path, Pool: r.PoolName,
+			HTTP: r.PassesHTTP, Sessions: sessions[r.Key()],
 		})
 	}
 	return views

@@ -116,8 +116,8 @@ func (q *SessionQuery) fits(s *session, now time.Time) bool {
 	isNamed := func(want, name string) bool { return want == "" || want == name }
 	return (q.ID == "" || q.ID == formatID(s.id)) &&
 		isNamed(q.Listener, s.listener.name) &&
-		isNamed(q.Route, s.route.name) &&
-		isNamed(q.Pool, s.route.poolName) &&
+		isNamed(q.Route, s.route.Name) &&
+		isNamed(q.Pool, s.route.PoolName) &&
 		isNamed(q.Backend, s.backend.Name()) &&
 		(!q.Client.IsValid() || q.Client.Contains(s.client.Addr())) &&
 		strings.HasPrefix(s.path(), q.Path) &&

@@ -69,7 +69,7 @@ func (p *Proxy) CloseSession(id string, code uint16) bool {
 // closeFor closes a session for the operator.
 func (s *session) closeFor(code uint16) {
 	if code == 0 {
-		code = uint16(s.route.closeCodes.Drained)
+		code = uint16(s.route.CloseCodes.Drained)
 	}
 	s.close(code, relay.ReasonOperator)
 }
@@ -94,8 +94,8 @@ func (s *session) view(st *driver.Stats, now time.Time) SessionView {
 	view := SessionView{
 		ID:          formatID(s.id),
 		Listener:    s.listener.name,
-		Route:       s.route.name,
-		Pool:        s.route.poolName,
+		Route:       s.route.Name,
+		Pool:        s.route.PoolName,
 		Host:        s.host(),
 		Path:        s.path(),
 		Subprotocol: s.subprotocol(),

@@ -1,9 +1,9 @@
 package proxy
 
 import (
-	"net/netip"
 	"testing"
-	"time"
+
+	"sluice/internal/netconn"
 )
 
 func TestOverALimitTheAnswerComesBeforeABackendIsDialled(t *testing.T) {
@@ -62,74 +62,13 @@ func TestPlacesOfAnAddressComeBack(t *testing.T) {
 			_ = c.Close()
 			g.wantIdle(t)
 			eventually(t, "the place given back", func() bool {
-				clients := (*g.listeners.Load())[0].clients
-				clients.mu.Lock()
-				defer clients.mu.Unlock()
-				return clients.known[netip.MustParseAddr("127.0.0.1")] == nil
+				return (*g.listeners.Load())[0].clients.Len() == 0
 			})
 			// A handshake that comes to nothing takes none with it.
 			c = g.dial(t)
 			c.send(t, asking("/"))
-			cut(backend.accept(t).Conn)
+			netconn.Cut(backend.accept(t).Conn)
 			c.wantRefusal(t, 502, "answer")
 		}
 	})
-}
-
-func TestClientsOfOneIPv6NetworkCountAsOne(t *testing.T) {
-	c := newClients(&ListenerConfig{MaxSessionsPerIP: 2, HandshakeRate: 0})
-	now := time.Now()
-	enter := func(s string) bool { return c.enter(netip.MustParseAddr(s), now) }
-	if !enter("2001:db8::1") || !enter("2001:db8::2:0:0:1") || enter("2001:db8::ffff") {
-		t.Error("a /64 has other than two places")
-	}
-	if !enter("2001:db8:0:1::1") || !enter("192.0.2.1") || !enter("192.0.2.2") {
-		t.Error("other networks are counted with it")
-	}
-	c.leave(netip.MustParseAddr("2001:db8::1"), now)
-	if !enter("2001:db8::3") {
-		t.Error("a place that was left isn't free")
-	}
-}
-
-func TestTheBucketOfAClientFillsAndIsForgotten(t *testing.T) {
-	c := newClients(&ListenerConfig{HandshakeRate: 10, HandshakeBurst: 3})
-	now, addr := time.Now(), netip.MustParseAddr("192.0.2.1")
-	take := func() (n int) {
-		for c.enter(addr, now) {
-			c.leave(addr, now)
-			n++
-		}
-		return n
-	}
-	if n := take(); n != 3 {
-		t.Errorf("%d at once, want a burst of 3", n)
-	}
-	now = now.Add(100 * time.Millisecond)
-	if n := take(); n != 1 {
-		t.Errorf("%d after 100 ms at 10 a second, want 1", n)
-	}
-	now = now.Add(time.Hour)
-	c.sweep(now)
-	if len(c.known) != 0 {
-		t.Errorf("%d clients are known an hour later", len(c.known))
-	}
-	if n := take(); n != 3 {
-		t.Errorf("%d an hour later, want a burst of 3", n)
-	}
-}
-
-// Addresses cost an attacker nothing: the table holds only those that still count for something.
-func TestTheTableOfClientsDoesNotGrowWithAddressesThatAreGone(t *testing.T) {
-	c := newClients(&ListenerConfig{HandshakeRate: 1000, MaxSessionsPerIP: 1})
-	now := time.Now()
-	for i := range uint32(100_000) {
-		addr := netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
-		c.enter(addr, now)
-		now = now.Add(time.Millisecond)
-		c.leave(addr, now)
-		if len(c.known) > 2*minSweep {
-			t.Fatalf("%d clients are known, of which none has a session", len(c.known))
-		}
-	}
 }

@@ -11,6 +11,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"sluice/proxy/limits"
+	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
 
@@ -22,7 +24,7 @@ type listener struct {
 	config      *ListenerConfig
 	name        string
 	headTimeout time.Duration
-	trusted     []netip.Prefix
+	trusted     reach.Trust
 	tls         TLSServer      // nil: connections are not secured
 	plain       *plainListener // to net/http, for what isn't WebSocket
 	server      *http.Server   // that serves it
@@ -30,9 +32,9 @@ type listener struct {
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
 	maxSessions    int // 0: no limit
-	clients        *clients
+	clients        *limits.Clients
 
-	places     *places       // of all listeners that have had the socket
+	places     *limits.Count // of all listeners that have had the socket
 	handshakes chan struct{} // one for each that is under way; nil: no limit
 	holders    atomic.Int64  // handshakes, and 1 while the socket is its
 }
@@ -57,25 +59,22 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,
 		maxSessions:    c.MaxSessions,
-		clients:        newClients(c),
-		places:         new(places),
+		clients:        limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
+		places:         new(limits.Count),
 	}
 	l.holders.Store(1)
 	if before != nil {
 		l.places = before.places
-		if l.clients.isLike(before.clients) {
+		if l.clients.Limit() == before.clients.Limit() {
 			l.clients = before.clients
 		}
 	}
 	if c.MaxHandshakes > 0 {
 		l.handshakes = make(chan struct{}, c.MaxHandshakes)
 	}
-	for _, s := range c.TrustedProxies {
-		prefix, err := parsePrefix(s)
-		if err != nil {
-			return nil, fmt.Errorf("listener %s: %w", c.Name, err)
-		}
-		l.trusted = append(l.trusted, prefix)
+	var err error
+	if l.trusted, err = reach.ParseTrust(c.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
 	l.server = l.plainServer()
 	return l, nil
@@ -117,7 +116,7 @@ func (l *listener) letGo() {
 
 // refuse answers a connection for which there is no handshake left, without reading it.
 func (l *listener) refuse(conn net.Conn) {
-	rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
+	rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
 	if l.tls == nil {
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it fits into the socket's buffer, or isn't sent
 		_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
@@ -150,19 +149,19 @@ func (l *listener) done() {
 // handshake runs one handshake, from accept to the driver or the refusal.
 func (l *listener) handshake(conn net.Conn) {
 	defer l.proxy.handshakes.leave(conn)
-	h := handshake{listener: l, proxy: l.proxy, client: conn, peer: addrOf(conn), start: time.Now()}
+	h := handshake{listener: l, proxy: l.proxy, client: conn, from: reach.NewClient(addrOf(conn)), start: time.Now()}
+	h.from.Local = conn.LocalAddr()
 	h.id, h.memory = rand.Uint64(), l.proxy.memory.Get()
 	h.run()
 }
 
-// trusts tells whether a peer's X-Forwarded-* fields are believed.
-func (l *listener) trusts(peer netip.Addr) bool {
-	for _, p := range l.trusted {
-		if p.Contains(peer) {
-			return true
-		}
+// identify completes a client by the head of its request, which has that id.
+func (l *listener) identify(c *reach.Client, r *upgrade.Request, id uint64) {
+	l.trusted.Identify(c, r)
+	c.Proto, c.RequestID = "http", formatID(id)
+	if l.tls != nil {
+		c.Proto = "https"
 	}
-	return false
 }
 
 // addrOf returns a connection's peer; the zero Addr for a Unix socket.

@@ -43,8 +43,8 @@ func (s *session) logFields() []zap.Field {
 	fields := []zap.Field{
 		zap.String("session", formatID(s.id)),
 		zap.String("listener", s.listener.name),
-		zap.String("route", s.route.name),
-		zap.String("pool", s.route.poolName),
+		zap.String("route", s.route.Name),
+		zap.String("pool", s.route.PoolName),
 		zap.String("backend", s.backend.Name()),
 		zap.String("client", formatClient(s.client)),
 		zap.String("host", s.host()),
@@ -110,7 +110,7 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 	req := &h.memory.Request
 	pool, backend := "", ""
 	if h.route != nil {
-		pool = h.route.poolName
+		pool = h.route.PoolName
 	}
 	if h.asked != nil {
 		backend = h.asked.Name()
@@ -121,7 +121,7 @@ func (p *Proxy) logRefused(h *handshake, routeName, reason string) {
 		zap.String("route", routeName),
 		zap.String("pool", pool),
 		zap.String("backend", backend),
-		zap.String("client", formatClient(h.from.addr)),
+		zap.String("client", formatClient(h.from.Addr)),
 		zap.String("host", string(req.Host())),
 		zap.String("path", string(req.Path())),
 		zap.Int("status", h.status),
@@ -147,10 +147,10 @@ func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
 	}
 	c.Write(
 		zap.String("listener", l.name),
-		zap.String("route", e.route.name),
-		zap.String("pool", e.route.poolName),
+		zap.String("route", e.route.Name),
+		zap.String("pool", e.route.PoolName),
 		zap.String("backend", e.backend),
-		zap.String("client", formatClient(e.client.addr)),
+		zap.String("client", formatClient(e.client.Addr)),
 		zap.String("host", string(e.Host())),
 		zap.String("method", string(e.Method())),
 		zap.String("path", string(e.Path())),

@@ -8,6 +8,7 @@ import (
 
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 )
 
 // metrics are the proxy's part of what the operator sees. What happens once a session is counted as it happens; frames are counted
@@ -83,11 +84,11 @@ func newMetrics(p *Proxy) *metrics {
 func (m *metrics) installed(n *plan) {
 	for _, r := range n.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
-			m.total.WithLabelValues(r.name, r.poolName, result)
+			m.total.WithLabelValues(r.Name, r.PoolName, result)
 		}
 		for _, l := range n.listeners {
-			if r.listener == "" || r.listener == l.name {
-				m.active.WithLabelValues(l.name, r.name, r.poolName)
+			if r.Listener == "" || r.Listener == l.name {
+				m.active.WithLabelValues(l.name, r.Name, r.PoolName)
 			}
 		}
 	}
@@ -95,22 +96,22 @@ func (m *metrics) installed(n *plan) {
 
 // established counts a session's begin.
 func (m *metrics) established(s *session, took time.Duration) {
-	m.active.WithLabelValues(s.listener.name, s.route.name, s.route.poolName).Inc()
-	m.total.WithLabelValues(s.route.name, s.route.poolName, resultEstablished).Inc()
+	m.active.WithLabelValues(s.listener.name, s.route.Name, s.route.PoolName).Inc()
+	m.total.WithLabelValues(s.route.Name, s.route.PoolName, resultEstablished).Inc()
 	m.handshake.Observe(took.Seconds())
 }
 
 // ended counts a session's end.
 func (m *metrics) ended(s *session) {
-	m.active.WithLabelValues(s.listener.name, s.route.name, s.route.poolName).Dec()
+	m.active.WithLabelValues(s.listener.name, s.route.Name, s.route.PoolName).Dec()
 	m.duration.Observe(time.Since(s.start).Seconds())
 }
 
 // refused counts a handshake that didn't become a session. status is what the client got; 0: nothing. r is nil before it is known.
-func (m *metrics) refused(r *route, reason string, status int) {
+func (m *metrics) refused(r *route.Route, reason string, status int) {
 	routeName, pool := "", ""
 	if r != nil {
-		routeName, pool = r.name, r.poolName
+		routeName, pool = r.Name, r.PoolName
 	}
 	result := resultRefused
 	if status == 0 || status == 502 || status == 504 {
@@ -121,8 +122,8 @@ func (m *metrics) refused(r *route, reason string, status int) {
 }
 
 // plain counts a plain request.
-func (m *metrics) plain(r *route, status int) {
-	m.requests.WithLabelValues(r.name, r.poolName, strconv.Itoa(status)).Inc()
+func (m *metrics) plain(r *route.Route, status int) {
+	m.requests.WithLabelValues(r.Name, r.PoolName, strconv.Itoa(status)).Inc()
 }
 
 // Describe implements prometheus.Collector.

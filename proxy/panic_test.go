@@ -15,6 +15,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 )
 
 // recovered counts the calls of Config.Panics.
@@ -90,24 +91,26 @@ func (b trappedBody) Read(p []byte) (int, error) {
 // Some of these panics are on goroutines of net/http that recover none.
 func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 	for name, test := range map[string]struct {
-		breaks  func(r *route)
+		breaks  func(r *route.Route)
 		request string
 		then    string // of the client, once the backend has the request; "": nothing
 		answer  string // of the backend; "": none
 		status  int    // that the client gets; 0: its connection is reset
 	}{
 		"before a backend is picked": {
-			breaks:  func(r *route) { r.plain.Rewrite = func(*httputil.ProxyRequest) { panic("boom") } },
+			breaks:  func(r *route.Route) { plainOf(r).Rewrite = func(*httputil.ProxyRequest) { panic("boom") } },
 			request: plain("/broken"), status: 502,
 		},
 		"once a backend is picked": {
-			breaks:  func(r *route) { r.transport.http.Proxy = func(*http.Request) (*url.URL, error) { panic("boom") } },
+			breaks: func(r *route.Route) {
+				plainOf(r).transport.http.Proxy = func(*http.Request) (*url.URL, error) { panic("boom") }
+			},
 			request: plain("/broken"), status: 502,
 		},
 		"as the request is sent": {
-			breaks: func(r *route) {
-				r.transport.http.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-					conn, err := r.dialPlain(ctx, network, address)
+			breaks: func(r *route.Route) {
+				plainOf(r).transport.http.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := plainOf(r).transport.dial(ctx, network, address)
 					if err == nil {
 						conn.(*stallConn).Conn = trapped{conn.(*stallConn).Conn, "/broken"}
 					}
@@ -117,9 +120,9 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 			request: plain("/broken"), status: 502,
 		},
 		"as the request's body is read by the transport": {
-			breaks: func(r *route) {
-				rewrite := r.plain.Rewrite
-				r.plain.Rewrite = func(pr *httputil.ProxyRequest) {
+			breaks: func(r *route.Route) {
+				rewrite := plainOf(r).Rewrite
+				plainOf(r).Rewrite = func(pr *httputil.ProxyRequest) {
 					rewrite(pr)
 					pr.Out.Body = trappedBody{pr.Out.Body}
 				}
@@ -134,14 +137,14 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 			request: plain("/broken"), answer: head("HTTP/1.1 103 Early Hints", "Link: boom") + answering("end"), status: 0,
 		},
 		"once the answer has come": {
-			breaks:  func(r *route) { r.plain.ModifyResponse = func(*http.Response) error { panic("boom") } },
+			breaks:  func(r *route.Route) { plainOf(r).ModifyResponse = func(*http.Response) error { panic("boom") } },
 			request: plain("/broken"), answer: answering("end", "X-Own: y"), status: 502,
 		},
 		"as the answer is sent": {request: plain("/broken"), answer: answering("boom"), status: 0},
 		"once a part of the answer is sent": {
-			breaks: func(r *route) {
-				modify := r.plain.ModifyResponse
-				r.plain.ModifyResponse = func(resp *http.Response) error {
+			breaks: func(r *route.Route) {
+				modify := plainOf(r).ModifyResponse
+				plainOf(r).ModifyResponse = func(resp *http.Response) error {
 					resp.Body = trappedBody{resp.Body}
 					return modify(resp)
 				}
@@ -185,7 +188,7 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 }
 
 // runTrapped runs a gateway whose clients' connections are trapped. breaks gets the route /broken before the gateway accepts; it may be nil.
-func runTrapped(t *testing.T, backend string, breaks func(r *route)) (*gateway, *recovered) {
+func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gateway, *recovered) {
 	t.Helper()
 	s, told := newSetup("goroutine", backend), new(recovered)
 	broken := newRouteConfig("pool")
@@ -201,7 +204,7 @@ func runTrapped(t *testing.T, backend string, breaks func(r *route)) (*gateway, 
 	}
 	s.breaks = func(p *Proxy) {
 		for _, r := range *p.routes.Load() {
-			if r.path == "/broken" && breaks != nil {
+			if r.Path == "/broken" && breaks != nil {
 				breaks(r)
 			}
 		}
@@ -245,8 +248,8 @@ func TestAPanicBetweenTwoPlainRequestsEndsTheConnection(t *testing.T) {
 
 func TestAPanicOfADialEndsThePlainRequest(t *testing.T) {
 	backend := listenRaw(t)
-	g, told := runTrapped(t, "wss://"+backend.Addr().String(), func(r *route) {
-		r.dialer.secure = func(string) *tls.Config { panic("boom") }
+	g, told := runTrapped(t, "wss://"+backend.Addr().String(), func(r *route.Route) {
+		plainOf(r).transport.dialer.TLS = func(string) *tls.Config { panic("boom") }
 	})
 	c := g.dial(t)
 	c.send(t, plain("/broken"))
@@ -282,7 +285,7 @@ func TestAPanicOfAReloadLeavesWhatThereIs(t *testing.T) {
 	g := newSetup("goroutine", backend.Addr().String()).run(t)
 	sections := Sections{
 		Listeners: []ListenerConfig{newListenerConfig("public", "127.0.0.1:0"), newListenerConfig("other", "127.0.0.1:0")},
-		Routes:    []RouteConfig{newRouteConfig("none")},
+		Routes:    []route.Config{newRouteConfig("none")},
 		Pools:     []balancer.Config{newPoolConfig("pool", backend.Addr().String())}, MaxSessions: 1000,
 	}
 	opened := []net.Listener{}
@@ -337,3 +340,6 @@ func TestADrainGoesOnAfterAPanic(t *testing.T) {
 	second.wantClose(t, 1012)
 	wantLive(t, first, firstEnd)
 }
+
+// plainOf returns the handler of a route's plain requests.
+func plainOf(r *route.Route) *plainHandler { return r.Plain.(*plainHandler) }

@@ -14,9 +14,11 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"golang.org/x/net/http/httpguts"
 
 	"sluice/upgrade"
+
+	"sluice/proxy/reach"
+	"sluice/proxy/route"
 )
 
 // plainIdle is how long a connection of plain requests may wait for its next one, on either side. As nginx's keepalive_timeout.
@@ -52,12 +54,12 @@ func stdLog(log *zap.Logger, level zapcore.Level) *stdlog.Logger {
 type plainConnKey struct{}
 
 // plainRoute returns the route of a request that goes to net/http; nil: it is a handshake's, which may refuse it.
-func (l *listener) plainRoute(r *upgrade.Request) *route {
+func (l *listener) plainRoute(r *upgrade.Request) *route.Route {
 	if r.IsWebSocket() || l.redirectsHTTPS {
 		return nil
 	}
-	route := l.proxy.routes.Load().find(l.name, r.Hostname(), r.Path())
-	if route == nil || !route.passesHTTP || r.IsEncodedSlash() && !route.passesEncodedSlash {
+	route := l.proxy.routes.Load().Find(l.name, r.Hostname(), r.Path())
+	if route == nil || !route.PassesHTTP || r.IsEncodedSlash() && !route.PassesEncodedSlash {
 		return nil
 	}
 	return route
@@ -75,6 +77,12 @@ func servePlain(w http.ResponseWriter, r *http.Request) {
 	isWhole := false
 	defer func() {
 		c.answered(isWhole)
+		if isWhole && r.ContentLength != 0 {
+			// net/http discards the rest of a body after the answer, too, but then reads on at once, on another goroutine, for what it
+			// takes to be the next request: the two reads met (golang.org/issue/68560).
+			_ = http.NewResponseController(w).Flush()
+			_ = r.Body.Close()
+		}
 		c.panics().Guard(room, func() {
 			c.listener.proxy.metrics.plain(request.route, counted.status)
 			c.listener.proxy.logPlain(c.listener, e, counted)
@@ -104,7 +112,7 @@ func (e *exchange) serve(w *countedWriter, r *http.Request) (isWhole bool) {
 	for _, name := range []string{"Upgrade", "Http2-Settings"} {
 		r.Header.Del(name) // or ReverseProxy would ask the backend for it
 	}
-	e.route.plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
+	e.route.Plain.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, e)))
 	return true
 }
 
@@ -134,11 +142,21 @@ type exchangeKey struct{}
 
 func exchangeOf(ctx context.Context) *exchange { return ctx.Value(exchangeKey{}).(*exchange) }
 
-// plainProxy returns the handler of a route's plain requests.
-func (p *Proxy) plainProxy(r *route) *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{
+// A plainHandler serves the plain requests of a route. It implements route.Plain.
+type plainHandler struct {
+	*httputil.ReverseProxy
+	transport *plainTransport
+}
+
+// CloseIdleConnections implements route.Plain.
+func (h *plainHandler) CloseIdleConnections() { h.transport.http.CloseIdleConnections() }
+
+// newPlainHandler returns the handler of a route's plain requests.
+func (p *Proxy) newPlainHandler(r *route.Route) *plainHandler {
+	transport := newPlainTransport(r, p.dialer(r.PoolName))
+	return &plainHandler{transport: transport, ReverseProxy: &httputil.ReverseProxy{
 		Rewrite:       rewrite,
-		Transport:     r.transport,
+		Transport:     transport,
 		FlushInterval: -1, // what comes passes at once: server-sent events, long polls
 		BufferPool:    &p.copyBuffers,
 		ErrorLog:      stdLog(p.log, zap.DebugLevel),
@@ -149,78 +167,28 @@ func (p *Proxy) plainProxy(r *route) *httputil.ReverseProxy {
 			return nil
 		},
 		ErrorHandler: refusePlain,
-	}
+	}}
 }
 
-// rewrite makes the backend's request of the client's. ReverseProxy has taken the fields off that end at this hop.
+// rewrite makes the backend's request of the client's: net/http's, with the fields that a handshake would send too.
 func rewrite(pr *httputil.ProxyRequest) {
 	e := exchangeOf(pr.In.Context())
-	header := pr.Out.Header
-	for name := range header {
-		if upgrade.OnlyTrusted(name) && !(e.client.isTrusted && !strings.Contains(name, "_")) || e.route.replaces(name) {
-			delete(header, name)
-		}
+	header := http.Header{}
+	f := e.client.Forward(e.route)
+	for name, value := range e.Forwarded(&f) {
+		header.Add(name, value)
 	}
-	if e.client.isTrusted {
-		// ReverseProxy drops these for every client.
-		for _, name := range []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto"} {
-			if !httpguts.HeaderValuesContainsToken(pr.In.Header["Connection"], name) {
-				header[name] = pr.In.Header[name]
-			}
-		}
-	}
-	if peer := e.client.peer.Addr(); peer.IsValid() {
-		forwarded := append(header["X-Forwarded-For"], peer.WithZone("").String())
-		header["X-Forwarded-For"] = []string{strings.Join(forwarded, ", ")}
-	}
-	setIfAbsent(header, "X-Forwarded-Proto", e.client.proto)
-	setIfAbsent(header, "X-Forwarded-Host", string(e.Host()))
-	setIfAbsent(header, "X-Request-Id", e.client.requestID)
-	if subject := e.conn.first.certificate; subject != "" {
-		header.Set(upgrade.ClientCertHeader, subject)
-	}
-	for _, name := range e.route.removeHeaders {
-		header.Del(name)
-	}
-	for _, f := range e.route.setHeaders {
-		header.Set(f.Name, f.Value)
-	}
+	pr.Out.Header = header
 	pr.Out.Host = string(e.Host())
 	pr.Out.URL = e.target()
 	pr.Out.Trailer = nil // RFC 9110 section 6.5.1: they may be dropped, and a backend may take them for fields that we judge
 }
 
-// replaces reports whether the client's fields of that name don't pass.
-func (r *route) replaces(name string) bool {
-	for _, f := range r.setHeaders {
-		if isSameField(name, f.Name) {
-			return true
-		}
-	}
-	for _, removed := range r.removeHeaders {
-		if isSameField(name, removed) {
-			return true
-		}
-	}
-	return false
-}
-
-// isSameField compares names of fields. One with underscores for hyphens counts as the same: a backend may not tell them apart.
-func isSameField(a, b string) bool {
-	return strings.EqualFold(strings.ReplaceAll(a, "_", "-"), strings.ReplaceAll(b, "_", "-"))
-}
-
-func setIfAbsent(h http.Header, name, value string) {
-	if len(h[name]) == 0 && value != "" {
-		h.Set(name, value)
-	}
-}
-
 // target returns the URL for the backend: the target as it was sent, less the route's strip_prefix. The transport fills in the host.
 func (e *exchange) target() *url.URL {
 	raw := e.RawPath()
-	if e.route.stripPrefix > 0 {
-		raw = upgrade.BehindPrefix(raw, e.route.stripPrefix)
+	if e.route.StripPrefix > 0 {
+		raw = upgrade.BehindPrefix(raw, e.route.StripPrefix)
 	}
 	path := string(raw)
 	if !strings.HasPrefix(path, "/") {
@@ -247,14 +215,8 @@ func refusePlain(w http.ResponseWriter, r *http.Request, err error) {
 	case r.Context().Err() != nil:
 		panic(http.ErrAbortHandler) // the client has gone
 	case errors.As(err, &rejection):
-	case isTimeout(err):
-		rejection = upgrade.ErrBackendTimeout
-	case isExhausted(err):
-		rejection = upgrade.ErrLimit.RetryAfter(retryAfter)
-	case isDialError(err):
-		rejection = upgrade.ErrDial
 	default:
-		rejection = upgrade.ErrBadAnswer
+		rejection = reach.Rejection(err, reach.OutcomeOf(err))
 	}
 	rejectPlain(w, rejection)
 }

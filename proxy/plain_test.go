@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/netconn"
 )
 
 func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
@@ -275,7 +277,7 @@ func TestWhoIsIdleBetweenRequestsIsLeftAloneAndWhoIsSlowIsNot(t *testing.T) {
 		b.send(t, answering("1"))
 		c.wantBody(t, 200, "1")
 		_ = c.SetReadDeadline(time.Now().Add(300 * time.Millisecond))
-		if _, err := c.reader.ReadByte(); !isTimeout(err) {
+		if _, err := c.reader.ReadByte(); !netconn.IsTimeout(err) {
 			t.Fatalf("%v, want silence beyond head_timeout", err)
 		}
 		// A body may stall for write_timeout.

@@ -100,3 +100,22 @@ func TestAnAnswerBeforeTheEndOfAnUploadArrives(t *testing.T) {
 		}
 	})
 }
+
+// An upload that is answered before it has come whole, as a 401 or 413 does, leaves its connection fit for the next request.
+func TestTheRestOfABodyThatWasAnsweredEarlyIsNoRequest(t *testing.T) {
+	backend := listenRaw(t)
+	g := newSetup("goroutine", backend.Addr().String()).run(t)
+	for range 20 {
+		c := g.dial(t)
+		c.send(t, "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 20000\r\n\r\n"+strings.Repeat("x", 8000))
+		b := backend.accept(t)
+		b.send(t, answering("early", "Connection: close"))
+		c.wantBody(t, 200, "early")
+		c.send(t, strings.Repeat("x", 12000)+plain("/next"))
+		next := backend.accept(t)
+		next.send(t, answering("next", "Connection: close"))
+		c.wantBody(t, 200, "next")
+		_, _ = c.Close(), b.Close()
+	}
+	g.wantIdle(t)
+}

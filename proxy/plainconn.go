@@ -10,8 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 	"sluice/upgrade"
+
+	"sluice/proxy/reach"
+	"sluice/proxy/route"
 )
 
 // A plainConn is a connection whose requests are plain HTTP, as net/http's server sees it. It lets pass only heads that package
@@ -31,22 +35,23 @@ type plainConn struct {
 
 	mu sync.Mutex
 
-	request   *plainRequest // guarded by mu; being served: the next head has to wait
-	isUntold  bool          // guarded by mu; fault is a panic after the body of the request, and not its answer
-	served    chan struct{} // guarded by mu; closed when request is over
-	late      chan struct{} // guarded by mu; closed while the deadline for reading is in the past
-	fault     error         // guarded by mu; that request's body is malformed, or reading it panicked
-	next      time.Time     // guarded by mu; when a head that isn't for net/http began; zero: there is none
-	discards  time.Time     // guarded by mu; until when what is left of its body is read, of which nobody wants more; zero: somebody does
-	isAborted bool          // guarded by mu; an answer was broken off
+	request       *plainRequest // guarded by mu; being served: the next head has to wait
+	isUntold      bool          // guarded by mu; fault is a panic after the body of the request, and not its answer
+	served        chan struct{} // guarded by mu; closed when request is over
+	late          chan struct{} // guarded by mu; closed while the deadline for reading is in the past
+	fault         error         // guarded by mu; that request's body is malformed, or reading it panicked
+	next          time.Time     // guarded by mu; when a head that isn't for net/http began; zero: there is none
+	discards      time.Time     // guarded by mu; until when what is left of its body is read, of which nobody wants more; zero: somebody does
+	isReadingBody bool          // guarded by mu; a part of its body is waited for
+	isAborted     bool          // guarded by mu; an answer was broken off
 }
 
 // A plainRequest is one request for the plain path.
 type plainRequest struct {
 	upgrade.Request
 	text   []byte // the head
-	route  *route
-	client clientInfo
+	route  *route.Route
+	client reach.Client
 	start  time.Time
 }
 
@@ -54,7 +59,7 @@ type plainRequest struct {
 // has come of it is in the handshake's buffer.
 func (h *handshake) servePlain() error {
 	_ = h.client.SetReadDeadline(time.Time{})
-	keepAlive(socketOf(h.client))
+	netconn.KeepAlive(netconn.Socket(h.client))
 	c := &plainConn{Conn: h.client, listener: h.listener, first: h, ended: make(chan struct{}), late: make(chan struct{})}
 	c.in.Grow(copy(c.in.Free(), h.memory.FromClient.Bytes()))
 	if !h.listener.plain.give(c) {
@@ -74,22 +79,13 @@ func (h *handshake) servePlain() error {
 		_ = h.client.SetDeadline(h.start.Add(h.listener.headTimeout))
 		return nil
 	case c.isAborted:
-		cut(h.client)
+		netconn.Cut(h.client)
 	case c.isUntold:
 		return upgrade.ErrInternal
 	default:
-		lingerClose(h.client)
+		netconn.LingerClose(h.client)
 	}
 	return errServed
-}
-
-// keepAlive lets TCP find out that a peer has gone: a stream of events may be silent for hours, and nobody pings on it.
-func keepAlive(conn net.Conn) {
-	if c, ok := conn.(interface {
-		SetKeepAliveConfig(net.KeepAliveConfig) error
-	}); ok {
-		_ = c.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true})
-	}
 }
 
 func (c *plainConn) panics() recovery.Handler { return c.listener.proxy.panics }
@@ -191,7 +187,7 @@ func (c *plainConn) readHead() error {
 		if n > 0 {
 			continue
 		}
-		if isTimeout(err) && !r.start.IsZero() {
+		if netconn.IsTimeout(err) && !r.start.IsZero() {
 			return c.pass(r, 0)
 		}
 		if err != nil {
@@ -214,8 +210,8 @@ func (c *plainConn) pass(r *plainRequest, size int) error {
 		c.next = r.start
 		return io.EOF
 	}
-	r.client = c.listener.clientOf(c.first.peer, &r.Request)
-	r.client.requestID = formatID(rand.Uint64())
+	r.client = c.first.from
+	c.listener.identify(&r.client, &r.Request, rand.Uint64())
 	r.text = append([]byte(nil), c.in.Bytes()[:size]...)
 	if _, err := r.Parse(r.text); err != nil {
 		panic("BUG: a head that was read once is refused")
@@ -228,10 +224,10 @@ func (c *plainConn) pass(r *plainRequest, size int) error {
 
 // readBody reads on in the body of the request.
 func (c *plainConn) readBody(p []byte) (n int, err error) {
-	until, err := c.bodyLimit()
-	if err != nil {
+	if err := c.beginBodyRead(); err != nil {
 		return 0, err
 	}
+	defer c.endBodyRead()
 	if len(c.in.Bytes()) > 0 {
 		n, err = c.body.Scan(c.in.Bytes()[:min(len(p), len(c.in.Bytes()))])
 		copy(p, c.in.Bytes()[:n])
@@ -240,7 +236,6 @@ func (c *plainConn) readBody(p []byte) (n int, err error) {
 	}
 	// What is behind the body has to find room in the buffer.
 	p = p[:min(len(p), len(c.in.Free()))]
-	_ = c.Conn.SetReadDeadline(until)
 	got, err := c.Conn.Read(p)
 	n, scanErr := c.body.Scan(p[:got])
 	c.in.Grow(copy(c.in.Free(), p[n:got]))
@@ -250,20 +245,28 @@ func (c *plainConn) readBody(p []byte) (n int, err error) {
 	return n, c.blame(err)
 }
 
-// bodyLimit returns how long the next part of a body may take to come. The error says that none is read.
-func (c *plainConn) bodyLimit() (time.Time, error) {
+// beginBodyRead says how long the next part of a body may take to come. The error says that none is read.
+func (c *plainConn) beginBodyRead() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.fault != nil:
-		return time.Time{}, c.fault
+		return c.fault
 	case c.request == nil:
-		return time.Time{}, net.ErrClosed
-	case !c.discards.IsZero():
-		return c.discards, nil
-	default:
-		return time.Now().Add(c.request.route.writeTimeout), nil
+		return net.ErrClosed
 	}
+	until := c.discards
+	if until.IsZero() {
+		until = time.Now().Add(c.request.route.WriteTimeout)
+	}
+	c.isReadingBody = true
+	return c.Conn.SetReadDeadline(until)
+}
+
+func (c *plainConn) endBodyRead() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.isReadingBody = false
 }
 
 // blame notes a malformed body, for the answer.
@@ -319,7 +322,10 @@ func (c *plainConn) answered(isWhole bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isAborted = c.isAborted || !isWhole
-	c.discards = time.Now().Add(lingerTime)
+	c.discards = time.Now().Add(netconn.LingerTime)
+	if c.isReadingBody {
+		_ = c.Conn.SetReadDeadline(c.discards) // that read was for the backend, which wants no more
+	}
 }
 
 // Write implements net.Conn. A client that takes nothing for write_timeout is lost. For an interim answer,
@@ -327,7 +333,7 @@ func (c *plainConn) answered(isWhole bool) {
 func (c *plainConn) Write(p []byte) (n int, err error) {
 	defer c.panics().Catch(room, func() { n, err = 0, c.tear() })
 	if r := c.current(); r != nil {
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.route.writeTimeout))
+		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.route.WriteTimeout))
 	}
 	return c.Conn.Write(p)
 }

@@ -13,36 +13,43 @@ import (
 	"time"
 
 	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 	"sluice/upgrade"
+
+	"sluice/proxy/reach"
+	"sluice/proxy/route"
 )
 
 // A plainTransport sends plain requests to the backends of a route's pool.
 type plainTransport struct {
-	route *route
-	http  *http.Transport
+	route  *route.Route
+	dialer reach.Dialer
+	http   *http.Transport
 }
 
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
 const maxAnswerHead = 64 << 10
 
-func newPlainTransport(r *route) *plainTransport {
-	return &plainTransport{route: r, http: &http.Transport{
-		DialContext:            r.dialPlain,
+func newPlainTransport(r *route.Route, d reach.Dialer) *plainTransport {
+	t := &plainTransport{route: r, dialer: d}
+	t.http = &http.Transport{
+		DialContext:            t.dial,
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    64,
 		MaxIdleConns:           1024,
 		IdleConnTimeout:        plainIdle,
-		ResponseHeaderTimeout:  r.responseTimeout,
+		ResponseHeaderTimeout:  r.ResponseTimeout,
 		ExpectContinueTimeout:  time.Second, // as http.DefaultTransport
 		MaxResponseHeaderBytes: maxAnswerHead,
-	}}
+	}
+	return t
 }
 
 type backendKey struct{}
 
-// dialPlain connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.
-func (r *route) dialPlain(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+// dial connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.
+func (t *plainTransport) dial(ctx context.Context, _, _ string) (conn net.Conn, err error) {
 	panics := exchangeOf(ctx).conn.panics()
 	defer panics.Catch(room, func() {
 		if conn != nil {
@@ -51,18 +58,18 @@ func (r *route) dialPlain(ctx context.Context, _, _ string) (conn net.Conn, err 
 		conn, err = nil, upgrade.ErrInternal
 	})
 	b := ctx.Value(backendKey{}).(*balancer.Backend)
-	ctx, cancel := context.WithTimeout(ctx, r.connectTimeout)
+	ctx, cancel := context.WithTimeout(ctx, t.route.ConnectTimeout)
 	defer cancel()
 	var opening []byte
-	if r.sendsProxy {
-		opening = exchangeOf(ctx).conn.first.proxyHeader()
+	if t.route.SendsProxy {
+		opening = exchangeOf(ctx).client.ProxyHeader()
 	}
-	conn, err = r.dialer.dial(ctx, b, opening)
+	conn, err = t.dialer.Dial(ctx, b, opening)
 	if err != nil {
 		return nil, err
 	}
-	keepAlive(socketOf(conn)) // TCP finds out that a backend has gone from which a stream of events comes
-	return &stallConn{Conn: conn, panics: panics, timeout: r.writeTimeout}, nil
+	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
+	return &stallConn{Conn: conn, panics: panics, timeout: t.route.WriteTimeout}, nil
 }
 
 // A stallConn fails when the other side takes nothing for so long. Its writes are those of one goroutine.
@@ -90,8 +97,8 @@ func (c *stallConn) Write(p []byte) (n int, err error) {
 // key is the name under which connections to a backend wait for the next request; nobody resolves it. A connection that began with a
 // client's PROXY header is of use to that client alone.
 func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
-	if t.route.sendsProxy {
-		return fmt.Sprintf("%x-%x.backend", b.Name(), e.client.peer.String())
+	if t.route.SendsProxy {
+		return fmt.Sprintf("%x-%x.backend", b.Name(), e.client.Peer.String())
 	}
 	return fmt.Sprintf("%x.backend", b.Name())
 }
@@ -99,10 +106,10 @@ func (t *plainTransport) key(e *exchange, b *balancer.Backend) string {
 // RoundTrip implements http.RoundTripper. A backend that can't be reached has seen nothing of the request: another one is tried.
 func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	e := exchangeOf(r.Context())
-	want := balancer.Request{Client: e.client.addr.Addr(), Head: &e.Request}
-	pick, err := t.route.pool.Pick(r.Context(), &want, nil)
+	want := balancer.Request{Client: e.client.Addr.Addr(), Head: &e.Request}
+	pick, err := t.route.Pool.Pick(r.Context(), &want, nil)
 	if err != nil {
-		return nil, unpicked(err)
+		return nil, reach.Unpicked(err)
 	}
 	held := pick.Backend
 	defer func() {
@@ -124,12 +131,12 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 			resp.Body, held = e.answer, nil
 			return resp, nil
 		}
-		outcome, isDial := balancer.BadAnswer, false
+		outcome, isUnsent := balancer.BadAnswer, false
 		if err == nil {
 			_ = resp.Body.Close()
 			err = upgrade.ErrBadAnswer
 		} else {
-			outcome, isDial = plainOutcome(err)
+			outcome, isUnsent = reach.OutcomeOf(err), reach.IsUnsent(err)
 		}
 		if r.Context().Err() != nil || body != nil && body.isBroken.Load() {
 			outcome = balancer.ClientFault
@@ -137,10 +144,10 @@ func (t *plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 		held = nil
 		pick.Backend.Release(outcome)
 		tried = append(tried, pick.Backend)
-		if !isDial || !t.route.pool.MayRetry(outcome, len(tried)) {
+		if !isUnsent || !t.route.Pool.MayRetry(outcome, len(tried)) {
 			return nil, err
 		}
-		next, errPick := t.route.pool.Pick(r.Context(), &want, tried)
+		next, errPick := t.route.Pool.Pick(r.Context(), &want, tried)
 		if errPick != nil {
 			return nil, err
 		}
@@ -191,25 +198,6 @@ func (t *plainTransport) outgoing(r *http.Request, e *exchange, b *balancer.Back
 		out.Body = body
 	}
 	return out
-}
-
-// plainOutcome tells the pool what an error of the transport says about the backend.
-func plainOutcome(err error) (o balancer.Outcome, isDial bool) {
-	switch {
-	case errors.Is(err, upgrade.ErrInternal):
-		return balancer.GatewayFault, false
-	case isDialError(err):
-		return dialOutcome(err), true
-	case isTimeout(err):
-		return balancer.HandshakeTimeout, false
-	default:
-		return balancer.HandshakeReset, false
-	}
-}
-
-func isDialError(err error) bool {
-	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
 }
 
 // A releasingBody gives the place of a pick back when the body is through.

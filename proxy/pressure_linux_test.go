@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/netconn"
 )
 
 func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
@@ -147,7 +149,7 @@ func TestSlowClientsAreGoneAndLiveSessionsDoNotNotice(t *testing.T) {
 	<-dripped
 	for _, c := range slow {
 		_ = c.SetReadDeadline(begin.Add(headTimeout + patience))
-		if _, err := io.Copy(io.Discard, c); isTimeout(err) {
+		if _, err := io.Copy(io.Discard, c); netconn.IsTimeout(err) {
 			t.Fatalf("a slow client is connected %v after head_timeout", patience)
 		}
 	}

@@ -14,13 +14,15 @@ import (
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/proxy/driver"
+	"sluice/proxy/limits"
+	"sluice/proxy/route"
 	"sluice/upgrade"
 )
 
 // Config is what a Proxy is made of. The sections have been checked, each by its Check and all for the names that they refer to.
 type Config struct {
 	Listeners   []ListenerConfig
-	Routes      []RouteConfig
+	Routes      []route.Config
 	Pools       []balancer.Config
 	MaxSessions int // live sessions at once
 
@@ -61,7 +63,7 @@ type Proxy struct {
 	panics      recovery.Handler
 	driver      driver.Driver
 	maxSessions atomic.Int64
-	places      places // of all listeners
+	places      limits.Count // of all listeners
 	metrics     *metrics
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool
@@ -72,7 +74,7 @@ type Proxy struct {
 
 	// What a reload replaces, each whole, under reloading.
 	listeners atomic.Pointer[[]*listener]
-	routes    atomic.Pointer[routes]
+	routes    atomic.Pointer[route.Table]
 	pools     atomic.Pointer[map[string]*balancer.Pool]
 	// backendTLS is by pool.
 	backendTLS atomic.Pointer[map[string]func(host string) *tls.Config]
@@ -113,7 +115,7 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))
-	p.routes.Store(new(routes))
+	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*balancer.Pool{})
 	n, err := p.prepare(&Sections{
 		Listeners: c.Listeners, Routes: c.Routes, Pools: c.Pools, MaxSessions: c.MaxSessions, TLS: c.TLS, BackendTLS: c.BackendTLS,
@@ -141,7 +143,7 @@ func (p *Proxy) Close() {
 		p.handshakes.close()
 		_ = p.driver.Close(context.Background()) // every socket is cut: it ends by itself
 		for _, r := range *p.routes.Load() {
-			r.transport.http.CloseIdleConnections()
+			r.Plain.CloseIdleConnections()
 		}
 		<-p.sessions.gone()
 		p.running.Wait()
@@ -191,10 +193,10 @@ func (p *Proxy) stopReloads() {
 // CloseTimeout returns the longest of the routes, those included that live sessions still have.
 func (p *Proxy) CloseTimeout() (longest time.Duration) {
 	for _, r := range *p.routes.Load() {
-		longest = max(longest, r.relay.CloseTimeout)
+		longest = max(longest, r.Relay.CloseTimeout)
 	}
 	for _, s := range p.sessions.list() {
-		longest = max(longest, s.route.relay.CloseTimeout)
+		longest = max(longest, s.route.Relay.CloseTimeout)
 	}
 	return longest
 }

@@ -16,6 +16,7 @@ import (
 	"sluice/balancer"
 	"sluice/internal/epoll"
 	"sluice/proxy/driver"
+	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/upgrade"
 )
@@ -64,7 +65,7 @@ func (l *listener) acceptOnLoops() bool {
 func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
 	if !l.enter() {
 		defer l.letGo()
-		rejection := upgrade.ErrLimit.RetryAfter(retryAfter)
+		rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
 		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
 		w.Drop()
 		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
@@ -76,8 +77,7 @@ func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Lo
 			l.done()
 		}
 	}()
-	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, peer: peer, start: time.Now(), id: rand.Uint64()}, loops: loops}
-	q.from = clientInfo{peer: peer, addr: peer}
+	q := &quick{handshake: handshake{listener: l, proxy: l.proxy, from: reach.NewClient(peer), start: time.Now(), id: rand.Uint64()}, loops: loops}
 	w.SetDeadline(q.start.Add(l.headTimeout))
 	if w.Await(relay.Client, unix.EPOLLIN) != nil {
 		w.Drop()
@@ -146,21 +146,21 @@ func (q *quick) readEarly(w driver.Work, events uint32) {
 
 // dial picks a backend and sends it the head.
 func (q *quick) dial(w driver.Work) {
-	if q.route.sendsProxy {
+	if q.route.SendsProxy {
 		q.leave(w, func() error { return q.connect(nil) })
 		return
 	}
 	want := q.wanted()
-	pick, err := q.route.pool.TryPick(&want)
+	pick, err := q.route.Pool.TryPick(&want)
 	if errors.Is(err, balancer.ErrWait) {
 		q.leave(w, func() error { return q.connect(nil) })
 		return
 	}
 	if err != nil {
-		q.leave(w, func() error { return unpicked(err) })
+		q.leave(w, func() error { return reach.Unpicked(err) })
 		return
 	}
-	q.attempt = q.newAttempt(pick, time.Now().Add(q.route.handshakeTimeout))
+	q.attempt = q.newAttempt(pick, time.Now().Add(q.route.HandshakeTimeout))
 	q.until = q.attempt.until()
 	fd, err := dialNow(pick.Backend)
 	if errors.Is(err, errNotDirect) {
@@ -168,7 +168,7 @@ func (q *quick) dial(w driver.Work) {
 		return
 	}
 	if err != nil {
-		q.fail(w, err, dialOutcome(err))
+		q.failDial(w, err)
 		return
 	}
 	w.SetBackend(fd)
@@ -207,7 +207,7 @@ func (q *quick) send(w driver.Work) {
 	case err != nil && side == relay.Client:
 		q.lose(w)
 	case err != nil:
-		q.fail(w, err, dialOutcome(err))
+		q.failDial(w, err)
 	case len(left) > 0:
 		q.await(w, side, unix.EPOLLOUT|unix.EPOLLONESHOT)
 	case side == relay.Client:
@@ -324,7 +324,7 @@ func (q *quick) Due(w driver.Work) {
 
 // dialUntil returns when the backend has to have been connected.
 func (q *quick) dialUntil() time.Time {
-	limit := q.attempt.deadline.Add(q.route.connectTimeout - q.route.handshakeTimeout)
+	limit := q.attempt.deadline.Add(q.route.ConnectTimeout - q.route.HandshakeTimeout)
 	if q.until.Before(limit) {
 		return q.until
 	}
@@ -367,6 +367,12 @@ func (q *quick) fail(w driver.Work, err error, outcome balancer.Outcome) {
 	q.attempt.err, q.attempt.outcome = err, outcome
 	w.CloseBackend()
 	q.leave(w, q.goOn)
+}
+
+// failDial ends an attempt of which the backend has seen nothing.
+func (q *quick) failDial(w driver.Work, err error) {
+	err = &reach.DialError{Err: err}
+	q.fail(w, err, reach.OutcomeOf(err))
 }
 
 // goOn continues with the attempt as it is.

@@ -9,6 +9,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/proxy/driver"
+	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/upgrade"
 )
@@ -67,7 +68,7 @@ func (q *quick) ordinary(fds [2]int, next func() error) {
 		if q.attempt != nil {
 			q.attempt.backend.Release(balancer.GatewayFault)
 		}
-		if isExhausted(err) {
+		if reach.IsExhausted(err) {
 			q.status = upgrade.ErrLimit.Status
 			q.ended(upgrade.ErrLimit)
 		} else {
@@ -82,6 +83,9 @@ func (q *quick) ordinary(fds [2]int, next func() error) {
 		driver.Restore(secured, client)
 	} else {
 		q.client = client
+	}
+	if q.from.Local == nil {
+		q.from.Local = client.LocalAddr()
 	}
 	if q.attempt != nil && conns[relay.Backend] != nil {
 		q.attempt.conn = conns[relay.Backend]
@@ -103,8 +107,8 @@ func netConns(fds [2]int, isPlain bool) (conns [2]net.Conn, err error) {
 		} else {
 			err = fileErr
 		}
-		if isPlain && isExhausted(fileErr) && side == int(relay.Client) {
-			_, _ = f.Write(upgrade.AppendRejection(nil, upgrade.ErrLimit.RetryAfter(retryAfter)))
+		if isPlain && reach.IsExhausted(fileErr) && side == int(relay.Client) {
+			_, _ = f.Write(upgrade.AppendRejection(nil, upgrade.ErrLimit.RetryAfter(reach.RetryAfter)))
 		}
 		_ = f.Close()
 	}

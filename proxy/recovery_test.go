@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/proxy/route"
 )
 
 // panics are those that a gateway under test has recovered.
@@ -48,8 +50,8 @@ func (p *panics) want(t *testing.T, rooms ...string) {
 func (g *gateway) breakRoute(path string) {
 	table := slices.Clone(*g.routes.Load())
 	for i, r := range table {
-		if r.path == path {
-			table[i] = &route{name: r.name, path: r.path, poolName: r.poolName, transport: r.transport}
+		if r.Path == path {
+			table[i] = &route.Route{Name: r.Name, Path: r.Path, PoolName: r.PoolName, Plain: r.Plain}
 		}
 	}
 	g.routes.Store(&table)
@@ -100,7 +102,7 @@ func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 				if n := g.metric(t, "sluice_handshakes_rejected_total", "reason=internal_error"); n != times {
 					t.Errorf("%v handshakes are counted; want %d", n, times)
 				}
-				eventually(t, "one place taken", func() bool { return g.places.taken.Load() == 1 })
+				eventually(t, "one place taken", func() bool { return g.places.N() == 1 })
 				_ = client.Close()
 				_ = b.Close()
 				g.wantIdle(t)
@@ -145,7 +147,7 @@ func TestAHandshakeThatPanicsGivesBackAllThatItHolds(t *testing.T) {
 			}
 			p.want(t, room, room, room)
 			g.wantIdle(t)
-			eventually(t, "all places given back", func() bool { return g.places.taken.Load() == 0 && g.sessions.count() == 0 })
+			eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.count() == 0 })
 			if n := g.metric(t, "sluice_sessions_active"); n != 0 {
 				t.Errorf("sluice_sessions_active = %v; want 0", n)
 			}
@@ -205,7 +207,7 @@ func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
 		_ = client.Close()
 		_ = b.Close()
 		g.wantIdle(t)
-		eventually(t, "all places given back", func() bool { return g.places.taken.Load() == 0 && g.sessions.count() == 0 })
+		eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.count() == 0 })
 		p.want(t, room)
 	})
 }

@@ -15,6 +15,8 @@ import (
 	"sluice/internal/recovery"
 	"sluice/internal/units"
 	"sluice/upgrade"
+
+	"sluice/proxy/route"
 )
 
 // Rehearse builds what a Proxy would have of the sections, opens no socket, starts no goroutine, and sends each route requests in memory.
@@ -39,7 +41,7 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop()}
 	p.inherited = func(_, _ string) net.Listener { return newPlainListener(&net.TCPAddr{}) } // nothing connects to it
 	p.listeners.Store(new([]*listener))
-	p.routes.Store(new(routes))
+	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*balancer.Pool{})
 	return &rehearsal{
 		sections: c,
@@ -71,7 +73,7 @@ func (r *rehearsal) build() bool {
 	for i := range c.Routes {
 		try(indexed("route", i), func() error { p.prepareRoutes(n, &Sections{Routes: c.Routes[i : i+1]}); return nil })
 	}
-	table := newRoutes(n.routes)
+	table := route.NewTable(n.routes)
 	p.routes.Store(&table)
 	return isBuilt
 }
@@ -81,40 +83,40 @@ func (r *rehearsal) play() {
 	for i, route := range r.plan.routes {
 		at, stage := indexed("route", i), r.listenersOf(route)
 		if len(stage) == 0 {
-			if route.listener != "" {
-				r.report(at+".listener", "it redirects every request to https", route.listener, "a listener without redirect_https")
+			if route.Listener != "" {
+				r.report(at+".listener", "it redirects every request to https", route.Listener, "a listener without redirect_https")
 			}
 			continue // a gateway that only redirects has to have a route as well
 		}
-		if r.reach(at, route, stage) {
-			r.vary(at, route, stage[0])
+		if l := r.reach(at, route, stage); l != nil {
+			r.vary(at, route, l)
 		}
 	}
 }
 
 // listenersOf returns the listeners on which requests can come to a route.
-func (r *rehearsal) listenersOf(of *route) (stage []*listener) {
+func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
 	for _, l := range r.plan.listeners {
-		if (of.listener == "" || of.listener == l.name) && !l.redirectsHTTPS {
+		if (of.Listener == "" || of.Listener == l.name) && !l.redirectsHTTPS {
 			stage = append(stage, l)
 		}
 	}
 	return stage
 }
 
-// reach sends the request that a route is made for to each of its listeners. It reports what keeps all of them from the route, and
-// returns whether nothing did.
-func (r *rehearsal) reach(at string, route *route, stage []*listener) bool {
+// reach sends the request that a route is made for to its listeners, and returns the first one of which the route gets it; nil: there is
+// none, and what keeps the request from the route is reported.
+func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *listener {
 	ask := request{host: r.hostFor(route), target: targetFor(route)}
 	var last answer
 	var takers []string
 	for _, l := range stage {
 		a, isAnswered := r.try(at, route, l, ask)
 		if !isAnswered {
-			return false
+			return nil
 		}
 		if a.route == route && a.refusal == nil {
-			return true
+			return l
 		}
 		if taker := indexed("route", slices.Index(r.plan.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
 			takers = append(takers, taker)
@@ -128,29 +130,29 @@ func (r *rehearsal) reach(at string, route *route, stage []*listener) bool {
 	}
 	switch {
 	case !last.hasHost:
-		r.report(at+".host", "no request has it"+reason, route.config.Host, "a host as clients send it")
+		r.report(at+".host", "no request has it"+reason, route.Config.Host, "a host as clients send it")
 	case !last.hasPath:
-		r.report(at+".path", "no request has it"+reason, route.config.Path, "a path as clients send it, decoded but for %2f and %5c")
+		r.report(at+".path", "no request has it"+reason, route.Config.Path, "a path as clients send it, decoded but for %2f and %5c")
 	case len(takers) > 0:
 		r.report(at, "never reached: its requests go to "+strings.Join(takers, ", "), nil, "another listener, host or path")
 	default:
-		r.report(at+".path", "refused in every request"+reason, route.config.Path, "a path whose requests pass")
+		r.report(at+".path", "refused in every request"+reason, route.Config.Path, "a path whose requests pass")
 	}
-	return false
+	return nil
 }
 
 // vary sends a route what else may come: other forms of its host, its neighbors, plain requests, and pages.
-func (r *rehearsal) vary(at string, route *route, l *listener) {
+func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
 	base := request{host: r.hostFor(route), target: targetFor(route)}
-	for i := range route.origins {
+	for i := range route.Origins {
 		key, ask := indexed(at+".origins", i), base
-		ask.origin = route.origins[i].example("https://" + ask.host)
+		ask.origin = route.Origins[i].Example("https://" + ask.host)
 		a, isAnswered := r.try(key, route, l, ask)
 		switch {
 		case !isAnswered:
 			return
 		case errors.Is(a.refusal, upgrade.ErrOrigin):
-			r.report(key, "no page has it", route.config.Origins[i], "an origin as browsers send it")
+			r.report(key, "no page has it", route.Config.Origins[i], "an origin as browsers send it")
 		}
 	}
 	below := strings.TrimRight(base.target, "/") + "/a"
@@ -176,16 +178,16 @@ func (r *rehearsal) vary(at string, route *route, l *listener) {
 }
 
 // hostFor returns a Host whose requests a route may get; no other route has it as its own.
-func (r *rehearsal) hostFor(of *route) string {
+func (r *rehearsal) hostFor(of *route.Route) string {
 	switch {
-	case strings.Contains(of.host, ":"):
-		return "[" + of.host + "]"
-	case of.host != "" && of.host[0] != '.':
-		return of.host
+	case strings.Contains(of.Host, ":"):
+		return "[" + of.Host + "]"
+	case of.Host != "" && of.Host[0] != '.':
+		return of.Host
 	}
 	for label := "a"; ; label += "a" {
-		host := label + of.host
-		if !slices.ContainsFunc(r.plan.routes, func(other *route) bool { return other.host == host }) {
+		host := label + of.Host
+		if !slices.ContainsFunc(r.plan.routes, func(other *route.Route) bool { return other.Host == host }) {
 			return host
 		}
 	}
@@ -195,8 +197,8 @@ func (r *rehearsal) hostFor(of *route) string {
 var keptOctets = strings.NewReplacer("%252f", "%2f", "%252F", "%2F", "%255c", "%5c", "%255C", "%5C")
 
 // targetFor returns the target of a request for the path of a route.
-func targetFor(r *route) string {
-	return keptOctets.Replace((&url.URL{Path: r.path}).EscapedPath())
+func targetFor(r *route.Route) string {
+	return keptOctets.Replace((&url.URL{Path: r.Path}).EscapedPath())
 }
 
 // A request is one in memory.
@@ -230,13 +232,13 @@ func (q request) head() []byte {
 
 // An answer is what a request in memory leads to.
 type answer struct {
-	route            *route // nil: none
-	refusal          error  // nil: it goes to a backend
-	hasHost, hasPath bool   // it has those of the route that it is for
+	route            *route.Route // nil: none
+	refusal          error        // nil: it goes to a backend
+	hasHost, hasPath bool         // it has those of the route that it is for
 }
 
 // try sends a request for a route to a listener. It reports a panic as a problem of key; then there is no answer.
-func (r *rehearsal) try(key string, route *route, l *listener, ask request) (a answer, isAnswered bool) {
+func (r *rehearsal) try(key string, route *route.Route, l *listener, ask request) (a answer, isAnswered bool) {
 	err := recovery.Try(func() error {
 		a = r.send(route, l, ask)
 		return nil
@@ -248,7 +250,7 @@ func (r *rehearsal) try(key string, route *route, l *listener, ask request) (a a
 }
 
 // send goes the way of a handshake from its head to the head for a backend.
-func (r *rehearsal) send(route *route, l *listener, ask request) (a answer) {
+func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer) {
 	h := &handshake{listener: l, proxy: r.proxy, start: time.Now(), memory: r.proxy.memory.Get()}
 	defer r.proxy.memory.Put(h.memory)
 	req := &h.memory.Request
@@ -256,9 +258,9 @@ func (r *rehearsal) send(route *route, l *listener, ask request) (a answer) {
 		isHost := errors.Is(err, upgrade.ErrBadHost)
 		return answer{refusal: err, hasHost: !isHost, hasPath: isHost}
 	}
-	a.hasHost, a.hasPath = route.matchesHost(req.Hostname()), route.matchesPath(req.Path())
+	a.hasHost, a.hasPath = route.MatchesHost(req.Hostname()), route.MatchesPath(req.Path())
 	if a.route = l.plainRoute(req); a.route != nil {
-		l.clientOf(h.peer, req)
+		l.identify(&h.from, req, 0)
 		return a
 	}
 	a.refusal = h.admit()
@@ -266,9 +268,9 @@ func (r *rehearsal) send(route *route, l *listener, ask request) (a answer) {
 	if a.refusal != nil {
 		return a
 	}
-	l.give(h.from.addr.Addr(), time.Now())
+	l.release(h.from.Addr.Addr(), time.Now())
 	want := h.wanted()
-	if pick, err := h.route.pool.TryPick(&want); err == nil { // names aren't resolved, so there may be none
+	if pick, err := h.route.Pool.TryPick(&want); err == nil { // names aren't resolved, so there may be none
 		h.newAttempt(pick, time.Time{}).head()
 		pick.Backend.Release(balancer.ClientFault)
 	}

@@ -38,6 +38,20 @@ func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
 	}
 }
 
+// On the first listener another route gets all requests, with other origins.
+func TestARouteIsAskedWhereItIsReached(t *testing.T) {
+	s := newSetup("goroutine", "127.0.0.1:1")
+	s.Listeners = append(s.Listeners, newListenerConfig("other", "127.0.0.1:0"))
+	s.Routes[0].Origins = []string{"https://*"}
+	s.Routes = append(s.Routes, newRouteConfig("pool"))
+	s.Routes[1].Listener, s.Routes[1].Origins = "public", []string{"https://a.example"}
+	c, report, told := s.rehearsed()
+	Rehearse(c, report)
+	if len(*told) > 0 {
+		t.Errorf("problems:\n%s", strings.Join(*told, "\n"))
+	}
+}
+
 func TestAGatewayThatOnlyRedirectsIsNoProblem(t *testing.T) {
 	s := newSetup("goroutine", "127.0.0.1:1")
 	s.Listeners[0].RedirectHTTPS = true
@@ -57,12 +71,12 @@ func TestAPanicIsAProblemOfTheSectionThatItHappensIn(t *testing.T) {
 		{"a route as it is built", func(r *rehearsal) { r.sections.Routes[1].Pool = "none" }, "route[1]: panics: BUG: a route to no pool, got <nil>"},
 		{"a request", func(r *rehearsal) {
 			if len(r.plan.routes) > 0 {
-				r.plan.routes[1].pool = nil
+				r.plan.routes[1].Pool = nil
 			}
 		}, "route[1]: panics: runtime error: invalid memory address or nil pointer dereference, got GET /chat, Host: a"},
 		{"a request with Origin", func(r *rehearsal) {
 			if len(r.plan.routes) > 0 {
-				r.plan.routes[1].origins[1].hosts = 99
+				r.plan.routes[1].Origins[1].Hosts = 99
 			}
 		}, "route[1].origins[1]: panics: BUG: unknown kind of an origin, got GET /chat, Host: a, Origin: https://b.example"},
 	} {

@@ -17,13 +17,14 @@ import (
 
 	"sluice/balancer"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 )
 
 // Sections are the parts of a configuration that make a Proxy, and that a reload may change. They have been checked, each by its
 // Check and all for the names that they refer to. They are the Proxy's.
 type Sections struct {
 	Listeners   []ListenerConfig
-	Routes      []RouteConfig
+	Routes      []route.Config
 	Pools       []balancer.Config
 	MaxSessions int // live sessions at once
 
@@ -63,7 +64,7 @@ func (p *Proxy) Reload(c Sections) error {
 // A plan is what a proxy is to become.
 type plan struct {
 	listeners []*listener
-	routes    []*route
+	routes    []*route.Route
 	pools     map[string]*balancer.Pool
 
 	poolConfigs map[string]*balancer.Config
@@ -178,9 +179,9 @@ func isAnyPort(address string) bool {
 
 // prepareRoutes adds the routes. One that hasn't changed stays, with the idle connections to its backends.
 func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
-	inUse := map[routeKey]*route{}
+	inUse := map[route.Key]*route.Route{}
 	for _, r := range *p.routes.Load() {
-		inUse[r.key()] = r
+		inUse[r.Key()] = r
 	}
 	for i := range c.Routes {
 		config := &c.Routes[i]
@@ -188,15 +189,14 @@ func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 		if pool == nil {
 			panic("BUG: a route to no pool")
 		}
-		r := newRoute(config, poolConfig, pool)
-		before := inUse[r.key()]
-		isSame := before != nil && before.pool == pool && reflect.DeepEqual(before.config, config) &&
+		r := route.New(config, poolConfig, pool)
+		before := inUse[r.Key()]
+		isSame := before != nil && before.Pool == pool && reflect.DeepEqual(before.Config, config) &&
 			reflect.DeepEqual(p.poolConfigs[config.Pool], poolConfig)
 		if isSame {
 			r = before
 		} else {
-			r.dialer = p.dialer(r.poolName)
-			r.plain = p.plainProxy(r)
+			r.Plain = p.newPlainHandler(r)
 		}
 		n.routes = append(n.routes, r)
 	}
@@ -215,7 +215,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 		p.running.Go(func() {
 			pool.Run(p.ctx, balancer.Owner{
 				Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
-					return d.dial(ctx, b, probeOpening(pool))
+					return d.Dial(ctx, b, probeOpening(pool))
 				},
 				CloseSessions: p.closeSessions,
 				Panics:        p.panics,
@@ -228,7 +228,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 	p.pools.Store(&pools)
 	p.poolConfigs = n.poolConfigs
 	p.maxSessions.Store(int64(n.maxSessions))
-	table := newRoutes(n.routes)
+	table := route.NewTable(n.routes)
 	p.routes.Store(&table)
 	p.listeners.Store(&n.listeners)
 	p.metrics.installed(n)
@@ -255,7 +255,7 @@ func (p *Proxy) leave(before, n *plan, c *Sections) {
 	}
 	for _, r := range before.routes {
 		if !slices.Contains(n.routes, r) {
-			r.transport.http.CloseIdleConnections()
+			r.Plain.CloseIdleConnections()
 		}
 	}
 	if c.DrainsRemoved {
@@ -265,14 +265,14 @@ func (p *Proxy) leave(before, n *plan, c *Sections) {
 
 // drainRemoved closes the sessions whose route or pool is gone.
 func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
-	kept := map[routeKey]bool{}
+	kept := map[route.Key]bool{}
 	for _, r := range n.routes {
-		kept[r.key()] = true
+		kept[r.Key()] = true
 	}
-	isGone := func(r *route) bool { return !kept[r.key()] || n.pools[r.poolName] == nil }
+	isGone := func(r *route.Route) bool { return !kept[r.Key()] || n.pools[r.PoolName] == nil }
 	for _, r := range before.routes {
 		if isGone(r) {
-			r.isRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
+			r.IsRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
 		}
 	}
 	of := slices.DeleteFunc(p.sessions.list(), func(s *session) bool { return !isGone(s.route) })

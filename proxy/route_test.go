@@ -6,6 +6,8 @@ import (
 
 	"sluice/balancer"
 	"sluice/upgrade"
+
+	"sluice/proxy/route"
 )
 
 // The routes that requests below are for; each sets X-Route to its own name.
@@ -166,6 +168,26 @@ func TestARouteSetsAndRemovesFieldsOnBothPaths(t *testing.T) {
 	})
 }
 
+// A name with underscores for hyphens is the same field's.
+func TestAFieldIsRemovedUnderEverySpellingOnBothPaths(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].RemoveHeader = []string{"X_Forwarded_For", "x_request_id", "X_Forwarded_Proto"}
+		g := s.run(t)
+		for _, ask := range []string{asking("/"), plain("/", "Connection: close")} {
+			c := g.dial(t)
+			c.send(t, ask)
+			b := backend.accept(t)
+			for _, name := range []string{"X-Forwarded-For", "X-Request-Id", "X-Forwarded-Proto"} {
+				wantField(t, b, name, "-")
+			}
+			wantField(t, b, "X-Forwarded-Host", "gateway.test")
+			_ = c.Close()
+		}
+	})
+}
+
 func TestAListenerThatRedirectsSendsAllToHTTPS(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -207,16 +229,16 @@ func TestARouteMayRefusePlainRequests(t *testing.T) {
 
 func TestFindDoesNotAllocate(t *testing.T) {
 	s := newRoutingSetup("goroutine", listenRaw(t))
-	var all []*route
+	var all []*route.Route
 	for i := range s.Routes {
-		all = append(all, newRoute(&s.Routes[i], &balancer.Config{}, nil))
+		all = append(all, route.New(&s.Routes[i], &balancer.Config{}, nil))
 	}
-	table := newRoutes(all)
+	table := route.NewTable(all)
 	var r upgrade.Request
 	if _, err := r.Parse([]byte(plain("/chat/room/7"))); err != nil {
 		t.Fatal(err)
 	}
-	if n := testing.AllocsPerRun(100, func() { table.find("public", r.Hostname(), r.Path()) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { table.Find("public", r.Hostname(), r.Path()) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -11,8 +11,9 @@ import (
 
 	"go.uber.org/zap"
 
-	"sluice/balancer"
+	"sluice/internal/netconn"
 	"sluice/proxy/driver"
+	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
 
@@ -37,31 +38,20 @@ func (h *handshake) secure(deadline time.Time) error {
 	secure, subject, err := h.listener.tls.Handshake(ctx, lower)
 	if err == nil {
 		_ = h.client.SetWriteDeadline(time.Time{})
-		h.client, h.certificate = secure, subject
+		h.client, h.from.Certificate = secure, subject
 		return nil
 	}
 	if errors.Is(err, ErrPlainHTTP) {
 		return upgrade.ErrPlainHTTP
 	}
 	if c := h.proxy.log.Check(zap.DebugLevel, "TLS handshake ended"); c != nil {
-		c.Write(zap.String("listener", h.listener.name), zap.String("client", formatClient(h.peer)), zap.Error(err))
+		c.Write(zap.String("listener", h.listener.name), zap.String("client", formatClient(h.from.Peer)), zap.Error(err))
 	}
 	if ctx.Err() == nil {
 		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.
-		lingerClose(h.client)
+		netconn.LingerClose(h.client)
 	}
 	return fmt.Errorf("%w: %w", errClientLost, err)
-}
-
-// socketOf returns what is below all the layers of a connection.
-func socketOf(conn net.Conn) net.Conn {
-	for {
-		layer, isLayer := conn.(interface{ NetConn() net.Conn })
-		if !isLayer {
-			return conn
-		}
-		conn = layer.NetConn()
-	}
 }
 
 // challengePath is where the paths of ACME's http-01 begin (RFC 8555 section 8.3).
@@ -84,50 +74,16 @@ func (h *handshake) answerChallenge() error {
 	}
 	_ = h.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
 	_, _ = fmt.Fprintf(h.client, "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s", len(body), body)
-	lingerClose(h.client)
+	netconn.LingerClose(h.client)
 	return errServed
 }
 
-// A dialer connects to the backends of a pool. Immutable.
-type dialer struct {
-	secure func(host string) *tls.Config
-}
-
 // dialer returns the dialer for a pool, which goes by what the configuration says when it dials.
-func (p *Proxy) dialer(pool string) dialer {
-	return dialer{func(host string) *tls.Config {
+func (p *Proxy) dialer(pool string) reach.Dialer {
+	return reach.Dialer{TLS: func(host string) *tls.Config {
 		if secure := (*p.backendTLS.Load())[pool]; secure != nil {
 			return secure(host)
 		}
 		return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}}
 	}}
-}
-
-// dial connects to a backend, sends opening (which may be nil), and does the TLS handshake where the backend speaks that. ctx bounds
-// all of it.
-func (d dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (ready net.Conn, err error) {
-	tcp := net.Dialer{KeepAlive: -1} // the gateway pings by itself
-	conn, err := tcp.DialContext(ctx, b.Network(), b.Address())
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if ready == nil { // there is an error, or it panicked
-			_ = conn.Close()
-		}
-	}()
-	if len(opening) > 0 {
-		if _, err := conn.Write(opening); err != nil { // an empty socket takes it at once
-			return nil, err
-		}
-	}
-	name, isTLS := b.TLS()
-	if !isTLS {
-		return conn, nil
-	}
-	client := tls.Client(driver.NewSwitch(conn, nil), d.secure(name))
-	if err := client.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("TLS handshake with backend %s: %w", b.Name(), err)
-	}
-	return client, nil
 }

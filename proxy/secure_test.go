@@ -149,3 +149,39 @@ func TestAStopEndsHandshakesOverTLS(t *testing.T) {
 		b.wantGone(t)
 	})
 }
+
+// A backend whose TLS fails has seen nothing of a request, of either kind.
+func TestWhereTLSToABackendFailsAnotherOneIsTriedOnBothPaths(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		broken, good := listenRaw(t), listenRaw(t)
+		go func() {
+			for {
+				c, err := broken.Accept()
+				if err != nil {
+					return
+				}
+				_ = c.Close()
+			}
+		}()
+		g := newSetup(driver, "wss://"+broken.Addr().String(), good.Addr().String()).run(t)
+		for i := range 8 {
+			c := g.dial(t)
+			if i%2 == 0 {
+				c.send(t, plain("/", "Connection: close"))
+				good.accept(t).send(t, answering("good", "Connection: close"))
+				c.wantBody(t, 200, "good")
+			} else {
+				c.send(t, asking("/"))
+				good.accept(t).send(t, switching())
+				c.wantOpen(t)
+			}
+			_ = c.Close()
+		}
+		if n := g.metric(t, "sluice_backend_failures_total", "reason=handshake_reset"); n != 0 {
+			t.Errorf("%v failures count as those of an answer; want them under dial", n)
+		}
+		if n := g.metric(t, "sluice_backend_failures_total", "reason=dial"); n == 0 {
+			t.Error("the failures of TLS aren't counted")
+		}
+	})
+}

@@ -12,6 +12,7 @@ import (
 	"sluice/balancer"
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
+	"sluice/proxy/route"
 )
 
 // A session is one relayed WebSocket connection. What it says of itself is immutable once it is in the registry; its bytes are
@@ -22,7 +23,7 @@ type session struct {
 	id        uint64
 	start     time.Time
 	listener  *listener
-	route     *route
+	route     *route.Route
 	backend   *balancer.Backend
 	client    netip.AddrPort
 	text      string // host, path, query as it is logged, and subprotocol, in one allocation
@@ -76,7 +77,7 @@ func (a *attempt) newSession() *session {
 		listener: a.listener,
 		route:    a.route,
 		backend:  a.backend,
-		client:   a.from.addr,
+		client:   a.from.Addr,
 		hostSize: uint16(len(req.Host())),
 		pathSize: uint16(len(req.Path())),
 
@@ -96,7 +97,7 @@ func (a *attempt) newSession() *session {
 // params tells the driver what it has to know. Early are the frames behind both heads.
 func (a *attempt) params(s *session) driver.Params {
 	return driver.Params{
-		Config:     &a.route.relay,
+		Config:     &a.route.Relay,
 		HasDeflate: a.memory.Answer.Deflate(),
 		Early:      [2][]byte{a.memory.FromClient.Bytes()[a.headSize:], a.memory.FromBackend.Bytes()[a.size:]},
 		Owner:      s,
@@ -109,9 +110,9 @@ func (s *session) relayed() {
 	s.isRelayed.Store(true)
 	switch { // it may have missed the list of a drain
 	case s.proxy.refuses.Load():
-		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonDrain)
-	case s.route.isRemoved.Load():
-		s.close(uint16(s.route.closeCodes.Drained), relay.ReasonRemoved)
+		s.close(uint16(s.route.CloseCodes.Drained), relay.ReasonDrain)
+	case s.route.IsRemoved.Load():
+		s.close(uint16(s.route.CloseCodes.Drained), relay.ReasonRemoved)
 	}
 }
 
@@ -138,7 +139,7 @@ func (s *session) SessionEnded(r driver.Result) {
 func (s *session) release(r driver.Result, outcome balancer.Outcome) {
 	defer s.proxy.panics.Catch(room, nil)
 	defer s.proxy.sessions.remove(s)
-	defer func() { s.listener.give(s.client.Addr(), time.Now()) }()
+	defer func() { s.listener.release(s.client.Addr(), time.Now()) }()
 	if s.shedding.Swap(hasEnded) == isShed {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed

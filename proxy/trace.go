@@ -97,9 +97,9 @@ func (h *handshake) traceEnded(err error) {
 	if h.followed == nil {
 		return
 	}
-	end := TraceEnd{Session: formatID(h.id), Listener: h.listener.name, Client: formatClient(h.from.addr), Status: h.status, Err: err}
+	end := TraceEnd{Session: formatID(h.id), Listener: h.listener.name, Client: formatClient(h.from.Addr), Status: h.status, Err: err}
 	if h.route != nil {
-		end.Route, end.Pool = h.route.name, h.route.poolName
+		end.Route, end.Pool = h.route.Name, h.route.PoolName
 	}
 	if err == nil {
 		end.Status = 101

@@ -34,6 +34,8 @@ func TestWhoIsBelieved(t *testing.T) {
 			[]string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.test", "X-Request-Id: theirs", "Forwarded: for=192.0.2.1", "X-Real-IP: 192.0.2.1"},
 			"192.0.2.1:",
 			claims{"X-Forwarded-For": "192.0.2.1, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "public.test", "X-Request-Id": "theirs", "Forwarded": "for=192.0.2.1"}},
+		"an empty claim is none": {loopback, "", []string{"X-Forwarded-For:", "X-Forwarded-For: "},
+			"127.0.0.1:", claims{"X-Forwarded-For": "127.0.0.1"}},
 		"only as far back as proxies stand": {[]string{"127.0.0.1", "10.0.0.0/8"}, "",
 			[]string{"X-Forwarded-For: 198.51.100.9, 192.0.2.1, 10.1.1.1", "X-Forwarded-For: 10.2.2.2"},
 			"192.0.2.1:", claims{"X-Forwarded-For": "198.51.100.9, 192.0.2.1, 10.1.1.1, 10.2.2.2, 127.0.0.1"}},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"sync/atomic"
 	"time"
+
+	"sluice/internal/netconn"
 )
 
 // A clientWatch notices that a client goes while its backend is dialled, and keeps the frames that it sends meanwhile. Handshakes
@@ -38,7 +40,7 @@ func (w *clientWatch) read() {
 	for len(buf.Free()) > 0 {
 		n, err := w.handshake.client.Read(buf.Free())
 		buf.Grow(n)
-		if isTimeout(err) {
+		if netconn.IsTimeout(err) {
 			return
 		}
 		if err != nil {

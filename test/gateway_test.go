@@ -88,10 +88,16 @@ func runGateway(t *testing.T, config string) *gateway {
 // runSluice is runGateway for any arguments that make the program serve at so many listeners.
 func runSluice(t *testing.T, listeners int, args ...string) *gateway {
 	t.Helper()
+	return runWatched(t, func(string) {}, listeners, args...)
+}
+
+// runWatched is runSluice with a function that is called with each line of the log, by one goroutine.
+func runWatched(t *testing.T, watch func(line string), listeners int, args ...string) *gateway {
+	t.Helper()
 	g := &gateway{listeners: map[string]string{}, log: new(tail)}
 	cmd := exec.Command(sluice, args...)
 	lines := make(chan logLine, 64)
-	cmd.Stderr = &logReader{log: g.log, lines: lines}
+	cmd.Stderr = &logReader{log: g.log, watch: watch, lines: lines}
 	g.program = start(t, cmd, nil)
 	t.Cleanup(func() {
 		g.stop(t)
@@ -128,6 +134,7 @@ type logLine struct {
 // A logReader keeps what is written to a log, and passes on the first lines with addresses. All is read when the process has exited.
 type logReader struct {
 	log   *tail
+	watch func(line string)
 	lines chan<- logLine
 	torn  []byte // the beginning of a line
 }
@@ -141,6 +148,7 @@ func (r *logReader) Write(p []byte) (int, error) {
 			return len(p), nil
 		}
 		r.torn = rest
+		r.watch(string(text))
 		var line logLine
 		if json.Unmarshal(text, &line) != nil || line.Address == "" {
 			continue

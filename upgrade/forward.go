@@ -2,13 +2,15 @@ package upgrade
 
 import (
 	"fmt"
+	"iter"
 	"net/netip"
+	"strings"
 )
 
 // Forward says how a request goes on to a backend. The zero value adds
 // X-Forwarded-Host alone and takes away what only a trusted peer may say.
 type Forward struct {
-	// The peer may set X-Forwarded-* and the other fields of OnlyTrusted: they pass,
+	// The peer may set X-Forwarded-* and the other fields that only a trusted peer may: they pass,
 	// Client is appended to its X-Forwarded-For, and what it has not set is set.
 	Trusted   bool
 	Client    netip.Addr // of the peer, for X-Forwarded-For; the zero Addr (a Unix socket) adds none
@@ -156,6 +158,10 @@ func replaces[T []byte | string](f *Forward, name T) bool {
 	return false
 }
 
+// IsSameField reports whether a route counts two names as those of one field: case doesn't matter, and neither does an underscore for a
+// hyphen, since a backend may not tell them apart.
+func IsSameField(a, b string) bool { return equalName(a, b) }
+
 func equalName[T []byte | string](a T, b string) bool {
 	if len(a) != len(b) {
 		return false
@@ -182,6 +188,11 @@ func (r *Request) appendOwn(f *Forward) {
 		b = appendField(b, "Host", f.Host)
 	}
 	b = r.appendOffers(b)
+	r.scratch = append(r.appendAdded(b, f), "\r\n"...)
+}
+
+// appendAdded writes the lines that any request gets.
+func (r *Request) appendAdded(b []byte, f *Forward) []byte {
 	b = r.appendForwardedFor(b, f)
 	if f.Proto != "" && r.isOurs(kindForwardedProto, "X-Forwarded-Proto", f) {
 		b = appendField(b, "X-Forwarded-Proto", f.Proto)
@@ -200,7 +211,30 @@ func (r *Request) appendOwn(f *Forward) {
 	for i := range f.SetHeaders {
 		b = appendField(b, f.SetHeaders[i].Name, f.SetHeaders[i].Value)
 	}
-	r.scratch = append(b, "\r\n"...)
+	return b
+}
+
+// Forwarded yields the header fields, names and values, with which a request that is not WebSocket goes on to a backend: the client's,
+// less those that end at this hop, that f takes away, or that belong to its body's framing (Host among them), and ours. It allocates.
+func (r *Request) Forwarded(f *Forward) iter.Seq2[string, string] {
+	return func(yield func(name, value string) bool) {
+		for i := range r.all() {
+			line := &r.fields[i]
+			switch line.kind {
+			case kindHost, kindContentLength, kindTransferEncoding:
+				continue
+			}
+			if r.isKept(line, f) && !yield(string(line.name.of(r.head)), string(line.value.of(r.head))) {
+				return
+			}
+		}
+		for line := range strings.SplitSeq(string(r.appendAdded(nil, f)), "\r\n") {
+			name, value, isLine := strings.Cut(line, ": ")
+			if isLine && !yield(name, value) {
+				return
+			}
+		}
+	}
 }
 
 // isOurs reports whether the field of kind k is the gateway's to write: no

@@ -25,8 +25,10 @@ const (
 	kindExtensions
 	kindAccept
 	kindTrailer
-	kindHop          // ends at this hop, RFC 9110 section 7.6.1
-	kindForwardedFor // X-Forwarded-For; from here on: what only a trusted peer may say
+	kindHop // ends at this hop, RFC 9110 section 7.6.1
+	// X-Forwarded-For. From here on a field may only come from a trusted peer, and is dropped from a request of any other: Forwarded,
+	// X-Real-IP, X-Forwarded-*, X-Request-Id, ClientCertHeader, and their spellings with underscores.
+	kindForwardedFor
 	kindForwardedProto
 	kindForwardedHost
 	kindForwarded // the rest of that family
@@ -36,14 +38,6 @@ const (
 	// can't tell it from the proper name, and no proxy writes it: dropped from all.
 	kindUnderscore
 )
-
-// OnlyTrusted reports whether a field of that name may only come from a trusted
-// peer, and is to be dropped from a request of any other: Forwarded, X-Real-IP,
-// X-Forwarded-*, X-Request-Id, ClientCertHeader, and their spellings with
-// underscores.
-func OnlyTrusted(name string) bool {
-	return kindOf(name) >= kindForwardedFor
-}
 
 func kindOf[T []byte | string](name T) kind {
 	const longest = len("sec-websocket-extensions")

@@ -20,6 +20,7 @@ import (
 	"sluice/internal/units"
 	"sluice/proxy"
 	"sluice/proxy/driver"
+	"sluice/proxy/route"
 )
 
 // patience is far more than anything here takes.
@@ -86,11 +87,11 @@ func (g *testGateway) startProxy(log *zap.Logger) *proxy.Proxy {
 		g.backends = append(g.backends, address)
 		pool.Backend = append(pool.Backend, balancer.BackendConfig{Address: address, Weight: 1})
 	}
-	route := func(path string) proxy.RouteConfig {
-		return proxy.RouteConfig{
+	section := func(path string) route.Config {
+		return route.Config{
 			Path: path, Pool: "echo", HTTP: true, EncodedSlashes: "refuse", Ping: "answer",
 			PongTimeout: units.Duration(time.Second), CloseTimeout: units.Duration(time.Second), WriteTimeout: units.Duration(patience),
-			CloseCodes:     proxy.CloseCodes{Drained: 1012, BackendLost: 1011, ClientLost: 1001},
+			CloseCodes:     route.CloseCodes{Drained: 1012, BackendLost: 1011, ClientLost: 1001},
 			ConnectTimeout: units.Duration(patience), HandshakeTimeout: units.Duration(patience), ResponseTimeout: units.Duration(patience),
 		}
 	}
@@ -100,7 +101,7 @@ func (g *testGateway) startProxy(log *zap.Logger) *proxy.Proxy {
 	}
 	p, err := proxy.New(proxy.Config{
 		Listeners: []proxy.ListenerConfig{{Name: "public", Address: "127.0.0.1:0", HeadTimeout: units.Duration(patience), MaxHandshakes: 100}},
-		Routes:    []proxy.RouteConfig{route("/"), route("/chat")},
+		Routes:    []route.Config{section("/"), section("/chat")},
 		Pools:     []balancer.Config{pool}, MaxSessions: 20_000,
 		Driver: drive, Log: log, Access: zap.NewNop(), Metrics: g.registry, Panics: g.handlePanic,
 	})

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"sluice/proxy"
+	"sluice/proxy/route"
 )
 
 // A Diff is what one configuration has that another has not.
@@ -95,6 +95,6 @@ func namesOf[T any](before, after []T, name func(*T) string) (n Names) {
 }
 
 // routeName returns a name that no other route has: its listener ("*": every one), host and path.
-func routeName(r *proxy.RouteConfig) string {
+func routeName(r *route.Config) string {
 	return cmp.Or(r.Listener, "*") + " " + strings.ToLower(r.Host) + cmp.Or(strings.TrimRight(r.Path, "/"), "/")
 }

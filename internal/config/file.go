@@ -7,19 +7,19 @@ import (
 	"sluice/internal/admin"
 	"sluice/internal/tracing"
 	"sluice/internal/units"
-	"sluice/proxy"
+	"sluice/proxy/route"
 )
 
 // A File is a whole configuration. One that Parse has returned is complete and checked: every key
 // has its value or its default, and every name that refers to something finds it.
 type File struct {
-	Gateway  Gateway             `toml:"gateway"`
-	Admin    admin.Config        `toml:"admin"`
-	Log      Log                 `toml:"log"`
-	Tracing  tracing.Config      `toml:"tracing"`
-	Listener []Listener          `toml:"listener"`
-	Route    []proxy.RouteConfig `toml:"route"`
-	Pool     []Pool              `toml:"pool"`
+	Gateway  Gateway        `toml:"gateway"`
+	Admin    admin.Config   `toml:"admin"`
+	Log      Log            `toml:"log"`
+	Tracing  tracing.Config `toml:"tracing"`
+	Listener []Listener     `toml:"listener"`
+	Route    []route.Config `toml:"route"`
+	Pool     []Pool         `toml:"pool"`
 }
 
 // Gateway is the [gateway] section: what concerns the process as a whole.

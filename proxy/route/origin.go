@@ -1,4 +1,4 @@
-package proxy
+package route
 
 import (
 	"errors"
@@ -15,17 +15,17 @@ type origin struct {
 	port   uint16 // that of the scheme where the text has none; 0: the scheme has none either
 }
 
-// An originRule is one element of a route's origins.
-type originRule struct {
+// An OriginRule is one element of a route's origins.
+type OriginRule struct {
 	origin
-	hosts hostRule
+	Hosts HostRule
 }
 
-// A hostRule says which hosts an originRule admits.
-type hostRule uint8
+// A HostRule says which hosts an OriginRule admits.
+type HostRule uint8
 
 const (
-	exactHost   hostRule = iota
+	exactHost   HostRule = iota
 	belowHost            // "*.example.com": every name below the host
 	anyHost              // "*"
 	requestHost          // "same": that of the request's Host, whatever the scheme
@@ -44,34 +44,34 @@ var (
 )
 
 // parseOriginRule reads an element of origins: "same", an origin, or one with a wildcard for the host or for its first labels.
-func parseOriginRule(s string) (originRule, error) {
+func parseOriginRule(s string) (OriginRule, error) {
 	if s == "same" {
-		return originRule{hosts: requestHost}, nil
+		return OriginRule{Hosts: requestHost}, nil
 	}
-	rule, text := originRule{}, s
+	rule, text := OriginRule{}, s
 	scheme, rest, _ := strings.Cut(s, "://")
 	switch {
 	case strings.HasPrefix(rest, "*."):
-		rule.hosts, text = belowHost, scheme+"://"+rest[2:]
+		rule.Hosts, text = belowHost, scheme+"://"+rest[2:]
 	case rest == "*", strings.HasPrefix(rest, "*:"):
-		rule.hosts, text = anyHost, scheme+"://any"+rest[1:]
+		rule.Hosts, text = anyHost, scheme+"://any"+rest[1:]
 	case strings.Contains(rest, "*") && !strings.ContainsAny(rest, beyondOrigin):
-		return originRule{}, errOriginWildcard
+		return OriginRule{}, errOriginWildcard
 	}
 	var err error
 	if rule.origin, err = parseOrigin(text); err != nil {
-		return originRule{}, err
+		return OriginRule{}, err
 	}
-	if _, err := netip.ParseAddr(rule.host); err == nil && rule.hosts == belowHost {
-		return originRule{}, errOriginWildcard
+	if _, err := netip.ParseAddr(rule.host); err == nil && rule.Hosts == belowHost {
+		return OriginRule{}, errOriginWildcard
 	}
 	return rule, nil
 }
 
-// allowsOrigin reports whether a page of that origin may connect. A request without one comes from no browser, and origins protect
+// AllowsOrigin reports whether a page of that origin may connect. A request without one comes from no browser, and origins protect
 // browsers' users alone (RFC 6455 section 10.2).
-func (r *route) allowsOrigin(value, host []byte) bool {
-	if len(r.origins) == 0 || value == nil {
+func (r *Route) AllowsOrigin(value, host []byte) bool {
+	if len(r.Origins) == 0 || value == nil {
 		return true
 	}
 	sent, err := parseOrigin(string(value))
@@ -79,8 +79,8 @@ func (r *route) allowsOrigin(value, host []byte) bool {
 		return false
 	}
 	own := string(host)
-	for i := range r.origins {
-		if r.origins[i].admits(sent, own) {
+	for i := range r.Origins {
+		if r.Origins[i].admits(sent, own) {
 			return true
 		}
 	}
@@ -88,8 +88,8 @@ func (r *route) allowsOrigin(value, host []byte) bool {
 }
 
 // admits reports whether the rule admits an origin. host is the request's Host as sent.
-func (o *originRule) admits(sent origin, host string) bool {
-	switch o.hosts {
+func (o *OriginRule) admits(sent origin, host string) bool {
+	switch o.Hosts {
 	case exactHost:
 		return strings.EqualFold(sent.host, o.host) && o.isFrom(sent)
 	case belowHost:
@@ -106,21 +106,21 @@ func (o *originRule) admits(sent origin, host string) bool {
 }
 
 // isFrom compares what is beside the host.
-func (o *originRule) isFrom(sent origin) bool {
+func (o *OriginRule) isFrom(sent origin) bool {
 	return strings.EqualFold(sent.scheme, o.scheme) && sent.port == o.port
 }
 
-// example returns an Origin that the rule admits; own is that of the request's host.
-func (o *originRule) example(own string) string {
+// Example returns an Origin that the rule admits; own is that of the request's host.
+func (o *OriginRule) Example(own string) string {
 	host := o.host
 	switch {
-	case o.hosts == requestHost:
+	case o.Hosts == requestHost:
 		return own
 	case o.scheme == "":
 		return "null"
-	case o.hosts == belowHost:
+	case o.Hosts == belowHost:
 		host = "a." + host
-	case o.hosts == anyHost:
+	case o.Hosts == anyHost:
 		host = "a"
 	case strings.Contains(host, ":"):
 		host = "[" + host + "]"

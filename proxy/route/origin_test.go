@@ -1,4 +1,4 @@
-package proxy
+package route
 
 import (
 	"strings"
@@ -8,8 +8,8 @@ import (
 )
 
 // originRoute returns a route with those origins.
-func originRoute(origins ...string) *route {
-	return newRoute(&RouteConfig{Origins: origins}, &balancer.Config{}, nil)
+func originRoute(origins ...string) *Route {
+	return New(&Config{Origins: origins}, &balancer.Config{}, nil)
 }
 
 func TestOriginsThatMayConnect(t *testing.T) {
@@ -134,7 +134,7 @@ func TestOriginsThatMayConnect(t *testing.T) {
 		if test.origin == "-" {
 			sent = nil
 		}
-		if got := originRoute(rules...).allowsOrigin(sent, []byte("gateway.test")); got != test.isIn {
+		if got := originRoute(rules...).AllowsOrigin(sent, []byte("gateway.test")); got != test.isIn {
 			t.Errorf("origins %q, Origin %q: allowed %v, want %v", rules, test.origin, got, test.isIn)
 		}
 	}
@@ -165,7 +165,7 @@ func TestTheSameOriginIsThatOfTheHost(t *testing.T) {
 		{"https://gateway.test", "", false},
 		{"https://gateway.test", "gateway.test:port", false},
 	} {
-		if got := originRoute("same").allowsOrigin([]byte(test.origin), []byte(test.host)); got != test.isIn {
+		if got := originRoute("same").AllowsOrigin([]byte(test.origin), []byte(test.host)); got != test.isIn {
 			t.Errorf("Origin %q, Host %q: the same %v, want %v", test.origin, test.host, got, test.isIn)
 		}
 	}
@@ -229,12 +229,12 @@ func FuzzOrigin(f *testing.F) {
 			return
 		}
 		r := originRoute(rule)
-		isIn := r.allowsOrigin([]byte(sent), []byte(host))
+		isIn := r.AllowsOrigin([]byte(sent), []byte(host))
 		if isIn && strings.ContainsAny(strings.Replace(sent, "://", "", 1), "/\\?#@*,% \t\r\n\x00") {
 			t.Errorf("origins %q admit Origin %q", rule, sent)
 		}
 		own := rule
-		switch o.hosts {
+		switch o.Hosts {
 		case requestHost:
 			own = "https://" + host
 			if _, err := parseOrigin(own); err != nil {
@@ -243,11 +243,11 @@ func FuzzOrigin(f *testing.F) {
 		case anyHost, belowHost:
 			own = strings.Replace(rule, "*", "any", 1)
 		}
-		if !r.allowsOrigin([]byte(own), []byte(host)) {
+		if !r.AllowsOrigin([]byte(own), []byte(host)) {
 			t.Errorf("origins %q refuse Origin %q, Host %q", rule, own, host)
 		}
 		for _, more := range []string{"/", "/x", "?", "#", "@a.example", ", " + own} {
-			if r.allowsOrigin([]byte(own+more), []byte(host)) {
+			if r.AllowsOrigin([]byte(own+more), []byte(host)) {
 				t.Errorf("origins %q admit Origin %q", rule, own+more)
 			}
 		}
@@ -257,7 +257,7 @@ func FuzzOrigin(f *testing.F) {
 func TestAllowingAnOriginDoesNotAllocate(t *testing.T) {
 	r := originRoute("https://a.example", "https://*.b.example", "same")
 	sent, host := []byte("https://sub.b.example"), []byte("gateway.test")
-	if n := testing.AllocsPerRun(100, func() { r.allowsOrigin(sent, host) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { r.AllowsOrigin(sent, host) }); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

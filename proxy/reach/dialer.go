@@ -1,0 +1,54 @@
+package reach
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+
+	"sluice/balancer"
+	"sluice/proxy/driver"
+)
+
+// A Dialer connects to the backends of a pool. Immutable.
+type Dialer struct {
+	// TLS returns the configuration for a backend of that host name that speaks TLS.
+	TLS func(host string) *tls.Config
+}
+
+// Dial connects to a backend, sends opening (which may be nil), and does the TLS handshake where the backend speaks that. ctx bounds all
+// of it. The error is a *DialError.
+func (d Dialer) Dial(ctx context.Context, b *balancer.Backend, opening []byte) (net.Conn, error) {
+	conn, err := d.dial(ctx, b, opening)
+	if err != nil {
+		return nil, &DialError{err}
+	}
+	return conn, nil
+}
+
+func (d Dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (ready net.Conn, err error) {
+	tcp := net.Dialer{KeepAlive: -1} // the gateway pings by itself
+	conn, err := tcp.DialContext(ctx, b.Network(), b.Address())
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if ready == nil { // there is an error, or it panicked
+			_ = conn.Close()
+		}
+	}()
+	if len(opening) > 0 {
+		if _, err := conn.Write(opening); err != nil { // an empty socket takes it at once
+			return nil, err
+		}
+	}
+	name, isTLS := b.TLS()
+	if !isTLS {
+		return conn, nil
+	}
+	client := tls.Client(driver.NewSwitch(conn, nil), d.TLS(name))
+	if err := client.HandshakeContext(ctx); err != nil {
+		return nil, fmt.Errorf("TLS handshake with backend %s: %w", b.Name(), err)
+	}
+	return client, nil
+}

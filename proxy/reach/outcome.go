@@ -1,0 +1,84 @@
+package reach
+
+import (
+	"errors"
+	"syscall"
+	"time"
+
+	"sluice/balancer"
+	"sluice/internal/netconn"
+	"sluice/upgrade"
+)
+
+// A DialError is a failure before anything of the request was sent: another backend can have it.
+type DialError struct{ Err error }
+
+func (e *DialError) Error() string { return e.Err.Error() }
+func (e *DialError) Unwrap() error { return e.Err }
+
+// IsUnsent reports whether an error came before anything of the request was sent.
+func IsUnsent(err error) bool {
+	var dial *DialError
+	return errors.As(err, &dial)
+}
+
+// OutcomeOf returns what the failure of a request says about the backend that was asked.
+func OutcomeOf(err error) balancer.Outcome {
+	var rejection *upgrade.Rejection
+	isDial := IsUnsent(err)
+	switch {
+	case errors.Is(err, upgrade.ErrInternal), isDial && IsExhausted(err):
+		return balancer.GatewayFault
+	case errors.As(err, &rejection):
+		return balancer.BadAnswer
+	case isDial && errors.Is(err, syscall.ECONNREFUSED):
+		return balancer.Refused
+	case isDial && netconn.IsTimeout(err):
+		return balancer.DialTimeout
+	case isDial:
+		return balancer.DialFailed
+	case netconn.IsTimeout(err):
+		return balancer.HandshakeTimeout
+	default:
+		return balancer.HandshakeReset
+	}
+}
+
+// IsExhausted reports whether a connection can't be had for want of something of the gateway's own, such as descriptors: it is full.
+func IsExhausted(err error) bool {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
+}
+
+// RetryAfter is how many seconds a client that came when the gateway was full is asked to wait.
+const RetryAfter = 5
+
+// Rejection is what the client is told after the last attempt has failed with err, of which the outcome is o.
+func Rejection(err error, o balancer.Outcome) *upgrade.Rejection {
+	var rejection *upgrade.Rejection
+	switch {
+	case errors.As(err, &rejection):
+		return rejection
+	case o == balancer.HandshakeTimeout, o == balancer.DialTimeout:
+		return upgrade.ErrBackendTimeout
+	case o == balancer.HandshakeReset:
+		return upgrade.ErrBadAnswer
+	case o == balancer.GatewayFault:
+		return upgrade.ErrLimit.RetryAfter(RetryAfter)
+	default:
+		return upgrade.ErrDial
+	}
+}
+
+// Unpicked is what the client is told when the pool gave no backend, and none was tried before.
+func Unpicked(err error) *upgrade.Rejection {
+	var full *balancer.FullError
+	if errors.As(err, &full) {
+		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
+	}
+	return upgrade.ErrNoBackend
+}

@@ -1,0 +1,180 @@
+package route
+
+import (
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sluice/internal/units"
+	"sluice/proxy/relay"
+	"sluice/upgrade"
+)
+
+// Config is one [[route]] of the configuration.
+type Config struct {
+	// Listener names the listener that the route belongs to; empty: every listener.
+	Listener string `toml:"listener"`
+	// Host is an exact host or "*.example.com"; empty: any.
+	Host string `toml:"host"`
+	// Path is a prefix of whole segments; the longest one wins.
+	Path string `toml:"path" default:"/"`
+	// Pool names the pool that the route's sessions go to.
+	Pool string `toml:"pool"`
+	// Origins are the allowed values of Origin, each an origin (scheme, host and port), one with a wildcard for the host or its first
+	// labels ("https://*.example.com", "https://*:8443"), "null", or "same": the Origin's host and port are those of Host. Empty: any.
+	Origins []string `toml:"origins"`
+
+	// HTTP passes requests that are not WebSocket to the pool as well; otherwise they get 426.
+	HTTP bool `toml:"http" default:"true"`
+	// StripPrefix is taken off the path that the backend sees: Path, or whole segments at its beginning.
+	StripPrefix string `toml:"strip_prefix"`
+	// RequestHeader are fields that the backend gets instead of the client's of that name.
+	RequestHeader map[string]string `toml:"request_header"`
+	// RemoveHeader names fields that the backend doesn't get.
+	RemoveHeader []string `toml:"remove_header"`
+	// EncodedSlashes is "refuse" or "pass": what becomes of a path with %2f or %5c.
+	EncodedSlashes string `toml:"encoded_slashes" default:"refuse"`
+
+	// Ping is "answer" (the gateway answers pings itself) or "forward".
+	Ping         string         `toml:"ping" default:"answer"`
+	PingInterval units.Duration `toml:"ping_interval" default:"30s"` // zero: off
+	PongTimeout  units.Duration `toml:"pong_timeout" default:"10s"`
+	IdleTimeout  units.Duration `toml:"idle_timeout" default:"0s"` // zero: off
+	CloseTimeout units.Duration `toml:"close_timeout" default:"5s"`
+	WriteTimeout units.Duration `toml:"write_timeout" default:"60s"`
+	CloseCodes   CloseCodes     `toml:"close_codes"`
+
+	ConnectTimeout   units.Duration `toml:"connect_timeout" default:"3s"`    // one dial
+	HandshakeTimeout units.Duration `toml:"handshake_timeout" default:"10s"` // dial to 101, all retries
+
+	// ResponseTimeout is how long a backend may take to begin its answer to a plain request.
+	ResponseTimeout units.Duration `toml:"response_timeout" default:"60s"`
+
+	MaxFrame   units.Bytes `toml:"max_frame" default:"16MiB"`   // zero: no limit
+	MaxMessage units.Bytes `toml:"max_message" default:"64MiB"` // zero: no limit
+}
+
+// CloseCodes are the codes of the closes that the gateway makes itself.
+type CloseCodes struct {
+	Drained     int `toml:"drained" default:"1012"`
+	BackendLost int `toml:"backend_lost" default:"1011"`
+	ClientLost  int `toml:"client_lost" default:"1001"`
+}
+
+// Check reports every problem of the section.
+func (c *Config) Check(report units.Report) {
+	if c.Pool == "" {
+		report("pool", "missing", nil, "the name of a pool")
+	}
+	switch {
+	case !strings.HasPrefix(c.Path, "/"):
+		report("path", "not a path", c.Path, "a prefix that starts with \"/\"")
+	case strings.ContainsAny(c.Path, "?#"):
+		report("path", "more than a path", c.Path, "no query and no fragment: routes don't look at them")
+	case !isReachable(c.Path):
+		report("path", "no request's path", c.Path, "it decoded, but for %2f and %5c, and without \".\", \"..\" and empty segments")
+	}
+	if !isHostPattern(c.Host) {
+		report("host", "not a host", c.Host, "\"example.com\", \"*.example.com\" or \"\"")
+	}
+	for i, s := range c.Origins {
+		if _, err := parseOriginRule(s); err != nil {
+			report(indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
+		}
+	}
+	if c.StripPrefix != "" && !hasSegments(c.Path, c.StripPrefix) {
+		report("strip_prefix", "not the beginning of path", c.StripPrefix, fmt.Sprintf("%q, or whole segments at its beginning", c.Path))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {
+		if err := (upgrade.Field{Name: name, Value: c.RequestHeader[name]}).Check(); err != nil {
+			report("request_header."+name, err.Error(), c.RequestHeader[name], "a field that the handshake doesn't need")
+		}
+	}
+	for i, name := range c.RemoveHeader {
+		if err := upgrade.CheckFieldName(name); err != nil {
+			report(indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
+		}
+		if slices.ContainsFunc(slices.Collect(maps.Keys(c.RequestHeader)), func(set string) bool { return upgrade.IsSameField(name, set) }) {
+			report(indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
+		}
+	}
+	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
+		report("encoded_slashes", "unknown", c.EncodedSlashes, "\"refuse\" or \"pass\"")
+	}
+	if c.Ping != "answer" && c.Ping != "forward" {
+		report("ping", "unknown", c.Ping, "\"answer\" or \"forward\"")
+	}
+	for _, d := range []struct {
+		key     string
+		value   units.Duration
+		canBeNo bool
+	}{
+		{"ping_interval", c.PingInterval, true},
+		{"pong_timeout", c.PongTimeout, false},
+		{"idle_timeout", c.IdleTimeout, true},
+		{"close_timeout", c.CloseTimeout, false},
+		{"write_timeout", c.WriteTimeout, false},
+		{"connect_timeout", c.ConnectTimeout, false},
+		{"handshake_timeout", c.HandshakeTimeout, false},
+		{"response_timeout", c.ResponseTimeout, false},
+	} {
+		switch {
+		case d.value < 0:
+			report(d.key, "negative", d.value, "a duration such as \"30s\"")
+		case d.value == 0 && !d.canBeNo:
+			report(d.key, "zero", d.value, "a duration over 0s")
+		}
+	}
+	for _, d := range []struct {
+		key   string
+		value int
+	}{
+		{"close_codes.drained", c.CloseCodes.Drained},
+		{"close_codes.backend_lost", c.CloseCodes.BackendLost},
+		{"close_codes.client_lost", c.CloseCodes.ClientLost},
+	} {
+		if !relay.IsCloseCode(d.value) {
+			report(d.key, "not a close code that may be sent", d.value, "1000-1003, 1007-1014 or 3000-4999")
+		}
+	}
+	if c.MaxFrame < 0 {
+		report("max_frame", "negative", c.MaxFrame, "a size such as \"16MiB\", or 0 for no limit")
+	}
+	if c.MaxMessage < 0 {
+		report("max_message", "negative", c.MaxMessage, "a size such as \"64MiB\", or 0 for no limit")
+	}
+}
+
+// isHostPattern reports whether s is a host, a wildcard host, or empty.
+func isHostPattern(s string) bool {
+	if s == "" {
+		return true
+	}
+	s = strings.TrimPrefix(s, "*.")
+	if ip := net.ParseIP(strings.Trim(s, "[]")); ip != nil {
+		return true
+	}
+	if len(s) > 253 || strings.HasSuffix(s, ".") {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 {
+			return false
+		}
+		for _, c := range []byte(label) {
+			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
+
+func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

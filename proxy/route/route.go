@@ -1,0 +1,183 @@
+package route
+
+import (
+	"cmp"
+	"maps"
+	"net/http"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sluice/balancer"
+	"sluice/proxy/relay"
+	"sluice/upgrade"
+)
+
+// A Route is a [[Route]] ready for use. Immutable, but for isRemoved.
+type Route struct {
+	Config   *Config
+	Name     string // host and path: its name in logs and metrics
+	Listener string // "": every one
+	Host     string // lower case; "": any; "*.example.com" is ".example.com"
+	Path     string // without a slash at its end, but for "/"
+	Origins  []OriginRule
+	Pool     *balancer.Pool
+	PoolName string
+
+	SendsProxy bool // a connection to a backend begins with a PROXY header
+
+	PassesHTTP         bool
+	Plain              Plain // serves the requests that are not WebSocket; set once, by the owner of the table
+	PassesEncodedSlash bool
+	StripPrefix        int // bytes
+	SetHeaders         []upgrade.Field
+	RemoveHeaders      []string
+
+	Relay            relay.Config
+	CloseCodes       CloseCodes
+	ConnectTimeout   time.Duration
+	HandshakeTimeout time.Duration
+	ResponseTimeout  time.Duration
+	WriteTimeout     time.Duration
+
+	IsRemoved atomic.Bool // its sessions are to end, those that begin now too
+}
+
+// A Plain serves the plain requests of a route.
+type Plain interface {
+	http.Handler
+	CloseIdleConnections()
+}
+
+// A Key is what makes a route of one configuration that of another.
+type Key struct{ listener, host, path string }
+
+// Key returns what the route is known by.
+func (r *Route) Key() Key { return Key{r.Listener, r.Host, r.Path} }
+
+// New makes a route of its section, that of its pool, and the pool.
+func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
+	path := c.Path
+	if path != "/" {
+		path = strings.TrimRight(path, "/")
+	}
+	r := &Route{
+		Config:   c,
+		Name:     c.Host + path,
+		Listener: c.Listener,
+		Host:     strings.Trim(strings.TrimPrefix(strings.ToLower(c.Host), "*"), "[]"),
+		Path:     path,
+		Pool:     pool,
+		PoolName: pc.Name,
+
+		PassesHTTP:         c.HTTP,
+		PassesEncodedSlash: c.EncodedSlashes == "pass",
+		StripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
+		RemoveHeaders:      c.RemoveHeader,
+
+		SendsProxy: pc.SendProxy,
+		Relay: relay.Config{
+			MaxFrame:     int64(c.MaxFrame),
+			MaxMessage:   int64(c.MaxMessage),
+			ForwardPings: c.Ping == "forward",
+			PingInterval: time.Duration(c.PingInterval),
+			PongTimeout:  time.Duration(c.PongTimeout),
+			IdleTimeout:  time.Duration(c.IdleTimeout),
+			CloseTimeout: time.Duration(c.CloseTimeout),
+			WriteTimeout: time.Duration(c.WriteTimeout),
+			BackendLost:  uint16(c.CloseCodes.BackendLost),
+			ClientLost:   uint16(c.CloseCodes.ClientLost),
+		},
+		CloseCodes:       c.CloseCodes,
+		ConnectTimeout:   time.Duration(c.ConnectTimeout),
+		HandshakeTimeout: time.Duration(c.HandshakeTimeout),
+		ResponseTimeout:  time.Duration(c.ResponseTimeout),
+		WriteTimeout:     time.Duration(c.WriteTimeout),
+	}
+	for _, s := range c.Origins {
+		o, _ := parseOriginRule(s) // checked
+		r.Origins = append(r.Origins, o)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {
+		r.SetHeaders = append(r.SetHeaders, upgrade.Field{Name: name, Value: c.RequestHeader[name]})
+	}
+	return r
+}
+
+// hasSegments reports whether path begins with the whole segments of prefix.
+func hasSegments(path, prefix string) bool {
+	prefix = strings.TrimRight(prefix, "/")
+	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
+}
+
+// encodedOctet is one that is decoded in the paths of requests before a route is looked for.
+var encodedOctet = regexp.MustCompile(`(?i)%([013467][0-9a-f]|2[0-9a-e]|5[0-9abd-f]|[89a-f][0-9a-f])`)
+
+// isReachable reports whether any request can have the path of a route, or one below it.
+func isReachable(path string) bool {
+	segments := strings.Split(path, "/")
+	return !slices.Contains(segments, ".") && !slices.Contains(segments, "..") && !strings.Contains(path, "//") &&
+		!encodedOctet.MatchString(path)
+}
+
+// Table is the table of all Table, the more exact ones first. Immutable.
+type Table []*Route
+
+func NewTable(all []*Route) Table {
+	table := slices.Clone(all)
+	slices.SortStableFunc(table, func(a, b *Route) int {
+		return cmp.Or(
+			cmp.Compare(b.hostRank(), a.hostRank()),
+			cmp.Compare(len(b.Path), len(a.Path)),
+			cmp.Compare(len(b.Listener), len(a.Listener)), // a named listener before every one
+		)
+	})
+	return table
+}
+
+// hostRank orders hosts: an exact one before wildcards, a longer wildcard before a shorter one, any last.
+func (r *Route) hostRank() int {
+	switch {
+	case r.Host == "":
+		return 0
+	case r.Host[0] == '.':
+		return len(r.Host)
+	default:
+		return 1 << 16
+	}
+}
+
+// Find returns the route of a request: that of the most exact host which has one for the path, nil if there is none. host is lower
+// case without port and trailing dot, path is as upgrade.Request.Path gives it. It doesn't allocate.
+func (t Table) Find(listener string, host, path []byte) *Route {
+	for _, r := range t {
+		if (r.Listener == "" || r.Listener == listener) && r.MatchesHost(host) && r.MatchesPath(path) {
+			return r
+		}
+	}
+	return nil
+}
+
+// MatchesHost reports whether a request for that host, as Find wants it, may be for the route.
+func (r *Route) MatchesHost(host []byte) bool {
+	switch {
+	case r.Host == "":
+		return true
+	case r.Host[0] == '.':
+		n := len(host) - len(r.Host)
+		return n > 0 && string(host[n:]) == r.Host
+	default:
+		return string(host) == r.Host
+	}
+}
+
+// MatchesPath reports whether the route's path is a prefix of whole segments.
+func (r *Route) MatchesPath(path []byte) bool {
+	if r.Path == "/" {
+		return true
+	}
+	n := len(r.Path)
+	return len(path) >= n && string(path[:n]) == r.Path && (len(path) == n || path[n] == '/')
+}
