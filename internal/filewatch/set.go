@@ -51,63 +51,74 @@ func (s *Set) Run(ctx context.Context, w *Watcher) {
 	s.run(ctx, func() { w.update(f) }, f.changes)
 }
 
-// run is Run with the events of one follower. follow makes them those of the directories in which the files are now.
+// run is Run with the events of one follower. follow asks for those of the directories in which the files are now.
 func (s *Set) run(ctx context.Context, follow func(), changes <-chan struct{}) {
 	poll := time.NewTicker(s.Interval)
 	defer poll.Stop()
-	settled := time.NewTimer(0)
-	settled.Stop()
-	defer settled.Stop()
-
-	var burst time.Time // of the first change that no round has seen; zero: there is none
-	var last []state    // of the sources, as the last look within the burst found them; nil: it was reported by events only
-	wait := func(found []state) {
-		now := time.Now()
-		if burst.IsZero() {
-			burst = now
-		}
-		last = found
-		settled.Reset(min(settleTime, max(0, burst.Add(settleLimit).Sub(now))))
-	}
-	look := func() {
-		follow()
-		if found, isNew := s.states(); isNew {
-			wait(found)
-		}
-	}
-
-	settle := func() {
-		if last != nil && time.Since(burst) < settleLimit {
-			// No event has reported this change, so none may report the next one.
-			if found, _ := s.states(); !slices.Equal(found, last) {
-				wait(found)
-				return
-			}
-		}
-		burst = time.Time{}
-		s.round(follow)
-	}
-
-	s.guard(look) // the files may have changed since they were first read
+	b := burst{set: s, follow: follow, settled: time.NewTimer(0)}
+	b.settled.Stop()
+	defer b.settled.Stop()
+	s.guard(b.look) // the files may have changed since they were first read
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-changes:
-			wait(nil)
+			b.wait(nil)
 		case <-poll.C:
-			if burst.IsZero() {
-				s.guard(look)
+			if b.begun.IsZero() {
+				s.guard(b.look)
 			}
-		case <-settled.C:
-			if !s.guard(settle) {
-				burst = time.Time{}
+		case <-b.settled.C:
+			if !s.guard(b.settle) {
+				b.begun = time.Time{}
 			}
 		}
 	}
 }
 
 func (s *Set) guard(f func()) (returned bool) { return s.Panics.Guard(s.Room, f) }
+
+// A burst is changes that follow each other closely: they are applied together. Owned by the goroutine of the set.
+type burst struct {
+	set     *Set
+	follow  func()
+	settled *time.Timer // fires when the files are to be read
+
+	begun time.Time // when the first change was noticed; zero: there is none
+	found []state   // of the sources, when they were read last within the burst; nil: events have reported the changes
+}
+
+// look begins a burst if the files have changed. It finds changes that no event has reported.
+func (b *burst) look() {
+	b.follow()
+	if found, isNew := b.set.states(); isNew {
+		b.wait(found)
+	}
+}
+
+// wait waits for further changes, at most until settleLimit after the first one.
+func (b *burst) wait(found []state) {
+	now := time.Now()
+	if b.begun.IsZero() {
+		b.begun = now
+	}
+	b.found = found
+	b.settled.Reset(min(settleTime, max(0, b.begun.Add(settleLimit).Sub(now))))
+}
+
+// settle ends the burst with a round, unless the files are still changing.
+func (b *burst) settle() {
+	if b.found != nil && time.Since(b.begun) < settleLimit {
+		// No event has reported this change, so none may report the next one.
+		if found, _ := b.set.states(); !slices.Equal(found, b.found) {
+			b.wait(found)
+			return
+		}
+	}
+	b.begun = time.Time{}
+	b.set.round(b.follow)
+}
 
 // states returns the state of each source, and reports whether any differs from what it was at the last refresh.
 func (s *Set) states() (found []state, isNew bool) {
