@@ -5,7 +5,7 @@
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
 # make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
-# make compare-short  the same in under 3, rougher
+# make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
 # make screenshots  the pictures of the dashboard in docs/, under traffic: takes six minutes
 # make run      the demo: three echo backends, the gateway, a page in the browser
@@ -18,6 +18,9 @@ CHAOSTIME ?= 10m
 BASE     ?=
 BENCH    ?= .
 
+# Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
+MODULES := bench deploy internal/pebble
+
 .PHONY: all fmt lint test peers fuzz bench torture chaos compare compare-short charts screenshots run
 
 all: fmt lint test
@@ -29,15 +32,15 @@ fmt:
 # program needs.
 lint:
 	@unformatted=$$(gofmt -l .); if [ -n "$$unformatted" ]; then echo "gofmt -w is due for:" $$unformatted; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool -modfile=internal/tools/tools.mod staticcheck ./...
-	cd deploy && $(GO) vet ./... && $(GO) tool -modfile=../internal/tools/tools.mod staticcheck ./...
+	@set -e; for module in . $(MODULES); do \
+		echo "vet, staticcheck: $$module"; \
+		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/internal/tools/tools.mod staticcheck ./...); \
+	done
 
-# deploy/ is a module of its own: what its tests need the program doesn't.
 test: peers
-	$(GO) mod download
+	@for module in . $(MODULES); do (cd $$module && $(GO) mod download) || exit 1; done
 	$(GO) test -race -shuffle=on ./...
-	cd deploy && $(GO) test ./...
+	@for module in $(MODULES); do (cd $$module && echo "$$module: go test" && $(GO) test ./...) || exit 1; done
 
 # peers names each program that tests need and this machine lacks; with CI=true that is a failure.
 # NEED is: a command that succeeds if it is there | what to install | the tests that need it.
@@ -94,15 +97,15 @@ chaos:
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error
-	cp test/node_modules/uplot/dist/uPlot.iife.min.js test/node_modules/uplot/dist/uPlot.min.css test/node_modules/uplot/LICENSE cmd/sluice/internal/dashboard/uplot/
+	cp test/node_modules/uplot/dist/uPlot.iife.min.js test/node_modules/uplot/dist/uPlot.min.css test/node_modules/uplot/LICENSE internal/dashboard/uplot/
 
 screenshots: peers
 	SLUICE_TEST_SCREENSHOTS=$(CURDIR)/docs/pictures $(GO) test ./test -run TestScreenshotsOfTheDashboard -count 1 -timeout 20m -v
 
 # Not by "go run", which passes no SIGTERM on.
 compare compare-short:
-	$(GO) build -o bench/trial/compare ./bench/compare
-	bench/trial/compare $(if $(filter compare-short,$@),-short)
+	cd bench && $(GO) build -o trial/compare ./compare
+	bench/trial/compare $(if $(filter compare-short,$@),-short) $(ARGS)
 
 run:
 	$(GO) run ./cmd/sluice demo

@@ -5,6 +5,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io/fs"
+	"os"
 	"path"
 	"path/filepath"
 	"slices"
@@ -27,12 +28,13 @@ var theClock = []string{"time.Now", "time.Since", "time.Until", "time.After", "t
 // rooms is the table of ARCHITECTURE.md. A directory that it lacks is a failure: whoever makes a
 // room says what it may use.
 var rooms = map[string]room{
-	"internal/units":    {},
-	"internal/recovery": {},
-	"internal/netconn":  {},
-	"internal/epoll":    {},
-	"internal/echo":     {ours: []string{"internal/epoll"}, never: []string{"go.uber.org/zap"}},
-	"internal/load":     {ours: []string{"internal/units", "internal/epoll"}},
+	"internal/units":     {},
+	"internal/recovery":  {},
+	"internal/filewatch": {ours: []string{"internal/recovery"}},
+	"internal/netconn":   {},
+	"internal/epoll":     {},
+	"internal/echo":      {ours: []string{"internal/epoll"}, never: []string{"go.uber.org/zap"}},
+	"internal/load":      {ours: []string{"internal/units", "internal/epoll"}},
 	"proxy/relay": {
 		never: []string{"net", "os", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap", "log"},
 		calls: theClock,
@@ -40,7 +42,7 @@ var rooms = map[string]room{
 	"proxy/driver": {ours: []string{"proxy/relay", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":      {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":     {ours: []string{"internal/units", "internal/recovery"}},
-	"tls":          {ours: []string{"internal/units", "internal/recovery"}},
+	"tls":          {ours: []string{"internal/units", "internal/recovery", "internal/filewatch"}},
 	"proxy/handshake": {
 		ours:  []string{"proxy/reach", "proxy/route", "upgrade", "balancer", "internal/netconn"},
 		never: []string{"net/http", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap"},
@@ -50,19 +52,24 @@ var rooms = map[string]room{
 	"proxy/limits": {never: []string{"net/http", "go.uber.org/zap"}},
 	"proxy/route":  {ours: []string{"proxy/relay", "upgrade", "balancer", "internal/units"}, never: []string{"go.uber.org/zap"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "proxy/reach", "proxy/handshake", "internal/netconn", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
-	"cmd/sluice": {ours: []string{
-		"proxy", "proxy/driver", "proxy/handshake", "balancer", "tls", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
-		"cmd/sluice/internal/config", "cmd/sluice/internal/admin", "cmd/sluice/internal/demo", "cmd/sluice/internal/tracing",
+	"gateway": {ours: []string{
+		"proxy", "proxy/driver", "proxy/handshake", "tls", "internal/recovery", "internal/filewatch", "internal/systemd",
+		"internal/config", "internal/admin", "internal/tracing",
 	}},
-	"cmd/sluice/internal/config":    {ours: []string{"proxy", "proxy/route", "balancer", "tls", "internal/units", "internal/recovery", "cmd/sluice/internal/admin", "cmd/sluice/internal/tracing"}},
-	"cmd/sluice/internal/admin":     {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "cmd/sluice/internal/dashboard"}},
-	"cmd/sluice/internal/dashboard": {},
-	"cmd/sluice/internal/demo":      {},
-	"bench/compare":                 {ours: []string{"bench/peers", "internal/load"}},
-	"bench/peers":                   {},
-	"internal/systemd":              {},
-	"internal/pebble":               {},
-	"cmd/sluice/internal/tracing":   {ours: []string{"proxy/handshake", "internal/units", "internal/recovery"}},
+	"cmd/sluice": {ours: []string{
+		"gateway", "proxy", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
+		"internal/config", "internal/admin", "cmd/sluice/internal/demo",
+	}},
+	"internal/config":          {ours: []string{"proxy", "proxy/route", "balancer", "tls", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},
+	"internal/admin":           {ours: []string{"proxy", "proxy/relay", "internal/units", "internal/recovery", "internal/dashboard"}},
+	"internal/dashboard":       {},
+	"cmd/sluice/internal/demo": {},
+	"internal/acmetest":        {},
+	"bench/compare":            {ours: []string{"bench/peers", "internal/load"}},
+	"bench/peers":              {},
+	"internal/systemd":         {},
+	"internal/pebble":          {},
+	"internal/tracing":         {ours: []string{"proxy/handshake", "internal/units", "internal/recovery"}},
 }
 
 func TestRoomsImportWhatTheTableSays(t *testing.T) {
@@ -80,6 +87,33 @@ func TestRoomsImportWhatTheTableSays(t *testing.T) {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+}
+
+func TestTheMakefileNamesEveryModule(t *testing.T) {
+	makefile, err := os.ReadFile("Makefile")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(makefile), "\nMODULES := ")
+	line, _, _ := strings.Cut(rest, "\n")
+	var modules []string
+	err = filepath.WalkDir(".", func(name string, entry fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case entry.IsDir() && name != "." && (strings.HasPrefix(entry.Name(), ".") || entry.Name() == "node_modules"):
+			return filepath.SkipDir
+		case entry.Name() == "go.mod" && name != "go.mod":
+			modules = append(modules, filepath.ToSlash(filepath.Dir(name)))
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if named := strings.Fields(line); !slices.Equal(named, modules) {
+		t.Errorf("the Makefile names the modules %q, want %q", named, modules)
 	}
 }
 

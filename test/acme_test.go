@@ -1,3 +1,5 @@
+//go:build unix
+
 package test
 
 import (
@@ -12,7 +14,7 @@ import (
 	"testing"
 	"time"
 
-	"sluice/internal/pebble"
+	"sluice/internal/acmetest"
 )
 
 // freePort returns a port that nobody listens at. It isn't one of those that the kernel gives away.
@@ -40,13 +42,13 @@ func newACMESite(t *testing.T) acmeSite {
 }
 
 // run serves with an authority.
-func (s acmeSite) run(t *testing.T, authority *pebble.Authority, backend, more string) *gateway {
+func (s acmeSite) run(t *testing.T, authority *acmetest.Authority, backend, more string) *gateway {
 	t.Helper()
 	return runGateway(t, s.config(authority, backend, more))
 }
 
 // config is the configuration for an authority. more are lines of [listener.tls.acme]. The listener "public" is the one with TLS.
-func (s acmeSite) config(authority *pebble.Authority, backend, more string) string {
+func (s acmeSite) config(authority *acmetest.Authority, backend, more string) string {
 	return fmt.Sprintf(`
 [gateway]
 drain = "0s"
@@ -95,7 +97,7 @@ func (g *gateway) untilServed(t *testing.T, before *x509.Certificate) (leaf *x50
 }
 
 // wantIssued wants a chain to be of the authority and for the domain, and the metrics to tell of it.
-func (g *gateway) wantIssued(t *testing.T, authority *pebble.Authority, chain []*x509.Certificate) {
+func (g *gateway) wantIssued(t *testing.T, authority *acmetest.Authority, chain []*x509.Certificate) {
 	t.Helper()
 	between := x509.NewCertPool()
 	for _, c := range chain[1:] {
@@ -117,17 +119,17 @@ func (g *gateway) wantIssued(t *testing.T, authority *pebble.Authority, chain []
 func TestACertificateIsObtainedByEachChallenge(t *testing.T) {
 	key := "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W" // base64url
 	for name, test := range map[string]struct {
-		options pebble.Options
+		options acmetest.Options
 		more    string
 	}{
-		"http-01":             {pebble.Options{}, `challenges = ["http-01"]`},
-		"tls-alpn-01":         {pebble.Options{}, `challenges = ["tls-alpn-01"]`},
-		"an external account": {pebble.Options{KeyID: "kid-1", Key: key}, fmt.Sprintf("eab_key_id = \"kid-1\"\neab_key = %q", key)},
+		"http-01":             {acmetest.Options{}, `challenges = ["http-01"]`},
+		"tls-alpn-01":         {acmetest.Options{}, `challenges = ["tls-alpn-01"]`},
+		"an external account": {acmetest.Options{KeyID: "kid-1", Key: key}, fmt.Sprintf("eab_key_id = \"kid-1\"\neab_key = %q", key)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			site := newACMESite(t)
 			test.options.HTTPPort, test.options.TLSPort = site.httpPort, site.tlsPort
-			authority := pebble.Start(t, test.options)
+			authority := acmetest.Start(t, test.options)
 			g := site.run(t, authority, runEcho(t), test.more)
 			_, chain := g.untilServed(t, nil)
 			g.wantIssued(t, authority, chain)
@@ -144,7 +146,7 @@ func TestACertificateIsObtainedByEachChallenge(t *testing.T) {
 
 func TestWithoutItsExternalAccountNoCertificateIsObtained(t *testing.T) {
 	site := newACMESite(t)
-	authority := pebble.Start(t, pebble.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort, KeyID: "kid-1", Key: "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"})
+	authority := acmetest.Start(t, acmetest.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort, KeyID: "kid-1", Key: "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W"})
 	g := site.run(t, authority, runEcho(t), "")
 	eventually(t, 6*patience, "the refused order is counted", func() bool {
 		return g.count(t, `sluice_certificate_reloads_total{result="refused"}`) > 0
@@ -165,7 +167,7 @@ func TestWithoutItsExternalAccountNoCertificateIsObtained(t *testing.T) {
 func TestAnObtainedCertificateIsKeptAndRenewed(t *testing.T) {
 	site := newACMESite(t)
 	backend := runEcho(t)
-	authority := pebble.Start(t, pebble.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort, Life: 5 * time.Second})
+	authority := acmetest.Start(t, acmetest.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort, Life: 5 * time.Second})
 	first := site.run(t, authority, backend, "")
 	before, chain := first.untilServed(t, nil)
 	first.wantIssued(t, authority, chain)
@@ -182,7 +184,7 @@ func TestAnObtainedCertificateIsKeptAndRenewed(t *testing.T) {
 func TestAReloadOfACMELosesNoHandshake(t *testing.T) {
 	site := newACMESite(t)
 	backend := runEcho(t)
-	authority := pebble.Start(t, pebble.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort})
+	authority := acmetest.Start(t, acmetest.Options{HTTPPort: site.httpPort, TLSPort: site.tlsPort})
 	g := runChanging(t, site.config(authority, backend, ""))
 	g.untilServed(t, nil)
 	stream := streamTLS(t, g.gateway, &tls.Config{RootCAs: authority.Roots, ServerName: "chat.test"})

@@ -1,3 +1,5 @@
+//go:build unix
+
 package test
 
 import (
@@ -141,7 +143,7 @@ func TestDashboardAsksForTheTokenAndKeepsItInItsTab(t *testing.T) {
 
 func TestTheDashboardsFiguresAreRight(t *testing.T) {
 	requires(t, need{"Node", "nodejs (Debian)", succeeds("node", "--version")})
-	if out, err := exec.Command("node", "peers/figures.js", "../cmd/sluice/internal/dashboard").CombinedOutput(); err != nil {
+	if out, err := exec.Command("node", "peers/figures.js", "../internal/dashboard").CombinedOutput(); err != nil {
 		t.Errorf("figures.js: %v\n%s", err, out)
 	}
 }
@@ -149,7 +151,7 @@ func TestTheDashboardsFiguresAreRight(t *testing.T) {
 func TestTheEmbeddedChartsAreThoseOfTheLockFile(t *testing.T) {
 	requires(t, needCharts)
 	for name, origin := range map[string]string{"uPlot.iife.min.js": "dist/uPlot.iife.min.js", "uPlot.min.css": "dist/uPlot.min.css", "LICENSE": "LICENSE"} {
-		embedded, err := os.ReadFile(filepath.Join("../cmd/sluice/internal/dashboard/uplot", name))
+		embedded, err := os.ReadFile(filepath.Join("../internal/dashboard/uplot", name))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -22,6 +22,7 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"sluice/internal/filewatch"
 	"sluice/internal/recovery"
 )
 
@@ -77,9 +78,9 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options) (*acmeManager, e
 			isRenewal, _ := data["renewal"].(bool)
 			switch {
 			case event == eventCached, event == eventObtained && isRenewal:
-				options.Reloaded(ReloadApplied)
+				options.reloaded(ReloadApplied)
 			case event == eventFailed:
-				options.Reloaded(ReloadRefused)
+				options.reloaded(ReloadRefused)
 			}
 			return nil
 		},
@@ -91,8 +92,8 @@ func newACME(cfg *ACMEConfig, log *zap.Logger, options Options) (*acmeManager, e
 	return m, nil
 }
 
-// takeStored makes what is in the storage effective, so that from the first handshake on there are the certificates that a gateway
-// has obtained before, or this one until a reload. It asks nobody: staples come later. What it can't take, begin tells of.
+// takeStored makes the certificates in the storage effective: those that a gateway has obtained before, or this one until a reload. So the
+// first handshake has them. It sends no requests: OCSP staples come later. begin reports what takeStored can't use.
 func (m *acmeManager) takeStored(storage string) {
 	stored := certmagic.New(m.cache, certmagic.Config{
 		Storage: &certmagic.FileStorage{Path: storage},
@@ -113,7 +114,7 @@ const (
 	eventFailed   = "cert_failed"
 )
 
-// issuerTemplate returns what certmagic is told of the authority and of the challenges.
+// issuerTemplate returns the authority and the challenges as certmagic expects them.
 func issuerTemplate(cfg *ACMEConfig, options Options) (certmagic.ACMEIssuer, error) {
 	template := certmagic.ACMEIssuer{Email: cfg.Email, Agreed: true}
 	var err error
@@ -121,7 +122,7 @@ func issuerTemplate(cfg *ACMEConfig, options Options) (certmagic.ACMEIssuer, err
 		return template, err
 	}
 	if cfg.CAFile != "" {
-		text, err := readFile(cfg.CAFile)
+		text, err := filewatch.ReadFile(cfg.CAFile)
 		if err != nil {
 			return template, err
 		}
@@ -142,7 +143,7 @@ func (c *ACMEConfig) binding() (*acme.EAB, error) {
 	}
 	key := c.EABKey
 	if c.EABKeyFile != "" {
-		text, err := readFile(c.EABKeyFile)
+		text, err := filewatch.ReadFile(c.EABKeyFile)
 		if err != nil {
 			return nil, err
 		}
@@ -152,8 +153,8 @@ func (c *ACMEConfig) binding() (*acme.EAB, error) {
 }
 
 // setChallenges allows the challenges that the configuration allows and a listener can answer.
-// certmagic opens the ports of challenges itself where nothing listens there; it is told of our
-// own listeners, so that it finds them taken and leaves the answers to us.
+// certmagic opens the ports of challenges itself unless they are taken. It gets the ports of our own listeners, so that it finds them
+// taken and leaves the answers to us.
 func (c *ACMEConfig) setChallenges(template *certmagic.ACMEIssuer, options Options) error {
 	allows := func(challenge string) bool {
 		return len(c.Challenges) == 0 || slices.Contains(c.Challenges, challenge)
@@ -208,7 +209,7 @@ func (m *acmeManager) run(ctx context.Context) {
 func (m *acmeManager) begin(ctx context.Context, domain string) error {
 	cert, err := m.magic.CacheManagedCertificate(ctx, domain)
 	if errors.Is(err, fs.ErrNotExist) {
-		// Async is to try for 30 days and to ask nobody at a terminal; the call itself waits.
+		// Async means that it tries for 30 days and never prompts at a terminal; the call itself waits.
 		if err := m.magic.ObtainCertAsync(ctx, domain); err != nil {
 			return err
 		}

@@ -13,7 +13,7 @@ import (
 	"testing"
 	"time"
 
-	"sluice/internal/pebble"
+	"sluice/internal/acmetest"
 )
 
 func portOf(ln net.Listener) int { return ln.Addr().(*net.TCPAddr).Port }
@@ -41,7 +41,7 @@ func servePlain(t *testing.T, ln net.Listener, challenge func(ctx context.Contex
 }
 
 // acmeSection returns a section for a domain of the authority.
-func acmeSection(t *testing.T, a *pebble.Authority, challenge string) *Config {
+func acmeSection(t *testing.T, a *acmetest.Authority, challenge string) *Config {
 	t.Helper()
 	cfg := testConfig()
 	cfg.ACME = testACME("chat.test")
@@ -56,7 +56,7 @@ func acmeSection(t *testing.T, a *pebble.Authority, challenge string) *Config {
 }
 
 // checkSite fails the test unless a client that trusts the authority reaches its domain.
-func (s *served) checkSite(t *testing.T, a *pebble.Authority) {
+func (s *served) checkSite(t *testing.T, a *acmetest.Authority) {
 	t.Helper()
 	conn, _ := s.dial(t, &ctls.Config{RootCAs: a.Roots, ServerName: "chat.test", NextProtos: []string{"http/1.1"}})
 	if state := conn.ConnectionState(); state.NegotiatedProtocol != "http/1.1" {
@@ -73,7 +73,7 @@ func (s *served) checkSite(t *testing.T, a *pebble.Authority) {
 
 func TestACMEObtainsACertificateByHTTP01(t *testing.T) {
 	plain, secure := listen(t), listen(t)
-	authority := pebble.Start(t, pebble.Options{HTTPPort: portOf(plain), TLSPort: portOf(secure)})
+	authority := acmetest.Start(t, acmetest.Options{HTTPPort: portOf(plain), TLSPort: portOf(secure)})
 	s := serveOn(t, secure, acmeSection(t, authority, ChallengeHTTP), Options{Address: secure.Addr().String(), HTTPAddress: plain.Addr().String()})
 	servePlain(t, plain, s.server.HTTPChallenge)
 	want(t, s.reloads, ReloadApplied)
@@ -85,7 +85,7 @@ func TestACMEObtainsACertificateByHTTP01(t *testing.T) {
 
 func TestACMEObtainsACertificateByTLSALPN01(t *testing.T) {
 	secure := listen(t)
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure)})
 	s := serveOn(t, secure, acmeSection(t, authority, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
 	want(t, s.reloads, ReloadApplied)
 	hasChallenge := false
@@ -102,7 +102,7 @@ func TestACMEObtainsACertificateByTLSALPN01(t *testing.T) {
 
 func TestACMEIsNotAskedForAClientCertificate(t *testing.T) {
 	secure := listen(t)
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure)})
 	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	clients := newAuthority(t, "clients")
 	cfg.ClientAuth, cfg.ClientCA = ClientAuthRequire, filepath.Join(t.TempDir(), "clients.pem")
@@ -134,7 +134,7 @@ func (s *served) checkStrangersChallenge(t *testing.T) {
 
 func TestACMECertificateSurvivesARestartWithoutItsAuthority(t *testing.T) {
 	secure := listen(t)
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure)})
 	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	first := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
 	want(t, first.reloads, ReloadApplied)
@@ -148,7 +148,7 @@ func TestACMECertificateSurvivesARestartWithoutItsAuthority(t *testing.T) {
 
 func TestAStoredACMECertificateIsServedFromTheFirstHandshakeOn(t *testing.T) {
 	secure := listen(t)
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure)})
 	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	first := serveOn(t, secure, cfg, Options{Address: secure.Addr().String()})
 	want(t, first.reloads, ReloadApplied)
@@ -172,7 +172,7 @@ func TestAStoredACMECertificateIsServedFromTheFirstHandshakeOn(t *testing.T) {
 
 func TestACMERenewsACertificateThatIsServed(t *testing.T) {
 	secure := listen(t)
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure), Life: 5 * time.Second})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure), Life: 5 * time.Second})
 	s := serveOn(t, secure, acmeSection(t, authority, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
 	want(t, s.reloads, ReloadApplied)
 	client := &ctls.Config{ServerName: "chat.test", InsecureSkipVerify: true} // it may have ended, on a slow machine
@@ -199,7 +199,7 @@ func TestACMERenewsACertificateThatIsServed(t *testing.T) {
 func TestACMEBindsItsAccountToAnExternalOne(t *testing.T) {
 	secure := listen(t)
 	key := base64.RawURLEncoding.EncodeToString(randomBytes(32))
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure), KeyID: "kid-1", Key: key})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure), KeyID: "kid-1", Key: key})
 	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	unbound := serve(t, cfg, Options{Address: secure.Addr().String()})
 	want(t, unbound.reloads, ReloadRefused)
@@ -214,7 +214,7 @@ func TestACMEBindsItsAccountToAnExternalOne(t *testing.T) {
 
 func TestACMEStandsBesideCertificatesOfFiles(t *testing.T) {
 	secure := listen(t)
-	authority := pebble.Start(t, pebble.Options{TLSPort: portOf(secure)})
+	authority := acmetest.Start(t, acmetest.Options{TLSPort: portOf(secure)})
 	cfg := acmeSection(t, authority, ChallengeTLSALPN)
 	file := newAuthority(t, "authority").issue(t, []string{"file.test"})
 	cfg.Certificate = []CertificateConfig{file.write(t, t.TempDir(), "site")}
@@ -229,7 +229,7 @@ func TestACMEStandsBesideCertificatesOfFiles(t *testing.T) {
 }
 
 func TestWithoutACertificateYetHandshakesFailAndAreCounted(t *testing.T) {
-	authority := &pebble.Authority{URL: "https://127.0.0.1:1/directory", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
+	authority := &acmetest.Authority{URL: "https://127.0.0.1:1/directory", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
 	replaceFile(t, authority.CAFile, newAuthority(t, "nobody").pem)
 	secure := listen(t)
 	s := serveOn(t, secure, acmeSection(t, authority, ChallengeTLSALPN), Options{Address: secure.Addr().String()})
@@ -243,7 +243,7 @@ func TestWithoutACertificateYetHandshakesFailAndAreCounted(t *testing.T) {
 }
 
 func TestACMENeedsAListenerThatCanAnswer(t *testing.T) {
-	authority := &pebble.Authority{URL: "https://127.0.0.1:1/directory", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
+	authority := &acmetest.Authority{URL: "https://127.0.0.1:1/directory", CAFile: filepath.Join(t.TempDir(), "ca.pem")}
 	replaceFile(t, authority.CAFile, newAuthority(t, "nobody").pem)
 	for _, test := range []struct {
 		challenge string

@@ -4,7 +4,6 @@ import (
 	"crypto/rsa"
 	ctls "crypto/tls"
 	"crypto/x509"
-	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,7 +164,7 @@ func TestBrokenReplacementKeepsTheOldCertificateAndIsCounted(t *testing.T) {
 	replaceFile(t, files.Cert, []byte("not a certificate"))
 	want(t, s.reloads, ReloadRefused)
 	if got := s.serial(t, client); got.Cmp(good.serial) != 0 {
-		t.Errorf("behind a broken replacement clients get certificate %v, want the old %v", got, good.serial)
+		t.Errorf("after a broken replacement clients get certificate %v, want the old %v", got, good.serial)
 	}
 	if refused := lines.FilterMessage("file refused, the one before stays").Len(); refused != 1 {
 		t.Errorf("%d lines tell of it, want 1", refused)
@@ -176,57 +175,14 @@ func TestBrokenReplacementKeepsTheOldCertificateAndIsCounted(t *testing.T) {
 	waitForSerial(t, s, client, renewed)
 }
 
-func TestSourceTellsOfEachFaultOnce(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "file")
-	taken := ""
-	s := &source{paths: []string{path}, take: func(contents [][]byte) error {
-		if string(contents[0]) == "bad" {
-			return errors.New("it is bad")
-		}
-		taken = string(contents[0])
-		return nil
-	}}
-	for _, step := range []struct {
-		content string // "": no file
-		isTaken bool
-		isTold  bool
-		taken   string
-	}{
-		{"good", true, false, "good"},
-		{"good", false, false, "good"},
-		{"bad", false, true, "good"},
-		{"bad", false, false, "good"},
-		{"", false, true, "good"},
-		{"", false, false, "good"},
-		{"good", true, false, "good"},
-		{"better", true, false, "better"},
-		{"bad", false, true, "better"},
-	} {
-		if _ = os.Remove(path); step.content != "" {
-			replaceFile(t, path, []byte(step.content))
-		}
-		isTaken, err := s.refresh()
-		if isTaken != step.isTaken || (err != nil) != step.isTold || taken != step.taken {
-			t.Errorf("with %q: taken %v, error %v, now %q; want %v, an error: %v, %q",
-				step.content, isTaken, err, taken, step.isTaken, step.isTold, step.taken)
-		}
-	}
-}
-
 func TestFilesAreLookedAtWithoutEvents(t *testing.T) {
 	ca, directory := newAuthority(t, "authority"), t.TempDir()
-	files := ca.issue(t, []string{"example.com"}).write(t, directory, "site")
-	var reloads []string
-	server, err := New(testConfig(files), Options{Reloaded: func(result string) { reloads = append(reloads, result) }})
-	if err != nil {
-		t.Fatal(err)
-	}
+	cfg := testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site"))
+	cfg.WatchInterval = units.Duration(50 * time.Millisecond)
+	s := servePolled(t, cfg)
 	renewed := ca.issue(t, []string{"example.com"})
 	renewed.write(t, directory, "site")
-	server.watch.look()
-	if len(reloads) != 1 || reloads[0] != ReloadApplied || server.leaves()[0].SerialNumber.Cmp(renewed.serial) != 0 {
-		t.Errorf("a look makes %q and leaves certificate %v", reloads, server.leaves()[0].SerialNumber)
-	}
+	waitForSerial(t, s, trusting(ca, "example.com"), renewed)
 }
 
 func TestNewTellsOfEveryMissingFile(t *testing.T) {
@@ -318,7 +274,7 @@ func TestClientAuthoritiesAreReloaded(t *testing.T) {
 	replaceFile(t, cfg.ClientCA, after.pem)
 	want(t, s.reloads, ReloadApplied)
 	if conn, err := ctls.Dial("tcp", s.address, client); err == nil {
-		_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes behind the client's handshake
+		_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 the refusal comes after the client's handshake
 		_ = conn.Close()
 		if err == nil {
 			t.Error("a client of an authority that was taken away is let in, by its ticket")
@@ -330,37 +286,42 @@ func TestClientAuthoritiesAreReloaded(t *testing.T) {
 	want(t, s.labels, [2]string{"1.3", ResultFull})
 }
 
-func TestALookInBetweenDoesNotTearAPair(t *testing.T) {
-	ca, directory := newAuthority(t, "authority"), t.TempDir()
-	names := []string{"example.com"}
-	cfg := testConfig(ca.issue(t, names).write(t, directory, "site"))
-	cfg.WatchInterval = units.Duration(5 * time.Millisecond)
-	s := serve(t, cfg, Options{})
-	// On a machine that stalls, the two files may be too far apart: one attempt has to do.
-	for range 5 {
-		renewed := ca.issue(t, names)
-		replaceFile(t, cfg.Certificate[0].Key, renewed.key)
-		time.Sleep(50 * time.Millisecond) // ten looks, and half of settleTime
-		replaceFile(t, cfg.Certificate[0].Cert, renewed.cert)
-		isTorn := false
-		for result := ""; result != ReloadApplied; isTorn = isTorn || result == ReloadRefused {
-			select {
-			case result = <-s.reloads:
-			case <-time.After(patience):
-				t.Fatal("the renewed certificate isn't taken")
+func TestAPairReplacedOneFileAfterTheOtherIsNotRefused(t *testing.T) {
+	for name, serve := range map[string]func(testing.TB, *Config) *served{
+		"events":  func(t testing.TB, cfg *Config) *served { return serve(t, cfg, Options{}) },
+		"polling": servePolled,
+	} {
+		t.Run(name, func(t *testing.T) {
+			ca, directory := newAuthority(t, "authority"), t.TempDir()
+			names := []string{"example.com"}
+			cfg := testConfig(ca.issue(t, names).write(t, directory, "site"))
+			cfg.WatchInterval = units.Duration(5 * time.Millisecond)
+			s := serve(t, cfg)
+			// On a machine that stalls, the two files may be too far apart: one attempt has to do.
+			for range 5 {
+				renewed := ca.issue(t, names)
+				replaceFile(t, cfg.Certificate[0].Key, renewed.key)
+				time.Sleep(50 * time.Millisecond) // ten looks
+				replaceFile(t, cfg.Certificate[0].Cert, renewed.cert)
+				isTorn := false
+				for result := ""; result != ReloadApplied; isTorn = isTorn || result == ReloadRefused {
+					select {
+					case result = <-s.reloads:
+					case <-time.After(patience):
+						t.Fatal("the renewed certificate isn't taken")
+					}
+				}
+				if !isTorn {
+					return
+				}
 			}
-		}
-		if !isTorn {
-			return
-		}
+			t.Error("each time a key that came before its certificate was refused")
+		})
 	}
-	t.Error("each time a key that came before its certificate was refused")
 }
 
-func TestWatchLooksAgainBehindItsInterval(t *testing.T) {
+func TestASwitchedParentDirectoryIsSeen(t *testing.T) {
 	ca, directory := newAuthority(t, "authority"), t.TempDir()
-	// The events are of the directory that the link leads to when the watch begins. What comes into
-	// the other one, behind the changed link of the directory itself, only the poll sees.
 	for _, name := range []string{"a", "b"} {
 		if err := os.Mkdir(filepath.Join(directory, name), 0o700); err != nil {
 			t.Fatal(err)
@@ -373,9 +334,7 @@ func TestWatchLooksAgainBehindItsInterval(t *testing.T) {
 	ca.issue(t, []string{"example.com"}).write(t, filepath.Join(directory, "a"), "site")
 	renewed := ca.issue(t, []string{"example.com"})
 	renewed.write(t, filepath.Join(directory, "b"), "site")
-	cfg := testConfig(CertificateConfig{Cert: filepath.Join(current, "site.crt"), Key: filepath.Join(current, "site.key")})
-	cfg.WatchInterval = units.Duration(50 * time.Millisecond)
-	s := serve(t, cfg, Options{})
+	s := serve(t, testConfig(CertificateConfig{Cert: filepath.Join(current, "site.crt"), Key: filepath.Join(current, "site.key")}), Options{})
 	if err := os.Remove(current); err != nil {
 		t.Fatal(err)
 	}

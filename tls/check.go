@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"sluice/internal/filewatch"
 	"sluice/internal/units"
 )
 
@@ -162,11 +163,11 @@ func checkPair(report units.Report, cert, key string) {
 	if cert == "" || key == "" {
 		return
 	}
-	certPEM, certErr := readFile(cert)
+	certPEM, certErr := filewatch.ReadFile(cert)
 	if certErr != nil {
 		report("cert", reasonOf(certErr), cert, "a PEM file with the certificate and its intermediates")
 	}
-	keyPEM, keyErr := readFile(key)
+	keyPEM, keyErr := filewatch.ReadFile(key)
 	if keyErr != nil {
 		report("key", reasonOf(keyErr), key, "a PEM file with the certificate's key")
 	}
@@ -180,7 +181,7 @@ func checkPair(report units.Report, cert, key string) {
 
 // checkFile reports a file that can't be read, or that isn't what is wanted.
 func checkFile(report units.Report, key, path, want string, parse func(text []byte) error) {
-	text, err := readFile(path)
+	text, err := filewatch.ReadFile(path)
 	if err == nil {
 		err = parse(text)
 	}

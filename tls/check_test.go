@@ -1,11 +1,8 @@
 package tls
 
 import (
-	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
@@ -129,20 +126,5 @@ func TestCheckReportsEveryProblemOfAPool(t *testing.T) {
 		if got := problemsOf(test.cfg.Check); !slices.Equal(got, test.want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", test.name, got, test.want)
 		}
-	}
-}
-
-func TestHugeFilesAreRefused(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "huge")
-	file, err := os.Create(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer file.Close()
-	if err := file.Truncate(maxFileBytes + 1); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := readFile(path); err == nil || !strings.Contains(err.Error(), fmt.Sprint(maxFileBytes)) {
-		t.Errorf("readFile = %v, want the bound", err)
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"crypto/x509"
 	"sync"
 	"sync/atomic"
+
+	"sluice/internal/filewatch"
 )
 
 // clientSessionCount is how many TLS sessions with backends are remembered for resumption.
@@ -13,8 +15,9 @@ const clientSessionCount = 256
 
 // A Client makes the configuration of TLS towards the backends of one pool.
 type Client struct {
-	watch  watch // owned by Run
-	config atomic.Pointer[clientConfig]
+	files   filewatch.Set      // owned by Run
+	watcher *filewatch.Watcher // nil: none
+	config  atomic.Pointer[clientConfig]
 }
 
 // A clientConfig is what the files hold at one time.
@@ -31,16 +34,14 @@ const maxNamedConfigs = 1024
 
 // NewClient returns the client of a section that Check has no problem with.
 func NewClient(cfg *ClientConfig, options Options) (*Client, error) {
-	c := &Client{watch: watch{interval: cfg.WatchInterval.Std(), log: orNop(options.Log), panics: options.Panics, reloaded: options.Reloaded}}
-	if c.watch.reloaded == nil {
-		c.watch.reloaded = func(string) {}
-	}
+	c := &Client{watcher: options.Files}
+	var sources []*filewatch.Source
 	var roots *x509.CertPool
 	var certs []ctls.Certificate
 	store := func() { c.config.Store(newClientConfig(cfg, roots, certs)) }
 	store()
 	if cfg.CA != "" {
-		c.watch.sources = append(c.watch.sources, &source{paths: []string{cfg.CA}, take: func(contents [][]byte) error {
+		sources = append(sources, &filewatch.Source{Paths: []string{cfg.CA}, Apply: func(contents [][]byte) error {
 			pool, err := parsePool(contents[0])
 			if err != nil {
 				return err
@@ -51,7 +52,7 @@ func NewClient(cfg *ClientConfig, options Options) (*Client, error) {
 		}})
 	}
 	if cfg.Cert != "" {
-		c.watch.sources = append(c.watch.sources, &source{paths: []string{cfg.Cert, cfg.Key}, take: func(contents [][]byte) error {
+		sources = append(sources, &filewatch.Source{Paths: []string{cfg.Cert, cfg.Key}, Apply: func(contents [][]byte) error {
 			cert, err := parsePair(contents[0], contents[1])
 			if err != nil {
 				return err
@@ -61,9 +62,10 @@ func NewClient(cfg *ClientConfig, options Options) (*Client, error) {
 			return nil
 		}})
 	}
-	if err := c.watch.load().ErrorOrNil(); err != nil {
+	if err := load(sources).ErrorOrNil(); err != nil {
 		return nil, err
 	}
+	c.files = newSet(sources, cfg.WatchInterval.Std(), options, nil)
 	return c, nil
 }
 
@@ -110,4 +112,4 @@ func (c *Client) Config(host string) *ctls.Config {
 }
 
 // Run watches the files until ctx ends. Without it, the section stays as New has read it.
-func (c *Client) Run(ctx context.Context) { c.watch.run(ctx) }
+func (c *Client) Run(ctx context.Context) { c.files.Run(ctx, c.watcher) }

@@ -9,6 +9,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
+	"sluice/internal/filewatch"
 	"sluice/internal/units"
 )
 
@@ -17,7 +20,7 @@ func newClient(t *testing.T, cfg ClientConfig) (client *Client, reloads chan str
 	t.Helper()
 	cfg.WatchInterval = units.Duration(time.Minute)
 	reloads = make(chan string, 10)
-	client, err := NewClient(&cfg, Options{Reloaded: func(result string) { reloads <- result }})
+	client, err := NewClient(&cfg, Options{Files: filewatch.NewWatcher(zap.NewNop(), nil), Reloaded: func(result string) { reloads <- result }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -42,7 +45,7 @@ func reach(address string, config *ctls.Config) error {
 	}
 	defer conn.Close()
 	_ = conn.SetDeadline(time.Now().Add(patience))
-	_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 a refusal comes behind the client's handshake
+	_, err = conn.Read(make([]byte, 1)) // in TLS 1.3 a refusal comes after the client's handshake
 	return err
 }
 
@@ -106,7 +109,7 @@ func TestAuthoritiesOfBackendsAreReloaded(t *testing.T) {
 	replaceFile(t, authorities, after.pem)
 	want(t, reloads, ReloadApplied)
 	if err := reach(backend.address, client.Config("backend.internal")); err != nil {
-		t.Errorf("behind the reload: %v", err)
+		t.Errorf("after the reload: %v", err)
 	}
 }
 

@@ -28,7 +28,7 @@ type Config struct {
 	// MaxHandshakes is how many handshakes compute at once; zero: one fewer than GOMAXPROCS. One that
 	// waits for its client isn't among them.
 	MaxHandshakes int `toml:"max_handshakes" default:"0"`
-	// WatchInterval is the time between two looks at the files, for changes that no event told of.
+	// WatchInterval is the time between two looks at the files, for changes that no event reports.
 	WatchInterval units.Duration `toml:"watch_interval" default:"1m"`
 }
 
@@ -85,7 +85,7 @@ type ClientConfig struct {
 	Key  string `toml:"key"`
 	// Insecure takes any certificate of a backend.
 	Insecure bool `toml:"insecure" default:"false"`
-	// WatchInterval is the time between two looks at the files, for changes that no event told of.
+	// WatchInterval is the time between two looks at the files, for changes that no event reports.
 	WatchInterval units.Duration `toml:"watch_interval" default:"1m"`
 }
 

@@ -3,12 +3,12 @@
 // certificates, session tickets, and handshakes that are bounded in time and number.
 //
 // It is not a TLS implementation: all of that is crypto/tls. It accepts no connections and knows no
-// WebSocket. What becomes of a connection after its handshake is the caller's business; the
-// properties of crypto/tls on which the caller's event loop leans are held in stdlib_test.go.
+// WebSocket. After its handshake a connection is the caller's business; stdlib_test.go checks the
+// properties of crypto/tls on which the caller's event loop relies.
 //
 // The path through it: New reads everything that a Config names, and fails if anything is wrong.
 // Run watches the files, rotates ticket keys and keeps the ACME certificates until its context
 // ends. Meanwhile Handshake turns connections into *tls.Conn. A reload stores a new table of
 // certificates, or a new *tls.Config, for the handshakes that come; a live session keeps what it
-// has. Where a reload fails, what was there stays.
+// has. If a reload fails, what was there stays. internal/filewatch reports changed files.
 package tls

@@ -9,15 +9,14 @@ import (
 // errBusy ends a handshake whose turn to compute didn't come in time.
 var errBusy = errors.New("waited in vain for other handshakes")
 
-// A gate is the connection below a handshake. It gives the handshake's slot away while that waits
-// for its client, and takes one again behind each read: so clients that begin a handshake and fall
-// silent hold no slot, and those that compute are as few as there are slots. Behind the handshake
-// it only passes on.
+// A gate is the connection below a handshake. It releases the handshake's slot while the handshake waits for its client, and acquires one
+// again after each read. So clients that begin a handshake and fall silent hold no slot, and no more handshakes compute than there are
+// slots. After the handshake the gate only passes bytes on.
 //
-// Owned by the goroutine of the handshake, then by whoever reads from the connection.
+// Owned by the goroutine of the handshake, then by the reader of the connection.
 type gate struct {
 	net.Conn
-	shake *handshake // nil behind the handshake
+	shake *handshake // nil after the handshake
 }
 
 // A handshake is what a gate knows while there is one.

@@ -20,7 +20,7 @@ func (s *Server) Handshake(ctx context.Context, conn net.Conn) (*ctls.Conn, erro
 	config := s.config.Load() // a reload is for later handshakes
 	secure := ctls.Server(lower, config)
 	err := secure.HandshakeContext(ctx)
-	// When ctx ends, HandshakeContext tells that and nothing else.
+	// When ctx ends, HandshakeContext returns the error of ctx, whatever the cause was.
 	if isBusy := lower.open(); isBusy {
 		err = errBusy
 	}

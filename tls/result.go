@@ -77,7 +77,7 @@ func resultOf(err error, state ctls.ConnectionState, auth ctls.ClientAuthType) s
 		return ResultClientCertificate
 	}
 	if operation, ok := errors.AsType[*net.OpError](err); ok {
-		switch operation.Op { // by which crypto/tls tells the peer's alerts from its own
+		switch operation.Op { // by which crypto/tls distinguishes the peer's alerts from its own
 		case "remote error":
 			return ResultAlert
 		case "local error":
@@ -108,7 +108,7 @@ func resultOf(err error, state ctls.ConnectionState, auth ctls.ClientAuthType) s
 	}
 }
 
-// isHTTP says whether the first five bytes of a connection are those of an HTTP request.
+// isHTTP reports whether the first five bytes of a connection are those of an HTTP request.
 func isHTTP(start [5]byte) bool {
 	for _, method := range []string{"GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH", "CONNE", "TRACE", "PRI *"} {
 		if bytes.Equal(start[:], []byte(method)) {

@@ -11,6 +11,9 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
+	"sluice/internal/filewatch"
 	"sluice/internal/units"
 )
 
@@ -48,9 +51,17 @@ func listen(t testing.TB) net.Listener {
 	return ln
 }
 
+// serve serves until the test ends, with events of files.
 func serve(t testing.TB, cfg *Config, options Options) *served {
 	t.Helper()
+	options.Files = filewatch.NewWatcher(zap.NewNop(), nil)
 	return serveOn(t, listen(t), cfg, options)
+}
+
+// servePolled serves until the test ends, without events of files.
+func servePolled(t testing.TB, cfg *Config) *served {
+	t.Helper()
+	return serveOn(t, listen(t), cfg, Options{})
 }
 
 // serveOn serves until the test ends.

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/go-multierror"
 	"go.uber.org/zap"
 
+	"sluice/internal/filewatch"
 	"sluice/internal/recovery"
 )
 
@@ -21,7 +22,7 @@ import (
 type Options struct {
 	Log *zap.Logger // nil: none
 
-	// Panics is called for each panic of a turn of Run, which goes on. nil: panics are not recovered.
+	// Panics is called for each panic within Run, which continues. nil: panics are not recovered.
 	Panics recovery.Handler
 
 	// Address is where the listener is, "host:port"; empty if it isn't a TCP port: then there is no
@@ -35,6 +36,15 @@ type Options struct {
 	// order, was taken or refused. Both are called by several goroutines; nil: not called.
 	Handshaken func(version, result string)
 	Reloaded   func(result string)
+
+	// Files reports changes of the files that the section names. nil: they are only looked at once per watch_interval.
+	Files *filewatch.Watcher
+}
+
+func (o *Options) reloaded(result string) {
+	if o.Reloaded != nil {
+		o.Reloaded(result)
+	}
 }
 
 // The labels of Options.Reloaded.
@@ -54,7 +64,8 @@ type Server struct {
 	slots      chan struct{}               // taken by each handshake that computes
 	acme       *acmeManager                // nil: none
 	rotate     time.Duration               // of ticket keys; zero: they come from a file
-	watch      watch                       // owned by Run
+	files      filewatch.Set               // owned by Run
+	watcher    *filewatch.Watcher          // nil: none
 	table      atomic.Pointer[table]       // replaced whole
 	config     atomic.Pointer[ctls.Config] // replaced whole under mu, but for its ticket keys
 
@@ -63,36 +74,28 @@ type Server struct {
 	tickets []ticketKey // of this process's own; guarded by mu
 }
 
-// New returns the server of a section that Check has no problem with. It reads the files, and its
-// error has all that is wrong with them. Run must be called behind it, to end what it begins.
+// New returns the server of a section that Check has no problem with. It reads the files, and its error has all that is wrong with them.
+// Run must be called after it, to end what it begins.
 func New(cfg *Config, options Options) (*Server, error) {
 	s := &Server{
 		log:        orNop(options.Log),
 		panics:     options.Panics,
 		handshaken: options.Handshaken,
+		watcher:    options.Files,
 		slots:      make(chan struct{}, slotCount(cfg.MaxHandshakes)),
 	}
 	if s.handshaken == nil {
 		s.handshaken = func(_, _ string) {}
 	}
-	if options.Reloaded == nil {
-		options.Reloaded = func(string) {}
-	}
 	s.table.Store(newTable(nil))
 	s.config.Store(s.baseConfig(cfg))
-	s.watch = watch{
-		interval: cfg.WatchInterval.Std(),
-		log:      s.log,
-		panics:   s.panics,
-		reloaded: options.Reloaded,
-		onTaken:  func() { s.warnOfExpiry(time.Now()) },
-		sources:  append(s.certificateSources(cfg.Certificate), s.otherSources(cfg)...),
-	}
+	sources := append(s.certificateSources(cfg.Certificate), s.otherSources(cfg)...)
+	s.files = newSet(sources, cfg.WatchInterval.Std(), options, func() { s.warnOfExpiry(time.Now()) })
 	if cfg.Tickets.KeyFile == "" {
 		s.rotate = cfg.Tickets.Rotate.Std()
 		s.rotateTickets()
 	}
-	problems := s.watch.load()
+	problems := load(sources)
 	if cfg.SelfSigned {
 		problems = multierror.Append(problems, s.addSelfSigned())
 	}
@@ -107,8 +110,8 @@ func New(cfg *Config, options Options) (*Server, error) {
 	return s, nil
 }
 
-// slotCount returns how many handshakes may compute at once: by default as many as leave the event
-// loops a processor, with what the program sets GOMAXPROCS to.
+// slotCount returns how many handshakes may compute at once: by default one fewer than GOMAXPROCS, so that the event loops keep a
+// processor.
 func slotCount(configured int) int {
 	if configured > 0 {
 		return configured
@@ -147,13 +150,12 @@ func (s *Server) baseConfig(cfg *Config) *ctls.Config {
 	return base
 }
 
-// certificateSources returns a source a pair of files. The table is made anew as soon as each pair
-// was read once.
-func (s *Server) certificateSources(pairs []CertificateConfig) []*source {
+// certificateSources returns one source per pair of files. Each change makes the table anew, once every pair was read.
+func (s *Server) certificateSources(pairs []CertificateConfig) []*filewatch.Source {
 	certs := make([]*ctls.Certificate, len(pairs))
-	var sources []*source
+	var sources []*filewatch.Source
 	for i, pair := range pairs {
-		sources = append(sources, &source{paths: []string{pair.Cert, pair.Key}, take: func(contents [][]byte) error {
+		sources = append(sources, &filewatch.Source{Paths: []string{pair.Cert, pair.Key}, Apply: func(contents [][]byte) error {
 			cert, err := parsePair(contents[0], contents[1])
 			if err != nil {
 				return err
@@ -169,10 +171,10 @@ func (s *Server) certificateSources(pairs []CertificateConfig) []*source {
 }
 
 // otherSources returns those of the authorities of clients, and of the ticket keys.
-func (s *Server) otherSources(cfg *Config) []*source {
-	var sources []*source
+func (s *Server) otherSources(cfg *Config) []*filewatch.Source {
+	var sources []*filewatch.Source
 	if cfg.ClientCA != "" {
-		sources = append(sources, &source{paths: []string{cfg.ClientCA}, take: func(contents [][]byte) error {
+		sources = append(sources, &filewatch.Source{Paths: []string{cfg.ClientCA}, Apply: func(contents [][]byte) error {
 			pool, err := parsePool(contents[0])
 			if err != nil {
 				return err
@@ -182,7 +184,7 @@ func (s *Server) otherSources(cfg *Config) []*source {
 		}})
 	}
 	if cfg.Tickets.KeyFile != "" {
-		sources = append(sources, &source{paths: []string{cfg.Tickets.KeyFile}, take: func(contents [][]byte) error {
+		sources = append(sources, &filewatch.Source{Paths: []string{cfg.Tickets.KeyFile}, Apply: func(contents [][]byte) error {
 			keys, err := parseTicketKeys(contents[0])
 			if err != nil {
 				return err
@@ -282,7 +284,7 @@ func (s *Server) HTTPChallenge(ctx context.Context, host, path string) (body str
 // ctx ends and everything that it began has ended; live sessions don't need it.
 func (s *Server) Run(ctx context.Context) {
 	var background sync.WaitGroup
-	background.Go(func() { s.watch.run(ctx) })
+	background.Go(func() { s.files.Run(ctx, s.watcher) })
 	if s.acme != nil {
 		background.Go(func() { s.acme.run(ctx) })
 	}
@@ -290,7 +292,7 @@ func (s *Server) Run(ctx context.Context) {
 	background.Wait()
 }
 
-// runClocks does what time alone asks for.
+// runClocks rotates ticket keys and warns of the end of certificates.
 func (s *Server) runClocks(ctx context.Context) {
 	expiry := time.NewTicker(expiryLookInterval)
 	defer expiry.Stop()

@@ -49,7 +49,7 @@ func readAll(t *testing.T, from *ctls.Conn) []byte {
 	}
 }
 
-// trickle gives a side its input byte by byte, reads behind each, and returns what it got.
+// trickle gives a side its input byte by byte, reads after each, and returns what it got.
 func trickle(t *testing.T, to *ctls.Conn, in *line, wire []byte) []byte {
 	t.Helper()
 	var got []byte
@@ -147,7 +147,7 @@ func TestStdlibWriteGivesTheLowerWriteEverythingAtOnce(t *testing.T) {
 			t.Fatalf("Write = %d, %v", n, err)
 		}
 		if got := readAll(t, p.client); !bytes.Equal(got, message) {
-			t.Errorf("behind Write %d bytes are on the line, want all %d", len(got), len(message))
+			t.Errorf("after Write %d bytes are on the line, want all %d", len(got), len(message))
 		}
 	})
 }
@@ -188,16 +188,16 @@ func TestStdlibCloseWriteSendsCloseNotifyAndReadsGoOn(t *testing.T) {
 			t.Fatal(err)
 		}
 		if n, err := p.client.Read(make([]byte, 1)); n != 0 || err != io.EOF {
-			t.Fatalf("Read behind close_notify = %d, %v; want EOF", n, err)
+			t.Fatalf("Read after close_notify = %d, %v; want EOF", n, err)
 		}
 		if _, err := p.client.Write([]byte("late")); err != nil {
-			t.Fatalf("Write behind the peer's close_notify = %v", err)
+			t.Fatalf("Write after the peer's close_notify = %v", err)
 		}
 		if got := readAll(t, p.server); string(got) != "late" {
-			t.Errorf("behind its own close_notify the server got %q, want \"late\"", got)
+			t.Errorf("after its own close_notify the server got %q, want \"late\"", got)
 		}
 		if _, err := p.server.Write([]byte("x")); err == nil {
-			t.Error("Write behind CloseWrite succeeded")
+			t.Error("Write after CloseWrite succeeded")
 		}
 	})
 }
@@ -288,7 +288,7 @@ func TestStdlibBoundsKeyUpdatesInARow(t *testing.T) {
 	}
 	_, err := p.server.Read(make([]byte, 1))
 	if err == nil || err == errAgain {
-		t.Errorf("Read = %v behind 100 KeyUpdates; want the end of the connection", err)
+		t.Errorf("Read = %v after 100 KeyUpdates; want the end of the connection", err)
 	}
 	if answers := len(p.clientEnd.in.take()); answers > 100*27 {
 		t.Errorf("the answers are %d bytes", answers)
@@ -296,7 +296,7 @@ func TestStdlibBoundsKeyUpdatesInARow(t *testing.T) {
 }
 
 // newPairWithKeys returns a pair of TLS 1.3 and both directions of its record layer, as the client
-// has it behind the handshake. There are no tickets, whose number would count.
+// has it after the handshake. There are no tickets, whose number would count.
 func newPairWithKeys(t *testing.T) (p *pair, toServer, fromServer *recordLayer) {
 	t.Helper()
 	ca := newAuthority(t, "authority")

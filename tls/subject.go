@@ -12,7 +12,7 @@ import (
 // MaxSubjectBytes bounds what ClientSubject returns; a certificate with more ends the handshake.
 const MaxSubjectBytes = 4 << 10
 
-// errSubject is the fault of a client's certificate whose subject can't be told to backends.
+// errSubject is the fault of a client's certificate whose subject can't be passed to backends.
 var errSubject = errors.New("client certificate: subject unreadable or too long")
 
 // ClientSubject returns the subject of the certificate that the client proved to own and that an

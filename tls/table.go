@@ -17,8 +17,8 @@ type table struct {
 	fallback []*ctls.Certificate // the default, and those with its first name
 }
 
-// newTable returns the table of certs, whose first one is the default. Where several have a name,
-// those that are cheaper to sign with come first, whatever their order in the configuration.
+// newTable returns the table of certs, whose first one is the default. If several have the same name, those that are cheaper to sign with
+// come first, not those that come first in the configuration.
 func newTable(certs []*ctls.Certificate) *table {
 	t := &table{
 		exact:    map[string][]*ctls.Certificate{},

@@ -131,13 +131,13 @@ func TestOwnTicketKeysRotateWithTime(t *testing.T) {
 		cache.isKept = true
 		for i := range ticketKeyCount {
 			if got := connect(); got != ResultResumed {
-				t.Errorf("behind %d rotations a handshake is %q, want %q", i, got, ResultResumed)
+				t.Errorf("after %d rotations a handshake is %q, want %q", i, got, ResultResumed)
 			}
 			time.Sleep(cfg.Tickets.Rotate.Std())
 			synctest.Wait()
 		}
 		if got := connect(); got != ResultFull {
-			t.Errorf("behind %d rotations a handshake is %q, want %q", ticketKeyCount, got, ResultFull)
+			t.Errorf("after %d rotations a handshake is %q, want %q", ticketKeyCount, got, ResultFull)
 		}
 		cancel()
 		<-ended

@@ -1,8 +1,8 @@
 // Command compare measures Sluice beside the gateways that are installed here: nginx, HAProxy, Caddy, and a relay in C that is the
-// floor. Run it in the module's root:
+// floor. It has to run in the root of the repository, as make does it:
 //
-//	go run ./bench/compare            whole, under 20 minutes
-//	go run ./bench/compare -short     under 3 minutes, rougher
+//	make compare              whole, under 20 minutes
+//	make compare-short        under 3 minutes, rougher
 //
 // Each gateway is pinned to core 0, the load and the backend to core 1; rounds are interleaved, so that drift of the machine hits all
 // alike. It writes results.json, results.md and plots to -out. It installs nothing: a peer that is missing is named and left out. The
@@ -95,7 +95,7 @@ func run(ctx context.Context, o options) error {
 	defer os.RemoveAll(dir)
 	sluice := filepath.Join(dir, "sluice")
 	if out, err := exec.CommandContext(ctx, "go", "build", "-o", sluice, "./cmd/sluice").CombinedOutput(); err != nil {
-		return fmt.Errorf("build sluice, in the module's root: %w: %s", err, out)
+		return fmt.Errorf("build sluice, in the root of the repository: %w: %s", err, out)
 	}
 	if err := peers.WriteCertificate(dir); err != nil {
 		return err

@@ -26,7 +26,7 @@ func TestEachPeerThatIsInstalledRelaysAndStops(t *testing.T) {
 	}
 	dir := t.TempDir()
 	sluice := filepath.Join(dir, "sluice")
-	if out, err := exec.Command("go", "build", "-o", sluice, "sluice/cmd/sluice").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-C", "../..", "-o", sluice, "./cmd/sluice").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
 	if err := WriteCertificate(dir); err != nil {

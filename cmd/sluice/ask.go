@@ -14,10 +14,10 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 )
 
-// A question is a call that asks a running gateway by its admin API.
+// A question is a call to the admin API of a running gateway.
 type question struct {
 	call
 	flags     *flag.FlagSet
@@ -26,16 +26,16 @@ type question struct {
 	isJSON    bool
 }
 
-// ask returns a question with the flags that all have; its command adds its own and calls parse.
+// ask returns a question with the flags that all questions have. The command adds its own and calls parse.
 func (c call) ask(name string) *question {
 	q := &question{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
 	q.flags.StringVar(&q.address, "admin", "127.0.0.1:9901", "the gateway's admin `ADDR`")
 	q.flags.StringVar(&q.tokenFile, "token-file", "", "the `FILE` with the admin listener's token")
-	q.flags.BoolVar(&q.isJSON, "json", false, "answer as JSON")
+	q.flags.BoolVar(&q.isJSON, "json", false, "print JSON")
 	return q
 }
 
-// parse reads the flags, and the arguments that are none: at most so many, before, between or behind the flags.
+// parse reads the flags, and at most that many other arguments, before, between or after the flags.
 func (q *question) parse(most int) (arguments []string, err error) {
 	rest := q.args
 	for {
@@ -52,12 +52,12 @@ func (q *question) parse(most int) (arguments []string, err error) {
 	}
 }
 
-// mostAnswerBytes bounds an answer: a page of sessions has half a megabyte.
+// mostAnswerBytes bounds an answer. A page of sessions has half a megabyte.
 const mostAnswerBytes = 64 << 20
 
-// send asks the gateway and reads its answer into value; nil: it is thrown away.
+// send sends a request to the gateway and reads its answer into value; nil: the answer is discarded.
 func (q *question) send(method, path string, query url.Values, value any) error {
-	// As long as a reload may take, and longer than anything else does.
+	// A reload may take this long, and nothing else does.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	target := "http://" + q.address + path
@@ -75,7 +75,7 @@ func (q *question) send(method, path string, query url.Values, value any) error 
 		}
 		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
 	}
-	// No proxy of the environment: the token is for the gateway alone.
+	// Not through a proxy that the environment names: the token is for the gateway alone.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if err != nil {
@@ -93,7 +93,7 @@ func (q *question) send(method, path string, query url.Values, value any) error 
 		return nil
 	}
 	if err := json.Unmarshal(body, value); err != nil {
-		return fmt.Errorf("what answers at %s is no gateway: %w", q.address, err)
+		return fmt.Errorf("the answer of %s is not that of a gateway: %w", q.address, err)
 	}
 	return nil
 }
@@ -106,17 +106,17 @@ type refusal struct {
 
 func (r *refusal) Error() string {
 	if r.status == http.StatusUnauthorized {
-		return r.text + ": say where it is with -token-file"
+		return r.text + ": name its file with -token-file"
 	}
 	return r.text
 }
 
 func refusedBy(status int, body []byte) error {
-	var told admin.Error
-	if err := json.Unmarshal(body, &told); err != nil || told.Error == "" {
-		told.Error = fmt.Sprintf("status %d", status)
+	var answer admin.Error
+	if err := json.Unmarshal(body, &answer); err != nil || answer.Error == "" {
+		answer.Error = fmt.Sprintf("status %d", status)
 	}
-	return &refusal{status, told.Error}
+	return &refusal{status, answer.Error}
 }
 
 // printJSON prints an answer for programs.
@@ -126,7 +126,7 @@ func (q *question) printJSON(value any) error {
 	return encoder.Encode(value)
 }
 
-// A table is rows of columns for a person. It prints nothing before flush.
+// A table prints rows in columns. It prints nothing before flush.
 type table struct {
 	out     io.Writer
 	text    bytes.Buffer
@@ -159,7 +159,7 @@ func (t *table) flush() error {
 	return nil
 }
 
-// printable returns a text that a peer may have chosen so that a terminal only shows it.
+// printable returns a text without control characters: a peer may have chosen it, and the terminal must only show it.
 func printable(text string) string {
 	if text == "" {
 		return "-"

@@ -118,7 +118,7 @@ func TestReloadTellsAsMuchAsTheGatewayDoes(t *testing.T) {
 	}{
 		{200, `{"status":"applied"}`, exitClean, "the new configuration is in use\n", ""},
 		{422, `{"error":"sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong"}`, exitUsage, "", "sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong\n"},
-		{401, `{"error":"a bearer token is required"}`, exitFailure, "", "sluice reload: a bearer token is required: say where it is with -token-file\n"},
+		{401, `{"error":"a bearer token is required"}`, exitFailure, "", "sluice reload: a bearer token is required: name its file with -token-file\n"},
 		{404, `nothing`, exitFailure, "", "sluice reload: status 404\n"},
 	} {
 		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

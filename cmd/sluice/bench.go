@@ -11,7 +11,7 @@ import (
 	"sluice/internal/load"
 )
 
-// runBench puts load on a URL and tells what came of it. Errors of sessions are a failure, told in the report as well.
+// runBench puts load on a URL and prints a report. Errors of sessions are in the report, and make the command fail.
 func runBench(c call) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var options load.Options
@@ -43,7 +43,7 @@ func runBench(c call) error {
 	return err
 }
 
-// terminal returns w if somebody may be looking at it, else nil.
+// terminal returns w if it is a terminal, else nil.
 func terminal(w io.Writer) io.Writer {
 	if f, ok := w.(*os.File); ok {
 		if info, err := f.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {

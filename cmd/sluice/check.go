@@ -4,10 +4,10 @@ import (
 	"flag"
 	"fmt"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 )
 
-// check reports all problems of a configuration, those included that show only when it is built and gets requests. It starts nothing.
+// check reports all problems of a configuration, including those that show only when it is built and gets requests. It starts nothing.
 func check(c call) error {
 	flags := flag.NewFlagSet("check", flag.ContinueOnError)
 	path := flags.String("config", "", "the configuration `FILE`")

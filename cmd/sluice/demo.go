@@ -2,16 +2,21 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
 	"net"
 	"sync"
 
-	"sluice/cmd/sluice/internal/config"
 	"sluice/cmd/sluice/internal/demo"
+	"sluice/gateway"
+	"sluice/internal/config"
 	"sluice/internal/echo"
 )
+
+// errPanicked is the error of a part of the demo that a panic ended.
+var errPanicked = errors.New("the demo panicked; the log has the stack")
 
 // demoBackends is how many echo backends the demo has.
 const demoBackends = 3
@@ -33,16 +38,15 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 		return err
 	}
 	page, backends := listeners[0], listeners[1:]
-	gateway, err := newGateway(demoConfig(backends), surroundings{}, stderr)
+	g, err := gateway.New(demoConfig(backends), gateway.Options{Stderr: stderr})
 	if err != nil {
 		closeAll(listeners)
 		return err
 	}
-	address := gateway.proxy.Addr(demoListener)
+	address := g.Addr(demoListener)
 	port := address.(*net.TCPAddr).Port
 
-	// The parts end when the gateway has, so that its drain is seen by the backends; if one of them
-	// fails, all end.
+	// The backends and the page end after the gateway, so that the backends see its drain. If one of them fails, all end.
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 	parts, stopParts := context.WithCancel(context.Background())
@@ -50,7 +54,7 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 	for i, listener := range backends {
 		running.Go(func() {
 			err := errPanicked
-			gateway.panics.Guard(room, func() {
+			g.Panics().Guard(room, func() {
 				err = echo.Serve(parts, listener, echo.Options{Greeting: demo.Greeting(i+1, listener.Addr()), Loops: 1})
 			})
 			if err != nil {
@@ -60,17 +64,17 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 	}
 	running.Go(func() {
 		err := errPanicked
-		gateway.panics.Guard(room, func() { err = demo.Serve(parts, page, port) })
+		g.Panics().Guard(room, func() { err = demo.Serve(parts, page, port) })
 		if err != nil {
 			fail(err)
 		}
 	})
 	_, err = fmt.Fprintf(stdout, "http://%s/\nthe page is above; the gateway is ws://%s/, its dashboard http://%s/; Ctrl-C ends it\n",
-		page.Addr(), address, gateway.admin.Addr())
+		page.Addr(), address, g.AdminAddr())
 	if err != nil {
 		fail(err)
 	}
-	err = gateway.serve(ctx)
+	err = g.Run(ctx)
 	stopParts()
 	running.Wait()
 	if cause := context.Cause(ctx); cause != context.Canceled {
@@ -82,8 +86,8 @@ func serveDemo(ctx context.Context, stdout, stderr io.Writer) error {
 // demoListener is the name of the demo's listener.
 const demoListener = "demo"
 
-// demoConfig returns the demo's configuration. Each session gets the next backend, so that a person
-// who connects again sees another; a stop waits for nobody.
+// demoConfig returns the demo's configuration. Each session gets the next backend, so that a second connection shows another one. A stop
+// waits for no session.
 func demoConfig(backends []net.Listener) *config.File {
 	text := `
 [gateway]
@@ -111,7 +115,7 @@ policy = "round_robin"
 	return file
 }
 
-// listenLoopback opens so many listeners at loopback ports of the kernel's choice.
+// listenLoopback opens that many listeners at loopback ports of the kernel's choice.
 func listenLoopback(count int) ([]net.Listener, error) {
 	var listeners []net.Listener
 	for range count {

@@ -17,7 +17,7 @@ func drain(c call) error {
 	case err != nil:
 		return err
 	case len(arguments) < 2:
-		return usageError{"the pool and the backend's address are missing; `sluice status` tells both"}
+		return usageError{"the pool and the backend's address are missing; `sluice status` lists both"}
 	case *isUndone && *over != "":
 		return usageError{"-over and -undo exclude each other"}
 	}

@@ -1,6 +1,6 @@
-// Command sluice is a WebSocket gateway: it stands in front of existing WebSocket services, balances
-// sessions over pools of backends, and splices frames both ways while it handles ping and close
-// itself. The commands are in the table below, each in a file of its own name.
+// Command sluice is a WebSocket gateway: it stands in front of existing WebSocket services, balances sessions over pools of backends,
+// and relays frames both ways while it handles ping and close itself. Package gateway is the gateway; here are the commands, each in a
+// file of its own name, signals and output.
 package main
 
 import (
@@ -17,23 +17,23 @@ func main() {
 	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
 }
 
-// commands returns all that sluice can be told to do.
+// commands returns the commands of sluice.
 func commands() []command {
 	return []command{
 		{"run", "run [-config FILE] | -to ADDR[,ADDR…] [-listen ADDR] [-tls]", "serve a configuration, or just some backends", run},
-		{"check", "check -config FILE", "tell all problems of a configuration", check},
+		{"check", "check -config FILE", "report all problems of a configuration", check},
 		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
 		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},
 		{"bench", "bench [-mode MODE] -url URL [-c N] [-d TIME] …", "put load on a WebSocket URL and measure it", runBench},
-		{"status", "status [-admin ADDR] [-json]", "tell what a running gateway has and how it fares", status},
+		{"status", "status [-admin ADDR] [-json]", "show the listeners, routes and backends of a running gateway", status},
 		{"sessions", "sessions [ID] [-route NAME] [-idle TIME] [-close] …", "list, show or close its live sessions", sessions},
-		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take one of its backends out of use, or back in", drain},
-		{"reload", "reload [-admin ADDR]", "have it read its configuration anew", reload},
-		{"version", "version", "tell which build this is", version},
+		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take one of its backends out of use, or put it back", drain},
+		{"reload", "reload [-admin ADDR]", "reload its configuration", reload},
+		{"version", "version", "print the build of this program", version},
 	}
 }
 
-// A command is one of the things that sluice can be told to do.
+// A command is one command of sluice.
 type command struct {
 	name    string
 	usage   string
@@ -41,7 +41,7 @@ type command struct {
 	run     func(call) error
 }
 
-// A call is one use of a command. Its output goes to stdout, all else to stderr.
+// A call is one use of a command. Its output goes to stdout, everything else to stderr.
 type call struct {
 	args   []string
 	stdout io.Writer
@@ -60,7 +60,7 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// A configError is a mistake in the configuration; it prints as the problems do, one a line.
+// A configError is a mistake in the configuration. It is printed as its problems, one per line.
 type configError struct{ problems error }
 
 func (e configError) Error() string { return e.problems.Error() }
@@ -85,7 +85,7 @@ func dispatch(args []string, stdout, stderr io.Writer) int {
 	return exitUsage
 }
 
-// exitCode tells how a command ended, and returns the exit code for it.
+// exitCode prints the error of a command, and returns the exit code for it.
 func (c command) exitCode(err error, stderr io.Writer) int {
 	var usage usageError
 	var config configError
@@ -111,7 +111,7 @@ func printUsage(w io.Writer) {
 	for _, c := range commands() {
 		fmt.Fprintf(w, "  sluice %-56s %s\n", c.usage, c.summary)
 	}
-	fmt.Fprint(w, "\n`sluice COMMAND -h` tells the flags of a command.\nexit codes: 0 clean, 1 failure while running, 2 wrong usage or configuration\n")
+	fmt.Fprint(w, "\n`sluice COMMAND -h` lists the flags of a command.\nexit codes: 0 clean, 1 failure while running, 2 wrong usage or configuration\n")
 }
 
 // parse reads the flags of a call that takes no other arguments.
@@ -125,7 +125,7 @@ func (c call) parse(flags *flag.FlagSet) error {
 	return nil
 }
 
-// parseFlags reads flags up to the first argument that is none.
+// parseFlags reads flags up to the first argument that is not a flag.
 func (c call) parseFlags(flags *flag.FlagSet) error {
 	flags.SetOutput(io.Discard) // dispatch prints the error
 	err := flags.Parse(c.args)

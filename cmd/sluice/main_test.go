@@ -4,9 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -99,27 +97,5 @@ func TestUsageListsEveryCommand(t *testing.T) {
 		if !strings.Contains(stdout, "sluice "+c.usage) || !strings.HasPrefix(c.usage, c.name) || c.summary == "" {
 			t.Errorf("usage of %q isn't told", c.name)
 		}
-	}
-}
-
-func TestBuildTellsItsRevision(t *testing.T) {
-	info := &debug.BuildInfo{GoVersion: "go1.26", Main: debug.Module{Version: "v1.2.3"}}
-	if got, want := buildOf(info).String(), "v1.2.3 go1.26"; got != want {
-		t.Errorf("build without a revision = %q, want %q", got, want)
-	}
-	info.Settings = []debug.BuildSetting{{Key: "vcs.revision", Value: "0123abcd"}, {Key: "vcs.modified", Value: "true"}}
-	if got, want := buildOf(info).String(), "v1.2.3 revision 0123abcd with changes go1.26"; got != want {
-		t.Errorf("build with a revision = %q, want %q", got, want)
-	}
-}
-
-// The runtime raises the soft limit by itself; a gateway depends on it.
-func TestDescriptorLimitIsRaised(t *testing.T) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if limit.Cur+1 < limit.Max {
-		t.Errorf("descriptors: soft limit %d, hard limit %d", limit.Cur, limit.Max)
 	}
 }

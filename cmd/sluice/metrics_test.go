@@ -23,7 +23,7 @@ import (
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 	"sluice/proxy"
 )
 
@@ -342,4 +342,14 @@ func openMany(t *testing.T, address string, count int) {
 		})
 	}
 	dialing.Wait()
+}
+
+func TestEveryRoomHasItsCountOfPanicsFromTheStart(t *testing.T) {
+	values := startProcess(t, "").scrape()
+	for _, room := range []string{"proxy", "driver", "balancer", "tls", "admin", "tracing", "filewatch", "sluice"} {
+		key := "sluice_recovered_panics_total{room=" + room + "}"
+		if n, isThere := values[key]; n != 0 || !isThere {
+			t.Errorf("%s is %v (there: %v), want 0", key, n, isThere)
+		}
+	}
 }

@@ -6,7 +6,7 @@ import (
 	"net/http"
 )
 
-// reload has a running gateway read its configuration anew.
+// reload makes a running gateway read its configuration again.
 func reload(c call) error {
 	q := c.ask("reload")
 	if _, err := q.parse(0); err != nil {
@@ -14,8 +14,8 @@ func reload(c call) error {
 	}
 	var applied map[string]string
 	err := q.send("POST", "/api/v1/reload", nil, &applied)
-	var no *refusal
-	if errors.As(err, &no) && no.status == http.StatusUnprocessableEntity {
+	var refused *refusal
+	if errors.As(err, &refused) && refused.status == http.StatusUnprocessableEntity {
 		return configError{err} // a line for each problem
 	}
 	if err != nil {

@@ -10,10 +10,12 @@ import (
 	"github.com/hashicorp/go-multierror"
 	"github.com/pelletier/go-toml/v2"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/gateway"
+	"sluice/internal/config"
+	"sluice/internal/systemd"
 )
 
-// defaultFile is what run reads when it is told nothing.
+// defaultFile is the configuration that run reads without flags.
 const defaultFile = "sluice.toml"
 
 // run serves until a signal comes, and then drains.
@@ -24,18 +26,20 @@ func run(c call) error {
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	in, err := fromSystemd(path)
+	sockets, err := systemd.NewSockets()
+	if err != nil {
+		return fmt.Errorf("socket activation: %w", err)
+	}
+	g, err := gateway.New(file, gateway.Options{Path: path, Stderr: c.stderr, Sockets: sockets, Notifier: systemd.NewNotifier()})
 	if err != nil {
 		return err
 	}
-	gateway, err := newGateway(file, in, c.stderr)
-	if err != nil {
-		return err
-	}
-	return gateway.serve(ctx)
+	stopSignals := obeySignals(g, path != "")
+	defer stopSignals() // after the drain, which a hang-up must not cut short
+	return g.Run(ctx)
 }
 
-// readConfig returns the configuration that the flags of run mean, and its file's path; "": it is in none.
+// readConfig returns the configuration that the flags of run describe, and its file's path; "": there is no file.
 func (c call) readConfig() (file *config.File, path string, err error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	named := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
@@ -63,7 +67,7 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	}
 	file, err = config.Load(defaultFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to says what to serve.\n" +
+		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to names anything to serve.\n" +
 			"Try `sluice run -to 127.0.0.1:9000` for a backend there, `sluice demo` to look around,\n" +
 			"or copy config.example.toml to ./" + defaultFile + "."}
 	}
@@ -71,7 +75,7 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	return file, defaultFile, err
 }
 
-// checked marks an error as one of the configuration.
+// checked marks an error as a mistake in the configuration.
 func checked(file *config.File, err error) (*config.File, error) {
 	if err != nil {
 		return nil, configError{err}
@@ -79,12 +83,12 @@ func checked(file *config.File, err error) (*config.File, error) {
 	return file, nil
 }
 
-// ofFlags tells the problems of quickConfig's text, which nobody sees, as those of the flags.
+// ofFlags returns the problems of quickConfig's text, which the operator doesn't see, as problems of the flags.
 func ofFlags(err error) error {
 	if err == nil {
 		return nil
 	}
-	var told []string
+	var lines []string
 	for _, err := range multierror.Append(nil, err).Errors {
 		var p config.Problem
 		if !errors.As(err, &p) {
@@ -94,13 +98,12 @@ func ofFlags(err error) error {
 		if strings.HasPrefix(p.Key, "listener") {
 			name = "-listen"
 		}
-		told = append(told, fmt.Sprintf("%s: %s, got %s (want %s)", name, p.Text, p.Got, p.Want))
+		lines = append(lines, fmt.Sprintf("%s: %s, got %s (want %s)", name, p.Text, p.Got, p.Want))
 	}
-	return usageError{strings.Join(told, "\n")}
+	return usageError{strings.Join(lines, "\n")}
 }
 
-// quickConfig writes the configuration that -to, -listen and -tls mean, so that it is read and
-// checked as any other.
+// quickConfig writes the configuration that -to, -listen and -tls describe, so that it is read and checked like any other.
 func quickConfig(listen string, isSecure bool, backends []string) []byte {
 	type backend struct {
 		Address string `toml:"address"`

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -23,7 +24,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
 
-	"sluice/cmd/sluice/internal/config"
+	"sluice/internal/config"
 	"sluice/internal/echo"
 )
 
@@ -36,6 +37,19 @@ func TestMain(m *testing.M) {
 		os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
 	}
 	os.Exit(m.Run())
+}
+
+// panicLine is the message of a recovered panic in the log.
+const panicLine = "panic recovered"
+
+// A failingLog is a log that fails the test if a panic was recovered.
+type failingLog struct{ *testing.T }
+
+func (l failingLog) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(panicLine)) {
+		l.Errorf("%s", p)
+	}
+	return len(p), nil
 }
 
 // A process is sluice run by itself.
@@ -355,19 +369,6 @@ backend = [{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }, { address =
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("configuration of the flags (-want +got):\n%s", diff)
-	}
-}
-
-func TestMaxSessionsLeavesDescriptorsForTheRest(t *testing.T) {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		t.Fatal(err)
-	}
-	if got := maxSessions(7); got != 7 {
-		t.Errorf("maxSessions(7) = %d, want what is configured", got)
-	}
-	if got := uint64(maxSessions(0)); got < 1 || 2*got >= limit.Cur {
-		t.Errorf("maxSessions(0) = %d with %d descriptors", got, limit.Cur)
 	}
 }
 

@@ -8,12 +8,12 @@ import (
 	"strings"
 	"time"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 	"sluice/internal/units"
 	"sluice/proxy"
 )
 
-// A sessionsCall is what sessions is told.
+// A sessionsCall is a call of sessions.
 type sessionsCall struct {
 	*question
 	filter  url.Values
@@ -39,7 +39,7 @@ func sessions(c call) error {
 	} {
 		s.flags.Var(filterFlag{s.filter, name}, name, usage)
 	}
-	s.flags.IntVar(&s.limit, "limit", 100, "how many are listed at most; 0: all")
+	s.flags.IntVar(&s.limit, "limit", 100, "list at most this many; 0: all")
 	s.flags.BoolVar(&s.closes, "close", false, "close them instead")
 	s.flags.BoolVar(&s.isAll, "all", false, "with -close: every session, where there is no filter")
 	s.flags.StringVar(&s.code, "code", "", "with -close: the close `CODE` (default each route's close_codes.drained)")
@@ -119,7 +119,7 @@ func (s *sessionsCall) list() error {
 	return err
 }
 
-// show prints one session whole.
+// show prints everything about one session.
 func (s *sessionsCall) show() error {
 	var v proxy.SessionView
 	if err := s.send("GET", "/api/v1/sessions/"+url.PathEscape(s.session), nil, &v); err != nil {
@@ -176,7 +176,7 @@ func sideText(v *proxy.SideView) string {
 		text += ", ping " + time.Duration(*v.PingRTTSeconds*float64(time.Second)).String()
 	}
 	if v.QueuedBytes > 0 {
-		text += ", " + bytesText(uint64(v.QueuedBytes)) + " wait for it"
+		text += ", " + bytesText(uint64(v.QueuedBytes)) + " queued"
 	}
 	return text
 }
@@ -185,7 +185,7 @@ func flowText(v *proxy.FlowView) string {
 	return fmt.Sprintf("%d frames, %d messages, %s", v.Frames, v.Messages, bytesText(v.Bytes))
 }
 
-// bothWays writes what went to the backend and what came back.
+// bothWays writes a count to the backend and the one back.
 func bothWays(toBackend, toClient uint64, text func(uint64) string) string {
 	return text(toBackend) + "/" + text(toClient)
 }

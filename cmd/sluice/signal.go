@@ -6,14 +6,11 @@ import (
 	"os/signal"
 	"syscall"
 
-	"go.uber.org/zap"
-
 	"sluice/internal/recovery"
 )
 
-// untilSignal returns a context that ends with the first SIGTERM or SIGINT. A second one ends the
-// process at once: who sends it doesn't want to wait for sessions to drain. stop gives the signals
-// back their usual effect.
+// untilSignal returns a context that ends with the first SIGTERM or SIGINT. A second one ends the process at once, without waiting for
+// sessions to drain. stop gives the signals back their usual effect.
 func untilSignal() (ctx context.Context, stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	// Room for both, so that the second is not lost however fast it comes.
@@ -40,13 +37,12 @@ func watchSignals(signals <-chan os.Signal, stopped <-chan struct{}, cancel cont
 	}
 }
 
-// reopenOnSignal opens the log's file anew with each SIGUSR1, until stop is called: who rotates logs moves the file away and sends
-// it. Where the log is no file, the signal does nothing.
-func (l *logs) reopenOnSignal(panics recovery.Handler) (stop func()) {
-	signals := make(chan os.Signal, 1) // one says as much as several
-	signal.Notify(signals, syscall.SIGUSR1)
+// onSignal calls act for a signal, on a goroutine of its own, until stop is called. Signals that come while act runs are one call more.
+func onSignal(s os.Signal, panics recovery.Handler, act func()) (stop func()) {
+	signals := make(chan os.Signal, 1) // one that waits says as much as several
+	signal.Notify(signals, s)
 	ended := make(chan struct{})
-	go l.watchReopen(signals, ended, panics)
+	go actOnSignals(signals, ended, panics, act)
 	return func() {
 		signal.Stop(signals)
 		close(signals)
@@ -54,19 +50,13 @@ func (l *logs) reopenOnSignal(panics recovery.Handler) (stop func()) {
 	}
 }
 
-// watchReopen runs until signals is closed.
-func (l *logs) watchReopen(signals <-chan os.Signal, ended chan<- struct{}, panics recovery.Handler) {
+// actOnSignals runs until signals is closed.
+func actOnSignals(signals <-chan os.Signal, ended chan<- struct{}, panics recovery.Handler, act func()) {
 	defer close(ended)
 	for range signals {
-		panics.Guard(room, l.reopen)
+		panics.Guard(room, act)
 	}
 }
 
-// reopen opens the log's file anew, and tells that.
-func (l *logs) reopen() {
-	if err := l.out.reopen(); err != nil {
-		l.main.Error("log output can't be opened anew", zap.Error(err))
-		return
-	}
-	l.main.Info("log output opened anew")
-}
+// room is the name of the program in calls of a recovery.Handler.
+const room = "sluice"

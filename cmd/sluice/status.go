@@ -9,11 +9,11 @@ import (
 	"strings"
 	"time"
 
-	"sluice/cmd/sluice/internal/admin"
+	"sluice/internal/admin"
 	"sluice/proxy"
 )
 
-// A gatewayStatus is all that status tells.
+// A gatewayStatus is what status prints.
 type gatewayStatus struct {
 	IsReady bool `json:"ready"`
 	admin.Listeners
@@ -21,7 +21,7 @@ type gatewayStatus struct {
 	admin.Pools
 }
 
-// status tells what a running gateway has and how it fares.
+// status prints the listeners, routes and backends of a running gateway, and their state.
 func status(c call) error {
 	q := c.ask("status")
 	if _, err := q.parse(0); err != nil {
@@ -43,11 +43,11 @@ func status(c call) error {
 	return q.printStatus(&s)
 }
 
-// isReady tells whether the gateway takes new sessions.
+// isReady reports whether the gateway takes new sessions.
 func (q *question) isReady() (bool, error) {
 	err := q.send("GET", "/readyz", nil, nil)
-	var no *refusal
-	if errors.As(err, &no) && no.status == http.StatusServiceUnavailable {
+	var refused *refusal
+	if errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable {
 		return false, nil
 	}
 	return err == nil, err
@@ -99,7 +99,7 @@ func stateOf(b *proxy.BackendView) string {
 	return state
 }
 
-// failuresOf lists the reasons that have any, the most frequent first.
+// failuresOf lists the reasons of failures, the most frequent first.
 func failuresOf(b *proxy.BackendView) string {
 	var reasons []string
 	for reason, n := range b.Failures {

@@ -10,10 +10,9 @@ import (
 	"strings"
 
 	"github.com/hashicorp/go-multierror"
-	"golang.org/x/sys/unix"
 )
 
-// Sockets are the listening sockets that systemd has opened for the service and nobody has taken yet. The zero value has none.
+// Sockets are the listening sockets that systemd has opened for the service and that no listener has taken yet. The zero value has none.
 // Owned by one goroutine.
 type Sockets struct{ left []socket }
 
@@ -28,8 +27,8 @@ const firstFD = 3
 // mostFDs is far above what a socket unit opens.
 const mostFDs = 1024
 
-// NewSockets takes the sockets that the environment names over, and out of the environment. One that is no listening stream socket
-// is told by the error; the others are there all the same.
+// NewSockets takes over the sockets that the environment names, and removes them from the environment. The error names those that are
+// no listening stream sockets; the others are returned nevertheless.
 func NewSockets() (*Sockets, error) {
 	isOurs := os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
 	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
@@ -47,7 +46,7 @@ func NewSockets() (*Sockets, error) {
 		if i < len(names) {
 			name = names[i]
 		}
-		unix.CloseOnExec(firstFD + i)
+		closeOnExec(firstFD + i)
 		if err := s.add(name, firstFD+i); err != nil {
 			problems = multierror.Append(problems, err)
 		}
@@ -67,8 +66,8 @@ func (s *Sockets) add(name string, fd int) error {
 	return nil
 }
 
-// Take returns the socket that is meant for a listener, which then owns it: that of its name, or else that which is bound where the
-// listener is to be ("host:port" or "unix:/path"); nil: there is none.
+// Take returns the socket for a listener, which then owns it: the one with the listener's name, or else the one that is bound at the
+// listener's address ("host:port" or "unix:/path"); nil: there is none.
 func (s *Sockets) Take(name, address string) net.Listener {
 	at := slices.IndexFunc(s.left, func(k socket) bool { return k.name == name })
 	if at < 0 {
@@ -82,7 +81,7 @@ func (s *Sockets) Take(name, address string) net.Listener {
 	return listener
 }
 
-// isAt tells whether a socket is bound where an address says.
+// isAt reports whether a socket is bound at an address.
 func isAt(bound net.Addr, address string) bool {
 	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
 		return bound.Network() == "unix" && bound.String() == path
@@ -103,7 +102,7 @@ func isAt(bound net.Addr, address string) bool {
 	return addr.IsUnspecified() && tcp.IP.IsUnspecified() || addr.Unmap() == tcp.AddrPort().Addr().Unmap()
 }
 
-// Rest closes what nobody has taken, and returns the names: clients would wait there for ever.
+// Rest closes the sockets that no listener has taken, since clients would wait there without end, and returns their names.
 func (s *Sockets) Rest() (names []string) {
 	for _, k := range s.left {
 		names = append(names, fmt.Sprintf("%s (%s)", k.name, k.listener.Addr()))

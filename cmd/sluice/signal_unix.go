@@ -1,0 +1,24 @@
+//go:build unix
+
+package main
+
+import (
+	"context"
+	"syscall"
+
+	"sluice/gateway"
+)
+
+// obeySignals reopens the log's file with each SIGUSR1 and, if the gateway has a configuration file, reloads with each SIGHUP, until stop
+// is called. Without a file a hang-up ends the process, as it does most programs: closing the terminal of a trial ends it.
+func obeySignals(g *gateway.Gateway, hasFile bool) (stop func()) {
+	stopReopening := onSignal(syscall.SIGUSR1, g.Panics(), g.ReopenLog)
+	if !hasFile {
+		return stopReopening
+	}
+	stopReloading := onSignal(syscall.SIGHUP, g.Panics(), func() { _ = g.Reload(context.Background()) }) // its error has been logged
+	return func() {
+		stopReloading()
+		stopReopening()
+	}
+}

@@ -1,0 +1,285 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-multierror"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"sluice/internal/admin"
+	"sluice/internal/config"
+	"sluice/internal/filewatch"
+	"sluice/internal/recovery"
+	"sluice/internal/systemd"
+	"sluice/internal/tracing"
+	"sluice/proxy"
+	"sluice/proxy/driver"
+	"sluice/proxy/handshake"
+)
+
+// Options are what a gateway needs besides its configuration. The zero value is complete but for Stderr.
+type Options struct {
+	// Path is the file of the configuration, absolute or relative to the working directory. Reload reads it. "": there is none.
+	Path string
+	// Stderr is the output that [log] names stderr.
+	Stderr io.Writer
+	// Sockets are listening sockets of systemd; nil: there are none.
+	Sockets *systemd.Sockets
+	// Notifier notifies systemd of the gateway's state.
+	Notifier systemd.Notifier
+}
+
+// A Gateway is what a configuration describes, with its sockets bound. Its methods may be called from any goroutine; Run or Close must
+// be called once.
+type Gateway struct {
+	options  Options
+	logs     *logs
+	log      *zap.Logger // logs.main
+	panics   *panics
+	traces   *tracing.Tracer // nil: handshakes aren't traced
+	security *security
+	driver   driver.Driver
+	proxy    *proxy.Proxy
+	admin    *admin.Server // nil: there is none
+	reloads  *prometheus.CounterVec
+	started  chan struct{} // closed when the gateway accepts, or is closed without
+
+	reloading sync.Mutex
+
+	file  *config.File // guarded by reloading once the gateway has started
+	watch configWatch  // guarded by reloading
+}
+
+// New binds all sockets of a configuration and accepts nothing. On an error nothing is left open.
+func New(file *config.File, options Options) (*Gateway, error) {
+	logs, err := openLogs(file.Log, options.Stderr)
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{
+		options: options,
+		logs:    logs,
+		log:     logs.main,
+		panics:  newPanics(logs.main),
+		reloads: newReloads(),
+		started: make(chan struct{}),
+		file:    file,
+	}
+	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
+	g.watch = configWatch{
+		path:     options.Path,
+		interval: configInterval,
+		changed:  func() { _ = g.Reload(context.Background()) }, // its error has been logged
+		files:    files,
+		log:      g.log,
+		panics:   g.panics.Handler,
+	}
+	g.watch.read()
+	if err := g.bind(files); err != nil {
+		return nil, multierror.Append(err, g.Close()).ErrorOrNil()
+	}
+	return g, nil
+}
+
+// bind makes everything but the logs. Certificates are watched with files. On an error Close ends what was made.
+func (g *Gateway) bind(files *filewatch.Watcher) error {
+	file, registry := g.file, newRegistry()
+	tracer, err := g.openTraces()
+	if err != nil {
+		return err
+	}
+	setGC()
+	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), g.panics.Handler); err != nil {
+		return err
+	}
+	if g.security, err = openSecurity(file, files, g.log, g.panics.Handler); err != nil {
+		return err
+	}
+	registry.MustRegister(g.security, g.reloads, g.panics)
+	if g.proxy, err = proxy.New(g.proxyConfig(tracer, registry)); err != nil {
+		return err
+	}
+	if file.Admin.Address == "" {
+		return nil
+	}
+	return g.listenAdmin(registry)
+}
+
+// openTraces returns the tracer that [tracing] describes; nil: none.
+func (g *Gateway) openTraces() (handshake.Tracer, error) {
+	if g.file.Tracing.Endpoint == "" {
+		return nil, nil
+	}
+	traces, err := tracing.New(&g.file.Tracing, tracing.Options{Version: ReadBuild().Version, Log: g.log, Panics: g.panics.Handler})
+	if err != nil {
+		return nil, err
+	}
+	g.traces = traces
+	return traces, nil
+}
+
+// proxyConfig returns what the proxy of the configuration needs.
+func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Registry) proxy.Config {
+	sections := sectionsOf(g.file)
+	c := proxy.Config{
+		Listeners:   sections.Listeners,
+		Routes:      sections.Routes,
+		Pools:       sections.Pools,
+		MaxSessions: sections.MaxSessions,
+		Challenge:   g.security.challenge,
+		Driver:      g.driver,
+		Log:         g.log,
+		Access:      g.logs.access,
+		AccessLines: g.file.Log.Lines(),
+		Tracer:      tracer,
+		Metrics:     registry,
+		Panics:      g.panics.Handler,
+	}
+	c.TLS, c.BackendTLS = g.security.inUse.Load().forProxy()
+	if g.options.Sockets != nil {
+		c.Inherited = g.options.Sockets.Take
+	}
+	return c
+}
+
+// listenAdmin binds the admin listener.
+func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
+	options := admin.Options{
+		Config:   g.file.Admin,
+		Gatherer: registry,
+		IsReady:  func() bool { return !g.proxy.IsDraining() },
+		Proxy:    g.proxy,
+		Level:    g.logs.level,
+		Reload:   g.Reload,
+		Log:      g.log,
+		Panics:   g.panics.Handler,
+	}
+	server, err := admin.Listen(options)
+	if errors.Is(err, syscall.EADDRINUSE) && g.options.Path == "" {
+		// The address is a default, and without a file there is no place to change it.
+		g.log.Warn("admin address is taken, the kernel chooses a port", zap.String("address", options.Config.Address))
+		options.Config.Address = "127.0.0.1:0"
+		server, err = admin.Listen(options)
+	}
+	if err != nil {
+		return err
+	}
+	g.admin = server
+	return nil
+}
+
+// Addr returns the address that a listener is bound to; nil: there is no such listener.
+func (g *Gateway) Addr(listener string) net.Addr { return g.proxy.Addr(listener) }
+
+// AdminAddr returns the address of the admin listener; nil: there is none.
+func (g *Gateway) AdminAddr() net.Addr {
+	if g.admin == nil {
+		return nil
+	}
+	return g.admin.Addr()
+}
+
+// Panics returns the handler that counts and logs recovered panics, for goroutines that a program runs beside the gateway.
+func (g *Gateway) Panics() recovery.Handler { return g.panics.Handler }
+
+// ReopenLog continues the log in a new file at the path of [log] output, from which the old file was moved away. If the log is no
+// file, it does nothing.
+func (g *Gateway) ReopenLog() { g.logs.reopen() }
+
+// Run relays sessions until ctx ends, drains as the configuration says, and returns when nothing of the gateway is left.
+func (g *Gateway) Run(ctx context.Context) error {
+	g.log.Info("starting", zap.Stringer("build", ReadBuild()))
+	if g.admin != nil {
+		go g.admin.Serve() // until Shutdown below
+		g.log.Info("admin listening", zap.Stringer("address", g.admin.Addr()))
+	}
+	g.start()
+	living, stopLiving := context.WithCancel(context.Background())
+	var watchdog sync.WaitGroup
+	watchdog.Go(func() { g.feedWatchdog(living) })
+	g.notified(g.options.Notifier.Ready("serving"))
+	<-ctx.Done()
+	g.log.Info("stopping")
+	g.stop()
+	stopLiving()
+	watchdog.Wait()
+	var problems *multierror.Error
+	if g.admin != nil {
+		// After the drain, so that readiness and metrics answer while it lasts.
+		patience, cancel := context.WithTimeout(context.Background(), time.Second)
+		defer cancel()
+		problems = multierror.Append(problems, g.admin.Shutdown(patience))
+	}
+	return multierror.Append(problems, g.closeOutputs()).ErrorOrNil()
+}
+
+// start accepts connections, and begins everything that runs beside the sessions.
+func (g *Gateway) start() {
+	g.proxy.Start()
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	g.security.start()
+	g.watch.set(g.file.Gateway.Watch)
+	if g.options.Sockets != nil {
+		if rest := g.options.Sockets.Rest(); len(rest) > 0 {
+			g.log.Warn("sockets of systemd that no listener takes are closed", zap.Strings("sockets", rest))
+		}
+	}
+	close(g.started)
+}
+
+// stop drains, and ends what start began.
+func (g *Gateway) stop() {
+	g.reloading.Lock()
+	delay, drain := g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std()
+	g.reloading.Unlock()
+	g.notified(g.options.Notifier.Stopping(delay + drain + g.proxy.CloseTimeout() + stopSlack))
+	g.proxy.Shutdown(context.Background(), delay, drain)
+	// From here on reloads are refused.
+	g.reloading.Lock()
+	g.watch.set(false)
+	g.reloading.Unlock()
+	g.watch.wait()
+	g.security.close()
+}
+
+// stopSlack is the time for what ends after the drain: the admin listener, traces.
+const stopSlack = 10 * time.Second
+
+// Close closes a gateway for which Run was not called.
+func (g *Gateway) Close() error {
+	var problems *multierror.Error
+	if g.admin != nil {
+		problems = multierror.Append(problems, g.admin.Close())
+	}
+	switch {
+	case g.proxy != nil:
+		g.proxy.Close() // with the driver
+	case g.driver != nil:
+		problems = multierror.Append(problems, g.driver.Close(context.Background()))
+	}
+	if g.security != nil {
+		g.security.close()
+	}
+	close(g.started) // a reload that waits is refused
+	return multierror.Append(problems, g.closeOutputs()).ErrorOrNil()
+}
+
+// closeOutputs sends the last traces and closes the log.
+func (g *Gateway) closeOutputs() (err error) {
+	if g.traces != nil {
+		patience, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		err = g.traces.Close(patience)
+	}
+	g.panics.stop()
+	g.logs.out.close()
+	return err
+}

@@ -1,0 +1,114 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sluice/internal/config"
+	"sluice/proxy"
+)
+
+// errNoFile refuses the reload of a configuration that is in no file.
+var errNoFile = errors.New("there is nothing to reload: the gateway was started without a configuration file")
+
+// Reload reads the configuration anew and applies it. Its error has all that is wrong with it; then nothing has changed. It waits until
+// the gateway has started, unless ctx ends earlier, and for other reloads.
+func (g *Gateway) Reload(ctx context.Context) error {
+	select {
+	case <-g.started:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	if !g.proxy.IsDraining() {
+		g.notified(g.options.Notifier.Reloading())
+		defer func() { g.notified(g.options.Notifier.Ready("serving")) }()
+	}
+	err := errPanicked
+	g.panics.Guard(room, func() { err = g.replace() })
+	if err != nil {
+		g.reloads.WithLabelValues(reloadRefused).Inc()
+		g.log.Error("reload refused, the configuration in use stays", zap.Error(err))
+		return err
+	}
+	g.reloads.WithLabelValues(reloadApplied).Inc()
+	return nil
+}
+
+// replace is Reload without the result being counted and reported. The caller holds reloading.
+func (g *Gateway) replace() error {
+	if g.options.Path == "" {
+		return errNoFile
+	}
+	g.watch.read()
+	file, err := config.Load(g.options.Path)
+	if err != nil {
+		return err
+	}
+	secured, err := g.security.prepare(file)
+	if err != nil {
+		return err
+	}
+	isInUse := false
+	defer func() {
+		if !isInUse { // there is an error, or it panicked
+			g.security.abandon(secured)
+		}
+	}()
+	sections := sectionsOf(file)
+	sections.TLS, sections.BackendTLS = secured.forProxy()
+	if err := g.proxy.Reload(sections); err != nil {
+		return err
+	}
+	isInUse = true
+	g.security.adopt(secured)
+	level, err := zapcore.ParseLevel(file.Log.Level)
+	if err != nil {
+		panic("BUG: a level that Check lets pass: " + err.Error())
+	}
+	g.logs.level.SetLevel(level)
+	diff := config.Compare(g.file, file)
+	g.file = file
+	g.logDiff(diff)
+	g.watch.set(file.Gateway.Watch)
+	return nil
+}
+
+// sectionsOf returns the part of a configuration that is the proxy's, without TLS.
+func sectionsOf(file *config.File) proxy.Sections {
+	return proxy.Sections{
+		Listeners:     file.Listeners(),
+		Routes:        file.Route,
+		Pools:         file.Pools(),
+		MaxSessions:   maxSessions(file.Gateway.MaxSessions),
+		DrainsRemoved: file.Gateway.OnRemoved == config.OnRemovedDrain,
+		Drain:         file.Gateway.Drain.Std(),
+	}
+}
+
+// logDiff logs what a reload has changed.
+func (g *Gateway) logDiff(d *config.Diff) {
+	var fields []zap.Field
+	add := func(key string, names []string) {
+		if len(names) > 0 {
+			fields = append(fields, zap.Strings(key, names))
+		}
+	}
+	for _, kind := range []struct {
+		name string
+		of   *config.Names
+	}{{"listeners", &d.Listeners}, {"routes", &d.Routes}, {"pools", &d.Pools}} {
+		add(kind.name+"_added", kind.of.Added)
+		add(kind.name+"_changed", kind.of.Changed)
+		add(kind.name+"_removed", kind.of.Removed)
+	}
+	add("keys", d.Keys)
+	g.log.Info("configuration reloaded", fields...)
+	if len(d.Waiting) > 0 {
+		g.log.Warn("changed keys wait for a restart", zap.Strings("keys", d.Waiting))
+	}
+}

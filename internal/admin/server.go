@@ -1,0 +1,153 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"go.uber.org/zap"
+
+	"sluice/internal/dashboard"
+	"sluice/internal/recovery"
+	"sluice/proxy"
+)
+
+// Options are what a Server needs.
+type Options struct {
+	// Config is the section; its Address is not empty.
+	Config Config
+	// Gatherer holds the metrics.
+	Gatherer prometheus.Gatherer
+	// IsReady reports whether the gateway takes new sessions. It is called by any goroutine.
+	IsReady func() bool
+	// Proxy is what the API shows and changes.
+	Proxy *proxy.Proxy
+	// Level is that of Log and of every logger that it was made of.
+	Level zap.AtomicLevel
+	// Reload reads the configuration anew and returns when it is in use, or all of its problems. It is called by any goroutine;
+	// nil: the API has no reload.
+	Reload func(context.Context) error
+	// Log receives what goes wrong.
+	Log *zap.Logger
+	// Panics is called for each panic of a handler; nil: panics are not recovered.
+	Panics recovery.Handler
+}
+
+// A Server is the admin listener. Immutable after New, but for the http.Server, which guards itself.
+type Server struct {
+	listener net.Listener
+	http     *http.Server
+	log      *zap.Logger
+	panics   recovery.Handler
+	served   chan struct{} // closed when Serve has returned
+}
+
+// Listen binds the address and reads the token. The caller runs Serve and then Shutdown, or only Close.
+func Listen(options Options) (*Server, error) {
+	token := ""
+	if options.Config.TokenFile != "" {
+		var err error
+		if token, err = readToken(options.Config.TokenFile); err != nil {
+			return nil, fmt.Errorf("admin token file %s: %w", options.Config.TokenFile, err)
+		}
+	}
+	listener, err := net.Listen("tcp", options.Config.Address)
+	if err != nil {
+		return nil, err
+	}
+	log := options.Log.Named("admin")
+	isLocal := listener.Addr().(*net.TCPAddr).IP.IsLoopback()
+	return &Server{
+		listener: listener,
+		http: &http.Server{
+			Handler:           newHandler(options, token, isLocal),
+			ReadHeaderTimeout: 5 * time.Second,
+			ReadTimeout:       10 * time.Second,
+			WriteTimeout:      30 * time.Second,
+			IdleTimeout:       60 * time.Second,
+			MaxHeaderBytes:    16 << 10,
+			// OPTIONS * is refused as JSON, as all else is.
+			DisableGeneralOptionsHandler: true,
+			ErrorLog:                     zap.NewStdLog(log),
+		},
+		log:    log,
+		panics: options.Panics,
+		served: make(chan struct{}),
+	}, nil
+}
+
+// Addr returns the address that is bound.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve answers requests until Shutdown. It blocks.
+func (s *Server) Serve() {
+	defer close(s.served)
+	defer s.panics.Catch(room, nil)
+	if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
+		s.log.Error("admin listener ended", zap.Error(err))
+	}
+}
+
+// Shutdown closes the listener, waits for running requests until ctx ends, cuts the rest, and
+// returns when Serve has. Serve must have been started.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	<-s.served
+	return err
+}
+
+// Close closes the listener of a server for which Serve was not called.
+func (s *Server) Close() error { return s.listener.Close() }
+
+// newHandler returns all that the listener answers.
+func newHandler(options Options, token string, isLocal bool) http.Handler {
+	routes := newRouter()
+	routes.handle("GET", "/{$}", dashboard.Handler(token != ""))
+	routes.handle("GET", "/healthz", handleHealth)
+	routes.handle("GET", "/readyz", handleReady(options.IsReady))
+	metrics := promhttp.HandlerFor(options.Gatherer, promhttp.HandlerOpts{
+		ErrorLog: zap.NewStdLog(options.Log.Named("admin")),
+		// A metric that can't be read is no reason to hide the others.
+		ErrorHandling:       promhttp.ContinueOnError,
+		MaxRequestsInFlight: 4,
+		Timeout:             10 * time.Second,
+	})
+	routes.handle("GET", "/metrics", metrics.ServeHTTP)
+	(&api{options, options.Log.Named("admin")}).addTo(routes)
+	if options.Config.Pprof {
+		addProfiles(routes)
+	}
+
+	var handler http.Handler = limitBody(routes)
+	if token != "" {
+		handler = requireToken(token, handler)
+	}
+	if isLocal {
+		handler = requireLocalHost(requireOwnOrigin(handler))
+	}
+	return recoverPanics(options.Panics, handler)
+}
+
+// handleHealth says that the process lives.
+func handleHealth(w http.ResponseWriter, _ *http.Request) {
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+}
+
+// handleReady says whether the gateway takes new sessions.
+func handleReady(isReady func() bool) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		if !isReady() {
+			writeError(w, http.StatusServiceUnavailable, "draining")
+			return
+		}
+		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	}
+}

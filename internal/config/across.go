@@ -1,0 +1,125 @@
+package config
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"sluice/internal/units"
+)
+
+// checkAcross reports what concerns more than one section. Keys are full paths.
+func (f *File) checkAcross(report units.Report) {
+	f.checkPresence(report)
+	f.checkListeners(report)
+	f.checkPools(report)
+	f.checkRoutes(report)
+}
+
+// checkPresence reports what no gateway can do without.
+func (f *File) checkPresence(report units.Report) {
+	if len(f.Listener) == 0 {
+		report("listener", "missing", nil, "at least one [[listener]]")
+	}
+	if len(f.Route) == 0 {
+		report("route", "missing", nil, "at least one [[route]]")
+	}
+	if len(f.Pool) == 0 {
+		report("pool", "missing", nil, "at least one [[pool]]")
+	}
+}
+
+// checkListeners reports names and addresses that are taken.
+func (f *File) checkListeners(report units.Report) {
+	for i, listener := range f.Listener {
+		at := indexed("listener", i)
+		if overlaps(listener.Address, f.Admin.Address) {
+			report(at+".address", "taken by admin.address", listener.Address, "an address of its own")
+		}
+		for j, other := range f.Listener[:i] {
+			if listener.Name != "" && listener.Name == other.Name {
+				report(at+".name", "taken by "+indexed("listener", j), listener.Name, "a name of its own")
+			}
+			if overlaps(listener.Address, other.Address) {
+				report(at+".address", "taken by "+indexed("listener", j), listener.Address, "an address of its own")
+			}
+		}
+	}
+}
+
+// checkPools reports names that are taken. A pool that no route uses is no problem: an operator
+// prepares one before the route.
+func (f *File) checkPools(report units.Report) {
+	for i, pool := range f.Pool {
+		for j, other := range f.Pool[:i] {
+			if pool.Name != "" && pool.Name == other.Name {
+				report(indexed("pool", i)+".name", "taken by "+indexed("pool", j), pool.Name, "a name of its own")
+			}
+		}
+	}
+}
+
+// checkRoutes reports names that lead nowhere, and routes that another one hides.
+func (f *File) checkRoutes(report units.Report) {
+	var pools, listeners []string
+	for _, pool := range f.Pool {
+		pools = append(pools, pool.Name)
+	}
+	for _, listener := range f.Listener {
+		listeners = append(listeners, listener.Name)
+	}
+	for i, route := range f.Route {
+		at := indexed("route", i)
+		checkName(report, at+".pool", "pool", route.Pool, pools)
+		checkName(report, at+".listener", "listener", route.Listener, listeners)
+		for j, other := range f.Route[:i] {
+			if route.Listener == other.Listener && strings.EqualFold(route.Host, other.Host) && samePath(route.Path, other.Path) {
+				report(at, "never reached: "+indexed("route", j)+" has the same listener, host and path", nil, "one of the three to differ")
+				break
+			}
+		}
+	}
+}
+
+// checkName reports a name that no section of the kind has. An empty one has a meaning of its own,
+// or its section reports it; and a section whose name is still missing may be the one that is meant.
+func checkName(report units.Report, key, kind, name string, existing []string) {
+	if name == "" || slices.Contains(existing, name) || slices.Contains(existing, "") {
+		return
+	}
+	problem, want := "unknown "+kind, "the name of a [["+kind+"]]"
+	if near, found := nearest(name, existing); found {
+		problem = fmt.Sprintf("unknown %s, did you mean %q?", kind, near)
+	}
+	report(key, problem, name, want)
+}
+
+// overlaps reports whether two listening addresses can't be bound at the same time, as far as their
+// texts show.
+func overlaps(a, b string) bool {
+	if a == "" || b == "" {
+		return false
+	}
+	if strings.HasPrefix(a, "unix:") || strings.HasPrefix(b, "unix:") {
+		return a == b
+	}
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB || portA == "0" {
+		return false
+	}
+	return isWildcard(hostA) || isWildcard(hostB) || strings.EqualFold(hostA, hostB)
+}
+
+// isWildcard reports whether a host means every address of the machine.
+func isWildcard(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return host == "" || err == nil && addr.IsUnspecified()
+}
+
+// samePath compares two path prefixes: they are of whole segments, so a trailing slash doesn't count.
+func samePath(a, b string) bool {
+	return strings.TrimRight(a, "/") == strings.TrimRight(b, "/")
+}

@@ -1,0 +1,230 @@
+package config
+
+import (
+	"bytes"
+	"sort"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// An outline says where things stand in a text: the line of every key, and the lines of every
+// expression (a header, or a key with its value).
+type outline struct {
+	lines       map[string]int // full key path → line, from 1
+	expressions []extent
+	failed      extent // the expression that could not be read; first is 0 if all could
+
+	newlines []int          // offsets of line feeds
+	tables   map[string]int // path of an array of tables → elements so far
+	prefix   string         // path of the table that the latest header opened
+}
+
+// An extent is the lines of one expression, both ends included.
+type extent struct {
+	key         string // full path
+	first, last int
+	isHeader    bool
+}
+
+// newOutline walks text up to its end or its first fault of syntax.
+func newOutline(text []byte) *outline {
+	o := &outline{lines: map[string]int{}, tables: map[string]int{}}
+	for i, b := range text {
+		if b == '\n' {
+			o.newlines = append(o.newlines, i)
+		}
+	}
+	var parser unstable.Parser
+	parser.Reset(text)
+	for parser.NextExpression() {
+		o.add(parser.Expression())
+	}
+	if parser.Error() != nil {
+		o.failed = o.unread(text)
+	}
+	return o
+}
+
+// line returns the line of a key; that of the nearest table around it when the key is absent.
+func (o *outline) line(path string) int {
+	for ; path != ""; path = outerKey(path) {
+		if line, found := o.lines[path]; found {
+			return line
+		}
+	}
+	return 1
+}
+
+// around returns the lines that hold exactly the expression which the given line belongs to, and
+// false if there is no telling.
+func (o *outline) around(line int) (extent, bool) {
+	for _, e := range o.expressions {
+		if e.first <= line && line <= e.last {
+			return e, true
+		}
+	}
+	// An expression that fails on its first line ends there as far as one can guess; one that fails
+	// later has no known end.
+	return o.failed, o.failed.first == line
+}
+
+// add takes in one expression.
+func (o *outline) add(node *unstable.Node) {
+	var parts []string
+	first, end := 0, 0
+	for it := node.Key(); it.Next(); {
+		key := it.Node()
+		parts = append(parts, string(key.Data))
+		if first == 0 {
+			first = o.lineAt(key.Raw.Offset)
+		}
+		end = int(key.Raw.Offset + key.Raw.Length)
+	}
+	var path string
+	switch node.Kind {
+	case unstable.KeyValue:
+		path = o.mark(o.prefix, parts, first)
+		o.addValue(path, node.Value(), first)
+		end = int(node.Raw.Offset + node.Raw.Length)
+	case unstable.Table:
+		path = o.mark("", parts, first)
+		o.prefix = path
+	case unstable.ArrayTable:
+		outer := o.mark("", parts[:len(parts)-1], first)
+		array := joinKey(outer, quoteKey(parts[len(parts)-1]))
+		o.markOnce(array, first)
+		path = indexed(array, o.tables[array])
+		o.tables[array]++
+		o.markOnce(path, first)
+		o.prefix = path
+	default:
+		panic("BUG: an expression of kind " + node.Kind.String())
+	}
+	o.expressions = append(o.expressions, extent{
+		key: path, first: first, last: o.lineAt(uint32(max(end-1, 0))), isHeader: node.Kind != unstable.KeyValue,
+	})
+}
+
+// mark notes the line of each part of a dotted key below path, and returns the whole path. A part
+// that names an array of tables means its latest element.
+func (o *outline) mark(path string, parts []string, line int) string {
+	for _, part := range parts {
+		path = joinKey(path, quoteKey(part))
+		o.markOnce(path, line)
+		if n := o.tables[path]; n > 0 {
+			path = indexed(path, n-1)
+		}
+	}
+	return path
+}
+
+// markOnce notes the line of a path where it first occurs.
+func (o *outline) markOnce(path string, line int) {
+	if _, found := o.lines[path]; !found {
+		o.lines[path] = line
+	}
+}
+
+// addValue notes the lines inside arrays and inline tables; line is where the value is known to
+// stand if its node doesn't say.
+func (o *outline) addValue(path string, value *unstable.Node, line int) {
+	switch value.Kind {
+	case unstable.Array:
+		i := 0
+		for it := value.Children(); it.Next(); i++ {
+			element := it.Node()
+			if element.Raw.Length > 0 {
+				line = o.lineAt(element.Raw.Offset)
+			}
+			o.markOnce(indexed(path, i), line)
+			o.addValue(indexed(path, i), element, line)
+		}
+	case unstable.InlineTable:
+		for it := value.Children(); it.Next(); {
+			var parts []string
+			pair := it.Node()
+			line = o.lineAt(pair.Raw.Offset)
+			for keys := pair.Key(); keys.Next(); {
+				parts = append(parts, string(keys.Node().Data))
+			}
+			o.addValue(o.mark(path, parts, line), pair.Value(), line)
+		}
+	}
+}
+
+// unread returns the start of the expression at which the parser gave up: the first line after the last good expression that is neither
+// blank nor a comment.
+func (o *outline) unread(text []byte) extent {
+	line := 1
+	if n := len(o.expressions); n > 0 {
+		line = o.expressions[n-1].last + 1
+	}
+	for ; line <= len(o.newlines)+1; line++ {
+		content := bytes.TrimSpace(o.text(text, line))
+		if len(content) == 0 || content[0] == '#' {
+			continue
+		}
+		key := ""
+		name, _, isPair := strings.Cut(string(content), "=")
+		if name = strings.TrimSpace(name); isPair && isBareKey(name) {
+			key = joinKey(o.prefix, name)
+		}
+		return extent{key: key, first: line, last: line, isHeader: content[0] == '['}
+	}
+	return extent{}
+}
+
+// text returns the given line of text without its line feed.
+func (o *outline) text(text []byte, line int) []byte {
+	start, end := 0, len(text)
+	if line > 1 {
+		start = o.newlines[line-2] + 1
+	}
+	if line <= len(o.newlines) {
+		end = o.newlines[line-1]
+	}
+	return text[start:end]
+}
+
+// lineAt returns the line of an offset.
+func (o *outline) lineAt(offset uint32) int {
+	return sort.SearchInts(o.newlines, int(offset)) + 1
+}
+
+// joinKey appends a part to a path; either may be empty.
+func joinKey(path, part string) string {
+	if path == "" || part == "" {
+		return path + part
+	}
+	return path + "." + part
+}
+
+// indexed returns the path of an element of an array.
+func indexed(path string, i int) string {
+	return path + "[" + strconv.Itoa(i) + "]"
+}
+
+// outerKey returns the path of what holds the last part of path.
+func outerKey(path string) string {
+	return path[:max(strings.LastIndexAny(path, ".["), 0)]
+}
+
+// quoteKey returns a part of a key as it is written in TOML: bare if it can be.
+func quoteKey(part string) string {
+	if isBareKey(part) && !strings.Contains(part, ".") {
+		return part
+	}
+	return strconv.Quote(part)
+}
+
+// isBareKey reports whether a key, perhaps a dotted one, is written without quotes.
+func isBareKey(key string) bool {
+	for _, c := range key {
+		if !(c == '.' || c == '_' || c == '-' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z') {
+			return false
+		}
+	}
+	return key != ""
+}

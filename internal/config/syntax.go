@@ -1,0 +1,75 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// mostSyntaxFaults bounds how many syntax errors are reported at once. A text with more is no configuration.
+const mostSyntaxFaults = 20
+
+// readSyntax reads text into a tree of plain values. A key whose value can't be read is reported
+// and left out, so that the same run finds the errors after it. If the end of an error is unknown, reading stops, and the tree is nil.
+func readSyntax(text []byte, found *problems) (map[string]any, *outline) {
+	text = slices.Clone(text)
+	for range mostSyntaxFaults {
+		outline := newOutline(text)
+		tree := map[string]any{}
+		err := toml.Unmarshal(text, &tree)
+		if err == nil {
+			return tree, outline
+		}
+		line := outline.faultLine(err)
+		problem := Problem{Line: line, Text: "syntax: " + strings.TrimPrefix(err.Error(), "toml: ")}
+		expression, isKnown := outline.around(line)
+		if !isKnown || expression.isHeader || expression.key == "" {
+			found.addSyntax(problem)
+			return nil, outline
+		}
+		problem.Key = expression.key
+		if expression == outline.failed {
+			problem.Got, problem.Want = missingQuotes(string(outline.text(text, line)))
+		}
+		found.addSyntax(problem)
+		for line := expression.first; line <= expression.last; line++ {
+			blank(outline.text(text, line))
+		}
+	}
+	return nil, newOutline(text)
+}
+
+// faultLine returns the line of go-toml's error, kept inside the text.
+func (o *outline) faultLine(err error) int {
+	var fault *toml.DecodeError
+	if !errors.As(err, &fault) {
+		return 1
+	}
+	line, _ := fault.Position()
+	return min(max(line, 1), len(o.newlines)+1)
+}
+
+// blank turns a line into spaces; its offsets and its number stay.
+func blank(line []byte) {
+	for i := range line {
+		line[i] = ' '
+	}
+}
+
+// unquotedText is a value that is text and lacks its quotes, as in max_frame = 16MiB.
+var unquotedText = regexp.MustCompile(`^[\w.:/*-]+$`)
+
+// missingQuotes returns the value of a line that could not be read, as found and as wanted, if it is text without quotes, else nothing.
+func missingQuotes(line string) (got, want string) {
+	_, value, _ := strings.Cut(line, "=")
+	value, _, _ = strings.Cut(value, "#")
+	value = shorten(strings.TrimSpace(value))
+	if !unquotedText.MatchString(value) {
+		return "", ""
+	}
+	return value, fmt.Sprintf("%q, in quotes", value)
+}
