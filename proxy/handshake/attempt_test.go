@@ -1,0 +1,128 @@
+package handshake
+
+import (
+	"errors"
+	"io"
+	"os"
+	"syscall"
+	"testing"
+
+	"sluice/balancer"
+	"sluice/upgrade"
+)
+
+// What ends an attempt, whether another backend is tried, and what the client is told after the last one.
+func TestWhatFollowsAnAttempt(t *testing.T) {
+	type ending struct {
+		name    string
+		end     func(c *script) // from Dial
+		isTried bool            // another backend is
+		want    *upgrade.Rejection
+	}
+	for _, e := range []ending{
+		{"refused", func(c *script) { c.step = c.core.Connected(errRefused, c.now) }, true, upgrade.ErrDial},
+		{"no descriptor", func(c *script) { c.step = c.core.Connected(syscall.EMFILE, c.now) }, true, upgrade.ErrLimit},
+		{"not connected in time", func(c *script) { c.step = c.core.Due(c.now) }, true, upgrade.ErrBackendTimeout},
+		{"the connection fails at the first write", func(c *script) {
+			c.step = c.core.Dialing()
+			c.step = c.core.Sent(errRefused, c.now)
+		}, true, upgrade.ErrDial},
+		{"it breaks inside the request", func(c *script) {
+			c.step = c.core.Dialing()
+			c.core.Wrote(c.now)
+			c.step = c.core.Sent(syscall.ECONNRESET, c.now)
+		}, true, upgrade.ErrBadAnswer},
+		{"a reset instead of an answer", func(c *script) {
+			c.asked()
+			c.step = c.core.Answered(0, syscall.ECONNRESET, c.now)
+		}, true, upgrade.ErrBadAnswer},
+		{"the end instead of an answer", func(c *script) {
+			c.asked()
+			c.step = c.core.Answered(0, io.EOF, c.now)
+		}, true, upgrade.ErrBadAnswer},
+		{"the end inside the answer", func(c *script) {
+			c.asked()
+			c.backend("HTTP/1.1 101 Swi")
+			c.step = c.core.Answered(0, io.EOF, c.now)
+		}, true, upgrade.ErrBadAnswer},
+		{"no answer in time", func(c *script) { c.asked(); c.step = c.core.Due(c.now) }, true, upgrade.ErrBackendTimeout},
+		{"a read that times out", func(c *script) {
+			c.asked()
+			c.step = c.core.Answered(0, os.ErrDeadlineExceeded, c.now)
+		}, true, upgrade.ErrBackendTimeout},
+		{"not HTTP", func(c *script) { c.asked(); c.backend("SSH-2.0-OpenSSH\r\n\r\n") }, false, upgrade.ErrBadAnswer},
+		{"a 101 with another Accept", func(c *script) {
+			c.asked()
+			c.backend(head("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade", "Sec-WebSocket-Accept: "+sampleKey))
+		}, false, upgrade.ErrBadAnswer},
+		{"a protocol that wasn't offered", func(c *script) { c.asked(); c.backend(switching("Sec-WebSocket-Protocol: chat")) }, false, upgrade.ErrBadAnswer},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			each(t, setting{}, func(c *script) {
+				c.client(asking("/chat"))
+				first := c.core.Backend().Name()
+				e.end(c)
+				if !e.isTried {
+					c.wantRefused(e.want)
+					return
+				}
+				c.want("another backend is tried", Dial)
+				if c.core.Backend().Name() == first {
+					t.Errorf("%s is tried again", first)
+				}
+				e.end(c)
+				c.wantRefused(e.want)
+				if len(c.gate.attempts) != 2 {
+					t.Errorf("%d attempts have failed; want 2: %v", len(c.gate.attempts), c.gate.attempts)
+				}
+			})
+		})
+	}
+}
+
+func TestTheNextBackendsAnswerCounts(t *testing.T) {
+	each(t, setting{}, func(c *script) {
+		c.client(asking("/chat"))
+		c.asked()
+		c.backend("HTTP/1.1 101 half an answer\r\nX: ")
+		c.step = c.core.Answered(0, io.EOF, c.now)
+		c.asked()
+		c.backend(switching())
+		c.want("nothing of the first answer is left", WriteClient)
+		c.step = c.core.ClientLost()
+		c.wantOver("client_lost")
+	})
+}
+
+func TestAnotherStatusIsTheClientsUnlessThePoolWantsToTryElsewhere(t *testing.T) {
+	retried := setting{pool: func(c *balancer.Config) { c.RetryStatuses = []int{503} }}
+	busy := head("HTTP/1.1 503 Busy", "Content-Length: 4") + "busy"
+	each(t, retried, func(c *script) {
+		c.client(asking("/chat"))
+		c.asked()
+		c.backend(busy)
+		c.want("another backend is tried", Dial)
+		c.asked()
+		c.backend(busy)
+		c.want("the last one's answer passes", Pass)
+		if string(c.core.BehindAnswer()) != "busy" && c.split(2) == 2 {
+			t.Errorf("behind the answer's head is %q; want its body", c.core.BehindAnswer())
+		}
+		c.step = c.core.Passed(nil)
+		if c.step != Drop || c.core.Outcome != Passed || c.core.Status != 503 || c.core.IsTorn {
+			t.Errorf("step %d, outcome %d, status %d, torn %t", c.step, c.core.Outcome, c.core.Status, c.core.IsTorn)
+		}
+		c.wantOver("status")
+	})
+	each(t, setting{}, func(c *script) {
+		c.client(asking("/chat"))
+		c.asked()
+		c.backend(busy)
+		c.want("it passes", Pass)
+		c.step = c.core.Passed(errors.New("the client is gone"))
+		if c.step != Drop || c.core.Outcome != Torn || !c.core.IsTorn {
+			t.Errorf("step %d, outcome %d, torn %t; want a cut", c.step, c.core.Outcome, c.core.IsTorn)
+		}
+		c.wantOver("status")
+	})
+}
