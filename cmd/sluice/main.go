@@ -8,12 +8,15 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log"
 	"os"
 
 	"github.com/hashicorp/go-multierror"
 )
 
 func main() {
+	// net/http writes a few lines here that it has no other way for, some with a backend's bytes: they would stand among the log's JSON.
+	log.SetOutput(io.Discard)
 	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
 }
 
