@@ -2,8 +2,6 @@ package balancer
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -37,7 +35,7 @@ func (c *Config) Check(report units.Report) {
 	c.checkBackends(report)
 	c.checkRetries(report)
 	c.checkQueue(report)
-	c.Discovery.check(report)
+	c.Discovery.Check(report.In("discovery"))
 	c.Health.check(report)
 	c.Ejection.check(report)
 	c.checkRebalance(report)
@@ -164,34 +162,6 @@ func isToken(s string) bool {
 	return s != ""
 }
 
-func (c *DiscoveryConfig) check(report units.Report) {
-	switch c.DNS {
-	case "":
-		return
-	case DiscoverA, DiscoverSRV:
-	default:
-		report("discovery.dns", "unknown", c.DNS, "a, srv or \"\"")
-		return
-	}
-	checkPositive(report, "discovery.interval", c.Interval)
-	checkPositive(report, "discovery.timeout", c.Timeout)
-	if c.Server != "" {
-		host, _, err := net.SplitHostPort(c.Server)
-		if err == nil {
-			_, err = netip.ParseAddr(host)
-		}
-		if err != nil {
-			report("discovery.server", "not an address with a port", c.Server, "such as \"127.0.0.1:53\"")
-		}
-	}
-}
-
-func checkPositive(report units.Report, key string, d units.Duration) {
-	if d <= 0 {
-		report(key, "not positive", d, "more than 0s")
-	}
-}
-
 func (c *HealthConfig) check(report units.Report) {
 	switch c.Kind {
 	case "":
@@ -208,8 +178,8 @@ func (c *HealthConfig) check(report units.Report) {
 		report("health.host", "not a host", c.Host, "such as \"example.com\"")
 	}
 	checkStatuses(report, "health.status", c.Status, 200, 599)
-	checkPositive(report, "health.interval", c.Interval)
-	checkPositive(report, "health.timeout", c.Timeout)
+	report.CheckPositive("health.interval", c.Interval)
+	report.CheckPositive("health.timeout", c.Timeout)
 	if c.Timeout > c.Interval {
 		report("health.interval", "under health.timeout", c.Interval, "at least "+c.Timeout.String())
 	}
@@ -232,8 +202,8 @@ func (c *EjectionConfig) check(report units.Report) {
 		return
 	}
 	checkStatuses(report, "ejection.statuses", c.Statuses, 500, 599)
-	checkPositive(report, "ejection.window", c.Window)
-	checkPositive(report, "ejection.base_time", c.BaseTime)
+	report.CheckPositive("ejection.window", c.Window)
+	report.CheckPositive("ejection.base_time", c.BaseTime)
 	if c.MaxTime < c.BaseTime {
 		report("ejection.max_time", "under ejection.base_time", c.MaxTime, "at least "+c.BaseTime.String())
 	}
@@ -253,7 +223,7 @@ func (c *Config) checkRebalance(report units.Report) {
 	if r.Tolerance < 1 || r.Tolerance > 100 {
 		report("rebalance.tolerance", "out of range", r.Tolerance, "from 1 to 100 percent")
 	}
-	checkPositive(report, "rebalance.interval", r.Interval)
+	report.CheckPositive("rebalance.interval", r.Interval)
 	switch c.Policy {
 	case PolicyIPHash, PolicyHash, PolicySticky:
 		report("rebalance.rate", "not with the policy "+c.Policy, r.Rate,

@@ -1,6 +1,9 @@
 package balancer
 
-import "sluice/internal/units"
+import (
+	"sluice/balancer/discovery"
+	"sluice/internal/units"
+)
 
 // The policies, as the configuration names them.
 const (
@@ -18,12 +21,6 @@ const (
 	ProbeTCP       = "tcp"
 	ProbeHTTP      = "http"
 	ProbeWebSocket = "websocket"
-)
-
-// The kinds of records that discovery asks for, as the configuration names them.
-const (
-	DiscoverA   = "a"
-	DiscoverSRV = "srv"
 )
 
 // A Config is one [[pool]] of the configuration.
@@ -109,16 +106,8 @@ type StickyConfig struct {
 	SameSite string `toml:"same_site" default:"lax"`
 }
 
-// A DiscoveryConfig resolves the names among the backends into members.
-type DiscoveryConfig struct {
-	// DNS is a (A and AAAA records), srv, or empty: a name is one member, resolved by each dial.
-	DNS string `toml:"dns"`
-	// Interval is the time between two resolutions; a failed dial brings the next one forward.
-	Interval units.Duration `toml:"interval" default:"30s"`
-	Timeout  units.Duration `toml:"timeout" default:"5s"`
-	// Server is the DNS server's "address:port"; empty: the system's.
-	Server string `toml:"server"`
-}
+// A DiscoveryConfig is how the backends that a name stands for are found.
+type DiscoveryConfig = discovery.Config
 
 // A HealthConfig is the active probe of a pool's members.
 type HealthConfig struct {

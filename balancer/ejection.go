@@ -24,7 +24,7 @@ type row struct{ since time.Time }
 // failed counts a failure of a backend's real traffic, and ejects it if that was one too many.
 func (p *Pool) failed(b *Backend, r reason) {
 	if r.isUnreachable() {
-		p.resolveSoon()
+		p.refreshSources()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -18,7 +18,7 @@ type Owner struct {
 	// message boundary, and returns how many. They are released with Shed. It must not block, and
 	// is called by one goroutine. nil: there is nobody who could.
 	CloseSessions func(b *Backend, n int) int
-	// Panics is called for each panic of a probe, of a resolution, or of another turn of Run. It ends
+	// Panics is called for each panic of a probe, of a source, or of another turn of Run. It ends
 	// that turn only, and counts against no backend. nil: panics are not recovered.
 	Panics recovery.Handler
 }
@@ -32,20 +32,20 @@ const panicPause = time.Second
 // A keeper is how the rest of the pool reaches Run.
 type keeper struct {
 	woken   chan struct{} // states have changed; room for one signal
-	resolve chan struct{} // names are to be resolved; room for one signal
+	refresh chan struct{} // sources are to look soon; room for one signal
 	running sync.WaitGroup
 
 	cancel context.CancelFunc // of Run; guarded by the pool's mu
 }
 
 func newKeeper() keeper {
-	return keeper{woken: make(chan struct{}, 1), resolve: make(chan struct{}, 1)}
+	return keeper{woken: make(chan struct{}, 1), refresh: make(chan struct{}, 1)}
 }
 
 func (k *keeper) wake() { signal(k.woken) }
 
-// resolveSoon brings the next resolution of names forward.
-func (p *Pool) resolveSoon() { signal(p.keeper.resolve) }
+// refreshSources brings the next attempt of each source forward.
+func (p *Pool) refreshSources() { signal(p.keeper.refresh) }
 
 func signal(c chan struct{}) {
 	select {
@@ -64,9 +64,8 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 	}
 	defer p.keeper.running.Done()
 
-	var started sync.WaitGroup
-	defer started.Wait()
-	started.Go(func() { p.resolveNames(ctx, owner.Panics) })
+	sources := newSources(p, owner.Panics)
+	defer sources.stop()
 	probes := newProbers(p, owner)
 	defer probes.stop()
 	var rebalance rebalance
@@ -78,11 +77,14 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 		case <-ctx.Done():
 			return
 		case <-p.keeper.woken:
+		case <-p.keeper.refresh:
+			sources.refresh()
 		case <-timer.C:
 		}
 		now := time.Now()
 		next := now.Add(panicPause)
 		owner.Panics.Guard(room, func() {
+			sources.adjust(ctx)
 			probes.adjust(ctx)
 			due := p.advance(now)
 			if owner.CloseSessions != nil {

@@ -2,8 +2,8 @@ package balancer
 
 import "time"
 
-// define makes the members those of the definition, with names replaced by what they were resolved
-// to. The caller holds mu.
+// define makes the members those of the definition, with names replaced by the backends that were found
+// for them. The caller holds mu.
 func (p *Pool) define(now time.Time) {
 	wanted := p.wanted()
 	p.isStale = true // weights and limits are no state
@@ -59,15 +59,19 @@ func (p *Pool) membersOf(c *BackendConfig) []member {
 		panic("BUG: unchecked address " + c.Address)
 	}
 	whole := member{address: a, weight: c.Weight, backup: c.Backup, maxSessions: c.MaxSessions}
-	if p.cfg.Discovery.DNS == "" || !a.isName() {
+	if !p.cfg.Discovery.IsOn() || !a.isName() {
 		return []member{whole}
 	}
+	d := p.found[c.Address]
+	if d == nil {
+		return nil
+	}
 	var members []member
-	for _, found := range p.resolved[c.Address] {
+	for _, found := range d.members {
 		m := whole
-		m.address = found.address
+		m.address, m.backup = found.address, c.Backup || found.backup
 		if found.weight > 0 {
-			m.weight, m.backup = found.weight, c.Backup || found.backup
+			m.weight = found.weight
 		}
 		members = append(members, m)
 	}
@@ -76,5 +80,5 @@ func (p *Pool) membersOf(c *BackendConfig) []member {
 
 // address reads the address of one of c's backends.
 func (c *Config) address(b *BackendConfig) (address, error) {
-	return parseAddress(b.Address, c.Discovery.DNS == DiscoverSRV)
+	return parseAddress(b.Address, c.Discovery.FindsPorts())
 }

@@ -11,6 +11,9 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"sluice/balancer/discovery"
+	"sluice/balancer/discovery/dnstest"
 )
 
 // recovered keeps the causes with which an Owner's Panics was called.
@@ -100,11 +103,11 @@ func TestAPanicOfTheOwnerEndsThatTurnOfADrainOnly(t *testing.T) {
 }
 
 func TestAPanicOfAResolutionKeepsTheLastMembers(t *testing.T) {
-	z := newZone(t)
-	z.set("a.test", "127.0.0.1")
-	z.set("b.test", "127.0.0.2")
+	server := dnstest.New(t)
+	server.Set("a.test", "127.0.0.1")
+	server.Set("b.test", "127.0.0.2")
 	isBroken := false
-	p, err := New(z.config(DiscoverA, "a.test:9000", "b.test:9000"), zap.New(panickingCore{&isBroken}))
+	p, err := New(resolved(server, discovery.RecordsA, "a.test:9000", "b.test:9000"), zap.New(panickingCore{&isBroken}))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +117,7 @@ func TestAPanicOfAResolutionKeepsTheLastMembers(t *testing.T) {
 	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.2:9000")
 
 	p.locked(func() { isBroken = true })
-	z.set("a.test", "127.0.0.3")
+	server.Set("a.test", "127.0.0.3")
 	until(t, "a panic", func() bool { return len(told.all()) > 0 })
 	p.locked(func() { isBroken = false })
 	untilMembers(t, p, "127.0.0.3:9000", "127.0.0.2:9000")

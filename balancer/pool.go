@@ -28,14 +28,14 @@ type Pool struct {
 
 	// mu guards what is known of the members, and what follows from it.
 	mu       sync.Mutex
-	cfg      *Config             // immutable
-	signer   *signer             // nil: no sticky cookies
-	members  []*Backend          // in the order of the definition
-	known    map[string]*Backend // members and those gone with sessions left, by address.id
-	resolved map[string][]member // what names stand for, by the address's text
-	isLive   bool                // the first members are in: a further one joins
-	isStale  bool                // a state changed since the snapshot was built
-	isOut    bool                // no member is available
+	cfg      *Config                // immutable
+	signer   *signer                // nil: no sticky cookies
+	members  []*Backend             // in the order of the definition
+	known    map[string]*Backend    // members and those gone with sessions left, by address.id
+	found    map[string]*discovered // for names, by the address's text
+	isLive   bool                   // the first members are in: a further one joins
+	isStale  bool                   // a state changed since the snapshot was built
+	isOut    bool                   // no member is available
 	isClosed bool
 	drains   map[*Backend]*drain
 	keeper   keeper
@@ -43,15 +43,15 @@ type Pool struct {
 
 // New returns a pool of cfg, which must be as the configuration's loader leaves it: defaults set
 // and checked; the first problem is the error. Until Run its members are as they were configured,
-// and names that discovery is to resolve have none.
+// and names whose backends discovery is to find have none.
 func New(cfg Config, log *zap.Logger) (*Pool, error) {
 	p := &Pool{
-		log:      log.Named("balancer"),
-		random:   rand.Uint64,
-		known:    make(map[string]*Backend),
-		resolved: make(map[string][]member),
-		drains:   make(map[*Backend]*drain),
-		keeper:   newKeeper(),
+		log:    log.Named("balancer"),
+		random: rand.Uint64,
+		known:  make(map[string]*Backend),
+		found:  make(map[string]*discovered),
+		drains: make(map[*Backend]*drain),
+		keeper: newKeeper(),
 	}
 	if err := p.Set(cfg); err != nil {
 		return nil, err
@@ -116,7 +116,7 @@ func (p *Pool) set(cfg *Config, signer *signer) {
 	p.cfg, p.signer = cfg, signer
 	p.forgetNames()
 	p.define(time.Now())
-	p.resolveSoon()
+	p.refreshSources()
 }
 
 // firstProblem returns the first problem that Check reports, or nil.

@@ -15,6 +15,8 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"sluice/balancer/discovery"
+	"sluice/balancer/discovery/dnstest"
 	"sluice/internal/units"
 )
 
@@ -219,9 +221,9 @@ func TestCloseDoesNotWaitForASilentBackend(t *testing.T) {
 }
 
 func TestRunEndsWithAllThatItStarted(t *testing.T) {
-	z := newZone(t)
-	z.set("echo.test", "127.0.0.1", "127.0.0.2")
-	c := z.config(DiscoverA, "echo.test:9000", "127.0.0.3:9000")
+	server := dnstest.New(t)
+	server.Set("echo.test", "127.0.0.1", "127.0.0.2")
+	c := resolved(server, discovery.RecordsA, "echo.test:9000", "127.0.0.3:9000")
 	c.Health = HealthConfig{
 		Kind: ProbeTCP, Rise: 1, Fall: 1, Interval: units.Duration(time.Millisecond), Timeout: units.Duration(time.Millisecond),
 	}
