@@ -36,7 +36,7 @@ func (c *Config) Check(report units.Report) {
 	c.checkRetries(report)
 	c.checkQueue(report)
 	c.Discovery.Check(report.In("discovery"))
-	c.Health.check(report)
+	c.Health.Check(report.In("health"))
 	c.Ejection.check(report)
 	c.checkRebalance(report)
 }
@@ -160,35 +160,6 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-func (c *HealthConfig) check(report units.Report) {
-	switch c.Kind {
-	case "":
-		return
-	case ProbeTCP, ProbeHTTP, ProbeWebSocket:
-	default:
-		report("health.kind", "unknown", c.Kind, "tcp, http, websocket or \"\"")
-		return
-	}
-	if c.Kind != ProbeTCP && (!strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \t\r\n")) {
-		report("health.path", "not a path", c.Path, "a path that starts with \"/\"")
-	}
-	if strings.ContainsAny(c.Host, " \t\r\n/") {
-		report("health.host", "not a host", c.Host, "such as \"example.com\"")
-	}
-	checkStatuses(report, "health.status", c.Status, 200, 599)
-	report.CheckPositive("health.interval", c.Interval)
-	report.CheckPositive("health.timeout", c.Timeout)
-	if c.Timeout > c.Interval {
-		report("health.interval", "under health.timeout", c.Interval, "at least "+c.Timeout.String())
-	}
-	if c.Rise < 1 {
-		report("health.rise", "out of range", c.Rise, "1 or more")
-	}
-	if c.Fall < 1 {
-		report("health.fall", "out of range", c.Fall, "1 or more")
-	}
 }
 
 func (c *EjectionConfig) check(report units.Report) {

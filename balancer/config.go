@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"sluice/balancer/discovery"
+	"sluice/balancer/probe"
 	"sluice/internal/units"
 )
 
@@ -14,13 +15,6 @@ const (
 	PolicyIPHash     = "ip_hash"
 	PolicyHash       = "hash"
 	PolicySticky     = "sticky"
-)
-
-// The kinds of an active probe, as the configuration names them.
-const (
-	ProbeTCP       = "tcp"
-	ProbeHTTP      = "http"
-	ProbeWebSocket = "websocket"
 )
 
 // A Config is one [[pool]] of the configuration.
@@ -109,24 +103,8 @@ type StickyConfig struct {
 // A DiscoveryConfig is how the backends that a name stands for are found.
 type DiscoveryConfig = discovery.Config
 
-// A HealthConfig is the active probe of a pool's members.
-type HealthConfig struct {
-	// Kind is tcp, http, websocket, or empty: no probe.
-	Kind string `toml:"kind"`
-	// Path and Host are those of the probe's request; an empty Host is the member's address.
-	Path string `toml:"path" default:"/"`
-	Host string `toml:"host"`
-	// Status lists the healthy answers to an http probe; empty: 200 to 299.
-	Status []int `toml:"status"`
-	// Interval is the time between two probes of a member, Jitter how much is added to it at most.
-	Interval units.Duration `toml:"interval" default:"5s"`
-	Jitter   units.Duration `toml:"jitter" default:"500ms"`
-	Timeout  units.Duration `toml:"timeout" default:"2s"`
-	// Rise is how many probes in a row must succeed before a member that is down is up, Fall how
-	// many must fail before one that is up is down.
-	Rise int `toml:"rise" default:"2"`
-	Fall int `toml:"fall" default:"3"`
-}
+// A HealthConfig is the active health check of a pool's backends.
+type HealthConfig = probe.Config
 
 // An EjectionConfig takes members out whose real traffic fails.
 type EjectionConfig struct {

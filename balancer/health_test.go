@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sluice/balancer/probe"
 	"sluice/internal/units"
 )
 
@@ -12,7 +13,7 @@ import (
 func healthConfig(n int) Config {
 	c := configOf(PolicyRoundRobin, n)
 	c.Health = HealthConfig{
-		Kind: ProbeTCP, Path: "/", Rise: 2, Fall: 3,
+		Kind: probe.TCP, Path: "/", Rise: 2, Fall: 3,
 		Interval: units.Duration(5 * time.Second),
 		Jitter:   units.Duration(500 * time.Millisecond),
 		Timeout:  units.Duration(2 * time.Second),

@@ -2,10 +2,14 @@ package balancer
 
 import (
 	"context"
+	"crypto/tls"
 	"math/rand/v2"
+	"net"
 	"reflect"
 	"sync"
 	"time"
+
+	"sluice/balancer/probe"
 )
 
 // A probeRecord is what the probes of a backend said. Guarded by pool.mu.
@@ -74,7 +78,7 @@ func (ps *probers) stop() {
 // probe probes b until ctx ends. The first time is a random one, so that neither the members nor
 // the gateway processes probe in step.
 func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
-	timer := time.NewTimer(toStep(time.Now(), rand.N(c.Interval.Std()), c.step()))
+	timer := time.NewTimer(toStep(time.Now(), rand.N(c.Interval.Std()), probeStep(c.Interval.Std())))
 	defer timer.Stop()
 	for {
 		select {
@@ -84,11 +88,12 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 		}
 		// A probe that panics says nothing about the backend: the fault is the gateway's.
 		ps.owner.Panics.Guard(room, func() {
-			if err := c.probe(ctx, b, ps.owner); ctx.Err() == nil {
+			dial := func(ctx context.Context) (net.Conn, error) { return ps.owner.Dial(ctx, b) }
+			if err := c.Do(ctx, probe.Backend{Dial: dial, Host: b.host()}, ps.owner.Panics); ctx.Err() == nil {
 				ps.pool.probed(b, err, time.Now())
 			}
 		})
-		timer.Reset(toStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), c.step()))
+		timer.Reset(toStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), probeStep(c.Interval.Std())))
 	}
 }
 
@@ -97,9 +102,7 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 // members at 5s that each have a moment of their own cost 3.9 % of a core by tcp, in steps 0.9 %.
 const maxProbeStep = 250 * time.Millisecond
 
-func (c *HealthConfig) step() time.Duration {
-	return max(1, min(maxProbeStep, c.Interval.Std()/20))
-}
+func probeStep(interval time.Duration) time.Duration { return max(1, min(maxProbeStep, interval/20)) }
 
 // toStep returns d, or as much more as brings now+d to a whole step: everybody's timers meet there.
 func toStep(now time.Time, d, step time.Duration) time.Duration {
@@ -136,4 +139,29 @@ func (p *Pool) probed(b *Backend, err error, now time.Time) {
 	record.isDown, record.inRow = !record.isDown, 0
 	p.settle(b, now, err)
 	p.changed(now)
+}
+
+// dialPlain connects to b over TCP or a Unix socket, with TLS and the system's roots if b speaks it.
+func dialPlain(ctx context.Context, b *Backend) (net.Conn, error) {
+	// A probe is over before the first keep-alive of TCP.
+	d := net.Dialer{KeepAlive: -1}
+	conn, err := d.DialContext(ctx, b.Network(), b.Address())
+	if err != nil {
+		return nil, err
+	}
+	if name, isTLS := b.TLS(); isTLS {
+		return tls.Client(conn, &tls.Config{ServerName: name}), nil
+	}
+	return conn, nil
+}
+
+// host returns the Host of a request to b.
+func (b *Backend) host() string {
+	if b.Network() == "unix" {
+		return "localhost"
+	}
+	if name, isTLS := b.TLS(); isTLS {
+		return net.JoinHostPort(name, b.address.port())
+	}
+	return b.Address()
 }
