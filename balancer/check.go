@@ -55,7 +55,7 @@ func (c *Config) checkBackends(report units.Report) {
 			report(at+".address", err.Error(), b.Address,
 				"host:port, ws://host:port, wss://host:port or unix:/path")
 		case isTwice:
-			report(at+".address", "a second member of the address of backend"+indexed(earlier), b.Address, "each address once")
+			report(at+".address", "the same address as backend"+indexed(earlier), b.Address, "each address once")
 		default:
 			first[a.network+a.dial] = i
 		}
@@ -103,7 +103,7 @@ func (c *HashConfig) checkKey(report units.Report) {
 	}
 }
 
-// keyCount returns how many keys are set, of which a policy takes one.
+// keyCount returns how many keys are configured. The policy hash wants exactly one.
 func (c *HashConfig) keyCount() (keys int) {
 	for _, isSet := range []bool{c.Header != "", c.Cookie != "", c.Query != "", c.Path} {
 		if isSet {
@@ -124,7 +124,7 @@ func (c *StickyConfig) check(report units.Report) {
 		report("sticky.secret_file", "beside secret", c.SecretFile, "one of the two")
 	default:
 		if _, err := c.secret(); err != nil {
-			// The text of the error, for a secret is not to be shown.
+			// The text of the error is reported in place of the secret, which must not be shown.
 			key := "sticky.secret"
 			if c.SecretFile != "" {
 				key = "sticky.secret_file"
@@ -142,7 +142,7 @@ func (c *StickyConfig) check(report units.Report) {
 	case "", "lax", "strict":
 	case "none":
 		if !c.Secure {
-			// Browsers drop a cookie that says SameSite=None without Secure.
+			// Browsers drop a cookie with SameSite=None and without Secure.
 			report("sticky.same_site", "needs secure", c.SameSite, "secure = true beside it")
 		}
 	default:
@@ -150,7 +150,7 @@ func (c *StickyConfig) check(report units.Report) {
 	}
 }
 
-// isToken reports whether a cookie's name needs no thought: a subset of RFC 9110's token.
+// isToken reports whether s is safe as a cookie's name: it allows a subset of RFC 9110's token.
 func isToken(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {

@@ -40,7 +40,7 @@ func serveBackends(n string) error {
 	return nil
 }
 
-// BenchmarkHealthOfThousand runs the probes of 1,000 members for ten seconds and tells what they cost
+// BenchmarkHealthOfThousand runs the probes of 1,000 backends for ten seconds and reports their cost to
 // this process, user and system, in percent of one core. The backends are another process. It does
 // not show what probes cost the backends, nor the path between machines. Run with -benchtime 1x.
 func BenchmarkHealthOfThousand(b *testing.B) {

@@ -12,14 +12,14 @@ import (
 	"sluice/balancer/probe"
 )
 
-// A probeRecord is what the probes of a backend said. Guarded by pool.mu.
-type probeRecord struct {
-	isDown  bool
-	isKnown bool // there was one
-	inRow   int  // probes in a row that say the contrary of isDown
+// A probeState is the result of a backend's probes. Guarded by pool.mu.
+type probeState struct {
+	isDown      bool
+	hasResult   bool // of one probe at least
+	consecutive int  // probes whose result contradicts isDown
 }
 
-// probers are the goroutines that probe the members, one each. Owned by the goroutine of Run.
+// probers probes the backends, with a goroutine for each. Owned by the goroutine of Run.
 type probers struct {
 	pool    *Pool
 	owner   Owner
@@ -35,7 +35,7 @@ func newProbers(p *Pool, owner Owner) *probers {
 	return &probers{pool: p, owner: owner, cancel: make(map[*Backend]context.CancelFunc)}
 }
 
-// adjust starts and ends goroutines so that each member is probed as configured.
+// adjust starts and ends goroutines so that each backend is probed as configured.
 func (ps *probers) adjust(ctx context.Context) {
 	config, isWanted := ps.wanted()
 	isOther := !reflect.DeepEqual(config, ps.config)
@@ -55,13 +55,13 @@ func (ps *probers) adjust(ctx context.Context) {
 	}
 }
 
-// wanted returns which members are to be probed, and how.
+// wanted returns which backends are to be probed, and how.
 func (ps *probers) wanted() (config HealthConfig, isWanted map[*Backend]bool) {
 	ps.pool.mu.Lock()
 	defer ps.pool.mu.Unlock()
 	config, isWanted = ps.pool.cfg.Health, make(map[*Backend]bool)
 	if config.Kind != "" {
-		for _, b := range ps.pool.members {
+		for _, b := range ps.pool.backends {
 			isWanted[b] = true
 		}
 	}
@@ -75,10 +75,10 @@ func (ps *probers) stop() {
 	ps.running.Wait()
 }
 
-// probe probes b until ctx ends. The first time is a random one, so that neither the members nor
-// the gateway processes probe in step.
+// probe probes b until ctx ends. The first probe is at a random time, so that neither the backends nor
+// the gateway processes are in step.
 func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
-	timer := time.NewTimer(toStep(time.Now(), rand.N(c.Interval.Std()), probeStep(c.Interval.Std())))
+	timer := time.NewTimer(untilStep(time.Now(), rand.N(c.Interval.Std()), probeStep(c.Interval.Std())))
 	defer timer.Stop()
 	for {
 		select {
@@ -86,59 +86,59 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 			return
 		case <-timer.C:
 		}
-		// A probe that panics says nothing about the backend: the fault is the gateway's.
+		// A panic is the gateway's mistake and says nothing about the backend.
 		ps.owner.Panics.Guard(room, func() {
 			dial := func(ctx context.Context) (net.Conn, error) { return ps.owner.Dial(ctx, b) }
 			if err := c.Do(ctx, probe.Backend{Dial: dial, Host: b.host()}, ps.owner.Panics); ctx.Err() == nil {
-				ps.pool.probed(b, err, time.Now())
+				ps.pool.recordProbe(b, err, time.Now())
 			}
 		})
-		timer.Reset(toStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), probeStep(c.Interval.Std())))
+		timer.Reset(untilStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), probeStep(c.Interval.Std())))
 	}
 }
 
-// maxProbeStep is the time between two moments at which probes begin, if that is not more than a
-// twentieth of the interval. A process that sleeps pays more for being woken than for a probe: 1,000
-// members at 5s that each have a moment of their own cost 3.9 % of a core by tcp, in steps 0.9 %.
+// maxProbeStep is the time between two moments at which probes start, unless a twentieth of the interval
+// is less. Waking a process costs more than a probe: 1,000 backends probed by tcp every 5s cost 3.9 % of a
+// core if each has its own moment, and 0.9 % in steps.
 const maxProbeStep = 250 * time.Millisecond
 
 func probeStep(interval time.Duration) time.Duration { return max(1, min(maxProbeStep, interval/20)) }
 
-// toStep returns d, or as much more as brings now+d to a whole step: everybody's timers meet there.
-func toStep(now time.Time, d, step time.Duration) time.Duration {
+// untilStep returns d, prolonged so that now+d is a whole step, where the timers of all backends meet.
+func untilStep(now time.Time, d, step time.Duration) time.Duration {
 	past := (now.UnixNano() + int64(d)) % int64(step)
 	return d + (step-time.Duration(past))%step
 }
 
-// probed notes what a probe of b said.
-func (p *Pool) probed(b *Backend, err error, now time.Time) {
+// recordProbe applies the result of a probe of b.
+func (p *Pool) recordProbe(b *Backend, err error, now time.Time) {
 	if err != nil {
 		b.failures[reasonProbe].Add(1)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c, record := &p.cfg.Health, &b.probes
+	c, state := &p.cfg.Health, &b.probes
 	if c.Kind == "" {
-		return // since this probe began
+		return // probes were turned off in the meantime
 	}
-	isFirst := !record.isKnown
-	record.isKnown = true
-	if (err == nil) != record.isDown {
-		record.inRow = 0
+	isFirst := !state.hasResult
+	state.hasResult = true
+	if (err == nil) != state.isDown {
+		state.consecutive = 0
 		return
 	}
-	record.inRow++
+	state.consecutive++
 	limit := c.Fall
-	if record.isDown {
+	if state.isDown {
 		limit = c.Rise
 	}
-	// A member is believed to be up until its first probe, which is believed at once.
-	if record.inRow < limit && !isFirst {
+	// A backend counts as up until its first probe, whose result applies at once.
+	if state.consecutive < limit && !isFirst {
 		return
 	}
-	record.isDown, record.inRow = !record.isDown, 0
-	p.settle(b, now, err)
-	p.changed(now)
+	state.isDown, state.consecutive = !state.isDown, 0
+	p.updateState(b, now, err)
+	p.applyChanges(now)
 }
 
 // dialPlain connects to b over TCP or a Unix socket, with TLS and the system's roots if b speaks it.

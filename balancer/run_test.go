@@ -10,7 +10,7 @@ import (
 	"sluice/internal/units"
 )
 
-func TestHostOfAProbeIsTheBackends(t *testing.T) {
+func TestProbeHasTheHostOfItsBackend(t *testing.T) {
 	for _, test := range []struct{ address, want string }{
 		{"10.0.0.1:9000", "10.0.0.1:9000"},
 		{"ws://chat.internal:9000", "chat.internal:9000"},
@@ -19,7 +19,7 @@ func TestHostOfAProbeIsTheBackends(t *testing.T) {
 	} {
 		c := configOf(PolicyLeastConn, 0)
 		c.Backend = []BackendConfig{{Address: test.address, Weight: 1}}
-		if got := newPool(t, c).members[0].host(); got != test.want {
+		if got := newPool(t, c).backends[0].host(); got != test.want {
 			t.Errorf("%s is probed with Host %q; want %q", test.address, got, test.want)
 		}
 	}

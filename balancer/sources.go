@@ -19,12 +19,12 @@ const maxDiscovered = 4096
 
 // A discovered is what the source of a name found. Guarded by the pool's mu.
 type discovered struct {
-	members   []member // the last good list, which may have weights of 0; nil: none yet
-	isFailing bool     // the last attempt found no list
+	specs     []spec // the last good list, in which a weight of 0 means the configured one; nil: none yet
+	isFailing bool   // the last attempt found no list
 }
 
-// sources are the goroutines that watch the sources of the pool's names, one each. Owned by the
-// goroutine of Run.
+// sources watches the sources of the pool's names, with a goroutine for each. Owned by the goroutine of
+// Run.
 type sources struct {
 	pool    *Pool
 	panics  recovery.Handler
@@ -43,7 +43,7 @@ func newSources(p *Pool, panics recovery.Handler) *sources {
 	return &sources{pool: p, panics: panics, watches: make(map[string]watch)}
 }
 
-// adjust starts and ends goroutines so that the sources of the definition's names are watched.
+// adjust starts and ends goroutines so that the source of each configured name is watched.
 func (ss *sources) adjust(ctx context.Context) {
 	config, names := ss.pool.namesOf()
 	isOther := config != ss.config
@@ -65,7 +65,7 @@ func (ss *sources) adjust(ctx context.Context) {
 	}
 }
 
-// refresh asks each source for its next attempt soon.
+// refresh asks each source to make its next attempt soon.
 func (ss *sources) refresh() {
 	for _, w := range ss.watches {
 		w.source.Refresh()
@@ -79,7 +79,8 @@ func (ss *sources) stop() {
 	ss.running.Wait()
 }
 
-// watch watches a source until ctx ends. After a panic it begins anew; the last list is kept.
+// watch watches a source until ctx ends. After a panic the last list is kept, and the source is watched
+// again.
 func (ss *sources) watch(ctx context.Context, text string, source discovery.Source) {
 	for ctx.Err() == nil {
 		ss.panics.Guard(room, func() {
@@ -96,14 +97,14 @@ func (ss *sources) watch(ctx context.Context, text string, source discovery.Sour
 	}
 }
 
-// namesOf returns the names of the definition, by their text, and how their backends are found.
+// namesOf returns the configured names, by their text, and how their backends are found.
 func (p *Pool) namesOf() (discovery.Config, map[string]discovery.Name) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.cfg.Discovery, p.names()
 }
 
-// names returns the addresses of the definition that have sources, by their text. The caller holds mu.
+// names returns the configured addresses that have a source, by their text. The caller holds mu.
 func (p *Pool) names() map[string]discovery.Name {
 	names := make(map[string]discovery.Name)
 	if !p.cfg.Discovery.IsOn() {
@@ -118,8 +119,7 @@ func (p *Pool) names() map[string]discovery.Name {
 	return names
 }
 
-// forgetNames drops what was found for names that the definition does not list any more. The caller
-// holds mu.
+// forgetNames drops what was found for names that are no longer configured. The caller holds mu.
 func (p *Pool) forgetNames() {
 	names := p.names()
 	for text := range p.found {
@@ -129,40 +129,40 @@ func (p *Pool) forgetNames() {
 	}
 }
 
-// discovered makes list the backends that a name stands for. On an error, or without any, the last
-// ones are kept: what answered a minute ago is a better guess than nothing.
+// discovered makes list the backends that a name stands for. On an error, or if the list is empty, the
+// last list is kept: backends that answered a minute ago are a better guess than none.
 func (p *Pool) discovered(text string, list []discovery.Backend, err error) {
-	members, err := membersFound(list, err)
+	specs, err := specsFound(list, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, isListed := p.names()[text]; !isListed {
-		return // any more
+		return // it was removed in the meantime
 	}
 	d := p.found[text]
 	if d == nil {
 		d = new(discovered)
 		p.found[text] = d
 	}
-	fields := []zap.Field{zap.String("pool", p.cfg.Name), zap.String("name", text), zap.Int("members", len(d.members))}
+	fields := []zap.Field{zap.String("pool", p.cfg.Name), zap.String("name", text), zap.Int("backends", len(d.specs))}
 	switch wasFailing := d.isFailing; {
 	case err != nil && wasFailing:
 		return
 	case err != nil:
 		d.isFailing = true
-		p.log.Warn("name not resolved, last members kept", append(fields, zap.Error(err))...)
+		p.log.Warn("name not resolved, last backends kept", append(fields, zap.Error(err))...)
 		return
 	case wasFailing:
 		d.isFailing = false
 		p.log.Info("name resolved again", fields...)
 	}
-	if !slices.Equal(d.members, members) {
-		d.members = members
-		p.define(time.Now())
+	if !slices.Equal(d.specs, specs) {
+		d.specs = specs
+		p.updateBackends(time.Now())
 	}
 }
 
-// membersFound reads the list of a source.
-func membersFound(list []discovery.Backend, err error) ([]member, error) {
+// specsFound reads the list of a source.
+func specsFound(list []discovery.Backend, err error) ([]spec, error) {
 	switch {
 	case err != nil:
 		return nil, err
@@ -171,7 +171,7 @@ func membersFound(list []discovery.Backend, err error) ([]member, error) {
 	case len(list) > maxDiscovered:
 		return nil, fmt.Errorf("%d addresses found (want at most %d)", len(list), maxDiscovered)
 	}
-	members := make([]member, len(list))
+	specs := make([]spec, len(list))
 	for i, b := range list {
 		a, err := parseAddress(b.Address, false)
 		if err != nil {
@@ -180,7 +180,7 @@ func membersFound(list []discovery.Backend, err error) ([]member, error) {
 		if a.tls && b.ServerName != "" {
 			a.serverName = b.ServerName
 		}
-		members[i] = member{address: a, weight: b.Weight, backup: b.Backup}
+		specs[i] = spec{address: a, weight: b.Weight, backup: b.Backup}
 	}
-	return members, nil
+	return specs, nil
 }

@@ -38,10 +38,10 @@ func until(t *testing.T, what string, isTrue func() bool) {
 	}
 }
 
-// untilMembers waits until the available members are these.
-func untilMembers(t *testing.T, p *Pool, want ...string) {
+// untilBackends waits until the available backends are these.
+func untilBackends(t *testing.T, p *Pool, want ...string) {
 	t.Helper()
-	until(t, fmt.Sprintf("members %q", want), func() bool {
+	until(t, fmt.Sprintf("backends %q", want), func() bool {
 		var got []string
 		for _, s := range p.Status() {
 			if s.State.IsAvailable() {
@@ -52,26 +52,26 @@ func untilMembers(t *testing.T, p *Pool, want ...string) {
 	})
 }
 
-func TestEachAddressOfANameIsAMember(t *testing.T) {
+func TestEachAddressOfANameIsABackend(t *testing.T) {
 	server := dnstest.New(t)
 	server.Set("echo.test", "127.0.0.2", "127.0.0.1", "::1")
 	p := newPool(t, resolved(server, discovery.RecordsA, "echo.test:9000", "127.0.0.9:9000"))
 	if got := p.Status(); len(got) != 1 || got[0].Name != "127.0.0.9:9000" {
-		t.Fatalf("members before the first answer = %+v; want the address that is none of DNS", got)
+		t.Fatalf("backends before the first answer = %+v; want the address that is none of DNS", got)
 	}
 	run(t, p, Owner{})
-	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.2:9000", "[::1]:9000", "127.0.0.9:9000")
+	untilBackends(t, p, "127.0.0.1:9000", "127.0.0.2:9000", "[::1]:9000", "127.0.0.9:9000")
 	if w := p.Status()[0].Weight; w != 3 {
 		t.Errorf("weight of an address = %d; want its name's 3", w)
 	}
 }
 
-func TestMembersFollowDNS(t *testing.T) {
+func TestBackendsFollowDNS(t *testing.T) {
 	server := dnstest.New(t)
 	server.Set("echo.test", "127.0.0.1", "127.0.0.2")
 	p, logs := newLoggedPool(t, resolved(server, discovery.RecordsA, "echo.test:9000"))
 	run(t, p, Owner{})
-	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.2:9000")
+	untilBackends(t, p, "127.0.0.1:9000", "127.0.0.2:9000")
 	wantLogged(t, logs)
 	second := pick(t, p, requestOf(0))
 	for second.Name() != "127.0.0.2:9000" {
@@ -79,27 +79,27 @@ func TestMembersFollowDNS(t *testing.T) {
 	}
 
 	server.Set("echo.test", "127.0.0.1", "127.0.0.3")
-	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.3:9000")
+	untilBackends(t, p, "127.0.0.1:9000", "127.0.0.3:9000")
 	wantState(t, second, Gone)
 	logs.TakeAll()
 
-	// It fails: the last members stay, and one line tells it.
+	// Lookups fail: the last backends stay, and one line is logged.
 	server.SetMode(dnstest.Failing)
 	until(t, "a line of the failure", func() bool { return logs.Len() > 0 })
 	failed := server.Questions()
 	until(t, "further questions", func() bool { return server.Questions() > failed+4 })
-	wantLogged(t, logs, "name not resolved, last members kept")
-	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.3:9000")
+	wantLogged(t, logs, "name not resolved, last backends kept")
+	untilBackends(t, p, "127.0.0.1:9000", "127.0.0.3:9000")
 
-	// It comes back without a record, which is no reason to drop what there is, and then with one.
+	// They succeed again, first without a record, which keeps the last backends, and then with one.
 	server.SetMode(dnstest.Answering)
 	server.Set("echo.test")
 	asked := server.Questions()
 	until(t, "a further question", func() bool { return server.Questions() > asked+4 })
-	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.3:9000")
+	untilBackends(t, p, "127.0.0.1:9000", "127.0.0.3:9000")
 	server.Set("echo.test", "127.0.0.2")
-	untilMembers(t, p, "127.0.0.2:9000")
-	if p.members[0] != second || second.Sessions() == 0 {
+	untilBackends(t, p, "127.0.0.2:9000")
+	if p.backends[0] != second || second.Sessions() == 0 {
 		t.Error("the address that came back is another backend, without its session")
 	}
 }
@@ -118,35 +118,35 @@ func TestSRVRecordsHaveWeightsAndBackups(t *testing.T) {
 	)
 	p := newPool(t, resolved(server, discovery.RecordsSRV, "wss://_ws._tcp.test"))
 	run(t, p, Owner{})
-	untilMembers(t, p, "wss://127.0.0.1:9001", "wss://127.0.0.2:9002", "wss://127.0.0.3:9003")
+	untilBackends(t, p, "wss://127.0.0.1:9001", "wss://127.0.0.2:9002", "wss://127.0.0.3:9003")
 	statuses := p.Status()
 	for i, want := range []struct {
 		weight int
 		backup bool
 		name   string
 	}{{1, false, "a.test"}, {5, false, "b.test"}, {7, true, "c.test"}} {
-		name, _ := p.members[i].TLS()
+		name, _ := p.backends[i].TLS()
 		if s := statuses[i]; s.Weight != want.weight || s.Backup != want.backup || name != want.name {
-			t.Errorf("member %d is %+v of %q; want %+v", i, s, name, want)
+			t.Errorf("backend %d is %+v of %q; want %+v", i, s, name, want)
 		}
 	}
 }
 
-func TestFailedDialBringsTheNextResolutionForward(t *testing.T) {
+func TestFailedDialBringsTheNextLookupForward(t *testing.T) {
 	server := dnstest.New(t)
 	server.Set("echo.test", "127.0.0.1")
 	c := resolved(server, discovery.RecordsA, "echo.test:9000")
 	c.Discovery.Interval = units.Duration(time.Hour)
 	p := newPool(t, c)
 	run(t, p, Owner{})
-	untilMembers(t, p, "127.0.0.1:9000")
+	untilBackends(t, p, "127.0.0.1:9000")
 	server.Set("echo.test", "127.0.0.2")
 	asked := server.Questions()
 	start := time.Now()
 	for range 1000 {
-		fail(p, p.known["tcp!127.0.0.1:9000"], Refused, 1)
+		fail(p, p.byID["tcp!127.0.0.1:9000"], Refused, 1)
 	}
-	untilMembers(t, p, "127.0.0.2:9000")
+	untilBackends(t, p, "127.0.0.2:9000")
 	if n := server.Questions() - asked; n > 4 {
 		t.Errorf("%d questions in %v after 1,000 failed dials; want those of one resolution", n, time.Since(start))
 	}
@@ -158,9 +158,9 @@ func TestSetForgetsNamesThatAreNotListed(t *testing.T) {
 	server.Set("other.test", "127.0.0.2")
 	p := newPool(t, resolved(server, discovery.RecordsA, "echo.test:9000"))
 	run(t, p, Owner{})
-	untilMembers(t, p, "127.0.0.1:9000")
+	untilBackends(t, p, "127.0.0.1:9000")
 	reset(t, p, resolved(server, discovery.RecordsA, "other.test:9000"))
-	untilMembers(t, p, "127.0.0.2:9000")
+	untilBackends(t, p, "127.0.0.2:9000")
 	until(t, "the old name is forgotten", func() bool {
 		p.mu.Lock()
 		defer p.mu.Unlock()
@@ -195,17 +195,17 @@ func TestSourceThatPanicsKeepsItsLastListAndIsWatchedAgain(t *testing.T) {
 		ss.running.Go(func() { ss.watch(ctx, "echo.test:9000", new(flakySource)) })
 		synctest.Wait()
 		told.want(t, "broken")
-		untilMembers(t, p, "127.0.0.1:9000")
+		untilBackends(t, p, "127.0.0.1:9000")
 		time.Sleep(panicPause)
 		synctest.Wait()
-		untilMembers(t, p, "127.0.0.2:9000")
+		untilBackends(t, p, "127.0.0.2:9000")
 		cancel()
 		ss.stop()
 		told.want(t, "broken")
 	})
 }
 
-func TestListThatIsNoneKeepsTheLastOne(t *testing.T) {
+func TestBadListOfASourceKeepsTheLastOne(t *testing.T) {
 	c := configOf(PolicyRoundRobin, 0)
 	c.Backend = []BackendConfig{{Address: "echo.test:9000", Weight: 1}}
 	c.Discovery = DiscoveryConfig{DNS: discovery.RecordsA, Interval: 1, Timeout: 1}
@@ -216,11 +216,11 @@ func TestListThatIsNoneKeepsTheLastOne(t *testing.T) {
 		{}, {{Address: "127.0.0.2"}}, {{Address: "127.0.0.2:9000"}, {Address: "ftp://127.0.0.2:21"}}, make([]discovery.Backend, maxDiscovered+1),
 	} {
 		p.discovered(name, list, nil)
-		wantLogged(t, logs, "name not resolved, last members kept")
-		untilMembers(t, p, "127.0.0.1:9000")
+		wantLogged(t, logs, "name not resolved, last backends kept")
+		untilBackends(t, p, "127.0.0.1:9000")
 		p.discovered(name, []discovery.Backend{{Address: "127.0.0.1:9000"}}, nil)
 		wantLogged(t, logs, "name resolved again")
 	}
 	p.discovered("other.test:9000", []discovery.Backend{{Address: "127.0.0.2:9000"}}, nil)
-	untilMembers(t, p, "127.0.0.1:9000")
+	untilBackends(t, p, "127.0.0.1:9000")
 }

@@ -9,43 +9,43 @@ import (
 	"sluice/internal/recovery"
 )
 
-// An Owner is who holds the sessions of a pool's backends. The zero value holds none.
+// An Owner holds the sessions of a pool's backends. The zero value holds none.
 type Owner struct {
 	// Dial connects to a backend as its sessions do; the probes use it and own the connection.
-	// nil: TCP or a Unix socket, with TLS and the system's roots if the backend speaks it.
+	// nil means TCP or a Unix socket, with TLS and the system's roots if the backend speaks it.
 	Dial func(ctx context.Context, b *Backend) (net.Conn, error)
 	// CloseSessions begins to close up to n sessions of b, idle ones first, each with 1012 at a
 	// message boundary, and returns how many. They are released with Shed. It must not block, and
-	// is called by one goroutine. nil: there is nobody who could.
+	// is called by one goroutine. nil means that sessions can't be closed.
 	CloseSessions func(b *Backend, n int) int
-	// Panics is called for each panic of a probe, of a source, or of another turn of Run. It ends
-	// that turn only, and counts against no backend. nil: panics are not recovered.
+	// Panics is called for each panic of a probe, of a source, or of another round of Run. The panic
+	// ends only that round, and counts against no backend. nil means that panics are not recovered.
 	Panics recovery.Handler
 }
 
 // room is the name of this package in calls of Owner.Panics.
 const room = "balancer"
 
-// panicPause is the time from a turn of Run that panicked to the next.
+// panicPause is the time from a round that panicked to the next.
 const panicPause = time.Second
 
-// A keeper is how the rest of the pool reaches Run.
-type keeper struct {
-	woken   chan struct{} // states have changed; room for one signal
-	refresh chan struct{} // sources are to look soon; room for one signal
+// A background is how the rest of the pool wakes and ends Run.
+type background struct {
+	woken   chan struct{} // a state has changed; room for one signal
+	refresh chan struct{} // sources are to refresh; room for one signal
 	running sync.WaitGroup
 
 	cancel context.CancelFunc // of Run; guarded by the pool's mu
 }
 
-func newKeeper() keeper {
-	return keeper{woken: make(chan struct{}, 1), refresh: make(chan struct{}, 1)}
+func newBackground() background {
+	return background{woken: make(chan struct{}, 1), refresh: make(chan struct{}, 1)}
 }
 
-func (k *keeper) wake() { signal(k.woken) }
+func (bg *background) wake() { signal(bg.woken) }
 
 // refreshSources brings the next attempt of each source forward.
-func (p *Pool) refreshSources() { signal(p.keeper.refresh) }
+func (p *Pool) refreshSources() { signal(p.background.refresh) }
 
 func signal(c chan struct{}) {
 	select {
@@ -54,15 +54,16 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Run does what a pool needs time for, probes and names included, until ctx ends or the pool is
-// closed. It is called once; all that it started has ended when it returns.
+// Run probes, watches the sources of names, ends ejections and slow starts, and closes sessions for
+// drains and the rebalance. It blocks until ctx ends or the pool is closed, and is called once. When it
+// returns, all that it started has ended.
 func (p *Pool) Run(ctx context.Context, owner Owner) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if !p.begin(cancel) {
+	if !p.beginRun(cancel) {
 		return
 	}
-	defer p.keeper.running.Done()
+	defer p.background.running.Done()
 
 	sources := newSources(p, owner.Panics)
 	defer sources.stop()
@@ -76,8 +77,8 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 		select {
 		case <-ctx.Done():
 			return
-		case <-p.keeper.woken:
-		case <-p.keeper.refresh:
+		case <-p.background.woken:
+		case <-p.background.refresh:
 			sources.refresh()
 		case <-timer.C:
 		}
@@ -99,52 +100,51 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 	}
 }
 
-// begin notes how Close ends Run; false: the pool is closed already.
-func (p *Pool) begin(cancel context.CancelFunc) bool {
+// beginRun records how Close ends Run. It returns false if the pool is already closed.
+func (p *Pool) beginRun(cancel context.CancelFunc) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.isClosed {
 		return false
 	}
-	if p.keeper.cancel != nil {
+	if p.background.cancel != nil {
 		panic("BUG: pool " + p.cfg.Name + " run twice")
 	}
-	p.keeper.cancel = cancel
-	p.keeper.running.Add(1)
+	p.background.cancel = cancel
+	p.background.running.Add(1)
 	return true
 }
 
-// Close ends Run and waits for it. Handshakes that wait for a place get ErrNone, as those that come
-// later; places that are taken are released as ever.
+// Close ends Run and waits for it. Handshakes that wait for a place get ErrNone, and so does each later
+// Pick. Places that are in use are released as before.
 func (p *Pool) Close() {
-	p.end()
-	p.keeper.running.Wait()
+	p.endRun()
+	p.background.running.Wait()
 }
 
-func (p *Pool) end() {
+func (p *Pool) endRun() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.isClosed {
 		p.isClosed = true
-		p.swap(p.newSnapshot([tierCount][]entrant{}))
+		p.swapSnapshot(p.newSnapshot([levelCount][]candidate{}))
 	}
-	if p.keeper.cancel != nil {
-		p.keeper.cancel()
+	if p.background.cancel != nil {
+		p.background.cancel()
 	}
 }
 
-// minWarmStep bounds how often the weights of a slow start grow; there are 20 steps if they are
-// not shorter.
+// minWarmStep is the least time between two steps of a slow start, which has at most 20.
 const minWarmStep = 100 * time.Millisecond
 
-// advance does what is due by the clock: ejections end and slow starts go on. It returns when the
-// next is due; zero: nothing is.
+// advance applies what is due at now: ejections end and slow starts proceed. It returns when the next
+// change is due; zero: none is.
 func (p *Pool) advance(now time.Time) (next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	isWarming := false
-	for _, b := range p.members {
-		p.settle(b, now, nil)
+	for _, b := range p.backends {
+		p.updateState(b, now, nil)
 		switch b.State() {
 		case Ejected:
 			next = earlier(next, b.ejection.until)
@@ -161,7 +161,7 @@ func (p *Pool) advance(now time.Time) (next time.Time) {
 	return next
 }
 
-// earlier returns the earlier of two times, of which a zero one is never.
+// earlier returns the earlier of two times. A zero time is never.
 func earlier(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
