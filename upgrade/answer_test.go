@@ -24,7 +24,7 @@ func TestA101IsCheckedAndPassesWithItsOtherHeaders(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotOfferedNeedNotBeAgreed(t *testing.T) {
+func TestOffersNeedNotBeAccepted(t *testing.T) {
 	a := mustAnswer(t, switchingHead(), mustCheck(t, chromium))
 	if a.Protocol() != nil || a.Deflate() {
 		t.Errorf("protocol %q, deflate %v; want none", a.Protocol(), a.Deflate())
@@ -107,7 +107,7 @@ func TestAnAnswerThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 	}
 }
 
-func TestInterimAnswersAreSwallowed(t *testing.T) {
+func TestInterimAnswersAreSkipped(t *testing.T) {
 	interim := head("HTTP/1.1 100 Continue") + head("HTTP/1.1 103 Early Hints", "Link: </a>", "Set-Cookie: early=1")
 	wire := strings.Repeat(interim, maxInterim/2) + switchingHead()
 	a, n, err := answer(t, wire+"\x81\x00", mustCheck(t, chromium))
@@ -129,7 +129,7 @@ func TestInterimAnswersAreSwallowed(t *testing.T) {
 	}
 }
 
-func TestAnotherStatusPassesWhole(t *testing.T) {
+func TestAnyOtherStatusPassesWhole(t *testing.T) {
 	for _, test := range []struct {
 		name, wire, want string
 		isEndless        bool
@@ -176,7 +176,7 @@ func TestAnAnswerToHeadHasNoBody(t *testing.T) {
 	}
 }
 
-func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
+func TestAChunkedBodyEndsAfterItsTrailers(t *testing.T) {
 	for _, test := range []struct {
 		name, wire string
 		length     int // of the body, or of what comes before the fault
@@ -225,7 +225,7 @@ func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
 	}
 }
 
-func TestABodyOfKnownLengthEndsThere(t *testing.T) {
+func TestABodyEndsAtItsContentLength(t *testing.T) {
 	for name, pieces := range splittings(10, 4) {
 		if n, err := scanBody(Body{framing: lengthBody, left: 7}, []byte("0123456789"), pieces); n != 7 || err != nil {
 			t.Errorf("%s: ends at %d, %v; want 7, nil", name, n, err)

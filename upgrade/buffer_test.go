@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestBytesBehindTheHeadAreKeptUpTo16KiB(t *testing.T) {
+func TestBytesAfterTheHeadAreKeptUpTo16KiB(t *testing.T) {
 	var pool Pool
 	h := pool.Get()
 	frames := "\x81\x85frames"

@@ -6,7 +6,7 @@ import "bytes"
 // the backend.
 const ClientCertHeader = "X-Client-Cert-Subject"
 
-// kind is what a field's name means to the gateway.
+// kind is the meaning of a field's name to the gateway.
 type kind uint8
 
 const (
@@ -26,19 +26,20 @@ const (
 	kindAccept
 	kindTrailer
 	kindHop          // ends at this hop, RFC 9110 section 7.6.1
-	kindForwardedFor // X-Forwarded-For; from here on: what only a trusted peer may say
+	kindForwardedFor // X-Forwarded-For; from here on: fields that only a trusted peer may send
 	kindForwardedProto
 	kindForwardedHost
 	kindForwarded // the rest of that family
 	kindRequestID
 	kindClientCert
-	// kindUnderscore is one of that family spelt with underscores. CGI-like backends
-	// can't tell it from the proper name, and no proxy writes it: dropped from all.
+	// kindUnderscore is one of that family spelled with underscores. CGI-like backends
+	// can't distinguish it from the proper name, and no proxy writes it: it is always
+	// removed.
 	kindUnderscore
 )
 
-// OnlyTrusted reports whether a field of that name may only come from a trusted
-// peer, and is to be dropped from a request of any other: Forwarded, X-Real-IP,
+// OnlyTrusted reports whether only a trusted peer may send a field of that name,
+// so that it is removed from the request of any other: Forwarded, X-Real-IP,
 // X-Forwarded-*, X-Request-Id, ClientCertHeader, and their spellings with
 // underscores.
 func OnlyTrusted(name string) bool {

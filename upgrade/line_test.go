@@ -64,7 +64,7 @@ func TestAHeadThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheFirstFaultIsAnsweredAtOnce(t *testing.T) {
+func TestTheFirstFaultIsReportedAtOnce(t *testing.T) {
 	for _, wire := range []string{
 		"GET / HTTP/1.1\n",
 		"GET / HTTP/1.1\r\nHost : a\r\n",
@@ -121,7 +121,7 @@ func TestAHeadHasAtMost100Lines(t *testing.T) {
 	wantRefused(t, wire, err, ErrTooManyLines)
 }
 
-func TestBytesBehindTheHeadAreNotLookedAt(t *testing.T) {
+func TestBytesAfterTheHeadAreNotRead(t *testing.T) {
 	frames := "\x81\x85\x01\x02\x03\x04\n\x00\r\n\r\n garbage : \n"
 	r, n, err := parse(t, upgradeHead()+frames+strings.Repeat("\x00", 2*MaxHeadBytes))
 	if want := len(upgradeHead()); n != want || err != nil {
@@ -132,9 +132,9 @@ func TestBytesBehindTheHeadAreNotLookedAt(t *testing.T) {
 	}
 }
 
-// TestFeedingByteByByteCostsNoMore counts by the offset up to which bytes were
-// looked at: each call begins there, so that no byte is searched twice.
-func TestFeedingByteByByteCostsNoMore(t *testing.T) {
+// TestNoByteIsSearchedTwice checks the offset up to which bytes were
+// searched, where each call begins.
+func TestNoByteIsSearchedTwice(t *testing.T) {
 	wire := []byte(chromium)
 	var r Request
 	for i := range wire[:len(wire)-1] {
