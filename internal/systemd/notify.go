@@ -10,15 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Notifier tells systemd of the service's state. Immutable; the zero value tells nobody. Its methods may be called from any
-// goroutine; an error says that systemd was not told, which is no reason to stop.
+// A Notifier reports the service's state to systemd. Immutable; the zero value reports nothing. Its methods are safe for concurrent
+// use and block for a second at most. An error means that systemd did not get the state, which is no reason to stop.
 type Notifier struct {
-	socket   string // empty: nobody listens
+	socket   string // empty: no systemd listens
 	watchdog time.Duration
 }
 
-// NewNotifier returns who tells what the environment names, and takes it out of the environment: a process that is started from
-// here is not this service.
+// NewNotifier returns the Notifier that the environment describes, and removes the variables from the environment: processes that this
+// one starts are not the service.
 func NewNotifier() Notifier {
 	n := Notifier{socket: os.Getenv("NOTIFY_SOCKET")}
 	if pid := os.Getenv("WATCHDOG_PID"); pid == "" || pid == strconv.Itoa(os.Getpid()) {
@@ -32,12 +32,12 @@ func NewNotifier() Notifier {
 	return n
 }
 
-// Ready tells that the service serves, after its start or a reload.
+// Ready reports that the service is serving, after its start or a reload, with a status line for people.
 func (n Notifier) Ready(status string) error { return n.send("READY=1\nSTATUS=" + status) }
 
-// Reloading tells that a reload has begun; Ready has to follow.
+// Reloading reports that a reload has begun. Ready must follow.
 func (n Notifier) Reloading() error {
-	// sd_notify(3): the message of a reload carries CLOCK_MONOTONIC, so that systemd can tell it from an earlier one.
+	// sd_notify(3): the message of a reload carries CLOCK_MONOTONIC, so that systemd can distinguish it from an earlier one.
 	var now unix.Timespec
 	if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &now); err != nil {
 		return fmt.Errorf("read the monotonic clock: %w", err)
@@ -45,15 +45,15 @@ func (n Notifier) Reloading() error {
 	return n.send(fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", now.Nano()/1000))
 }
 
-// Stopping tells that the service ends, within a time that systemd is asked to wait for.
+// Stopping reports that the service is stopping, and asks systemd to wait for the given time.
 func (n Notifier) Stopping(within time.Duration) error {
 	return n.send(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", within.Microseconds()))
 }
 
-// Alive tells that the service lives. It has to come at least each WatchdogInterval.
+// Alive resets systemd's watchdog. It must be called at least once per WatchdogInterval.
 func (n Notifier) Alive() error { return n.send("WATCHDOG=1") }
 
-// WatchdogInterval is how long systemd waits for an Alive before it takes the service for hung; 0: it doesn't.
+// WatchdogInterval returns the time without an Alive after which systemd treats the service as hung. 0 means that it has no watchdog.
 func (n Notifier) WatchdogInterval() time.Duration {
 	if n.socket == "" {
 		return 0
@@ -72,7 +72,7 @@ func (n Notifier) send(message string) error {
 		return fmt.Errorf("notify systemd: %w", err)
 	}
 	defer conn.Close()
-	// systemd that is busy is not waited for.
+	// A busy systemd must not block the service.
 	_ = conn.SetWriteDeadline(time.Now().Add(time.Second))
 	if _, err := conn.Write([]byte(message)); err != nil {
 		return fmt.Errorf("notify systemd: %w", err)

@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Sockets are the listening sockets that systemd has opened for the service and nobody has taken yet. The zero value has none.
+// Sockets are the listening sockets that systemd opened for the service and that Take has not returned yet. The zero value has none.
 // Owned by one goroutine.
 type Sockets struct{ left []socket }
 
@@ -22,23 +22,23 @@ type socket struct {
 	listener net.Listener
 }
 
-// firstFD is SD_LISTEN_FDS_START: the first descriptor that is handed over.
+// firstFD is SD_LISTEN_FDS_START: the first descriptor that systemd passes.
 const firstFD = 3
 
-// mostFDs is far above what a socket unit opens.
-const mostFDs = 1024
+// maxFDs is far above the number of sockets that a unit opens.
+const maxFDs = 1024
 
-// NewSockets takes the sockets that the environment names over, and out of the environment. One that is no listening stream socket
-// is told by the error; the others are there all the same.
+// NewSockets takes over the sockets that the environment describes, and removes the variables from the environment. The error names
+// each descriptor that is not a listening stream socket; the other sockets are usable in spite of it.
 func NewSockets() (*Sockets, error) {
-	isOurs := os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
+	isForThis := os.Getenv("LISTEN_PID") == strconv.Itoa(os.Getpid())
 	count, err := strconv.Atoi(os.Getenv("LISTEN_FDS"))
 	names := strings.Split(os.Getenv("LISTEN_FDNAMES"), ":")
 	for _, name := range []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"} {
 		_ = os.Unsetenv(name)
 	}
 	s := new(Sockets)
-	if !isOurs || err != nil || count < 0 || count > mostFDs {
+	if !isForThis || err != nil || count < 0 || count > maxFDs {
 		return s, nil
 	}
 	var problems *multierror.Error
@@ -55,7 +55,7 @@ func NewSockets() (*Sockets, error) {
 	return s, problems.ErrorOrNil()
 }
 
-// add takes a descriptor over.
+// add takes over a descriptor.
 func (s *Sockets) add(name string, fd int) error {
 	file := os.NewFile(uintptr(fd), name)
 	defer file.Close() // the listener has a duplicate
@@ -67,8 +67,8 @@ func (s *Sockets) add(name string, fd int) error {
 	return nil
 }
 
-// Take returns the socket that is meant for a listener, which then owns it: that of its name, or else that which is bound where the
-// listener is to be ("host:port" or "unix:/path"); nil: there is none.
+// Take returns the socket for a listener: the one with its name, or else the one that is bound to its address ("host:port" or
+// "unix:/path"). The caller owns it. It returns nil if there is none.
 func (s *Sockets) Take(name, address string) net.Listener {
 	at := slices.IndexFunc(s.left, func(k socket) bool { return k.name == name })
 	if at < 0 {
@@ -82,7 +82,7 @@ func (s *Sockets) Take(name, address string) net.Listener {
 	return listener
 }
 
-// isAt tells whether a socket is bound where an address says.
+// isAt reports whether a socket is bound to an address.
 func isAt(bound net.Addr, address string) bool {
 	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
 		return bound.Network() == "unix" && bound.String() == path
@@ -99,11 +99,11 @@ func isAt(bound net.Addr, address string) bool {
 	if err != nil {
 		return false
 	}
-	// "ListenStream=443" binds [::], which takes IPv4 too.
+	// "ListenStream=443" binds [::], which accepts IPv4 too.
 	return addr.IsUnspecified() && tcp.IP.IsUnspecified() || addr.Unmap() == tcp.AddrPort().Addr().Unmap()
 }
 
-// Rest closes what nobody has taken, and returns the names: clients would wait there for ever.
+// Rest closes the sockets that were not taken and returns their names. Clients of an open one would wait forever.
 func (s *Sockets) Rest() (names []string) {
 	for _, k := range s.left {
 		names = append(names, fmt.Sprintf("%s (%s)", k.name, k.listener.Addr()))

@@ -1,9 +1,8 @@
 package units
 
-// A Report takes one problem of a section. The key is relative to the section, with dots between
-// tables and the index of an element in brackets ("backend[1].weight"); problem says in a few words
-// what is wrong, got is the value that was found (nil: there is none), and want says what would
-// have been right.
+// A Report records one problem of a section. key is relative to the section, with dots between tables
+// and the index of an element in brackets ("backend[1].weight"). problem states in a few words what is
+// wrong, got is the configured value (nil: there is none), and want describes a right one.
 type Report func(key, problem string, got any, want string)
 
 // In returns the Report of a table of the section: it puts the table's name before each key.
