@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// backendHead is what a backend gets of upgradeHead with the lines kept, and ours.
+// backendHead is what a backend gets of upgradeHead with the kept lines and those of the gateway.
 func backendHead(kept []string, ours ...string) string {
 	lines := append([]string{"GET /chat HTTP/1.1", "Host: example.com", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleKey}, kept...)
 	return head(append(append(lines, "Upgrade: websocket", "Connection: Upgrade"), ours...)...)
@@ -134,7 +134,7 @@ func TestAPrefixOfThePathIsReplaced(t *testing.T) {
 		}
 		line, _, _ := strings.Cut(joined(r.AppendForward(nil, &Forward{StripPrefix: len(test.strip), PathPrefix: test.prefix})), "\r\n")
 		if want := "GET " + test.want + " HTTP/1.1"; line != want {
-			t.Errorf("target %q less %q behind %q goes on as %q; want %q", test.target, test.strip, test.prefix, line, want)
+			t.Errorf("target %q without %q after %q becomes %q; want %q", test.target, test.strip, test.prefix, line, want)
 		}
 	}
 }
@@ -218,7 +218,7 @@ func TestParsingAndForwardingAllocatesNothing(t *testing.T) {
 }
 
 func TestAdjacentLinesAreOneSlice(t *testing.T) {
-	// The first line, Host, Pragma to User-Agent, Origin to the end, ours.
+	// The first line, Host, Pragma to User-Agent, Origin to the end, the lines of the gateway.
 	if out := mustCheck(t, chromium).AppendForward(nil, &Forward{}); len(out) != 5 {
 		t.Errorf("the backend's head has %d slices: %q; want 5", len(out), out)
 	}

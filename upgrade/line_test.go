@@ -12,8 +12,8 @@ func TestAHeadThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 		name, wire string
 		want       *Rejection
 	}{
-		{"bare LF behind the first line", "GET / HTTP/1.1\nHost: a\r\n\r\n", ErrBareLF},
-		{"bare LF behind a field", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", ErrBareLF},
+		{"bare LF after the first line", "GET / HTTP/1.1\nHost: a\r\n\r\n", ErrBareLF},
+		{"bare LF after a field", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", ErrBareLF},
 		{"bare LF for the empty line", "GET / HTTP/1.1\r\nHost: a\r\n\n", ErrBareLF},
 		{"bare LF first of all", "\nGET / HTTP/1.1\r\n\r\n", ErrBareLF},
 		{"bare CR in a value", head("GET / HTTP/1.1", "Host: a", "X: b\rc"), ErrBareCR},
@@ -128,7 +128,7 @@ func TestBytesAfterTheHeadAreNotRead(t *testing.T) {
 		t.Fatalf("Parse = %d, %v; want %d, nil", n, err, want)
 	}
 	if out := joined(r.AppendForward(nil, &Forward{})); strings.Contains(out, "garbage") {
-		t.Errorf("the backend's head has bytes behind the client's: %q", out)
+		t.Errorf("the backend's head has bytes after the client's: %q", out)
 	}
 }
 

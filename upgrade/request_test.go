@@ -130,7 +130,7 @@ func TestAWebSocketRequestIsCheckedAsRFC6455Section421Says(t *testing.T) {
 		{"a parameter of two words", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c d\""), ErrBadExtension},
 		{"a quoted string without end", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c, d"), ErrBadExtension},
 		{"an empty quoted string", upgradeHead("Sec-WebSocket-Extensions: a; b=\"\""), ErrBadExtension},
-		{"a quoted string with something behind", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c\"d"), ErrBadExtension},
+		{"a quoted string with something after it", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c\"d"), ErrBadExtension},
 		{"extensions", upgradeHead("Sec-WebSocket-Extensions: a;b\t; c=d ;e=\"f\\g\", permessage-deflate"), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

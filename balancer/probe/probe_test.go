@@ -120,7 +120,7 @@ func backendAt(address string) Backend {
 	}}
 }
 
-// refused is an address where nobody listens: the kernel gives its port to nobody who asks for any.
+// refused is an address that refuses connections: the kernel never chooses its port for a listener.
 const refused = "127.0.0.1:1"
 
 func TestProbes(t *testing.T) {
@@ -134,7 +134,7 @@ func TestProbes(t *testing.T) {
 	}{
 		{"tcp", Config{Kind: TCP}, listen(t, "tcp", loopback, silent), ""},
 		{"tcp, a unix socket", Config{Kind: TCP}, listen(t, "unix", filepath.Join(t.TempDir(), "s"), silent), ""},
-		{"tcp, nobody listens", Config{Kind: TCP}, refused, "refused"},
+		{"tcp, a refused connection", Config{Kind: TCP}, refused, "refused"},
 		{"http", Config{Kind: HTTP, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 204 No Content\r\n\r\n")), ""},
 		{"http, an interim answer first", Config{Kind: HTTP, Path: "/"},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")), ""},

@@ -40,7 +40,7 @@ func TestEchoIsTheSameWholeByteByByteAndAtRandomSplits(t *testing.T) {
 	in := []ws.Frame{
 		ws.NewTextFrame(text),
 		ws.NewFrame(ws.OpText, false, text[:3]), ws.NewPingFrame([]byte("between")), ws.NewFrame(ws.OpContinuation, true, text[3:]),
-		ws.NewPongFrame([]byte("nobody asked")),
+		ws.NewPongFrame([]byte("not asked for")),
 		ws.NewBinaryFrame(randomBytes(200)),
 		ws.NewPingFrame(nil),
 		ws.NewBinaryFrame(nil),
@@ -143,7 +143,7 @@ func TestTextFaultInAFrameHalfSentCutsTheConnection(t *testing.T) {
 		c.want(want)
 		c.write(f[len(f)-3:])
 		if got := c.readAll(); len(got) != 0 {
-			t.Errorf("got %q behind half a frame; want the end", got)
+			t.Errorf("got %q after half a frame; want the end", got)
 		}
 	})
 }
@@ -258,7 +258,7 @@ func TestOtherRequestsAreAnsweredAndEnded(t *testing.T) {
 					t.Errorf("body = %q; want one line", body)
 				}
 				if rest := c.readAll(); len(rest) != 0 {
-					t.Errorf("%q came behind the answer", rest)
+					t.Errorf("%q came after the answer", rest)
 				}
 			})
 		}

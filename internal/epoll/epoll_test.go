@@ -190,7 +190,7 @@ func TestDetachKeepsReceivedBytesAndAcceptReturnsNonBlocking(t *testing.T) {
 	}
 	defer unix.Close(lfd)
 	if _, _, err := epoll.Accept(lfd); err != unix.EAGAIN {
-		t.Fatalf("Accept with nobody there = %v; want EAGAIN", err)
+		t.Fatalf("Accept without a client = %v; want EAGAIN", err)
 	}
 	conn, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {

@@ -8,7 +8,7 @@
 //	echo   messages are sent and must come back whole. Closed loop: -window of them are in flight on each connection. Open loop
 //	       (-rate): messages are due at fixed instants, and a latency counts from the instant at which the message was due, not from
 //	       the one at which it could be sent: else a server that stalls would stall its own measurement (coordinated omission)
-//	push   the server streams (GET /push?size=N of package echo) and we read
+//	push   the server streams (GET /push?size=N of package echo) and the clients read
 //	idle   sessions are opened, each echoes one message, then they are held
 //	storm  connect, handshake, reset, again: handshakes per second
 //	soak   random sizes, fragments, pings and pauses from a seed; each byte that comes back is compared with the one that was sent

@@ -133,7 +133,7 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 	const accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 	tests := []struct {
 		kind   string
-		answer string // behind the head of the request; ACCEPT is what the accept field should be
+		answer string // after the head of the request; ACCEPT is what the accept field should be
 	}{
 		{"status_503", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"},
 		{"handshake", "SSH-2.0-OpenSSH\r\n\r\n"},
@@ -167,7 +167,7 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 	for _, scheme := range []string{"ws://", "wss://"} {
 		r := mustRun(t, bounded(Echo, scheme+ln.Addr().String()))
 		if f := r.ErrorsByKind["connect"]; r.Errors != 7 || f == nil || f.Count != 7 || !strings.Contains(f.First, ln.Addr().String()) {
-			t.Errorf("nobody listens at %s: errors %v; want 7 connect", ln.Addr(), texts(r))
+			t.Errorf("no server at %s: errors %v; want 7 connect", ln.Addr(), texts(r))
 		}
 	}
 }
@@ -179,7 +179,7 @@ func TestOpenLoopReportsAStallOfTheServer(t *testing.T) {
 			backend, ca := start(t)
 			parts := 0
 			stalling := relay(t, backend, func(p []byte) []byte {
-				// The handshakes are behind it.
+				// The handshakes are complete.
 				if parts++; parts == 10 {
 					time.Sleep(stall)
 				}

@@ -57,7 +57,7 @@ func plantOnce(plant func(p []byte, i int) []byte) (change func(p []byte) []byte
 	seen := 0
 	return func(p []byte) []byte {
 		n := len(p)
-		// The last byte of a part has no neighbour to be swapped with.
+		// The last byte of a part has no next byte to be swapped with.
 		if seen < faultAt && seen+n > faultAt+1 {
 			p = plant(p, faultAt-seen)
 			seen = faultAt
