@@ -33,7 +33,8 @@ func (p *Pool) Drain(name string, over time.Duration) error {
 	return nil
 }
 
-// Undrain ends a drain: from then on the backend's health decides its state.
+// Undrain ends a drain: from then on the backend's health decides its state. The error is that no backend
+// has that name.
 func (p *Pool) Undrain(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -79,7 +79,8 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 			return
 		case <-p.background.woken:
 		case <-p.background.refresh:
-			sources.refresh()
+			owner.Panics.Guard(room, sources.refresh)
+			continue
 		case <-timer.C:
 		}
 		now := time.Now()
