@@ -17,7 +17,7 @@ type address struct {
 	serverName string // of the certificate; empty without TLS
 }
 
-// id tells two addresses apart; what is kept of a backend is kept by it.
+// id identifies the address: backends with the same one share their sessions, counters and health.
 func (a address) id() string {
 	if a.tls {
 		return "tls+" + a.network + "!" + a.dial + "!" + a.serverName
@@ -47,25 +47,15 @@ func (a address) port() string {
 	return port
 }
 
-// at returns the address of one member that a's name stands for.
-func (a address) at(ip netip.Addr, port, serverName string) address {
-	member := address{network: "tcp", dial: net.JoinHostPort(ip.Unmap().String(), port), tls: a.tls}
-	member.text = member.dial
-	if a.tls {
-		member.text, member.serverName = "wss://"+member.dial, serverName
-	}
-	return member
-}
-
-// parseAddress reads the text of an address. A name without a port is one of SRV records, and
-// legal with isSRV only.
-func parseAddress(text string, isSRV bool) (address, error) {
+// parseAddress parses the text of an address. A name without a port is legal only if a source finds the
+// port.
+func parseAddress(text string, isPortFound bool) (address, error) {
 	a := address{text: text, network: "tcp"}
 	rest := text
 	switch scheme, after, _ := strings.Cut(text, ":"); {
 	case scheme == "unix":
 		if after == "" {
-			return a, errors.New("no path behind the unix scheme")
+			return a, errors.New("no path after the unix scheme")
 		}
 		a.network, a.dial = "unix", after
 		return a, nil
@@ -79,7 +69,7 @@ func parseAddress(text string, isSRV bool) (address, error) {
 	}
 	host, port, err := net.SplitHostPort(rest)
 	switch {
-	case err != nil && isSRV && rest != "" && !strings.Contains(rest, ":"):
+	case err != nil && isPortFound && rest != "" && !strings.Contains(rest, ":"):
 		a.dial = strings.ToLower(rest)
 		return a, nil
 	case err != nil:
@@ -90,7 +80,7 @@ func parseAddress(text string, isSRV bool) (address, error) {
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return a, errors.New("no port from 1 to 65535")
 	}
-	// One spelling for one address, so that two of them are seen as what they are.
+	// Each address has one spelling, so that two equal ones are recognized.
 	host = strings.ToLower(host)
 	if ip, err := netip.ParseAddr(host); err == nil {
 		host = ip.Unmap().String()

@@ -21,7 +21,7 @@ func (h benchHead) Cookie(string) []byte     { return h }
 func (h benchHead) QueryValue(string) []byte { return h }
 func (h benchHead) Path() []byte             { return h }
 
-// BenchmarkPick takes a place and gives it back: what a session costs the pool in all, on a pool
+// BenchmarkPick acquires a place and releases it: the whole cost of a session to its pool, on a pool
 // that nothing else uses. It shows neither the cost of finding a header or a cookie in a request
 // nor caches that other work has emptied. Run with -cpu 1,2: on two CPUs both want the same lock.
 func BenchmarkPick(b *testing.B) {
@@ -29,7 +29,7 @@ func BenchmarkPick(b *testing.B) {
 		for _, n := range []int{3, 1000} {
 			b.Run(fmt.Sprintf("%s/%d", policy, n), func(b *testing.B) {
 				p := newPool(b, configOf(policy, n))
-				cookie := p.members[n/2].cookie.token
+				cookie := p.backends[n/2].cookie.token
 				b.ReportAllocs()
 				b.ResetTimer()
 				b.RunParallel(func(pb *testing.PB) {
@@ -58,7 +58,7 @@ func BenchmarkPick(b *testing.B) {
 	}
 }
 
-// BenchmarkRebuild swaps the snapshot of 1,000 members, as each change of a state does.
+// BenchmarkRebuild swaps the snapshot of 1,000 backends, as each change of a state does.
 func BenchmarkRebuild(b *testing.B) {
 	for _, policy := range []string{PolicyLeastConn, PolicyRoundRobin, PolicyHash, PolicySticky} {
 		b.Run(policy, func(b *testing.B) {
@@ -72,16 +72,16 @@ func BenchmarkRebuild(b *testing.B) {
 	}
 }
 
-// BenchmarkOwner finds the owner of a slot that nobody has asked for yet among 1,000 members: what
-// the first pick of a slot costs more than the later ones.
-func BenchmarkOwner(b *testing.B) {
+// BenchmarkRendezvous computes the backend of a slot among 1,000 backends: the additional cost of the first
+// pick of a slot.
+func BenchmarkRendezvous(b *testing.B) {
 	for _, weight := range []int{1, 2} {
 		b.Run(fmt.Sprintf("weight%d", weight), func(b *testing.B) {
 			c := configOf(PolicyHash, 1000)
 			c.Backend[0].Weight = weight
-			o := newPool(b, c).snapshot.Load().tiers[tierPrimary].owners
+			r := newPool(b, c).snapshot.Load().levels[levelPrimary].rendezvous
 			for i := uint64(0); b.Loop(); i++ {
-				o.find(mix(i))
+				r.compute(mix(i))
 			}
 		})
 	}

@@ -2,8 +2,6 @@ package balancer
 
 import (
 	"fmt"
-	"net"
-	"net/netip"
 	"strconv"
 	"strings"
 
@@ -37,8 +35,8 @@ func (c *Config) Check(report units.Report) {
 	c.checkBackends(report)
 	c.checkRetries(report)
 	c.checkQueue(report)
-	c.Discovery.check(report)
-	c.Health.check(report)
+	c.Discovery.Check(report.In("discovery"))
+	c.Health.Check(report.In("health"))
 	c.Ejection.check(report)
 	c.checkRebalance(report)
 }
@@ -57,7 +55,7 @@ func (c *Config) checkBackends(report units.Report) {
 			report(at+".address", err.Error(), b.Address,
 				"host:port, ws://host:port, wss://host:port or unix:/path")
 		case isTwice:
-			report(at+".address", "a second member of the address of backend"+indexed(earlier), b.Address, "each address once")
+			report(at+".address", "the same address as backend"+indexed(earlier), b.Address, "each address once")
 		default:
 			first[a.network+a.dial] = i
 		}
@@ -105,7 +103,7 @@ func (c *HashConfig) checkKey(report units.Report) {
 	}
 }
 
-// keyCount returns how many keys are set, of which a policy takes one.
+// keyCount returns how many keys are configured. The policy hash wants exactly one.
 func (c *HashConfig) keyCount() (keys int) {
 	for _, isSet := range []bool{c.Header != "", c.Cookie != "", c.Query != "", c.Path} {
 		if isSet {
@@ -126,7 +124,7 @@ func (c *StickyConfig) check(report units.Report) {
 		report("sticky.secret_file", "beside secret", c.SecretFile, "one of the two")
 	default:
 		if _, err := c.secret(); err != nil {
-			// The text of the error, for a secret is not to be shown.
+			// The text of the error is reported in place of the secret, which must not be shown.
 			key := "sticky.secret"
 			if c.SecretFile != "" {
 				key = "sticky.secret_file"
@@ -144,7 +142,7 @@ func (c *StickyConfig) check(report units.Report) {
 	case "", "lax", "strict":
 	case "none":
 		if !c.Secure {
-			// Browsers drop a cookie that says SameSite=None without Secure.
+			// Browsers drop a cookie with SameSite=None and without Secure.
 			report("sticky.same_site", "needs secure", c.SameSite, "secure = true beside it")
 		}
 	default:
@@ -152,7 +150,7 @@ func (c *StickyConfig) check(report units.Report) {
 	}
 }
 
-// isToken reports whether a cookie's name needs no thought: a subset of RFC 9110's token.
+// isToken reports whether s is safe as a cookie's name: it allows a subset of RFC 9110's token.
 func isToken(s string) bool {
 	for i := range len(s) {
 		switch c := s[i]; {
@@ -162,63 +160,6 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
-}
-
-func (c *DiscoveryConfig) check(report units.Report) {
-	switch c.DNS {
-	case "":
-		return
-	case DiscoverA, DiscoverSRV:
-	default:
-		report("discovery.dns", "unknown", c.DNS, "a, srv or \"\"")
-		return
-	}
-	checkPositive(report, "discovery.interval", c.Interval)
-	checkPositive(report, "discovery.timeout", c.Timeout)
-	if c.Server != "" {
-		host, _, err := net.SplitHostPort(c.Server)
-		if err == nil {
-			_, err = netip.ParseAddr(host)
-		}
-		if err != nil {
-			report("discovery.server", "not an address with a port", c.Server, "such as \"127.0.0.1:53\"")
-		}
-	}
-}
-
-func checkPositive(report units.Report, key string, d units.Duration) {
-	if d <= 0 {
-		report(key, "not positive", d, "more than 0s")
-	}
-}
-
-func (c *HealthConfig) check(report units.Report) {
-	switch c.Kind {
-	case "":
-		return
-	case ProbeTCP, ProbeHTTP, ProbeWebSocket:
-	default:
-		report("health.kind", "unknown", c.Kind, "tcp, http, websocket or \"\"")
-		return
-	}
-	if c.Kind != ProbeTCP && (!strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \t\r\n")) {
-		report("health.path", "not a path", c.Path, "a path that starts with \"/\"")
-	}
-	if strings.ContainsAny(c.Host, " \t\r\n/") {
-		report("health.host", "not a host", c.Host, "such as \"example.com\"")
-	}
-	checkStatuses(report, "health.status", c.Status, 200, 599)
-	checkPositive(report, "health.interval", c.Interval)
-	checkPositive(report, "health.timeout", c.Timeout)
-	if c.Timeout > c.Interval {
-		report("health.interval", "under health.timeout", c.Interval, "at least "+c.Timeout.String())
-	}
-	if c.Rise < 1 {
-		report("health.rise", "out of range", c.Rise, "1 or more")
-	}
-	if c.Fall < 1 {
-		report("health.fall", "out of range", c.Fall, "1 or more")
-	}
 }
 
 func (c *EjectionConfig) check(report units.Report) {
@@ -232,8 +173,8 @@ func (c *EjectionConfig) check(report units.Report) {
 		return
 	}
 	checkStatuses(report, "ejection.statuses", c.Statuses, 500, 599)
-	checkPositive(report, "ejection.window", c.Window)
-	checkPositive(report, "ejection.base_time", c.BaseTime)
+	report.CheckPositive("ejection.window", c.Window)
+	report.CheckPositive("ejection.base_time", c.BaseTime)
 	if c.MaxTime < c.BaseTime {
 		report("ejection.max_time", "under ejection.base_time", c.MaxTime, "at least "+c.BaseTime.String())
 	}
@@ -253,7 +194,7 @@ func (c *Config) checkRebalance(report units.Report) {
 	if r.Tolerance < 1 || r.Tolerance > 100 {
 		report("rebalance.tolerance", "out of range", r.Tolerance, "from 1 to 100 percent")
 	}
-	checkPositive(report, "rebalance.interval", r.Interval)
+	report.CheckPositive("rebalance.interval", r.Interval)
 	switch c.Policy {
 	case PolicyIPHash, PolicyHash, PolicySticky:
 		report("rebalance.rate", "not with the policy "+c.Policy, r.Rate,

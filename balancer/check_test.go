@@ -131,18 +131,18 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func TestPickTellsWhetherAnotherBackendMayFollow(t *testing.T) {
+func TestPickReportsWhetherAnotherBackendMayFollow(t *testing.T) {
 	for _, test := range []struct {
-		members, retries, tried int
-		want                    bool
+		backends, retries, tried int
+		want                     bool
 	}{
 		{1, 2, 0, false}, {2, 2, 0, true}, {2, 2, 1, false}, {3, 0, 0, false}, {3, 1, 0, true}, {3, 1, 1, false}, {3, 2, 1, true}, {3, 2, 2, false},
 	} {
-		c := configOf(PolicyLeastConn, test.members)
+		c := configOf(PolicyLeastConn, test.backends)
 		c.Retries = test.retries
 		p := newPool(t, c)
-		if got, err := p.Pick(t.Context(), &Request{}, p.members[:test.tried]); err != nil || got.HasNext != test.want {
-			t.Errorf("%d members, %d retries, %d tried: %v, %v; want %v", test.members, test.retries, test.tried, got.HasNext, err, test.want)
+		if got, err := p.Pick(t.Context(), &Request{}, p.backends[:test.tried]); err != nil || got.HasNext != test.want {
+			t.Errorf("%d backends, %d retries, %d tried: %v, %v; want %v", test.backends, test.retries, test.tried, got.HasNext, err, test.want)
 		}
 	}
 }

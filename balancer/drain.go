@@ -6,55 +6,57 @@ import (
 	"time"
 )
 
-// shedStep is the time between two closings of a drain's or a rebalance's sessions.
+// shedStep is the time between two steps of a drain or of a rebalance.
 const shedStep = 100 * time.Millisecond
 
 // A drain closes the sessions of one backend. Guarded by pool.mu.
 type drain struct {
-	until time.Time // when the last session is to be asked for
-	last  time.Time // when some were
+	until time.Time // when the last session is to be closed
+	last  time.Time // when some were closed
 }
 
-// Drain sends no new sessions to the backend of that name. Its live ones are closed over a time, at
-// an even rate, by the owner that Run was given; 0: at once.
+// Drain stops new sessions to the backend of that name. The owner that Run was given closes the live ones
+// at an even rate over the given time; 0: at once. It does not block. The error is that no backend has
+// that name.
 func (p *Pool) Drain(name string, over time.Duration) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b, err := p.named(name)
+	b, err := p.backendNamed(name)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	b.isDraining = true
 	p.drains[b] = &drain{until: now.Add(over), last: now}
-	p.settle(b, now, nil)
-	p.changed(now)
+	p.updateState(b, now, nil)
+	p.applyChanges(now)
 	return nil
 }
 
-// Undrain ends a drain: the backend is what its health says.
+// Undrain ends a drain: from then on the backend's health decides its state. The error is that no backend
+// has that name.
 func (p *Pool) Undrain(name string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	b, err := p.named(name)
+	b, err := p.backendNamed(name)
 	if err != nil {
 		return err
 	}
 	now := time.Now()
 	b.isDraining = false
 	delete(p.drains, b)
-	p.settle(b, now, nil)
-	p.changed(now)
+	p.updateState(b, now, nil)
+	p.applyChanges(now)
 	return nil
 }
 
-// named returns the member of that name, or one that has gone. The caller holds mu.
-func (p *Pool) named(name string) (*Backend, error) {
+// backendNamed returns the backend of that name, which may have gone. The caller holds mu.
+func (p *Pool) backendNamed(name string) (*Backend, error) {
 	isNamed := func(b *Backend) bool { return b.Name() == name }
-	if i := slices.IndexFunc(p.members, isNamed); i >= 0 {
-		return p.members[i], nil
+	if i := slices.IndexFunc(p.backends, isNamed); i >= 0 {
+		return p.backends[i], nil
 	}
-	for _, b := range p.known {
+	for _, b := range p.byID {
 		if isNamed(b) {
 			return b, nil
 		}
@@ -62,25 +64,25 @@ func (p *Pool) named(name string) (*Backend, error) {
 	return nil, fmt.Errorf("pool %s has no backend %q", p.cfg.Name, name)
 }
 
-// An order asks the owner to close so many sessions of a backend.
+// An order asks the owner to close count sessions of a backend.
 type order struct {
 	backend *Backend
 	count   int
 }
 
-// shed asks for the sessions that drains and the rebalance close now, and returns when to come
-// back; zero: when a drain begins.
+// shed sends the orders that the drains and the rebalance have now, and returns when the next ones are
+// due; zero: none are.
 func (p *Pool) shed(now time.Time, r *rebalance, owner Owner) (next time.Time) {
 	orders, next := p.drainOrders(now)
 	for _, o := range orders {
-		o.place(owner)
+		o.send(owner)
 	}
 	return earlier(next, r.step(p, now, owner))
 }
 
-// place gives the order to the owner and returns how many sessions it closes.
-func (o order) place(owner Owner) (closed int) {
-	// Counted before they are asked for: some may be released before the owner returns.
+// send gives the order to the owner and returns how many sessions the owner closes.
+func (o order) send(owner Owner) (closed int) {
+	// They are counted first, since some may be released before the owner returns.
 	o.backend.addShedding(o.count)
 	defer func() { o.backend.addShedding(closed - o.count) }() // after a panic, too
 	return owner.CloseSessions(o.backend, o.count)
@@ -92,7 +94,7 @@ func (b *Backend) addShedding(n int) {
 	b.shedding = max(0, b.shedding+int64(n))
 }
 
-// closable returns how many places of b hold sessions, or handshakes, that nobody was asked to
+// closable returns how many places of b hold sessions, or handshakes, that the owner was not yet asked to
 // close.
 func (b *Backend) closable() int64 {
 	b.pool.picks.Lock()
@@ -100,8 +102,8 @@ func (b *Backend) closable() int64 {
 	return max(0, b.sessions.Load()-b.shedding)
 }
 
-// drainOrders returns what the drains close now: of the sessions that are left, the part that the
-// time since the last step is of the time that is left.
+// drainOrders returns the orders of the drains: the fraction of the remaining sessions that the time since
+// the last step is of the remaining time.
 func (p *Pool) drainOrders(now time.Time) (orders []order, next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

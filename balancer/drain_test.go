@@ -109,7 +109,7 @@ func TestDrainSpreadsTheCloses(t *testing.T) {
 		ss := newSessions(t, p, time.Second)
 		run(t, p, Owner{CloseSessions: ss.close})
 		ss.open(t, 900)
-		b := p.members[0]
+		b := p.backends[0]
 		if err := p.Drain(b.Name(), 30*time.Second); err != nil {
 			t.Fatal(err)
 		}
@@ -150,11 +150,11 @@ func TestUndrainKeepsTheSessionsThatAreLeft(t *testing.T) {
 		ss := newSessions(t, p, 0)
 		run(t, p, Owner{CloseSessions: ss.close})
 		ss.open(t, 200)
-		if err := p.Drain(p.members[0].Name(), 10*time.Second); err != nil {
+		if err := p.Drain(p.backends[0].Name(), 10*time.Second); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)
-		if err := p.Undrain(p.members[0].Name()); err != nil {
+		if err := p.Undrain(p.backends[0].Name()); err != nil {
 			t.Fatal(err)
 		}
 		closed := ss.total()
@@ -178,7 +178,7 @@ func TestDrainAtOnceClosesAll(t *testing.T) {
 		ss := newSessions(t, p, 0)
 		run(t, p, Owner{CloseSessions: ss.close})
 		ss.open(t, 200)
-		if err := p.Drain(p.members[0].Name(), 0); err != nil {
+		if err := p.Drain(p.backends[0].Name(), 0); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
@@ -215,7 +215,7 @@ func TestRebalanceGivesANewBackendItsShare(t *testing.T) {
 			}
 			time.Sleep(2 * time.Minute)
 			synctest.Wait()
-			for _, b := range p.members {
+			for _, b := range p.backends {
 				if n := b.Sessions(); n < 713 || n > 787 {
 					t.Errorf("%s has %d sessions; want 750 within 5%%", b.Name(), n)
 				}
@@ -223,7 +223,7 @@ func TestRebalanceGivesANewBackendItsShare(t *testing.T) {
 			if n := ss.total(); n > 750 {
 				t.Errorf("%d sessions closed; the surplus was 750", n)
 			}
-			if n := ss.closed[p.members[3]]; n != 0 {
+			if n := ss.closed[p.backends[3]]; n != 0 {
 				t.Errorf("%d sessions of the new backend closed", n)
 			}
 			if n := ss.perSecond(); n > 55 {
@@ -233,7 +233,7 @@ func TestRebalanceGivesANewBackendItsShare(t *testing.T) {
 	}
 }
 
-func TestRebalanceWaitsForTheSlowStart(t *testing.T) {
+func TestRebalanceWaitsForSlowStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := rebalanceConfig(2)
 		c.SlowStart = units.Duration(time.Minute)
@@ -248,7 +248,7 @@ func TestRebalanceWaitsForTheSlowStart(t *testing.T) {
 			t.Errorf("%d sessions closed during the slow start", n)
 		}
 		time.Sleep(time.Minute)
-		if n := p.members[2].Sessions(); n < 190 || n > 210 {
+		if n := p.backends[2].Sessions(); n < 190 || n > 210 {
 			t.Errorf("the new backend has %d of 600 sessions; want 200 within 5%%", n)
 		}
 	})
@@ -280,15 +280,15 @@ func TestSurplus(t *testing.T) {
 		loads []load
 		want  []int64
 	}{
-		{"a new member", []load{{1000, 1, unlimited}, {1000, 1, unlimited}, {1000, 1, unlimited}, {0, 1, unlimited}}, []int64{250, 250, 250, 0}},
+		{"a new backend", []load{{1000, 1, unlimited}, {1000, 1, unlimited}, {1000, 1, unlimited}, {0, 1, unlimited}}, []int64{250, 250, 250, 0}},
 		{"within the tolerance", []load{{760, 1, unlimited}, {740, 1, unlimited}}, []int64{0, 0}},
 		{"only who is over gives", []load{{1000, 1, unlimited}, {760, 1, unlimited}, {760, 1, unlimited}, {480, 1, unlimited}}, []int64{250, 0, 0, 0}},
-		{"nobody is over and one is under", []load{{780, 1, unlimited}, {780, 1, unlimited}, {780, 1, unlimited}, {660, 1, unlimited}}, []int64{30, 30, 30, 0}},
+		{"none is over and one is under", []load{{780, 1, unlimited}, {780, 1, unlimited}, {780, 1, unlimited}, {660, 1, unlimited}}, []int64{30, 30, 30, 0}},
 		{"by weight", []load{{500, 1, unlimited}, {500, 4, unlimited}}, []int64{300, 0}},
-		{"a full member's share goes to the others", []load{{700, 1, unlimited}, {100, 1, 100}, {100, 1, unlimited}}, []int64{300, 0, 0}},
+		{"a full backend's share goes to the others", []load{{700, 1, unlimited}, {100, 1, 100}, {100, 1, unlimited}}, []int64{300, 0, 0}},
 		{"one session is no surplus", []load{{1, 1, unlimited}, {0, 1, unlimited}, {0, 1, unlimited}}, []int64{0, 0, 0}},
 		{"alone", []load{{100, 1, unlimited}}, []int64{0}},
-		{"nobody", nil, []int64{}},
+		{"no backend", nil, []int64{}},
 	} {
 		got := surplusOf(test.loads, 0.05)
 		for i := range got {

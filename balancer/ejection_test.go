@@ -21,12 +21,12 @@ func ejectionConfig(n int) Config {
 	return c
 }
 
-func TestFailuresInARowEject(t *testing.T) {
+func TestConsecutiveFailuresEject(t *testing.T) {
 	for _, o := range []Outcome{DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset, BadAnswer, Lost, 500, 502, 503, 504} {
 		synctest.Test(t, func(t *testing.T) {
 			p, logs := newLoggedPool(t, ejectionConfig(3))
 			run(t, p, Owner{})
-			b := p.members[0]
+			b := p.backends[0]
 			fail(p, b, o, 2)
 			wantState(t, b, Up)
 			fail(p, b, o, 1)
@@ -46,10 +46,10 @@ func TestFailuresInARowEject(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotTheBackendsFaultNeverCounts(t *testing.T) {
+func TestOutcomesThatAreNotTheBackendsFaultDoNotCount(t *testing.T) {
 	for _, o := range []Outcome{Ended, ClientFault, GatewayFault, Shed, 400, 401, 404, 426, 429, 501} {
 		p := newPool(t, ejectionConfig(3))
-		b := p.members[0]
+		b := p.backends[0]
 		fail(p, b, o, 100)
 		wantState(t, b, Up)
 		for reason, n := range p.Status()[0].Failures {
@@ -60,9 +60,9 @@ func TestWhatIsNotTheBackendsFaultNeverCounts(t *testing.T) {
 	}
 }
 
-func TestGoodHandshakeEndsTheRow(t *testing.T) {
+func TestGoodHandshakeResetsTheFailures(t *testing.T) {
 	p := newPool(t, ejectionConfig(3))
-	b := p.members[0]
+	b := p.backends[0]
 	for range 10 {
 		fail(p, b, Refused, 2)
 		b.Established()
@@ -77,10 +77,10 @@ func TestGoodHandshakeEndsTheRow(t *testing.T) {
 	}
 }
 
-func TestFailuresOutsideTheWindowAreNoRow(t *testing.T) {
+func TestFailuresOutsideTheWindowAreNotConsecutive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, ejectionConfig(3))
-		b := p.members[0]
+		b := p.backends[0]
 		for range 10 {
 			fail(p, b, Refused, 2)
 			wantState(t, b, Up)
@@ -91,11 +91,11 @@ func TestFailuresOutsideTheWindowAreNoRow(t *testing.T) {
 	})
 }
 
-func TestEjectionsGrowAndAreForgiven(t *testing.T) {
+func TestEjectionsGrowLongerAndStartAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, ejectionConfig(3))
 		run(t, p, Owner{})
-		b := p.members[0]
+		b := p.backends[0]
 		lasts := func(want time.Duration) {
 			t.Helper()
 			fail(p, b, Refused, 3)
@@ -119,59 +119,59 @@ func TestLastAvailableBackendIsNeverEjected(t *testing.T) {
 	c := ejectionConfig(3)
 	c.Ejection.MaxPercent = 100
 	p := newPool(t, c)
-	for _, b := range p.members {
+	for _, b := range p.backends {
 		fail(p, b, Refused, 10)
 	}
 	for i, want := range []State{Ejected, Ejected, Up} {
-		wantState(t, p.members[i], want)
+		wantState(t, p.backends[i], want)
 	}
 	single := newPool(t, ejectionConfig(1))
-	fail(single, single.members[0], Refused, 100)
-	wantState(t, single.members[0], Up)
+	fail(single, single.backends[0], Refused, 100)
+	wantState(t, single.backends[0], Up)
 }
 
-func TestBackendWhoseFellowsDrainOrAreDownIsTheLast(t *testing.T) {
+func TestBackendIsTheLastWhenTheOthersDrainOrAreDown(t *testing.T) {
 	p := newPool(t, ejectionConfig(2))
-	if err := p.Drain(p.members[0].Name(), 0); err != nil {
+	if err := p.Drain(p.backends[0].Name(), 0); err != nil {
 		t.Fatal(err)
 	}
-	fail(p, p.members[1], Refused, 10)
-	wantState(t, p.members[1], Up)
+	fail(p, p.backends[1], Refused, 10)
+	wantState(t, p.backends[1], Up)
 }
 
-func TestNoMoreThanTheirShareAreEjected(t *testing.T) {
-	for _, test := range []struct{ members, percent, want int }{{10, 50, 5}, {10, 20, 2}, {10, 1, 1}, {3, 50, 1}, {2, 10, 1}} {
-		c := ejectionConfig(test.members)
+func TestAtMostMaxPercentAreEjected(t *testing.T) {
+	for _, test := range []struct{ backends, percent, want int }{{10, 50, 5}, {10, 20, 2}, {10, 1, 1}, {3, 50, 1}, {2, 10, 1}} {
+		c := ejectionConfig(test.backends)
 		c.Ejection.MaxPercent = test.percent
 		p := newPool(t, c)
 		ejected := 0
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			fail(p, b, Refused, 10)
 			if b.State() == Ejected {
 				ejected++
 			}
 		}
 		if ejected != test.want {
-			t.Errorf("%d of %d ejected with max_percent %d; want %d", ejected, test.members, test.percent, test.want)
+			t.Errorf("%d of %d ejected with max_percent %d; want %d", ejected, test.backends, test.percent, test.want)
 		}
 	}
 }
 
 func TestKilledBackendIsEjectedOnce(t *testing.T) {
 	p, logs := newLoggedPool(t, ejectionConfig(3))
-	fail(p, p.members[1], Lost, 500)
-	wantState(t, p.members[1], Ejected)
+	fail(p, p.backends[1], Lost, 500)
+	wantState(t, p.backends[1], Ejected)
 	wantLogged(t, logs, "backend ejected")
 	if got := p.Status()[1].Failures["lost"]; got != 500 {
 		t.Errorf("lost is counted %d times; want 500", got)
 	}
 }
 
-func TestFlappingBackendIsOutLongerAndLonger(t *testing.T) {
+func TestFlappingBackendIsEjectedForLongerEachTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, logs := newLoggedPool(t, ejectionConfig(3))
 		run(t, p, Owner{})
-		flapping := p.members[2]
+		flapping := p.backends[2]
 		// Ten picks a second for five minutes on a backend that answers none.
 		failures := 0
 		for range 3000 {

@@ -14,32 +14,32 @@ import (
 
 var errDown = errors.New("connection refused")
 
-// backends are fake ones, reached without a network, so that a test may run in its own time. Those
+// fakeBackends are reached without a network, so that a test may run in its own time. Those
 // in down refuse.
-type backends struct {
+type fakeBackends struct {
 	mu     sync.Mutex
 	down   map[string]bool
 	dialed map[string]int
 }
 
-func newBackends() *backends {
-	return &backends{down: make(map[string]bool), dialed: make(map[string]int)}
+func newFakeBackends() *fakeBackends {
+	return &fakeBackends{down: make(map[string]bool), dialed: make(map[string]int)}
 }
 
-func (bs *backends) set(name string, isDown bool) {
+func (bs *fakeBackends) set(name string, isDown bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	bs.down[name] = isDown
 }
 
-func (bs *backends) count(name string) int {
+func (bs *fakeBackends) count(name string) int {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	return bs.dialed[name]
 }
 
 // dial is an Owner's Dial.
-func (bs *backends) dial(_ context.Context, b *Backend) (net.Conn, error) {
+func (bs *fakeBackends) dial(_ context.Context, b *Backend) (net.Conn, error) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	bs.dialed[b.Name()]++
@@ -98,7 +98,7 @@ func wantState(t *testing.T, b *Backend, want State) {
 	}
 }
 
-// counts picks n times and returns how often each member was chosen; each place is released.
+// counts picks n times and returns how often each backend was chosen; each place is released.
 func counts(t *testing.T, p *Pool, n int) map[*Backend]int {
 	t.Helper()
 	chosen := make(map[*Backend]int)

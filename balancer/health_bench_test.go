@@ -2,30 +2,30 @@ package balancer
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/balancer/probe"
+	"sluice/internal/echo"
 )
 
-// backendsEnv makes the test binary serve so many backends, for a kind of probe, instead of running tests.
+// backendsEnv makes the test binary serve this many backends instead of running tests.
 const backendsEnv = "SLUICE_TEST_BACKENDS"
 
 // serveBackends listens on n ports of loopback, prints their addresses, and answers HTTP and
 // WebSocket handshakes until its standard input ends.
 func serveBackends(n string) error {
-	var count int
-	var kind string
-	if _, err := fmt.Sscan(n, &count, &kind); err != nil {
+	count, err := strconv.Atoi(n)
+	if err != nil {
 		return err
-	}
-	answer := echoing()
-	if kind == ProbeHTTP {
-		answer = answering("HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
 	}
 	for range count {
 		ln, err := net.Listen("tcp", "127.0.0.1:0")
@@ -33,32 +33,20 @@ func serveBackends(n string) error {
 			return err
 		}
 		fmt.Println(ln.Addr())
-		go serveBackend(ln, answer)
+		// Without a descriptor echo needs no loops for each listener.
+		go func() { _ = echo.Serve(context.Background(), struct{ net.Listener }{ln}, echo.Options{}) }()
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))
 	return nil
 }
 
-func serveBackend(ln net.Listener, answer func(net.Conn)) {
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			return
-		}
-		go func() {
-			defer conn.Close()
-			answer(conn)
-		}()
-	}
-}
-
-// BenchmarkHealthOfThousand runs the probes of 1,000 members for ten seconds and tells what they cost
+// BenchmarkHealthOfThousand runs the probes of 1,000 backends for ten seconds and reports their cost to
 // this process, user and system, in percent of one core. The backends are another process. It does
 // not show what probes cost the backends, nor the path between machines. Run with -benchtime 1x.
 func BenchmarkHealthOfThousand(b *testing.B) {
-	for _, kind := range []string{ProbeTCP, ProbeHTTP, ProbeWebSocket} {
+	for _, kind := range []string{probe.TCP, probe.HTTP, probe.WebSocket} {
 		b.Run(kind, func(b *testing.B) {
-			addresses := startBackends(b, 1000, kind)
+			addresses := startBackends(b, 1000)
 			c := configOf(PolicyLeastConn, 0)
 			for _, a := range addresses {
 				c.Backend = append(c.Backend, BackendConfig{Address: a, Weight: 1})
@@ -84,12 +72,11 @@ func BenchmarkHealthOfThousand(b *testing.B) {
 	}
 }
 
-// startBackends starts n backends for a kind of probe in a process of their own and returns their
-// addresses.
-func startBackends(b *testing.B, n int, kind string) []string {
+// startBackends starts n backends in a process of their own and returns their addresses.
+func startBackends(b *testing.B, n int) []string {
 	b.Helper()
 	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), fmt.Sprintf("%s=%d %s", backendsEnv, n, kind))
+	cmd.Env = append(os.Environ(), backendsEnv+"="+strconv.Itoa(n))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		b.Fatal(err)

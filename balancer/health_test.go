@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sluice/balancer/probe"
 	"sluice/internal/units"
 )
 
@@ -12,7 +13,7 @@ import (
 func healthConfig(n int) Config {
 	c := configOf(PolicyRoundRobin, n)
 	c.Health = HealthConfig{
-		Kind: ProbeTCP, Path: "/", Rise: 2, Fall: 3,
+		Kind: probe.TCP, Path: "/", Rise: 2, Fall: 3,
 		Interval: units.Duration(5 * time.Second),
 		Jitter:   units.Duration(500 * time.Millisecond),
 		Timeout:  units.Duration(2 * time.Second),
@@ -21,7 +22,7 @@ func healthConfig(n int) Config {
 }
 
 // afterProbes waits until b was probed n more times.
-func afterProbes(bs *backends, b *Backend, n int) {
+func afterProbes(bs *fakeBackends, b *Backend, n int) {
 	for until := bs.count(b.Name()) + n; bs.count(b.Name()) < until; {
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -31,9 +32,9 @@ func afterProbes(bs *backends, b *Backend, n int) {
 func TestBackendFallsAndRises(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, logs := newLoggedPool(t, healthConfig(3))
-		bs := newBackends()
+		bs := newFakeBackends()
 		run(t, p, Owner{Dial: bs.dial})
-		b := p.members[0]
+		b := p.backends[0]
 		afterProbes(bs, b, 1)
 		for range 3 {
 			bs.set(b.Name(), true)
@@ -58,25 +59,25 @@ func TestBackendFallsAndRises(t *testing.T) {
 	})
 }
 
-func TestFirstProbeIsBelieved(t *testing.T) {
+func TestFirstProbeAppliesAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, healthConfig(3))
-		bs := newBackends()
-		bs.set(p.members[1].Name(), true)
+		bs := newFakeBackends()
+		bs.set(p.backends[1].Name(), true)
 		run(t, p, Owner{Dial: bs.dial})
 		time.Sleep(5 * time.Second)
 		synctest.Wait()
-		wantState(t, p.members[0], Up)
-		wantState(t, p.members[1], Down)
+		wantState(t, p.backends[0], Up)
+		wantState(t, p.backends[1], Down)
 	})
 }
 
-func TestSingleFailuresDoNotFell(t *testing.T) {
+func TestSingleFailuresDoNotTakeABackendDown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, logs := newLoggedPool(t, healthConfig(2))
-		bs := newBackends()
+		bs := newFakeBackends()
 		run(t, p, Owner{Dial: bs.dial})
-		b := p.members[0]
+		b := p.backends[0]
 		afterProbes(bs, b, 1)
 		for range 20 {
 			bs.set(b.Name(), true)
@@ -92,10 +93,10 @@ func TestSingleFailuresDoNotFell(t *testing.T) {
 func TestProbesKeepTheirInterval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, healthConfig(50))
-		bs := newBackends()
+		bs := newFakeBackends()
 		run(t, p, Owner{Dial: bs.dial})
 		time.Sleep(10 * time.Minute)
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			// 600 s by 5 s and, on the average, 0.25 s of jitter and 0.05 s to the next step.
 			if n := bs.count(b.Name()); n < 108 || n > 120 {
 				t.Errorf("%s was probed %d times in 10m; want about 113", b.Name(), n)
@@ -104,15 +105,15 @@ func TestProbesKeepTheirInterval(t *testing.T) {
 	})
 }
 
-func TestProbesFollowTheDefinition(t *testing.T) {
+func TestProbesFollowTheConfiguration(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := healthConfig(3)
 		p := newPool(t, c)
-		bs := newBackends()
+		bs := newFakeBackends()
 		bs.set(addressOf(0), true)
 		run(t, p, Owner{Dial: bs.dial})
 		time.Sleep(time.Minute)
-		b := p.members[0]
+		b := p.backends[0]
 		wantState(t, b, Down)
 
 		fewer := c
@@ -142,8 +143,8 @@ func TestPanicChoosesAmongAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := healthConfig(3)
 		p, logs := newLoggedPool(t, c)
-		bs := newBackends()
-		for _, b := range p.members {
+		bs := newFakeBackends()
+		for _, b := range p.backends {
 			bs.set(b.Name(), true)
 		}
 		run(t, p, Owner{Dial: bs.dial})
@@ -151,7 +152,7 @@ func TestPanicChoosesAmongAll(t *testing.T) {
 		synctest.Wait()
 		wantLogged(t, logs, "backend down", "backend down", "backend down", "pool without available backend")
 		chosen := counts(t, p, 90)
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			if chosen[b] != 30 {
 				t.Errorf("%s got %d of 90 picks in panic; want 30", b.Name(), chosen[b])
 			}
@@ -160,8 +161,8 @@ func TestPanicChoosesAmongAll(t *testing.T) {
 		time.Sleep(15 * time.Second)
 		synctest.Wait()
 		wantLogged(t, logs, "backend up", "pool available again")
-		if n := counts(t, p, 90)[p.members[1]]; n != 90 {
-			t.Errorf("the only available member got %d of 90 picks", n)
+		if n := counts(t, p, 90)[p.backends[1]]; n != 90 {
+			t.Errorf("the only available backend got %d of 90 picks", n)
 		}
 
 		bs.set(addressOf(1), true)
@@ -176,7 +177,7 @@ func TestPanicChoosesAmongAll(t *testing.T) {
 
 func TestRetryMayGoToTheEjected(t *testing.T) {
 	p := newPool(t, ejectionConfig(2))
-	ejected, last := p.members[0], p.members[1]
+	ejected, last := p.backends[0], p.backends[1]
 	fail(p, ejected, Refused, 3)
 	if b := pick(t, p, requestOf(0)); b != last {
 		t.Fatalf("Pick = %s; want the available one", b.Name())
@@ -194,7 +195,7 @@ func TestSlowStartGrowsTheShare(t *testing.T) {
 			c.SlowStart = units.Duration(100 * time.Second)
 			p, logs := newLoggedPool(t, c)
 			run(t, p, Owner{})
-			b := p.members[0]
+			b := p.backends[0]
 			wantState(t, b, Up)
 			fail(p, b, Refused, 3)
 			time.Sleep(10*time.Second + time.Millisecond)
@@ -229,22 +230,22 @@ func TestSlowStartGrowsTheShare(t *testing.T) {
 	}
 }
 
-func TestMemberThatJoinsStartsSlowly(t *testing.T) {
+func TestBackendThatJoinsStartsSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := configOf(PolicyLeastConn, 3)
 		c.SlowStart = units.Duration(10 * time.Second)
 		p := newPool(t, c)
 		run(t, p, Owner{})
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			wantState(t, b, Up)
 		}
 		reset(t, p, func() Config {
 			c.Backend = append(c.Backend, BackendConfig{Address: addressOf(3), Weight: 1})
 			return c
 		}())
-		wantState(t, p.members[3], Warming)
+		wantState(t, p.backends[3], Warming)
 		time.Sleep(10*time.Second + time.Millisecond)
 		synctest.Wait()
-		wantState(t, p.members[3], Up)
+		wantState(t, p.backends[3], Up)
 	})
 }

@@ -6,13 +6,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// A Request is what a policy may choose by. Head may be nil for policies that need none of it.
+// A Request is what a policy may choose by. Head may be nil for policies that don't use it.
 type Request struct {
 	Client netip.Addr
 	Head   Head
 }
 
-// A Head is the client's request. What it returns is nil if absent, and is read until Pick returns.
+// A Head is the head of the client's request. Its methods return nil for what is absent. Pick reads the
+// results until it returns, and keeps none.
 type Head interface {
 	Header(name string) []byte
 	Cookie(name string) []byte
@@ -20,14 +21,14 @@ type Head interface {
 	Path() []byte
 }
 
-// A key is what a policy takes from a request, before anything is locked.
+// A key is the part of a request that a policy chooses by. It is computed before anything is locked.
 type key struct {
 	hash uint64
-	text []byte // of the request; nil if the key is a hash only
-	ok   bool   // there is one
+	text []byte // part of the request; nil if the key is only a hash
+	ok   bool   // false: the request has no key
 }
 
-// A keyFunc takes the key from a request.
+// A keyFunc returns the key of a request.
 type keyFunc func(*Request) key
 
 func noKey(*Request) key { return key{} }
@@ -36,11 +37,11 @@ func clientKey(r *Request) key {
 	if !r.Client.IsValid() {
 		return key{}
 	}
-	client := r.Client.As16() // one form for an IPv4 address, mapped into IPv6 or not
+	client := r.Client.As16() // an IPv4 address has the same form, whether it is mapped into IPv6 or not
 	return key{hash: xxhash.Sum64(client[:]), ok: true}
 }
 
-// headKey takes the key from the head of the request; a request without it has none.
+// headKey returns the func of a key that is a value of the request's head.
 func headKey(value func(Head) []byte) keyFunc {
 	return func(r *Request) key {
 		if r.Head == nil {
@@ -51,7 +52,7 @@ func headKey(value func(Head) []byte) keyFunc {
 	}
 }
 
-// keyFunc returns where c's policy takes its key from.
+// keyFunc returns the func of the key that c's policy chooses by.
 func (c *Config) keyFunc() keyFunc {
 	switch {
 	case c.Policy == PolicyIPHash:

@@ -5,38 +5,38 @@ import (
 	"strconv"
 )
 
-// An Outcome is how the use of a backend ended, as Release is told. Values from 100 to 599 are the
-// status of an answer other than 101, passed on as the end of the handshake.
+// An Outcome is how the use of a place of a backend ended. Values from 100 to 599 are the status of an
+// answer other than 101, which was passed on and ended the handshake.
 type Outcome int
 
 const (
-	// Ended: the session stood and ended by a close of anyone's, or by the client's fault.
+	// Ended: the session was established and ended by a close of any side, or by an error of the client.
 	Ended Outcome = iota
-	// ClientFault: the client went away or broke a rule before the session stood. It says nothing
-	// about the backend.
+	// ClientFault: the client went away or broke a rule before the session was established. It says
+	// nothing about the backend.
 	ClientFault
 	// GatewayFault: the gateway had no descriptor, port or memory for a connection. It says nothing
 	// about the backend.
 	GatewayFault
-	// Shed: the session was closed since its owner was asked to (rebalance, drain of a backend).
+	// Shed: the session was closed by a rebalance or by the drain of its backend.
 	Shed
-	// DialFailed: no connection, for another reason than the next two.
+	// DialFailed: no connection, for a reason other than the next two.
 	DialFailed
-	// Refused: nobody listens there.
+	// Refused: the address refused the connection.
 	Refused
 	// DialTimeout: no connection within connect_timeout.
 	DialTimeout
 	// HandshakeTimeout: connected, but no answer in time.
 	HandshakeTimeout
-	// HandshakeReset: the connection ended before its answer was whole.
+	// HandshakeReset: the connection ended before the answer was complete.
 	HandshakeReset
 	// BadAnswer: not HTTP, or a 101 that RFC 6455 does not allow.
 	BadAnswer
-	// Lost: the session stood and the backend's side ended without a close, or broke a rule.
+	// Lost: the session was established, and the backend ended it without a close or broke a rule.
 	Lost
 )
 
-// firstStatus is the least Outcome that is a status.
+// firstStatus is the lowest Outcome that is a status.
 const firstStatus = 100
 
 // A reason is the name of a failure in the counters of a backend.
@@ -81,8 +81,8 @@ func (r reason) String() string {
 	}
 }
 
-// failure returns the reason under which o counts against the backend, or false if it doesn't.
-// Statuses are those that count.
+// failure returns the reason for which o counts against the backend, or false if it does not count.
+// statuses are the answers that count.
 func (o Outcome) failure(statuses []int) (reason, bool) {
 	if o >= firstStatus {
 		return reasonStatus, slices.Contains(statuses, int(o))
@@ -109,7 +109,7 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 	}
 }
 
-// isUnreachable reports whether r is what a dial says to an address that moved.
+// isUnreachable reports whether r may mean that the backend's address has changed.
 func (r reason) isUnreachable() bool {
 	return r == reasonDial || r == reasonRefused || r == reasonDialTimeout
 }

@@ -11,6 +11,9 @@ import (
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"sluice/balancer/discovery"
+	"sluice/balancer/discovery/dnstest"
 )
 
 // recovered keeps the causes with which an Owner's Panics was called.
@@ -22,7 +25,7 @@ type recovered struct {
 
 func (r *recovered) handle(name string, cause any, _ []byte) {
 	if name != room {
-		panic("told of the room " + name)
+		panic("called for the room " + name)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -45,8 +48,8 @@ func (r *recovered) want(t *testing.T, causes ...any) {
 func TestAPanicOfAProbeSaysNothingAboutTheBackend(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p, logs := newLoggedPool(t, healthConfig(2))
-		bs, told := newBackends(), new(recovered)
-		broken := p.members[0]
+		bs, told := newFakeBackends(), new(recovered)
+		broken := p.backends[0]
 		run(t, p, Owner{Panics: told.handle, Dial: func(ctx context.Context, b *Backend) (net.Conn, error) {
 			conn, err := bs.dial(ctx, b)
 			if b == broken && bs.count(b.Name()) <= 4 {
@@ -63,7 +66,7 @@ func TestAPanicOfAProbeSaysNothingAboutTheBackend(t *testing.T) {
 		}
 
 		// Both are still probed.
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			bs.set(b.Name(), true)
 			afterProbes(bs, b, 4)
 			wantState(t, b, Down)
@@ -71,7 +74,7 @@ func TestAPanicOfAProbeSaysNothingAboutTheBackend(t *testing.T) {
 	})
 }
 
-func TestAPanicOfTheOwnerEndsThatTurnOfADrainOnly(t *testing.T) {
+func TestAPanicOfTheOwnerEndsOnlyThatRoundOfADrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, configOf(PolicyLeastConn, 2))
 		ss, told := newSessions(t, p, 0), new(recovered)
@@ -84,40 +87,40 @@ func TestAPanicOfTheOwnerEndsThatTurnOfADrainOnly(t *testing.T) {
 			return ss.close(b, n)
 		}})
 		ss.open(t, 100)
-		if err := p.Drain(p.members[0].Name(), 0); err != nil {
+		if err := p.Drain(p.backends[0].Name(), 0); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(panicPause + time.Second)
 		synctest.Wait()
 		told.want(t, "broken")
-		if n := p.members[0].Sessions(); n != 0 {
+		if n := p.backends[0].Sessions(); n != 0 {
 			t.Errorf("%d sessions are left after the drain", n)
 		}
-		if n := p.members[1].Sessions(); n != 50 {
+		if n := p.backends[1].Sessions(); n != 50 {
 			t.Errorf("the other backend has %d sessions; want its 50", n)
 		}
 	})
 }
 
-func TestAPanicOfAResolutionKeepsTheLastMembers(t *testing.T) {
-	z := newZone(t)
-	z.set("a.test", "127.0.0.1")
-	z.set("b.test", "127.0.0.2")
+func TestAPanicOfASourceKeepsTheLastBackends(t *testing.T) {
+	server := dnstest.New(t)
+	server.Set("a.test", "127.0.0.1")
+	server.Set("b.test", "127.0.0.2")
 	isBroken := false
-	p, err := New(z.config(DiscoverA, "a.test:9000", "b.test:9000"), zap.New(panickingCore{&isBroken}))
+	p, err := New(resolved(server, discovery.RecordsA, "a.test:9000", "b.test:9000"), zap.New(panickingCore{&isBroken}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(p.Close)
 	told := new(recovered)
 	run(t, p, Owner{Panics: told.handle})
-	untilMembers(t, p, "127.0.0.1:9000", "127.0.0.2:9000")
+	untilBackends(t, p, "127.0.0.1:9000", "127.0.0.2:9000")
 
 	p.locked(func() { isBroken = true })
-	z.set("a.test", "127.0.0.3")
+	server.Set("a.test", "127.0.0.3")
 	until(t, "a panic", func() bool { return len(told.all()) > 0 })
 	p.locked(func() { isBroken = false })
-	untilMembers(t, p, "127.0.0.3:9000", "127.0.0.2:9000")
+	untilBackends(t, p, "127.0.0.3:9000", "127.0.0.2:9000")
 	for _, cause := range told.all() {
 		if cause != "broken" {
 			t.Errorf("recovered %v", cause)

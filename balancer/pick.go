@@ -9,17 +9,17 @@ import (
 )
 
 var (
-	// ErrNone says that no backend is available that was not tried: 503, or what the last one that
-	// was tried led to.
+	// ErrNone means that no backend is available that was not tried. The client gets 503, or the result
+	// of the last attempt.
 	ErrNone = errors.New("no backend is available")
-	// ErrFull says that every available backend holds as many sessions as it may. The error is a
+	// ErrFull means that every available backend holds its maximum of sessions. The error is a
 	// *FullError.
 	ErrFull = errors.New("every backend is full")
-	// ErrWait says that Pick would wait for a place.
+	// ErrWait means that Pick would wait for a place.
 	ErrWait = errors.New("every backend is full, a place may come free")
 )
 
-// A FullError is an ErrFull with what the client is told: 503 with Retry-After.
+// A FullError is an ErrFull with the Retry-After of the client's 503.
 type FullError struct {
 	RetryAfter time.Duration
 }
@@ -28,23 +28,23 @@ func (e *FullError) Error() string {
 	return fmt.Sprintf("%v, come back in %v", ErrFull, e.RetryAfter)
 }
 
-// Is makes a FullError an ErrFull to errors.Is.
+// Is reports whether target is ErrFull.
 func (e *FullError) Is(target error) bool { return target == ErrFull }
 
-// A Pick is a place of a backend.
+// A Pick is a place of a backend, which its holder must release exactly once.
 type Pick struct {
 	Backend *Backend
-	// SetCookie is the value of the Set-Cookie field that the 101 is to carry; empty: none.
+	// SetCookie is the value of the Set-Cookie field for the 101. Empty means no such field.
 	SetCookie string
-	// HasNext reports whether, if this one fails, the handshake may be tried on another backend: then
-	// it had better leave time for it.
+	// HasNext reports whether the handshake may be tried on another backend if this one fails. The caller
+	// then leaves time for that.
 	HasNext bool
 }
 
-// Pick takes a place of a backend for r; its caller gives it back with Release, once. Tried are the
-// backends that this handshake has used before; they are not chosen again. The error is ErrNone,
-// ErrFull, or that of ctx. Pick blocks only if every backend is full and the pool has a
-// queue_timeout; a retry never waits, for its handshake's clock is running.
+// Pick acquires a place of a backend for r. The caller gives it back with Backend.Release, exactly once.
+// tried are the backends that this handshake has used before; they are not chosen again. The error is
+// ErrNone, ErrFull, or that of ctx. Pick blocks only if every backend is full, the pool has a
+// queue_timeout and tried is empty: the time limit of a retry's handshake is already running.
 func (p *Pool) Pick(ctx context.Context, r *Request, tried []*Backend) (Pick, error) {
 	pick, s, err := p.attempt(r, tried, nil)
 	if errors.Is(err, ErrFull) && s.queueTimeout > 0 && len(tried) == 0 {
@@ -53,7 +53,7 @@ func (p *Pool) Pick(ctx context.Context, r *Request, tried []*Backend) (Pick, er
 	return pick, err
 }
 
-// TryPick is the Pick of a handshake that has tried no backend yet, and never waits: ErrWait tells that
+// TryPick is the Pick of a handshake that has tried no backend yet. It never blocks: ErrWait means that
 // Pick would.
 func (p *Pool) TryPick(r *Request) (Pick, error) {
 	pick, s, err := p.attempt(r, nil, nil)
@@ -63,8 +63,8 @@ func (p *Pool) TryPick(r *Request) (Pick, error) {
 	return pick, err
 }
 
-// attempt picks from the snapshot of this moment, which it returns, without waiting. W is whose
-// turn it is among those that wait; nil: the caller has not waited.
+// attempt picks from the current snapshot, which it returns, without waiting. w is the waiter whose turn
+// it is; nil: the caller has not waited.
 func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot, error) {
 	for {
 		s := p.snapshot.Load()
@@ -74,7 +74,8 @@ func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot
 	}
 }
 
-// attemptFrom picks from s, unless that was swapped while the key was taken: then its order by load is kept no more.
+// attemptFrom picks from s. If s was swapped while the key was computed, its order by load is no longer
+// kept, and isCurrent is false.
 func (p *Pool) attemptFrom(s *snapshot, k key, tried []*Backend, w *waiter) (pick Pick, isCurrent bool, err error) {
 	p.picks.Lock()
 	defer p.picks.Unlock()
@@ -88,42 +89,42 @@ func (p *Pool) attemptFrom(s *snapshot, k key, tried []*Backend, w *waiter) (pic
 	return pick, true, err
 }
 
-// choose asks the policy, tier by tier. The rest is for when nobody available is left, not for when
-// they are full. The caller holds picks.
+// choose calls the policy level by level. The panic level is for when no available backend is left, not
+// for when they are full. The caller holds picks.
 func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
-	for i, t := range s.tiers {
-		if i == tierRest && (s.tiers[tierPrimary].isFull(tried) || s.tiers[tierBackup].isFull(tried)) {
+	for level, cs := range s.levels {
+		if level == levelPanic && (s.levels[levelPrimary].isAnyFull(tried) || s.levels[levelBackup].isAnyFull(tried)) {
 			return Pick{}, s.errFull
 		}
-		if t == nil {
+		if cs == nil {
 			continue
 		}
-		if i := s.policy(p, t, k, tried); i >= 0 {
-			pick := Pick{Backend: t.backends[i], SetCookie: s.setCookie(t, i, k), HasNext: s.hasNext(len(tried) + 1)}
-			pick.Backend.take()
+		if i := s.policy(p, cs, k, tried); i >= 0 {
+			pick := Pick{Backend: cs.backends[i], SetCookie: s.setCookie(cs, i, k), HasNext: s.hasNext(len(tried) + 1)}
+			pick.Backend.acquirePlace()
 			return pick, nil
 		}
 	}
-	if s.tiers[tierRest].isFull(tried) {
+	if s.levels[levelPanic].isAnyFull(tried) {
 		return Pick{}, s.errFull
 	}
 	return Pick{}, ErrNone
 }
 
-// hasNext reports whether there may be a backend for a handshake that has tried so many.
+// hasNext reports whether another backend may be left for a handshake that has tried this many.
 func (s *snapshot) hasNext(tried int) bool {
-	members := 0
-	for _, t := range s.tiers {
-		if t != nil {
-			members += len(t.backends)
+	count := 0
+	for _, cs := range s.levels {
+		if cs != nil {
+			count += len(cs.backends)
 		}
 	}
-	return tried <= s.retries && tried < members
+	return tried <= s.retries && tried < count
 }
 
-// MayRetry reports whether a handshake that ended as o says is tried on another backend; tried is how
-// many have had their turn. A bad answer is passed on as what it is: it tells of a backend's program,
-// and the next backend runs the same one.
+// MayRetry reports whether a handshake with this outcome is tried on another backend; tried is how many
+// backends it has used. A bad answer is not retried: it is a mistake of the backend's program, and the
+// other backends run the same program.
 func (p *Pool) MayRetry(o Outcome, tried int) bool {
 	s := p.snapshot.Load()
 	switch {

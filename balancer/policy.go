@@ -1,11 +1,11 @@
 package balancer
 
-// A policy chooses a member of a tier that may take a session, or -1 if there is none. It is called
-// with the pool's picks locked, and random numbers come from the pool.
-type policy func(p *Pool, t *tier, k key, tried []*Backend) int
+// A policy chooses a candidate that can accept a session, or -1 if there is none. It is called with the
+// pool's picks locked, and takes random numbers from the pool.
+type policy func(p *Pool, cs *candidates, k key, tried []*Backend) int
 
-// triesByLot is how often a policy draws, or passes a turn, before it settles for the least loaded.
-const triesByLot = 8
+// maxDraws is how often a policy draws, or passes a turn, before it takes the least loaded backend.
+const maxDraws = 8
 
 // policy returns the func of c's policy.
 func (c *Config) policy() policy {
@@ -27,48 +27,48 @@ func (c *Config) policy() policy {
 	}
 }
 
-func leastConn(_ *Pool, t *tier, _ key, tried []*Backend) int { return t.least(tried) }
+func leastConn(_ *Pool, cs *candidates, _ key, tried []*Backend) int { return cs.leastLoaded(tried) }
 
-func roundRobin(_ *Pool, t *tier, _ key, tried []*Backend) int {
-	for range triesByLot {
-		if i := t.turns.next(); t.mayTake(i, tried) {
+func roundRobin(_ *Pool, cs *candidates, _ key, tried []*Backend) int {
+	for range maxDraws {
+		if i := cs.schedule.next(); cs.canAccept(i, tried) {
 			return i
 		}
 	}
-	return t.least(tried)
+	return cs.leastLoaded(tried)
 }
 
-func randomOne(p *Pool, t *tier, _ key, tried []*Backend) int {
-	for range triesByLot {
-		if i := t.lot(p.random()); t.mayTake(i, tried) {
+func randomOne(p *Pool, cs *candidates, _ key, tried []*Backend) int {
+	for range maxDraws {
+		if i := cs.draw(p.random()); cs.canAccept(i, tried) {
 			return i
 		}
 	}
-	return t.least(tried)
+	return cs.leastLoaded(tried)
 }
 
-// randomTwo takes the better of two members. Both are drawn by share, and their loads compared by
-// share, so that the shares hold whether the sessions are few or many.
-func randomTwo(p *Pool, t *tier, k key, tried []*Backend) int {
-	i := randomOne(p, t, k, tried)
+// randomTwo chooses the better of two backends. Both are drawn by share, and their loads compared by
+// share, so that the shares hold for few and for many sessions.
+func randomTwo(p *Pool, cs *candidates, k key, tried []*Backend) int {
+	i := randomOne(p, cs, k, tried)
 	if i < 0 {
 		return i
 	}
-	for range triesByLot {
-		if other := t.lot(p.random()); other != i && t.mayTake(other, tried) {
-			return int(t.better(int32(i), int32(other)))
+	for range maxDraws {
+		if other := cs.draw(p.random()); other != i && cs.canAccept(other, tried) {
+			return int(cs.better(int32(i), int32(other)))
 		}
 	}
 	return i
 }
 
-// lot draws a member by share.
-func (t *tier) lot(random uint64) int {
-	last := len(t.draw) - 1
-	at := unit(random) * t.draw[last]
+// draw returns a candidate at random, by share.
+func (cs *candidates) draw(random uint64) int {
+	last := len(cs.cumulative) - 1
+	at := unit(random) * cs.cumulative[last]
 	low, high := 0, last
 	for low < high {
-		if middle := (low + high) / 2; t.draw[middle] > at {
+		if middle := (low + high) / 2; cs.cumulative[middle] > at {
 			high = middle
 		} else {
 			low = middle + 1

@@ -49,10 +49,10 @@ func TestEveryPolicyKeepsTheSharesWithinTwoPoints(t *testing.T) {
 				for i := range picks {
 					pick(t, p, requestOf(i))
 				}
-				for i, b := range p.members {
+				for i, b := range p.backends {
 					share, want := 100*float64(b.Sessions())/picks, 100*float64(weights[i])/float64(total)
 					if math.Abs(share-want) > 2 {
-						t.Errorf("member %d of weight %d has %.1f%% of the sessions; want %.1f%% within 2 points", i, weights[i], share, want)
+						t.Errorf("backend %d of weight %d has %.1f%% of the sessions; want %.1f%% within 2 points", i, weights[i], share, want)
 					}
 				}
 			})
@@ -61,7 +61,7 @@ func TestEveryPolicyKeepsTheSharesWithinTwoPoints(t *testing.T) {
 }
 
 func TestSharesOfShortSessions(t *testing.T) {
-	// With sessions that end at once there is no load to go by: turns, draws and keys must do.
+	// Sessions that end at once leave no load to compare, so turns, draws and keys decide alone.
 	for _, policy := range allPolicies {
 		t.Run(policy, func(t *testing.T) {
 			p := newPool(t, configOf(policy, 4))
@@ -71,7 +71,7 @@ func TestSharesOfShortSessions(t *testing.T) {
 				b.Release(Ended)
 				counts[b]++
 			}
-			for _, b := range p.members {
+			for _, b := range p.backends {
 				if share := float64(counts[b]) / 100; math.Abs(share-25) > 2 {
 					t.Errorf("%s got %.1f%% of the picks; want 25%% within 2 points", b.Name(), share)
 				}
@@ -80,15 +80,15 @@ func TestSharesOfShortSessions(t *testing.T) {
 	}
 }
 
-func TestThousandMembersGetTheirShares(t *testing.T) {
+func TestThousandBackendsGetTheirShares(t *testing.T) {
 	for _, policy := range []string{PolicyRoundRobin, PolicyLeastConn} {
 		p := newPool(t, configOf(policy, 1000))
 		for i := range 10_000 {
 			pick(t, p, requestOf(i))
 		}
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			if b.Sessions() != 10 {
-				t.Fatalf("%s: %s has %d of 10,000 sessions on 1,000 members; want 10", policy, b.Name(), b.Sessions())
+				t.Fatalf("%s: %s has %d of 10,000 sessions on 1,000 backends; want 10", policy, b.Name(), b.Sessions())
 			}
 		}
 	}
@@ -130,7 +130,7 @@ func TestFullBackendIsSkipped(t *testing.T) {
 			for i := range 60 {
 				live = append(live, pick(t, p, requestOf(i)))
 			}
-			for i, b := range p.members {
+			for i, b := range p.backends {
 				if b.Sessions() != c.Backend[i].MaxSessions {
 					t.Errorf("%s has %d sessions; want max_sessions %d", b.Name(), b.Sessions(), c.Backend[i].MaxSessions)
 				}
@@ -150,14 +150,14 @@ func TestBackupIsUsedOnlyWhenNoOtherIsAvailable(t *testing.T) {
 			c := configOf(policy, 3)
 			c.Backend[1].Backup = true
 			p := newPool(t, c)
-			backup := p.members[1]
+			backup := p.backends[1]
 			for i := range 100 {
 				if pick(t, p, requestOf(i)) == backup {
-					t.Fatal("the backup was chosen beside two available members")
+					t.Fatal("the backup was chosen beside two available backends")
 				}
 			}
 			for _, i := range []int{0, 2} {
-				if err := p.Drain(p.members[i].Name(), 0); err != nil {
+				if err := p.Drain(p.backends[i].Name(), 0); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -166,7 +166,7 @@ func TestBackupIsUsedOnlyWhenNoOtherIsAvailable(t *testing.T) {
 					t.Fatalf("%s was chosen while it drains", b.Name())
 				}
 			}
-			if err := p.Undrain(p.members[0].Name()); err != nil {
+			if err := p.Undrain(p.backends[0].Name()); err != nil {
 				t.Fatal(err)
 			}
 			if pick(t, p, requestOf(1)) == backup {
@@ -176,9 +176,9 @@ func TestBackupIsUsedOnlyWhenNoOtherIsAvailable(t *testing.T) {
 	}
 }
 
-func TestEmptyPoolHasNone(t *testing.T) {
+func TestPickOfAnEmptyPoolIsErrNone(t *testing.T) {
 	p := newPool(t, configOf(PolicyLeastConn, 1))
-	if err := p.Drain(p.members[0].Name(), 0); err != nil {
+	if err := p.Drain(p.backends[0].Name(), 0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := p.Pick(t.Context(), &Request{}, nil); err != ErrNone {

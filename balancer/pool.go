@@ -19,39 +19,39 @@ type Pool struct {
 	// snapshot is swapped under mu and picks, and read by anyone.
 	snapshot atomic.Pointer[snapshot]
 
-	// picks guards who holds how many sessions. It is held for a few comparisons only; where both
+	// picks guards the places and the order by load. It is held for a few comparisons only; where both
 	// locks are taken, mu is first.
 	picks     sync.Mutex
 	pickCount uint64
 	queue     queue
 	random    func() uint64 // immutable, safe for concurrent use
 
-	// mu guards what is known of the members, and what follows from it.
-	mu       sync.Mutex
-	cfg      *Config             // immutable
-	signer   *signer             // nil: no sticky cookies
-	members  []*Backend          // in the order of the definition
-	known    map[string]*Backend // members and those gone with sessions left, by address.id
-	resolved map[string][]member // what names stand for, by the address's text
-	isLive   bool                // the first members are in: a further one joins
-	isStale  bool                // a state changed since the snapshot was built
-	isOut    bool                // no member is available
-	isClosed bool
-	drains   map[*Backend]*drain
-	keeper   keeper
+	// mu guards the backends' states and all that they depend on.
+	mu            sync.Mutex
+	cfg           *Config                // immutable
+	signer        *signer                // nil: no sticky cookies
+	backends      []*Backend             // in the order of the configuration
+	byID          map[string]*Backend    // by address.id: backends, and those that have gone and have sessions left
+	found         map[string]*discovered // for names, by the address's text
+	isPopulated   bool                   // it has had a backend: a further one joins
+	isStale       bool                   // a state changed since the snapshot was built
+	isUnavailable bool                   // no backend is available
+	isClosed      bool
+	drains        map[*Backend]*drain
+	background    background
 }
 
-// New returns a pool of cfg, which must be as the configuration's loader leaves it: defaults set
-// and checked; the first problem is the error. Until Run its members are as they were configured,
-// and names that discovery is to resolve have none.
+// New returns a pool of cfg, which must have its defaults set, as by the configuration's loader. The
+// error is the first problem that Check reports, or a secret file that can't be read. Until Run the pool
+// has no backends for names that discovery is to resolve. It does not block.
 func New(cfg Config, log *zap.Logger) (*Pool, error) {
 	p := &Pool{
-		log:      log.Named("balancer"),
-		random:   rand.Uint64,
-		known:    make(map[string]*Backend),
-		resolved: make(map[string][]member),
-		drains:   make(map[*Backend]*drain),
-		keeper:   newKeeper(),
+		log:        log.Named("balancer"),
+		random:     rand.Uint64,
+		byID:       make(map[string]*Backend),
+		found:      make(map[string]*discovered),
+		drains:     make(map[*Backend]*drain),
+		background: newBackground(),
 	}
 	if err := p.Set(cfg); err != nil {
 		return nil, err
@@ -73,9 +73,9 @@ func (p *Pool) Name() string {
 	return p.cfg.Name
 }
 
-// Set changes the pool's definition; what cfg refers to is the pool's from then on. Backends are
-// known by their addresses: those that stay keep their sessions, counters and health. Sessions on
-// backends that go live on. On an error nothing has changed.
+// Set changes the pool's configuration. The slices of cfg belong to the pool from then on. Backends are
+// identified by their addresses: those that stay keep their sessions, counters and health. Sessions on
+// backends that are removed continue. After an error nothing has changed.
 func (p *Pool) Set(cfg Config) error {
 	set, err := p.Prepare(cfg)
 	if err == nil {
@@ -85,7 +85,7 @@ func (p *Pool) Set(cfg Config) error {
 }
 
 // Prepare is the part of Set that may fail, so that several pools can be changed together or not at
-// all: set is the rest. On a pool that has been closed meanwhile it does nothing.
+// all. set does the rest; if the pool has been closed in between, it does nothing.
 func (p *Pool) Prepare(cfg Config) (set func(), err error) {
 	if err := cfg.firstProblem(); err != nil {
 		return nil, err
@@ -109,14 +109,14 @@ func (p *Pool) set(cfg *Config, signer *signer) {
 		return
 	}
 	if cfg.Health.Kind == "" {
-		for _, b := range p.known {
-			b.probes = probeRecord{}
+		for _, b := range p.byID {
+			b.probes = probeState{}
 		}
 	}
 	p.cfg, p.signer = cfg, signer
 	p.forgetNames()
-	p.define(time.Now())
-	p.resolveSoon()
+	p.updateBackends(time.Now())
+	p.refreshSources()
 }
 
 // firstProblem returns the first problem that Check reports, or nil.

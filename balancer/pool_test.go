@@ -22,7 +22,7 @@ func seeded() func() uint64 {
 	}
 }
 
-// configOf returns a pool of n members of weight 1.
+// configOf returns a pool of n backends of weight 1.
 func configOf(policy string, n int) Config {
 	c := Config{Name: "test", Policy: policy, RetryAfter: 5e9, Queue: 16, Panic: true}
 	for i := range n {
@@ -90,7 +90,7 @@ func TestLeastConnStaysWithinOneSession(t *testing.T) {
 	for range 10_000 {
 		live = append(live, pick(t, p, &Request{}))
 		low, high := int64(math.MaxInt64), int64(0)
-		for _, b := range p.members {
+		for _, b := range p.backends {
 			low, high = min(low, b.Sessions()), max(high, b.Sessions())
 		}
 		if high-low > 1 {
@@ -101,7 +101,7 @@ func TestLeastConnStaysWithinOneSession(t *testing.T) {
 	for _, b := range live {
 		b.Release(Ended)
 	}
-	for _, b := range p.members {
+	for _, b := range p.backends {
 		if b.Sessions() != 0 {
 			t.Errorf("%s has %d sessions after the last was released", b.Name(), b.Sessions())
 		}

@@ -7,20 +7,20 @@ import (
 	"time"
 )
 
-// A queue is the handshakes that wait for a place, first come, first served. Guarded by the pool's
-// picks. Only its head tries to pick; when it leaves, the next one is woken, for there may be more
-// than one place.
+// A queue is the handshakes that wait for a place, first in, first out. Guarded by the pool's picks. Only
+// its head tries to pick. When the head leaves, the next one is woken, since more than one place may be
+// free.
 type queue struct {
 	waiters list.List // of *waiter
 }
 
-// A waiter is one handshake that waits. The channel has room for one signal, so none is lost.
+// A waiter is one handshake that waits. Its channel has room for one signal, so that none is lost.
 type waiter struct {
 	wake    chan struct{}
 	element *list.Element
 }
 
-// wake tells the head that there may be a place.
+// wake signals the head that a place may be free.
 func (q *queue) wake() {
 	if head := q.waiters.Front(); head != nil {
 		select {
@@ -30,30 +30,30 @@ func (q *queue) wake() {
 	}
 }
 
-// join returns a new waiter at the end, or nil if limit wait already.
-func (q *queue) join(limit int) *waiter {
+// push returns a new waiter at the end, or nil if limit waiters are in the queue.
+func (q *queue) push(limit int) *waiter {
 	if q.waiters.Len() >= limit {
 		return nil
 	}
 	w := &waiter{wake: make(chan struct{}, 1)}
 	w.element = q.waiters.PushBack(w)
-	// A place that was freed between the pick that found none and now has woken nobody.
+	// A place may have been released after the pick that found none, when the queue was empty.
 	q.wake()
 	return w
 }
 
-func (q *queue) leave(w *waiter) {
+func (q *queue) remove(w *waiter) {
 	q.waiters.Remove(w.element)
 	q.wake()
 }
 
-// wait waits for a place of any backend, as long as the pool allows and until ctx ends.
+// wait waits for a place of any backend until the pool's queue_timeout or the end of ctx.
 func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) {
-	w := p.join(s.queueLimit)
+	w := p.enqueue(s.queueLimit)
 	if w == nil {
 		return Pick{}, s.errFull
 	}
-	defer p.leave(w)
+	defer p.dequeue(w)
 	timer := time.NewTimer(s.queueTimeout)
 	defer timer.Stop()
 	for {
@@ -70,14 +70,14 @@ func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) 
 	}
 }
 
-func (p *Pool) join(limit int) *waiter {
+func (p *Pool) enqueue(limit int) *waiter {
 	p.picks.Lock()
 	defer p.picks.Unlock()
-	return p.queue.join(limit)
+	return p.queue.push(limit)
 }
 
-func (p *Pool) leave(w *waiter) {
+func (p *Pool) dequeue(w *waiter) {
 	p.picks.Lock()
 	defer p.picks.Unlock()
-	p.queue.leave(w)
+	p.queue.remove(w)
 }

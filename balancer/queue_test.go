@@ -85,7 +85,7 @@ func TestQueueIsBounded(t *testing.T) {
 	})
 }
 
-func TestQueueIsLeftWhenTheClientIsGone(t *testing.T) {
+func TestHandshakeLeavesTheQueueWhenItsClientIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPool(t, fullConfig())
 		b := pick(t, p, requestOf(0))
@@ -104,7 +104,7 @@ func TestQueueIsLeftWhenTheClientIsGone(t *testing.T) {
 	})
 }
 
-func TestQueueIsServedByNewPlaces(t *testing.T) {
+func TestNewPlacesServeTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := fullConfig()
 		p := newPool(t, c)

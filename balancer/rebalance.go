@@ -6,36 +6,36 @@ import (
 	"time"
 )
 
-// A rebalance closes the surplus of overloaded members by plans: the surplus is measured once, so
-// that sessions which are closed and not yet back do not make the rest look overloaded, and it is
-// the most that the plan closes. The next one is made when those clients had their time. Owned by
-// the goroutine of Run.
+// A rebalance closes the surplus of overloaded backends by plans. A plan measures the surplus once, and
+// closes at most that: sessions that are closed and have not come back must not make the others look
+// overloaded. The next plan is made an interval later, when the clients have had the time to come back.
+// Owned by the goroutine of Run.
 type rebalance struct {
-	next    time.Time // when to look at the shares again
-	members []*Backend
-	goals   []goal // of the plan under way
-	last    time.Time
-	credit  float64 // closings that the rate allows
+	next     time.Time  // when to compare the shares again
+	backends []*Backend // that the plan is for
+	goals    []goal     // of the current plan
+	last     time.Time
+	credit   float64 // sessions that the rate allows to close
 }
 
-// A goal is what a plan wants of one backend.
+// A goal is a plan's for one backend.
 type goal struct {
 	backend *Backend
-	target  int64 // sessions that it is to keep
-	quota   int64 // closings that it still may ask for
+	keep    int64 // sessions that it is to keep
+	quota   int64 // sessions that the plan may still close
 }
 
-// step goes on with the plan, or looks for one, and returns when to come back; zero: not at all.
+// step continues the plan, or makes one, and returns when the next step is due; zero: none is.
 func (r *rebalance) step(p *Pool, now time.Time, owner Owner) time.Time {
-	c, members, loads := r.look(p, now)
+	c, backends, loads := r.inspect(p, now)
 	switch {
 	case c.Rate == 0:
 		*r = rebalance{}
 		return time.Time{}
 	case loads != nil:
-		r.plan(loads, members, c, now)
-	case len(r.goals) > 0 && !slices.Equal(members, r.members):
-		// The shares are others now.
+		r.plan(loads, backends, c, now)
+	case len(r.goals) > 0 && !slices.Equal(backends, r.backends):
+		// The shares have changed.
 		r.goals = nil
 	case len(r.goals) > 0:
 		r.carryOut(c, now, owner)
@@ -50,51 +50,52 @@ func (r *rebalance) step(p *Pool, now time.Time, owner Owner) time.Time {
 	return now.Add(shedStep)
 }
 
-// look returns what the pool wants and has; loads are nil where no plan is due.
-func (r *rebalance) look(p *Pool, now time.Time) (c RebalanceConfig, members []*Backend, loads []load) {
+// inspect returns the configuration, the backends to compare, and their loads, which are nil if no plan
+// is due.
+func (r *rebalance) inspect(p *Pool, now time.Time) (c RebalanceConfig, backends []*Backend, loads []load) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	c, members = p.cfg.Rebalance, p.settled()
+	c, backends = p.cfg.Rebalance, p.rebalanceable()
 	if c.Rate > 0 && len(r.goals) == 0 && !now.Before(r.next) {
-		loads = loadsOf(members)
+		loads = loadsOf(backends)
 	}
-	return c, members, loads
+	return c, backends, loads
 }
 
-// settled returns the members that share the sessions, or none while one of them is in slow start:
-// its share is not what it will be. The caller holds mu.
-func (p *Pool) settled() []*Backend {
-	var members []*Backend
-	for _, b := range p.members {
+// rebalanceable returns the backends that share the sessions, or none while one of them is in slow start,
+// since its share still grows. The caller holds mu.
+func (p *Pool) rebalanceable() []*Backend {
+	var backends []*Backend
+	for _, b := range p.backends {
 		switch {
-		case b.member.backup:
+		case b.spec.backup:
 		case b.State() == Warming:
 			return nil
 		case b.State() == Up:
-			members = append(members, b)
+			backends = append(backends, b)
 		}
 	}
-	return members
+	return backends
 }
 
-// plan sets the goals if a member is off its share by more than the tolerance.
-func (r *rebalance) plan(loads []load, members []*Backend, c RebalanceConfig, now time.Time) {
-	r.members, r.last, r.credit = members, now, 0
+// plan sets the goals if a backend is off its share by more than the tolerance.
+func (r *rebalance) plan(loads []load, backends []*Backend, c RebalanceConfig, now time.Time) {
+	r.backends, r.last, r.credit = backends, now, 0
 	for i, surplus := range surplusOf(loads, float64(c.Tolerance)/100) {
 		if surplus > 0 {
-			r.goals = append(r.goals, goal{backend: members[i], target: loads[i].sessions - surplus, quota: surplus})
+			r.goals = append(r.goals, goal{backend: backends[i], keep: loads[i].sessions - surplus, quota: surplus})
 		}
 	}
 }
 
-// carryOut asks for as many closings as the rate allows, of the members that are furthest over
-// their targets. The plan is over when there is nothing to ask for, or nobody to be found.
+// carryOut closes as many sessions as the rate allows, of the backends that are furthest over their goals.
+// The plan ends when nothing is left to close, or when the owner finds no session to close.
 func (r *rebalance) carryOut(c RebalanceConfig, now time.Time, owner Owner) {
 	r.credit += float64(c.Rate) * now.Sub(r.last).Seconds()
 	r.last = now
 	needs := make([]int64, len(r.goals))
 	for i, g := range r.goals {
-		needs[i] = min(g.quota, g.backend.closable()-g.target)
+		needs[i] = min(g.quota, g.backend.closable()-g.keep)
 	}
 	counts := make([]int, len(r.goals))
 	for r.credit >= 1 {
@@ -109,7 +110,7 @@ func (r *rebalance) carryOut(c RebalanceConfig, now time.Time, owner Owner) {
 	asked, closed := 0, 0
 	for i, n := range counts {
 		if n > 0 {
-			done := order{r.goals[i].backend, n}.place(owner)
+			done := order{r.goals[i].backend, n}.send(owner)
 			r.goals[i].quota -= int64(done)
 			asked, closed = asked+n, closed+done
 		}
@@ -119,26 +120,26 @@ func (r *rebalance) carryOut(c RebalanceConfig, now time.Time, owner Owner) {
 	}
 }
 
-// A load is what a member holds and what it should.
+// A load is a backend's sessions and what its share of all depends on.
 type load struct {
 	sessions int64
 	weight   float64
 	limit    float64 // math.Inf(1): none
 }
 
-// loadsOf returns the loads of members. The caller holds mu.
-func loadsOf(members []*Backend) []load {
-	loads := make([]load, len(members))
-	for i, b := range members {
-		loads[i] = load{sessions: b.Sessions(), weight: float64(b.member.weight), limit: math.Inf(1)}
-		if b.member.maxSessions > 0 {
-			loads[i].limit = float64(b.member.maxSessions)
+// loadsOf returns the loads of backends. The caller holds mu.
+func loadsOf(backends []*Backend) []load {
+	loads := make([]load, len(backends))
+	for i, b := range backends {
+		loads[i] = load{sessions: b.Sessions(), weight: float64(b.spec.weight), limit: math.Inf(1)}
+		if b.spec.maxSessions > 0 {
+			loads[i].limit = float64(b.spec.maxSessions)
 		}
 	}
 	return loads
 }
 
-// sharesOf divides the sessions by weight. What a member may not hold is divided among the others.
+// sharesOf divides the sessions by weight. What exceeds a backend's limit is divided among the others.
 func sharesOf(loads []load) []float64 {
 	shares := make([]float64, len(loads))
 	isCapped := make([]bool, len(loads))
@@ -171,9 +172,10 @@ func sharesOf(loads []load) []float64 {
 	}
 }
 
-// surplusOf returns how many sessions of each member are surplus: none while every member is within
-// the tolerance of its share, or within one session; else what members over the tolerance hold above
-// their shares. If a member is under it and none is over, all that hold more than their share give.
+// surplusOf returns how many sessions of each backend are surplus. While every backend is within the
+// tolerance of its share, or within one session, there is no surplus. Else it is what the backends over
+// the tolerance hold above their shares. If a backend is under the tolerance and none is over, it is what
+// all backends hold above their shares.
 func surplusOf(loads []load, tolerance float64) []int64 {
 	surplus := make([]int64, len(loads))
 	shares := sharesOf(loads)

@@ -6,10 +6,10 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestSetKeepsWhatIsKnownByAddress(t *testing.T) {
+func TestSetKeepsTheBackendsOfKnownAddresses(t *testing.T) {
 	c := ejectionConfig(3)
 	p := newPool(t, c)
-	kept, gone, ejected := p.members[0], p.members[1], p.members[2]
+	kept, gone, ejected := p.backends[0], p.backends[1], p.backends[2]
 	for i := range 6 {
 		pick(t, p, requestOf(i))
 	}
@@ -26,7 +26,7 @@ func TestSetKeepsWhatIsKnownByAddress(t *testing.T) {
 		{Address: addressOf(0), Weight: 7, MaxSessions: 50},
 	}
 	reset(t, p, next)
-	if p.members[1] != ejected || p.members[2] != kept {
+	if p.backends[1] != ejected || p.backends[2] != kept {
 		t.Fatal("the backends of known addresses are others")
 	}
 	wantState(t, kept, Draining)
@@ -46,8 +46,8 @@ func TestSetKeepsWhatIsKnownByAddress(t *testing.T) {
 	// It comes back with the sessions that it still has.
 	gone.Release(Ended)
 	reset(t, p, c)
-	if p.members[1] != gone || gone.Sessions() != 1 {
-		t.Errorf("backend that came back has %d sessions; want the 1 that was left", p.members[1].Sessions())
+	if p.backends[1] != gone || gone.Sessions() != 1 {
+		t.Errorf("backend that came back has %d sessions; want the 1 that was left", p.backends[1].Sessions())
 	}
 	wantState(t, gone, Up)
 }
@@ -57,21 +57,21 @@ func TestBackendThatHasGoneIsForgottenWithItsLastSession(t *testing.T) {
 	p := newPool(t, c)
 	one := c
 	one.Backend = c.Backend[:1]
-	gone := p.members[1]
+	gone := p.backends[1]
 	pick(t, p, requestOf(0))
 	pick(t, p, requestOf(1))
 	reset(t, p, one)
 	gone.Release(Lost)
 	if statuses := p.Status(); len(statuses) != 1 {
-		t.Errorf("%d statuses; want that of the only member", len(statuses))
+		t.Errorf("%d statuses; want that of the only backend", len(statuses))
 	}
 	reset(t, p, c)
-	if p.members[1].Sessions() != 0 {
-		t.Errorf("%d sessions on a backend that came back after its last one", p.members[1].Sessions())
+	if p.backends[1].Sessions() != 0 {
+		t.Errorf("%d sessions on a backend that came back after its last one", p.backends[1].Sessions())
 	}
 }
 
-func TestBrokenDefinitionChangesNothing(t *testing.T) {
+func TestBrokenConfigurationChangesNothing(t *testing.T) {
 	c := configOf(PolicyLeastConn, 2)
 	p := newPool(t, c)
 	before := p.snapshot.Load()
@@ -86,7 +86,7 @@ func TestBrokenDefinitionChangesNothing(t *testing.T) {
 		t.Fatal("Set with a secret file that is absent is no error")
 	}
 	if p.snapshot.Load() != before {
-		t.Error("a definition that was refused changed the pool")
+		t.Error("a configuration that was refused changed the pool")
 	}
 	if _, err := New(broken, zap.NewNop()); err == nil {
 		t.Error("New with a secret file that is absent is no error")
@@ -112,7 +112,7 @@ func TestSetWhilePicking(t *testing.T) {
 	for i := 0; ; i++ {
 		select {
 		case <-done:
-			for _, b := range p.members {
+			for _, b := range p.backends {
 				if b.Sessions() != 0 {
 					t.Errorf("%s has %d sessions after the last release", b.Name(), b.Sessions())
 				}

@@ -6,15 +6,15 @@ import (
 	"go.uber.org/zap"
 )
 
-// A snapshot is what a pick sees of a pool. It is built anew for every change and swapped; only
-// its tiers' order by load changes, under the pool's picks.
+// A snapshot is the state of a pool that a pick uses. It is built anew for each change and swapped; only
+// its candidates' order by load changes, under the pool's picks.
 type snapshot struct {
-	// tiers are asked in turn; nil: it has no members.
-	tiers  [tierCount]*tier
+	// levels are tried in order; nil: the level has no backends.
+	levels [levelCount]*candidates
 	policy policy
 	key    keyFunc
 
-	isCookieRenewed bool
+	isCookieRenewed bool // with each handshake
 	errFull         *FullError
 	queueTimeout    time.Duration
 	queueLimit      int
@@ -23,30 +23,30 @@ type snapshot struct {
 	retryStatuses   []int
 }
 
-// The tiers of a snapshot.
+// The levels of a snapshot.
 const (
-	tierPrimary = iota // available
-	tierBackup         // available and kept for when no other is
-	tierRest           // the others that don't drain, in a pool that knows panic
-	tierCount
+	levelPrimary = iota // available
+	levelBackup         // available, and configured for when no primary is
+	levelPanic          // the unavailable ones that don't drain, if the pool allows panic
+	levelCount
 )
 
-// setCookie returns the cookie that the client of k needs to come back to the member.
-func (s *snapshot) setCookie(t *tier, i int, k key) string {
-	if t.cookies == nil {
+// setCookie returns the cookie that the client of k needs to come back to the candidate; empty: none.
+func (s *snapshot) setCookie(cs *candidates, i int, k key) string {
+	if cs.cookies == nil {
 		return ""
 	}
-	if known, found := t.cookies.find(k); found && known == i && !s.isCookieRenewed {
+	if current, found := cs.cookies.find(k); found && current == i && !s.isCookieRenewed {
 		return ""
 	}
-	return t.cookies.line[i]
+	return cs.cookies.setCookie[i]
 }
 
-// minWarmth is the least part of its weight that a member in slow start has, so that the first
-// sessions come at all.
+// minWarmth is the least fraction of its weight that a backend in slow start has: without any it would
+// get no session at all.
 const minWarmth = 0.05
 
-// warmth returns the part of its weight that b has in its slow start.
+// warmth returns the fraction of its weight that b has in its slow start, else 1.
 func (b *Backend) warmth(now time.Time) float64 {
 	if b.State() != Warming {
 		return 1
@@ -54,56 +54,56 @@ func (b *Backend) warmth(now time.Time) float64 {
 	return max(minWarmth, float64(now.Sub(b.warmsSince))/float64(b.pool.cfg.SlowStart))
 }
 
-// changed makes the pool act on states that have changed. The caller holds mu.
-func (p *Pool) changed(now time.Time) {
+// applyChanges rebuilds the snapshot if a state changed, and wakes Run. The caller holds mu.
+func (p *Pool) applyChanges(now time.Time) {
 	if p.isStale {
 		p.rebuild(now)
 	}
-	p.keeper.wake()
+	p.background.wake()
 }
 
-// rebuild swaps the snapshot for one of the members' present states. That of a closed pool stays
-// empty. The caller holds mu.
+// rebuild swaps the snapshot for one of the backends' current states. The snapshot of a closed pool
+// stays empty. The caller holds mu.
 func (p *Pool) rebuild(now time.Time) {
 	p.isStale = false
 	if p.isClosed {
 		return
 	}
-	var groups [tierCount][]entrant
-	for _, b := range p.members {
-		e := entrant{backend: b, share: float64(b.member.weight) * b.warmth(now)}
+	var levels [levelCount][]candidate
+	for _, b := range p.backends {
+		c := candidate{backend: b, share: float64(b.spec.weight) * b.warmth(now)}
 		switch state := b.State(); {
-		case state.IsAvailable() && b.member.backup:
-			groups[tierBackup] = append(groups[tierBackup], e)
+		case state.IsAvailable() && b.spec.backup:
+			levels[levelBackup] = append(levels[levelBackup], c)
 		case state.IsAvailable():
-			groups[tierPrimary] = append(groups[tierPrimary], e)
+			levels[levelPrimary] = append(levels[levelPrimary], c)
 		case state != Draining:
-			groups[tierRest] = append(groups[tierRest], e)
+			levels[levelPanic] = append(levels[levelPanic], c)
 		}
 	}
-	p.noteAvailable(len(groups[tierPrimary])+len(groups[tierBackup]), len(groups[tierRest]))
+	p.logAvailability(len(levels[levelPrimary])+len(levels[levelBackup]), len(levels[levelPanic]))
 	if !p.cfg.Panic {
-		groups[tierRest] = nil
+		levels[levelPanic] = nil
 	}
-	p.swap(p.newSnapshot(groups))
+	p.swapSnapshot(p.newSnapshot(levels))
 }
 
-// noteAvailable tells when the pool loses its last available member and when it gets one again.
-func (p *Pool) noteAvailable(available, rest int) {
-	isOut := available == 0 && rest > 0
-	if isOut == p.isOut {
+// logAvailability logs when the pool loses its last available backend and when it has one again.
+func (p *Pool) logAvailability(available, unavailable int) {
+	isUnavailable := available == 0 && unavailable > 0
+	if isUnavailable == p.isUnavailable {
 		return
 	}
-	p.isOut = isOut
-	if isOut {
+	p.isUnavailable = isUnavailable
+	if isUnavailable {
 		p.log.Error("pool without available backend", zap.String("pool", p.cfg.Name), zap.Bool("panic", p.cfg.Panic))
 	} else {
 		p.log.Info("pool available again", zap.String("pool", p.cfg.Name))
 	}
 }
 
-// newSnapshot builds the snapshot of groups of members. The caller holds mu.
-func (p *Pool) newSnapshot(groups [tierCount][]entrant) *snapshot {
+// newSnapshot builds the snapshot of the candidates of each level. The caller holds mu.
+func (p *Pool) newSnapshot(levels [levelCount][]candidate) *snapshot {
 	before := p.snapshot.Load()
 	s := &snapshot{
 		policy:          p.cfg.policy(),
@@ -116,43 +116,44 @@ func (p *Pool) newSnapshot(groups [tierCount][]entrant) *snapshot {
 		retries:         p.cfg.Retries,
 		retryStatuses:   p.cfg.RetryStatuses,
 	}
-	for i, group := range groups {
-		if len(group) == 0 {
+	for i, list := range levels {
+		if len(list) == 0 {
 			continue
 		}
-		s.tiers[i] = newTier(group)
-		var known *owners
-		if before != nil && before.tiers[i] != nil {
-			known = before.tiers[i].owners
+		s.levels[i] = newCandidates(list)
+		var last *rendezvous
+		if before != nil && before.levels[i] != nil {
+			last = before.levels[i].rendezvous
 		}
-		p.equip(s.tiers[i], known)
+		p.addPolicyState(s.levels[i], last)
 	}
 	return s
 }
 
-// equip gives t what the pool's policy needs. Known are the owners in its place before, if any.
-func (p *Pool) equip(t *tier, known *owners) {
+// addPolicyState gives candidates what the pool's policy needs. last is the assignment of keys of the
+// same level before, or nil.
+func (p *Pool) addPolicyState(cs *candidates, last *rendezvous) {
 	switch p.cfg.Policy {
 	case PolicyRoundRobin:
-		t.turns = newTurns(t.share, p.random)
+		cs.schedule = newSchedule(cs.share, p.random)
 	case PolicyIPHash, PolicyHash:
-		t.owners = newOwners(t, known)
+		cs.rendezvous = newRendezvous(cs, last)
 	case PolicySticky:
-		t.cookies = newCookies(t)
+		cs.cookies = newCookies(cs)
 	}
 }
 
-// swap makes s the pool's snapshot and has it order its members.
-func (p *Pool) swap(s *snapshot) {
+// swapSnapshot makes s the pool's snapshot and orders its candidates.
+func (p *Pool) swapSnapshot(s *snapshot) {
 	p.picks.Lock()
 	defer p.picks.Unlock()
 	if before := p.snapshot.Load(); before != nil {
-		for _, t := range before.tiers {
-			t.withdraw()
+		for _, cs := range before.levels {
+			cs.detach()
 		}
 	}
-	for _, t := range s.tiers {
-		t.install()
+	for _, cs := range s.levels {
+		cs.attach()
 	}
 	p.snapshot.Store(s)
 	p.queue.wake()

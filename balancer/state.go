@@ -7,16 +7,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// A State is what a backend is to its pool. The higher one hides the lower ones:
+// A State is the state of a backend in its pool. Where several apply, the first one of this list counts:
 //
-//	Gone        not in the definition, or not in DNS, any more
-//	Draining    Drain until Undrain
-//	Down        `fall` probes failed until `rise` succeed
-//	Ejected     traffic failed, until its time is over
-//	Warming     joined or came back less than slow_start ago
+//	Gone        no longer configured, or no longer found by its source
+//	Draining    from Drain to Undrain
+//	Down        after `fall` failed probes, until `rise` succeed
+//	Ejected     its traffic failed, until the ejection ends
+//	Warming     it joined or came back less than slow_start ago
 //	Up
 //
-// Warming and Up are available. Joining is what a backend comes from.
+// Warming and Up are available. Joining is the state before the first of these.
 type State int32
 
 const (
@@ -51,10 +51,10 @@ func (s State) String() string {
 	}
 }
 
-// IsAvailable reports whether new sessions go to a backend in that state.
+// IsAvailable reports whether a backend in that state gets new sessions.
 func (s State) IsAvailable() bool { return s == Up || s == Warming }
 
-// derive returns the state that follows from what is known of b. The caller holds pool.mu.
+// derive returns the state that follows from the fields of b. The caller holds pool.mu.
 func (b *Backend) derive(now time.Time) State {
 	switch {
 	case b.isGone:
@@ -72,12 +72,12 @@ func (b *Backend) derive(now time.Time) State {
 	}
 }
 
-// settle is the one place that changes a backend's state and tells it: after something that is
-// known of b has changed, by cause or by the clock. The caller holds pool.mu and rebuilds the
-// snapshot afterwards if the pool is stale.
-func (p *Pool) settle(b *Backend, now time.Time, cause error) {
+// updateState derives the state of b and logs a change. It is the only place that sets a state, and is
+// called after a field that the state depends on has changed, with the cause if there is one, or as time
+// passes. The caller holds pool.mu, and calls applyChanges after it.
+func (p *Pool) updateState(b *Backend, now time.Time, cause error) {
 	from, to := b.State(), b.derive(now)
-	if to.IsAvailable() && !from.IsAvailable() && p.cfg.SlowStart > 0 && (from != Joining || p.isLive) {
+	if to.IsAvailable() && !from.IsAvailable() && p.cfg.SlowStart > 0 && (from != Joining || p.isPopulated) {
 		b.warmsSince = now
 		to = b.derive(now)
 	}
@@ -92,8 +92,8 @@ func (p *Pool) settle(b *Backend, now time.Time, cause error) {
 	}
 	switch to {
 	case Up:
-		// A member that was there from the start, or whose slow start is over, is no news.
-		if from == Warming || from == Joining && !p.isLive {
+		// A backend of the start, or one whose slow start is over, is not worth a line at info.
+		if from == Warming || from == Joining && !p.isPopulated {
 			p.log.Debug("backend up", fields...)
 			return
 		}
@@ -109,7 +109,7 @@ func (p *Pool) settle(b *Backend, now time.Time, cause error) {
 	case Gone:
 		p.log.Info("backend gone", append(fields, zap.Int64("sessions", b.Sessions()))...)
 	case Joining:
-		panic("BUG: a backend does not begin anew")
+		panic("BUG: a backend can't be joining again")
 	default:
 		panic("BUG: state " + strconv.Itoa(int(to)))
 	}

@@ -6,38 +6,37 @@ import (
 	"time"
 )
 
-// A BackendStatus is what there is to know of a backend at one moment: plain values, for the admin
-// API and the metrics.
+// A BackendStatus describes a backend at one moment, for the admin API and the metrics.
 type BackendStatus struct {
-	Backend     *Backend // whom it is about
+	Backend     *Backend
 	Name        string
 	Network     string // "tcp" or "unix"
-	Address     string // what is dialed
+	Address     string // to dial: "host:port" or a path
 	TLS         bool
 	State       State
 	Weight      int
-	Warmth      float64 // the part of its weight that a slow start gives it; else 1
+	Warmth      float64 // the fraction of its weight that it has in a slow start; else 1
 	Backup      bool
 	Sessions    int64
 	MaxSessions int64 // 0: no limit
 	Surplus     int64 // sessions that a rebalance would close now
-	// EjectedUntil is when an ejection ends, or ended; zero: it never was ejected.
+	// EjectedUntil is when the last ejection ends, or ended; zero: it was never ejected.
 	EjectedUntil time.Time
-	// Failures counts them by reason, those that never happened included.
+	// Failures counts the failures by reason. It has every reason.
 	Failures map[string]uint64
-	// What its sessions have moved, less those that still live.
+	// ToBackend and ToClient are the traffic of the sessions that have ended.
 	ToBackend, ToClient Traffic
 }
 
-// Status returns the members in the order of the definition, and behind them those that have gone
-// and still hold sessions.
+// Status returns the backends in the order of the configuration, followed by those that have gone and
+// still hold sessions. It does not block.
 func (p *Pool) Status() []BackendStatus {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
-	backends := slices.Clone(p.members)
+	backends := slices.Clone(p.backends)
 	var gone []*Backend
-	for _, b := range p.known {
+	for _, b := range p.byID {
 		if b.isGone && b.Sessions() > 0 {
 			gone = append(gone, b)
 		}
@@ -45,9 +44,9 @@ func (p *Pool) Status() []BackendStatus {
 	slices.SortFunc(gone, func(a, b *Backend) int { return strings.Compare(a.Name(), b.Name()) })
 
 	surplus := make(map[*Backend]int64)
-	settled := p.settled()
-	for i, n := range surplusOf(loadsOf(settled), float64(p.cfg.Rebalance.Tolerance)/100) {
-		surplus[settled[i]] = n
+	shared := p.rebalanceable()
+	for i, n := range surplusOf(loadsOf(shared), float64(p.cfg.Rebalance.Tolerance)/100) {
+		surplus[shared[i]] = n
 	}
 	var statuses []BackendStatus
 	for _, b := range append(backends, gone...) {
@@ -68,9 +67,9 @@ func (b *Backend) status(now time.Time) BackendStatus {
 		State:        b.State(),
 		Weight:       b.Weight(),
 		Warmth:       b.warmth(now),
-		Backup:       b.member.backup,
+		Backup:       b.spec.backup,
 		Sessions:     b.Sessions(),
-		MaxSessions:  b.member.maxSessions,
+		MaxSessions:  b.spec.maxSessions,
 		EjectedUntil: b.ejection.until,
 		Failures:     make(map[string]uint64, reasonCount),
 		ToBackend:    b.toBackend.sum(),

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	// minSecretBytes is the least that signs a cookie.
+	// minSecretBytes is the minimum length of the secret that signs cookies.
 	minSecretBytes = 16
-	// tokenBytes is how much of the signature stands in a cookie: 128 bits can't be guessed.
+	// tokenBytes is the part of the signature that a cookie carries: 128 bits can't be guessed.
 	tokenBytes = 16
 )
 
@@ -24,34 +24,35 @@ var tokenTextBytes = base64.RawURLEncoding.EncodedLen(tokenBytes)
 
 // A stickyCookie is what sends a client back to a backend.
 type stickyCookie struct {
-	token string // its value: the backend's signature
-	line  string // the value of Set-Cookie
+	token     string // its value: the backend's signature
+	setCookie string // the value of the Set-Cookie field
 }
 
-// cookies finds the members of a tier by their cookies. Immutable.
+// cookies finds candidates by their cookies. Immutable.
 type cookies struct {
-	index map[string]int // by token
-	line  []string       // by index
+	index     map[string]int // by token
+	setCookie []string       // by index
 }
 
-func newCookies(t *tier) *cookies {
-	c := &cookies{index: make(map[string]int, len(t.backends)), line: make([]string, len(t.backends))}
-	for i, b := range t.backends {
-		c.index[b.cookie.token], c.line[i] = i, b.cookie.line
+func newCookies(cs *candidates) *cookies {
+	c := &cookies{index: make(map[string]int, len(cs.backends)), setCookie: make([]string, len(cs.backends))}
+	for i, b := range cs.backends {
+		c.index[b.cookie.token], c.setCookie[i] = i, b.cookie.setCookie
 	}
 	return c
 }
 
-// bySticky goes back to the backend that the client's cookie names, if it is there and may take the
-// session, and else where the fewest sessions are.
-func bySticky(_ *Pool, t *tier, k key, tried []*Backend) int {
-	if i, found := t.cookies.find(k); found && t.mayTake(i, tried) {
+// bySticky chooses the backend of the client's cookie if it can accept the session, and else the least
+// loaded one.
+func bySticky(_ *Pool, cs *candidates, k key, tried []*Backend) int {
+	if i, found := cs.cookies.find(k); found && cs.canAccept(i, tried) {
 		return i
 	}
-	return t.least(tried)
+	return cs.leastLoaded(tried)
 }
 
-// find looks up the whole signature, which takes no longer for a wrong one that begins well.
+// find returns the candidate of the cookie in k. It looks up the whole signature, so that the time does not
+// depend on how many bytes of a guess are right.
 func (c *cookies) find(k key) (int, bool) {
 	if !k.ok || len(k.text) != tokenTextBytes {
 		return 0, false
@@ -67,7 +68,7 @@ type signer struct {
 	config StickyConfig
 }
 
-// newSigner returns the signer of c, or nil if its policy needs none.
+// newSigner returns the signer of c, or nil if its policy needs none. It may read the secret's file.
 func newSigner(c *Config) (*signer, error) {
 	if c.Policy != PolicySticky {
 		return nil, nil
@@ -79,19 +80,19 @@ func newSigner(c *Config) (*signer, error) {
 	return &signer{secret: secret, pool: c.Name, config: c.Sticky}, nil
 }
 
-// cookie returns the cookie of a backend. Its value is the signature of the pool and the address,
-// and nothing else: a client can neither make one nor read an address in it, every process with the
-// secret makes the same, and as one is signed a backend, not a session, a pick costs a lookup.
+// cookie returns the cookie of a backend. Its value is only the signature of the pool and the address. A
+// client can neither forge it nor read an address in it, and every process with the secret makes the same
+// one. It is signed once per backend, not per session, so a pick costs one lookup.
 func (s *signer) cookie(a address) stickyCookie {
 	mac := hmac.New(sha256.New, s.secret)
-	// A length before the name, so that no pool's name runs into another's addresses.
+	// The length keeps the end of the name apart from the start of the address.
 	_, _ = fmt.Fprintf(mac, "sluice sticky %d %s %s", len(s.pool), s.pool, a.id())
 	token := base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:tokenBytes])
-	return stickyCookie{token: token, line: s.config.line(token)}
+	return stickyCookie{token: token, setCookie: s.config.setCookie(token)}
 }
 
-// line returns the value of a Set-Cookie field (RFC 6265 section 4.1.1).
-func (c *StickyConfig) line(token string) string {
+// setCookie returns the value of a Set-Cookie field (RFC 6265 section 4.1.1).
+func (c *StickyConfig) setCookie(token string) string {
 	var b strings.Builder
 	b.WriteString(c.Cookie + "=" + token)
 	if c.TTL > 0 {
@@ -120,7 +121,7 @@ func (c *StickyConfig) line(token string) string {
 	return b.String()
 }
 
-// secret returns what signs the cookies.
+// secret returns the secret, from its file if one is configured.
 func (c *StickyConfig) secret() ([]byte, error) {
 	secret := []byte(c.Secret)
 	if c.SecretFile != "" {

@@ -84,13 +84,13 @@ func TestTamperedCookieFallsBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			if valueOf(t, got.SetCookie) == value {
-				t.Fatalf("cookie %.40q was taken for a good one", value)
+				t.Fatalf("cookie %.40q was accepted", value)
 			}
 			counts[got.Backend]++
 		}
-		if counts[p.members[0]] < 49 || counts[p.members[1]] < 49 {
+		if counts[p.backends[0]] < 49 || counts[p.backends[1]] < 49 {
 			t.Errorf("cookie %.40q led to %d and %d picks; want the least loaded each time", value,
-				counts[p.members[0]], counts[p.members[1]])
+				counts[p.backends[0]], counts[p.backends[1]])
 		}
 	}
 }

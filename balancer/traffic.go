@@ -2,7 +2,7 @@ package balancer
 
 import "sync/atomic"
 
-// Traffic is what sessions moved one way.
+// Traffic is what sessions have moved in one direction.
 type Traffic struct {
 	Frames   uint64 // data frames
 	Messages uint64
@@ -16,7 +16,7 @@ func (t *Traffic) Add(o Traffic) {
 	t.Bytes += o.Bytes
 }
 
-// A trafficCount sums up traffic. Its methods may be called from any goroutine.
+// A trafficCount sums up traffic. Its methods are safe for concurrent use.
 type trafficCount struct {
 	frames, messages, bytes atomic.Uint64
 }

@@ -1,17 +1,23 @@
 package upgrade
 
-const (
-	switchingProtocols = 101
-	maxInterim         = 8 // answers of status 1xx before the one that counts
+import (
+	"crypto/sha1"
+	"encoding/base64"
 )
 
-// Answer is a backend's head. The zero value is ready; Reset makes it so again.
-// Owned by the goroutine of the handshake. What its methods return are slices of
-// the bytes last given to Parse, or of the Answer, and live as long as those.
+const (
+	switchingProtocols = 101
+	maxInterim         = 8 // answers of status 1xx before the final one
+)
+
+// Answer is a backend's head. The zero value is ready for use; Reset makes it
+// ready again. Owned by the goroutine of the handshake. The slices that its
+// methods return point into the bytes last given to Parse, or into the Answer,
+// and are valid as long as those.
 type Answer struct {
 	scanner
 	head    []byte // as last given to Parse
-	length  int    // of all heads, 0 until the one that counts is complete
+	length  int    // of all heads, 0 until the final one is complete
 	fault   *Rejection
 	interim int
 
@@ -31,10 +37,10 @@ func (a *Answer) Reset() {
 	a.status, a.isHTTP10, a.framing, a.bodyBytes, a.isDeflate = 0, false, noBody, 0, false
 }
 
-// Parse takes all bytes received so far from the start of the answer, wherever
-// they are by now, and returns the length of the head once it is complete, 0
-// while more is needed. Interim answers before it are part of that length. The
-// error is ErrBadAnswer with a text of its own.
+// Parse takes all bytes received so far, from the start of the answer; they may
+// have moved since the last call. It returns the length of the head once that is
+// complete, and 0 while more bytes are needed. Interim answers before the head
+// are part of the length. The error is ErrBadAnswer with a text of its own.
 func (a *Answer) Parse(head []byte) (n int, err error) {
 	a.head = head
 	if a.length == 0 && a.fault == nil {
@@ -48,8 +54,8 @@ func (a *Answer) Parse(head []byte) (n int, err error) {
 	return a.length, nil
 }
 
-// asBadAnswer turns a fault of the lines, which are checked as a client's are,
-// into the backend's.
+// asBadAnswer turns the rejection of a line, which is checked as a client's is,
+// into one of the backend's answer.
 func asBadAnswer(rej *Rejection) *Rejection {
 	switch rej {
 	case ErrHeadTooLarge:
@@ -96,8 +102,8 @@ func (a *Answer) parse(head []byte) *Rejection {
 //
 //	status-line = HTTP-version SP status-code SP [ reason-phrase ]
 //
-// RFC 9112 section 4, and lets the second space be absent with the phrase, as
-// net/http does.
+// RFC 9112 section 4. The second space may be absent together with the phrase, as
+// in net/http.
 func (a *Answer) parseStatusLine(head []byte) *Rejection {
 	line := a.first.of(head)
 	if len(line) < len("HTTP/1.1 200") || line[8] != ' ' || len(line) > 12 && line[12] != ' ' {
@@ -136,8 +142,9 @@ func (a *Answer) Protocol() []byte {
 // Deflate reports whether a checked 101 agrees to permessage-deflate.
 func (a *Answer) Deflate() bool { return a.isDeflate }
 
-// Check checks a complete answer to r: a 101 against RFC 6455 section 4.1, any
-// other for the end of its body. The error is ErrBadAnswer with a text of its own.
+// Check checks a complete answer to r: a 101 against RFC 6455 section 4.1, and
+// any other for the end of its body. The error is ErrBadAnswer with a text of its
+// own.
 func (a *Answer) Check(r *Request) error {
 	if rej := a.check(r); rej != nil {
 		return rej
@@ -169,7 +176,7 @@ func (a *Answer) checkSwitch(r *Request, hasUpgrade bool) *Rejection {
 	case !hasUpgrade:
 		return badAnswer("Connection does not name Upgrade")
 	case acceptCount != 1 || string(accept) != string(want[:]):
-		return badAnswer("Sec-WebSocket-Accept does not fit the key")
+		return badAnswer("Sec-WebSocket-Accept does not match the key")
 	}
 	if rej := a.checkProtocol(r); rej != nil {
 		return rej
@@ -177,7 +184,20 @@ func (a *Answer) checkSwitch(r *Request, hasUpgrade bool) *Rejection {
 	return a.checkExtensions(r)
 }
 
-// checkProtocol: RFC 6455 section 4.1: "If the response includes a
+const acceptLength = 28 // base64 of a SHA-1
+
+// acceptOf returns the Sec-WebSocket-Accept for a checked key, RFC 6455 section
+// 4.2.2 item 5.4. It does not allocate.
+func acceptOf(key []byte) (accept [acceptLength]byte) {
+	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+	var input [24 + len(guid)]byte
+	copy(input[copy(input[:], key):], guid)
+	sum := sha1.Sum(input[:])
+	base64.StdEncoding.Encode(accept[:], sum[:])
+	return accept
+}
+
+// checkProtocol applies RFC 6455 section 4.1: "If the response includes a
 // |Sec-WebSocket-Protocol| header field and this header field indicates the use
 // of a subprotocol that was not present in the client's handshake [...], the
 // client MUST _Fail the WebSocket Connection_."
@@ -194,8 +214,8 @@ func (a *Answer) checkProtocol(r *Request) *Rejection {
 	return nil
 }
 
-// checkExtensions: likewise, of extensions. What the gateway took out of the
-// offer was not offered.
+// checkExtensions applies the same rule to extensions. An offer that the gateway
+// removed was not offered.
 func (a *Answer) checkExtensions(r *Request) *Rejection {
 	a.isDeflate = false
 	for i := range a.all() {
@@ -208,7 +228,7 @@ func (a *Answer) checkExtensions(r *Request) *Rejection {
 		}
 		for ; len(element) > 0; element, rest = cutElement(rest) {
 			switch {
-			case string(extensionName(element)) != deflateName || !r.isDeflateAsked:
+			case string(extensionName(element)) != deflateName || !r.offersDeflate:
 				return badAnswer("an extension that was not offered")
 			case a.isDeflate:
 				return badAnswer("an extension twice")
@@ -228,7 +248,7 @@ func (a *Answer) checkBody(isHead bool) *Rejection {
 	case lengthCount > 1 || lengthCount == 1 && !isLength:
 		return badAnswer("Content-Length is not one decimal number")
 	case codingCount > 1 || codingCount == 1 && (a.isHTTP10 || !equalFold(coding, "chunked")):
-		return badAnswer("Transfer-Encoding is not chunked alone in HTTP/1.1")
+		return badAnswer("Transfer-Encoding is not only chunked, or not in HTTP/1.1")
 	case lengthCount > 0 && codingCount > 0:
 		return badAnswer("both Content-Length and Transfer-Encoding")
 	case isHead || a.status == 204 || a.status == 304:
@@ -243,14 +263,14 @@ func (a *Answer) checkBody(isHead bool) *Rejection {
 	return nil
 }
 
-// Body returns the tracker of the body behind the head of a checked answer that
-// is not 101.
+// Body returns the Body that finds the end of the body of a checked answer that is
+// not 101.
 func (a *Answer) Body() Body { return Body{framing: a.framing, left: a.bodyBytes} }
 
-// AppendForward appends the head for the client to dst, as slices of the
-// backend's head and of a, for net.Buffers: the lines as the backend sent them,
-// less those that end at this hop, and extra behind them. They live until a's
-// next call of AppendForward or Reset. Only for an answer that Check has passed.
+// AppendForward appends the head for the client to dst, for net.Buffers: the
+// lines as the backend sent them, without those that end at this hop, followed by
+// extra. The slices point into the backend's head and into a, and are valid until
+// the next call of AppendForward or Reset. Check must have passed the answer.
 func (a *Answer) AppendForward(dst [][]byte, extra []Field) [][]byte {
 	// RFC 9110 section 6.2: an intermediary sends its own version.
 	dst = append(dst, httpVersion, a.head[a.first.start+uint16(len(httpVersion)):a.first.end+2])
@@ -297,7 +317,7 @@ func (a *Answer) isKept(line *field) bool {
 	case kindTransferEncoding, kindTrailer:
 		return a.framing == chunkedBody
 	case kindContentLength:
-		// RFC 9110 section 8.6 has none on a 1xx or 204; on a 304 it tells of another answer.
+		// RFC 9110 section 8.6 has none on a 1xx or 204; on a 304 it is the length of another answer.
 		return a.status != switchingProtocols && a.status != 204
 	default:
 		return true

@@ -24,7 +24,7 @@ func TestA101IsCheckedAndPassesWithItsOtherHeaders(t *testing.T) {
 	}
 }
 
-func TestWhatWasNotOfferedNeedNotBeAgreed(t *testing.T) {
+func TestOffersNeedNotBeAccepted(t *testing.T) {
 	a := mustAnswer(t, switchingHead(), mustCheck(t, chromium))
 	if a.Protocol() != nil || a.Deflate() {
 		t.Errorf("protocol %q, deflate %v; want none", a.Protocol(), a.Deflate())
@@ -107,7 +107,7 @@ func TestAnAnswerThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 	}
 }
 
-func TestInterimAnswersAreSwallowed(t *testing.T) {
+func TestInterimAnswersAreSkipped(t *testing.T) {
 	interim := head("HTTP/1.1 100 Continue") + head("HTTP/1.1 103 Early Hints", "Link: </a>", "Set-Cookie: early=1")
 	wire := strings.Repeat(interim, maxInterim/2) + switchingHead()
 	a, n, err := answer(t, wire+"\x81\x00", mustCheck(t, chromium))
@@ -125,11 +125,11 @@ func TestInterimAnswersAreSwallowed(t *testing.T) {
 	}
 	long := head("HTTP/1.1 103 Early Hints", "Link: "+strings.Repeat("x", 4<<10))
 	if _, _, err := answer(t, strings.Repeat(long, 4)+switchingHead(), r); !errors.Is(err, ErrBadAnswer) {
-		t.Errorf("answer behind 16 KiB of interim ones: %v; want %v", err, ErrBadAnswer)
+		t.Errorf("answer after 16 KiB of interim ones: %v; want %v", err, ErrBadAnswer)
 	}
 }
 
-func TestAnotherStatusPassesWhole(t *testing.T) {
+func TestAnyOtherStatusPassesWhole(t *testing.T) {
 	for _, test := range []struct {
 		name, wire, want string
 		isEndless        bool
@@ -176,7 +176,7 @@ func TestAnAnswerToHeadHasNoBody(t *testing.T) {
 	}
 }
 
-func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
+func TestAChunkedBodyEndsAfterItsTrailers(t *testing.T) {
 	for _, test := range []struct {
 		name, wire string
 		length     int // of the body, or of what comes before the fault
@@ -186,7 +186,7 @@ func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
 		{"sizes in hex, either case", "0a\r\n0123456789\r\n0A\r\n0123456789\r\n00\r\n\r\n", 38, nil},
 		{"extensions", "1;a\r\nx\r\n1;b=\"c;\\\"d\"\r\nx\r\n0;e\r\n\r\n", 31, nil},
 		{"many chunks with extensions", strings.Repeat("1;a\r\nx\r\n", maxChunkLine) + "0\r\n\r\n", 8*maxChunkLine + 5, nil},
-		{"trailers behind them", strings.Repeat("1\r\nx\r\n", maxTrailerBytes) + "0\r\nA: b\r\n\r\n", 6*maxTrailerBytes + 11, nil},
+		{"trailers after them", strings.Repeat("1\r\nx\r\n", maxTrailerBytes) + "0\r\nA: b\r\n\r\n", 6*maxTrailerBytes + 11, nil},
 		{"trailers", "0\r\nA: b\r\nC:\r\n\r\nmore", 15, nil},
 		{"data that looks like its end", "5\r\n0\r\n\r\n\r\n0\r\n\r\n", 15, nil},
 		{"no end", "5\r\nhello\r\n", 10, io.ErrUnexpectedEOF},
@@ -196,13 +196,13 @@ func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
 		{"an extension without a size", ";a\r\n", 0, ErrBadChunk},
 		{"a sign", "+5\r\nhello", 0, ErrBadChunk},
 		{"a prefix", "0x5\r\nhello", 1, ErrBadChunk},
-		{"a space behind the size", "5 \r\nhello", 1, ErrBadChunk},
-		{"a bare LF behind the size", "5\nhello", 1, ErrBadChunk},
-		{"a bare CR behind the size", "5\rhello", 2, ErrBadChunk},
+		{"a space after the size", "5 \r\nhello", 1, ErrBadChunk},
+		{"a bare LF after the size", "5\nhello", 1, ErrBadChunk},
+		{"a bare CR after the size", "5\rhello", 2, ErrBadChunk},
 		{"a control byte in an extension", "5;a\x00\r\nhello", 3, ErrBadChunk},
 		{"too much data", "5\r\nhello!\r\n", 8, ErrBadChunk},
-		{"a bare LF behind the data", "5\r\nhello\n0\r\n", 8, ErrBadChunk},
-		{"a bare CR behind the data", "5\r\nhello\r0\r\n", 9, ErrBadChunk},
+		{"a bare LF after the data", "5\r\nhello\n0\r\n", 8, ErrBadChunk},
+		{"a bare CR after the data", "5\r\nhello\r0\r\n", 9, ErrBadChunk},
 		{"a size of 2^63", "8000000000000000\r\n", 15, ErrBadChunk},
 		{"an endless size", strings.Repeat("0", 2*maxChunkLine), maxChunkLine, ErrBadChunk},
 		{"an endless extension", "1;" + strings.Repeat("a", 2*maxChunkLine), maxChunkLine, ErrBadChunk},
@@ -210,8 +210,8 @@ func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
 		{"a trailer without a name", "0\r\n: b\r\n\r\n", 3, ErrBadChunk},
 		{"a trailer with a space before the colon", "0\r\nA : b\r\n\r\n", 4, ErrBadChunk},
 		{"a folded trailer", "0\r\nA: b\r\n c\r\n\r\n", 9, ErrBadChunk},
-		{"a bare LF behind a trailer", "0\r\nA: b\n\r\n", 7, ErrBadChunk},
-		{"a bare LF behind the trailers", "0\r\n\n", 3, ErrBadChunk},
+		{"a bare LF after a trailer", "0\r\nA: b\n\r\n", 7, ErrBadChunk},
+		{"a bare LF after the trailers", "0\r\n\n", 3, ErrBadChunk},
 		{"a bare CR at the end", "0\r\n\rx", 4, ErrBadChunk},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -225,7 +225,7 @@ func TestAChunkedBodyEndsBehindItsTrailers(t *testing.T) {
 	}
 }
 
-func TestABodyOfKnownLengthEndsThere(t *testing.T) {
+func TestABodyEndsAtItsContentLength(t *testing.T) {
 	for name, pieces := range splittings(10, 4) {
 		if n, err := scanBody(Body{framing: lengthBody, left: 7}, []byte("0123456789"), pieces); n != 7 || err != nil {
 			t.Errorf("%s: ends at %d, %v; want 7, nil", name, n, err)

@@ -5,14 +5,14 @@ import (
 	"io"
 )
 
-// Bounds of a chunked body's own lines. Chunks themselves have none: they pass.
+// Bounds of the lines of a chunked body. The chunks have none, since they pass.
 const (
 	maxChunkLine    = 4 << 10 // a size with its extensions
 	maxTrailerBytes = MaxHeadBytes
 )
 
-// ErrBadChunk tells that a chunked body is malformed, RFC 9112 section 7.1. The
-// head is on its way to the client by then, so the connection is cut.
+// ErrBadChunk means that a chunked body is malformed, RFC 9112 section 7.1. The
+// head has been forwarded by then, so the caller cuts the connection.
 var ErrBadChunk = errors.New("malformed chunk in the body of a backend's answer")
 
 // framing is how a body ends, RFC 9112 section 6.3.
@@ -22,10 +22,10 @@ const (
 	noBody framing = iota
 	lengthBody
 	chunkedBody
-	endlessBody // at the end of the stream
+	endlessBody // it ends with the stream
 )
 
-// chunkState is where in a chunked body the next octet stands.
+// chunkState is the place of the next octet in a chunked body.
 //
 //	1a;name=value CR LF  26 octets CR LF  …  0 CR LF  Name: value CR LF  CR LF
 //	^size ^extension ^sizeLF ^data ^dataCR ^dataLF    ^trailer  ^trailerLF ^lastLF
@@ -33,9 +33,9 @@ type chunkState uint8
 
 const (
 	chunkStart     chunkState = iota // the first digit of a size
-	chunkSize                        // more digits, or what ends them
-	chunkExtension                   // behind ";"
-	chunkSizeLF                      // behind the CR of that line
+	chunkSize                        // more digits, or the octet after them
+	chunkExtension                   // after ";"
+	chunkSizeLF                      // after the CR of that line
 	chunkData
 	chunkDataCR
 	chunkDataLF
@@ -47,7 +47,7 @@ const (
 	chunkEnd
 )
 
-// Body finds the end of a body in the bytes that pass. It keeps none of them.
+// Body finds the end of a body in the bytes that pass, and keeps none of them.
 // Owned by the goroutine that copies the body.
 type Body struct {
 	framing framing
@@ -71,9 +71,9 @@ func (b *Body) Done() bool {
 	}
 }
 
-// Scan returns how many leading bytes of p belong to the body: all until it is
-// done. The error is ErrBadChunk; what comes before the fault is counted in n, and
-// nothing may be scanned after it.
+// Scan returns how many leading bytes of p belong to the body: all of them until
+// it is complete. The error is ErrBadChunk; n then counts the bytes before the
+// malformed one, and Scan must not be called again.
 func (b *Body) Scan(p []byte) (n int, err error) {
 	switch b.framing {
 	case noBody:
@@ -91,8 +91,8 @@ func (b *Body) Scan(p []byte) (n int, err error) {
 	}
 }
 
-// End takes the end of the stream. It returns io.ErrUnexpectedEOF if the body is
-// not complete by that.
+// End records the end of the stream. It returns io.ErrUnexpectedEOF if the body
+// is not complete.
 func (b *Body) End() error {
 	if b.framing == endlessBody || b.Done() {
 		return nil
@@ -118,8 +118,8 @@ func (b *Body) scanChunked(p []byte) (n int, err error) {
 	return n, nil
 }
 
-// nextOctet takes an octet outside of the data. It returns false if that is
-// malformed.
+// nextOctet takes an octet outside of the data, and reports whether it is well
+// formed.
 func (b *Body) nextOctet(c byte) bool {
 	b.line++
 	switch b.state {
@@ -160,12 +160,13 @@ func (b *Body) nextOctet(c byte) bool {
 		b.state = chunkEnd
 		return c == '\n'
 	default:
-		return b.nextOfTrailer(c) && b.line <= maxTrailerBytes
+		return b.nextTrailerOctet(c) && b.line <= maxTrailerBytes
 	}
 }
 
-// addDigit takes a digit of a chunk's size, of which there may be as many as
-// fit an int64, and leading zeros within the bound of the line.
+// addDigit takes a digit of a chunk's size, and reports whether it is one and the
+// size still fits an int64. Leading zeros are allowed within the bound of the
+// line.
 func (b *Body) addDigit(c byte) bool {
 	if octets[c]&hexOctet == 0 || b.left >= 1<<59 || b.line > maxChunkLine {
 		return false
@@ -174,7 +175,8 @@ func (b *Body) addDigit(c byte) bool {
 	return true
 }
 
-func (b *Body) nextOfTrailer(c byte) bool {
+// nextTrailerOctet is nextOctet for the trailer fields.
+func (b *Body) nextTrailerOctet(c byte) bool {
 	switch b.state {
 	case trailerStart:
 		if c == '\r' {

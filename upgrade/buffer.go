@@ -2,21 +2,21 @@ package upgrade
 
 import "sync"
 
-// Buffer holds what has come from one side: a head and bytes behind it, together
-// at most MaxHeadBytes. Owned by the goroutine of the handshake. The zero value
-// is ready.
+// Buffer holds the bytes that one side has sent: a head and bytes after it,
+// together at most MaxHeadBytes. Owned by the goroutine of the handshake. The zero
+// value is ready for use.
 type Buffer struct {
 	bytes [MaxHeadBytes]byte
 	count int
 }
 
-// Bytes returns what the buffer holds.
+// Bytes returns the bytes in the buffer, which the next Discard or Reset overwrites.
 func (b *Buffer) Bytes() []byte { return b.bytes[:b.count] }
 
 // Free returns the space to read into; empty when the buffer is full.
 func (b *Buffer) Free() []byte { return b.bytes[b.count:] }
 
-// Grow tells that n bytes were read into Free.
+// Grow adds the first n bytes of Free to the buffer.
 func (b *Buffer) Grow(n int) { b.count += n }
 
 // Discard drops the first n bytes and moves the others to the front.
@@ -25,8 +25,8 @@ func (b *Buffer) Discard(n int) { b.count = copy(b.bytes[:], b.bytes[n:b.count])
 // Reset empties the buffer.
 func (b *Buffer) Reset() { b.count = 0 }
 
-// Handshake is the memory of one handshake. Everything that its parts return
-// dies when it is put back.
+// Handshake is the memory of one handshake. No slice of it may be used after it
+// was put back.
 type Handshake struct {
 	FromClient  Buffer
 	Request     Request
@@ -35,8 +35,8 @@ type Handshake struct {
 	Out         [][]byte // space for AppendForward
 }
 
-// Pool holds Handshakes that are not in use, so that a session that is relayed
-// holds none. The zero value is ready. Safe for use by any goroutine.
+// Pool holds Handshakes that are not in use, so that a relayed session holds none.
+// The zero value is ready for use. It is safe for concurrent use.
 type Pool struct{ pool sync.Pool }
 
 // Get returns a Handshake that is ready for use.
@@ -47,7 +47,7 @@ func (p *Pool) Get() *Handshake {
 	return new(Handshake)
 }
 
-// Put takes h back. Nothing of it may be used any more.
+// Put takes h back, which the caller must not use any more.
 func (p *Pool) Put(h *Handshake) {
 	h.FromClient.Reset()
 	h.Request.Reset()

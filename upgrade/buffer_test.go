@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestBytesBehindTheHeadAreKeptUpTo16KiB(t *testing.T) {
+func TestBytesAfterTheHeadAreKeptUpTo16KiB(t *testing.T) {
 	var pool Pool
 	h := pool.Get()
 	frames := "\x81\x85frames"
@@ -16,7 +16,7 @@ func TestBytesBehindTheHeadAreKeptUpTo16KiB(t *testing.T) {
 		t.Fatalf("Parse = %d, %v; want %d, nil", n, err, len(chromium))
 	}
 	if got := string(b.Bytes()[n:]); got != frames {
-		t.Errorf("behind the head: %q; want %q", got, frames)
+		t.Errorf("after the head: %q; want %q", got, frames)
 	}
 	b.Grow(copy(b.Free(), strings.Repeat("x", 2*MaxHeadBytes)))
 	if len(b.Bytes()) != MaxHeadBytes || len(b.Free()) != 0 {

@@ -19,9 +19,9 @@ func (r *Request) checkUpgrade() *Rejection {
 		return ErrBadMethod
 	case r.isHTTP10:
 		// A departure from RFC 9110 section 7.8: "A server MUST ignore an Upgrade header field that
-		// is received in an HTTP/1.0 request." A client that sends it there expects frames.
+		// is received in an HTTP/1.0 request." The client expects frames, so a refusal is clearer.
 		return ErrOldHTTP
-	case r.badUpgrade:
+	case r.isBadUpgrade:
 		return ErrBadUpgrade
 	case !r.hasUpgrade:
 		return ErrNoUpgrade
@@ -43,7 +43,7 @@ func (r *Request) checkUpgrade() *Rejection {
 }
 
 // isKey reports whether p is the base64 of 16 bytes: 22 octets hold 132 bits, of
-// which the last 4 are not looked at, RFC 4648 section 3.5.
+// which the last 4 are ignored, RFC 4648 section 3.5.
 func isKey(p []byte) bool {
 	if len(p) != 24 || p[22] != '=' || p[23] != '=' {
 		return false
@@ -57,7 +57,7 @@ func isKey(p []byte) bool {
 	return true
 }
 
-// checkProtocols refuses what is no list of tokens, RFC 6455 section 4.1 item 10.
+// checkProtocols refuses fields that are not lists of tokens, RFC 6455 section 4.1 item 10.
 func (r *Request) checkProtocols() *Rejection {
 	for i := range r.all() {
 		if r.fields[i].kind != kindProtocol {
@@ -93,10 +93,10 @@ func (r *Request) offersProtocol(p []byte) bool {
 	return false
 }
 
-// checkExtensions refuses what is no list of extensions, RFC 6455 section 9.1:
+// checkExtensions refuses fields that are not lists of extensions, RFC 6455 section 9.1:
 // "If a value is received by either the client or the server during negotiation
 // that does not conform to the ABNF below, the recipient of such malformed data
-// MUST immediately _Fail the WebSocket Connection_." It notes what is offered.
+// MUST immediately _Fail the WebSocket Connection_." It records the offers.
 func (r *Request) checkExtensions() *Rejection {
 	for i := range r.all() {
 		if r.fields[i].kind != kindExtensions {
@@ -111,7 +111,7 @@ func (r *Request) checkExtensions() *Rejection {
 			case "":
 				return ErrBadExtension
 			case deflateName:
-				r.isDeflateAsked = true
+				r.offersDeflate = true
 			default:
 				r.hasOtherOffers = true
 			}

@@ -2,8 +2,8 @@ package upgrade
 
 import "bytes"
 
-// IsWebSocket reports whether Upgrade has a websocket token. If not, the request
-// is one for the plain HTTP path, whatever else its Upgrade has.
+// IsWebSocket reports whether Upgrade has a websocket token. Without one the
+// request belongs to the plain HTTP path, whatever other tokens Upgrade has.
 func (r *Request) IsWebSocket() bool { return r.isWebSocket }
 
 // Method returns the method as sent.
@@ -12,13 +12,13 @@ func (r *Request) Method() []byte { return r.method.of(r.head) }
 // Target returns the target as sent, for the log.
 func (r *Request) Target() []byte { return r.target.whole.of(r.head) }
 
-// IsEncodedSlash reports whether the path has %2f or %5c: ErrEncodedSlash unless
-// the route lets it pass.
+// IsEncodedSlash reports whether the path has %2f or %5c. The caller answers
+// ErrEncodedSlash unless the route lets them pass.
 func (r *Request) IsEncodedSlash() bool { return r.target.hasEncodedSlash }
 
-// Path returns the path as routes are matched with it: decoded, but for %2f and
-// %5c, with runs of slashes as one. It begins with a slash and has no dot
-// segments. It is not what goes to the backend, which gets the target as sent.
+// Path returns the path that routes match: decoded except for %2f and %5c, with
+// each run of slashes as one. It begins with a slash and has no dot segments. The
+// backend does not get it, but the target as sent.
 func (r *Request) Path() []byte {
 	switch {
 	case r.target.path.start == r.target.path.end:
@@ -34,7 +34,7 @@ func (r *Request) Path() []byte {
 // root is the path of an absolute-form without one, RFC 9112 section 3.2.1.
 var root = []byte("/")
 
-// Query returns what stands behind the target's "?", as sent.
+// Query returns the part of the target after "?", as sent.
 func (r *Request) Query() []byte { return r.target.query.of(r.head) }
 
 // QueryValue returns the value of the first parameter with that name, both as
@@ -58,8 +58,8 @@ func (r *Request) Host() []byte {
 	return host
 }
 
-// Hostname returns the host's name as routes are matched with it: in lower case,
-// without port, trailing dot and brackets. Empty in HTTP/1.0 without Host.
+// Hostname returns the host's name that routes match: in lower case, without port,
+// trailing dot and brackets. It is empty in HTTP/1.0 without Host.
 func (r *Request) Hostname() []byte {
 	name := r.hostname.of(r.head)
 	if len(r.name) > 0 {
@@ -78,7 +78,8 @@ func (r *Request) Hostname() []byte {
 	return name
 }
 
-// Origin returns the value of Origin, nil if there is none: not a browser.
+// Origin returns the value of Origin. It is nil if there is none: the client is
+// not a browser.
 func (r *Request) Origin() []byte {
 	origin, _ := r.value(r.head, kindOrigin)
 	return origin

@@ -7,8 +7,9 @@ import (
 	"strings"
 )
 
-// Forward says how a request goes on to a backend. The zero value adds
-// X-Forwarded-Host alone and takes away what only a trusted peer may say.
+// Forward describes how a request is changed on its way to a backend. The zero
+// value adds only X-Forwarded-Host, and removes the fields that only a trusted
+// peer may send.
 type Forward struct {
 	// The peer may set X-Forwarded-* and the other fields that only a trusted peer may: they pass,
 	// Client is appended to its X-Forwarded-For, and what it has not set is set.
@@ -17,13 +18,13 @@ type Forward struct {
 	Proto     string     // X-Forwarded-Proto: "http" or "https"; "" adds none
 	RequestID string     // X-Request-Id; "" adds none
 
-	ClientCert string // ClientCertHeader: the verified subject; a trusted peer's own passes if it is ""
+	ClientCert string // ClientCertHeader: the verified subject; if "", that of a trusted peer passes
 
-	Host          string   // instead of the client's Host; "" keeps that
-	StripPrefix   int      // so many bytes of Path go, whole segments
-	PathPrefix    string   // comes before what is left of the path, without a slash at its end
-	SetHeaders    []Field  // instead of all others of those names; checked by Field.Check
-	RemoveHeaders []string // names of fields that do not go to the backend; checked by CheckFieldName
+	Host          string   // replaces the client's Host; "" keeps it
+	StripPrefix   int      // bytes to remove from the start of Path, whole segments
+	PathPrefix    string   // is put before the rest of the path, without a slash at its end
+	SetHeaders    []Field  // replace all fields of those names; checked by Field.Check
+	RemoveHeaders []string // names of fields to remove; checked by CheckFieldName
 }
 
 // Check returns an error if f may not be added to a head.
@@ -35,7 +36,7 @@ func (f Field) Check() error {
 }
 
 // CheckFieldName returns an error if fields of that name may not be set or
-// removed: it is malformed, or the handshake's own.
+// removed: the name is malformed, or the field belongs to the handshake.
 func CheckFieldName(name string) error {
 	if !isAll(name, tokenOctet) {
 		return fmt.Errorf("header field name %q is not a token", name)
@@ -49,18 +50,18 @@ func CheckFieldName(name string) error {
 	}
 }
 
-// AppendForward appends the head for a backend to dst, as slices of the client's
-// head and of r, for net.Buffers: the lines as the client sent them, less those
-// that end at this hop and those that f takes away, and ours behind them. They
-// live until r's next call of AppendForward or Reset. Only for a request that
-// CheckUpgrade has passed.
+// AppendForward appends the head for a backend to dst, for net.Buffers: the lines
+// as the client sent them, without those that end at this hop and those that f
+// removes, followed by the gateway's. The slices point into the client's head and
+// into r, and are valid until the next call of AppendForward or Reset.
+// CheckUpgrade must have passed the request.
 func (r *Request) AppendForward(dst [][]byte, f *Forward) [][]byte {
 	r.scratch = r.scratch[:0]
 	if r.isTargetChanged(f) {
 		r.appendRequestLine(f)
 	}
 	split := len(r.scratch)
-	r.appendOwn(f)
+	r.appendOwnLines(f)
 	line := r.head[r.first.start : r.first.end+2]
 	if split > 0 {
 		line = r.scratch[:split]
@@ -74,7 +75,7 @@ func (r *Request) isTargetChanged(f *Forward) bool {
 	return r.target.authority != (span{}) || f.StripPrefix > 0 || f.PathPrefix != ""
 }
 
-// appendRequestLine writes the first line with the path that f asks for, in
+// appendRequestLine writes the first line with the path that f describes, in
 // origin-form, RFC 9112 section 3.2.1.
 func (r *Request) appendRequestLine(f *Forward) {
 	b := append(r.scratch, "GET "...)
@@ -91,7 +92,7 @@ func (r *Request) appendRequestLine(f *Forward) {
 	r.scratch = append(b, " HTTP/1.1\r\n"...)
 }
 
-// appendKept appends the client's lines that pass, neighbours as one slice.
+// appendKept appends the client's lines that pass, adjacent ones as one slice.
 func (r *Request) appendKept(dst [][]byte, f *Forward) [][]byte {
 	start, end := uint16(0), uint16(0)
 	for i := range r.all() {
@@ -126,7 +127,7 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 		return !r.hasOtherOffers
 	case kindForwardedFor:
 		if !f.Trusted || f.Client.IsValid() {
-			return false // a trusted peer's goes on in ours
+			return false // the gateway's line repeats that of a trusted peer
 		}
 	case kindForwardedProto, kindForwardedHost, kindForwarded, kindRequestID:
 		if !f.Trusted {
@@ -143,7 +144,8 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 }
 
 // replaces reports whether f sets or removes fields of that name. A name with
-// underscores for hyphens counts as the same: a backend may not tell them apart.
+// underscores for hyphens is treated as the same, since a backend may not
+// distinguish them.
 func replaces[T []byte | string](f *Forward, name T) bool {
 	for i := range f.SetHeaders {
 		if equalName(name, f.SetHeaders[i].Name) {
@@ -181,8 +183,8 @@ func hyphenated(c byte) byte {
 	return lower(c)
 }
 
-// appendOwn writes the gateway's lines and the end of the head.
-func (r *Request) appendOwn(f *Forward) {
+// appendOwnLines writes the gateway's lines and the end of the head.
+func (r *Request) appendOwnLines(f *Forward) {
 	b := append(r.scratch, "Upgrade: websocket\r\nConnection: Upgrade\r\n"...)
 	if f.Host != "" {
 		b = appendField(b, "Host", f.Host)
@@ -194,15 +196,15 @@ func (r *Request) appendOwn(f *Forward) {
 // appendAdded writes the lines that any request gets.
 func (r *Request) appendAdded(b []byte, f *Forward) []byte {
 	b = r.appendForwardedFor(b, f)
-	if f.Proto != "" && r.isOurs(kindForwardedProto, "X-Forwarded-Proto", f) {
+	if f.Proto != "" && r.isOwn(kindForwardedProto, "X-Forwarded-Proto", f) {
 		b = appendField(b, "X-Forwarded-Proto", f.Proto)
 	}
-	if r.isOurs(kindForwardedHost, "X-Forwarded-Host", f) {
+	if r.isOwn(kindForwardedHost, "X-Forwarded-Host", f) {
 		b = append(b, "X-Forwarded-Host: "...)
 		b = append(b, r.Host()...)
 		b = append(b, "\r\n"...)
 	}
-	if f.RequestID != "" && r.isOurs(kindRequestID, "X-Request-Id", f) {
+	if f.RequestID != "" && r.isOwn(kindRequestID, "X-Request-Id", f) {
 		b = appendField(b, "X-Request-Id", f.RequestID)
 	}
 	if f.ClientCert != "" && !replaces(f, ClientCertHeader) {
@@ -237,9 +239,9 @@ func (r *Request) Forwarded(f *Forward) iter.Seq2[string, string] {
 	}
 }
 
-// isOurs reports whether the field of kind k is the gateway's to write: no
-// trusted peer's passes, and f does not write it otherwise.
-func (r *Request) isOurs(k kind, name string, f *Forward) bool {
+// isOwn reports whether the gateway writes the field of kind k: no trusted peer's
+// passes, and f neither sets nor removes it.
+func (r *Request) isOwn(k kind, name string, f *Forward) bool {
 	if replaces(f, name) {
 		return false
 	}
@@ -251,10 +253,11 @@ func (r *Request) isOurs(k kind, name string, f *Forward) bool {
 	return true
 }
 
-// appendOffers writes the extension offers that pass, if any does not: a gateway
-// that reads frames may not let pass what it does not understand.
+// appendOffers writes the extension offers that pass, if the client sent others
+// too. A gateway that reads frames must not pass an extension that it does not
+// understand.
 func (r *Request) appendOffers(b []byte) []byte {
-	if !r.hasOtherOffers || !r.isDeflateAsked {
+	if !r.hasOtherOffers || !r.offersDeflate {
 		return b
 	}
 	b = append(b, "Sec-WebSocket-Extensions: "...)
@@ -275,8 +278,8 @@ func (r *Request) appendOffers(b []byte) []byte {
 	return append(b, "\r\n"...)
 }
 
-// appendForwardedFor writes X-Forwarded-For: what a trusted peer has said, and
-// the peer.
+// appendForwardedFor writes X-Forwarded-For: the values of a trusted peer, then
+// the peer's address.
 func (r *Request) appendForwardedFor(b []byte, f *Forward) []byte {
 	if !f.Client.IsValid() || replaces(f, "X-Forwarded-For") {
 		return b

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// backendHead is what a backend gets of upgradeHead with the lines kept, and ours.
+// backendHead is what a backend gets of upgradeHead with the kept lines and those of the gateway.
 func backendHead(kept []string, ours ...string) string {
 	lines := append([]string{"GET /chat HTTP/1.1", "Host: example.com", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleKey}, kept...)
 	return head(append(append(lines, "Upgrade: websocket", "Connection: Upgrade"), ours...)...)
@@ -21,14 +21,14 @@ func wantForwarded(t *testing.T, wire string, f *Forward, want string) {
 	}
 }
 
-func TestTheClientsOwnLinesPassLessThoseThatEndAtThisHop(t *testing.T) {
+func TestTheClientsOwnLinesPassExceptThoseThatEndAtThisHop(t *testing.T) {
 	wantForwarded(t, upgradeHead("keep-alive: 5", "user-agent:  x \t", "TE: trailers", "Trailer: X", "Proxy-Connection: close",
 		"Proxy-Authorization: Basic eA==", "Connection: X-Private,HTTP2-Settings", "x-private: 1", "X-Private: 2", "HTTP2-Settings: AA", "X-Empty:"),
 		&Forward{},
 		backendHead([]string{"user-agent:  x \t", "X-Empty:"}, "X-Forwarded-Host: example.com"))
 }
 
-func TestOthersMayNotSayWhatOnlyATrustedPeerMay(t *testing.T) {
+func TestFieldsThatOnlyATrustedPeerMaySendAreRemoved(t *testing.T) {
 	forged := []string{"Forwarded: for=1.1.1.1", "X-Real-IP: 1.1.1.1", "X-Forwarded-For: 1.1.1.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: b",
 		"X-Forwarded-Port: 1", "X-Forwarded-Client-Certificate-Chain-Of-The-Peer: b", "X-Request-Id: forged", "X-Client-Cert-Subject: CN=root",
 		"X_Forwarded_For: 1.1.1.1", "x-forwarded_proto: https", "X_REAL_IP: 1", "X_Request_Id: 1", "X_Client_Cert_Subject: CN=root",
@@ -48,7 +48,7 @@ func TestOthersMayNotSayWhatOnlyATrustedPeerMay(t *testing.T) {
 	}
 }
 
-func TestATrustedPeersWordIsKeptAndItsAddressAppended(t *testing.T) {
+func TestFieldsOfATrustedPeerPassAndItsAddressIsAppended(t *testing.T) {
 	said := []string{"X-Forwarded-For: 198.51.100.1, 10.0.0.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.example", "X-Request-Id: theirs",
 		"Forwarded: for=198.51.100.1", "X-Real-IP: 198.51.100.1", "X-Client-Cert-Subject: CN=a", "X_Forwarded_Proto: ftp",
 		"X-Forwarded-Client-Certificate_Chain: a", "X-Forwarded-For: 10.0.0.2", "X-Forwarded-For:"}
@@ -113,7 +113,7 @@ func TestAnAbsoluteTargetGoesOnInOriginForm(t *testing.T) {
 	}
 }
 
-func TestAPrefixOfThePathIsExchanged(t *testing.T) {
+func TestAPrefixOfThePathIsReplaced(t *testing.T) {
 	for _, test := range []struct{ target, strip, prefix, want string }{
 		{"/chat/room?x", "/chat", "", "/room?x"},
 		{"/chat?x=/chat", "/chat", "", "/?x=/chat"},
@@ -134,7 +134,7 @@ func TestAPrefixOfThePathIsExchanged(t *testing.T) {
 		}
 		line, _, _ := strings.Cut(joined(r.AppendForward(nil, &Forward{StripPrefix: len(test.strip), PathPrefix: test.prefix})), "\r\n")
 		if want := "GET " + test.want + " HTTP/1.1"; line != want {
-			t.Errorf("target %q less %q behind %q goes on as %q; want %q", test.target, test.strip, test.prefix, line, want)
+			t.Errorf("target %q without %q after %q becomes %q; want %q", test.target, test.strip, test.prefix, line, want)
 		}
 	}
 }
@@ -174,7 +174,7 @@ func TestAFieldOfTheRouteIsCheckedBeforehand(t *testing.T) {
 	}
 }
 
-func TestNoValueOfOursEndsItsLine(t *testing.T) {
+func TestNoAddedValueEndsItsLine(t *testing.T) {
 	wantForwarded(t, upgradeHead(), &Forward{ClientCert: "CN=a\r\nX-Admin: 1\x00"},
 		backendHead(nil, "X-Forwarded-Host: example.com", "X-Client-Cert-Subject: CN=a??X-Admin: 1?"))
 }
@@ -217,8 +217,8 @@ func TestParsingAndForwardingAllocatesNothing(t *testing.T) {
 	}
 }
 
-func TestNeighbouringLinesAreOneSlice(t *testing.T) {
-	// The first line, Host, Pragma to User-Agent, Origin to the end, ours.
+func TestAdjacentLinesAreOneSlice(t *testing.T) {
+	// The first line, Host, Pragma to User-Agent, Origin to the end, the lines of the gateway.
 	if out := mustCheck(t, chromium).AppendForward(nil, &Forward{}); len(out) != 5 {
 		t.Errorf("the backend's head has %d slices: %q; want 5", len(out), out)
 	}

@@ -14,9 +14,9 @@ import (
 	"testing"
 )
 
-// FuzzRequest holds the parser to its promise: what it admits, net/http reads in
+// FuzzRequest verifies the parser: net/http reads what it admits in
 // the same way, and the pieces in which a head comes make no difference. What
-// goes to the backend is admitted again, and says nothing that was taken out.
+// goes to the backend is admitted again, without the fields that were removed.
 func FuzzRequest(f *testing.F) {
 	for _, wire := range []string{
 		chromium,
@@ -121,7 +121,7 @@ func compareRequest(t *testing.T, r *Request, wire []byte) {
 	}
 }
 
-// compareFields holds all fields of s against net/http's, each name's in order.
+// compareFields compares all fields of s with net/http's, those of each name in order.
 func compareFields(t *testing.T, head []byte, s *scanner, wire []byte, want http.Header) {
 	t.Helper()
 	got := http.Header{}
@@ -164,7 +164,7 @@ func compareForward(t *testing.T, r *Request, random *rand.Rand) {
 		t.Fatalf("backend's head %q: %v", wire, err)
 	}
 	if again.Target()[0] != '/' || string(again.Query()) != string(r.Query()) || again.hasOtherOffers ||
-		again.isDeflateAsked != r.isDeflateAsked || string(again.Header("Sec-WebSocket-Key")) != string(r.Header("Sec-WebSocket-Key")) {
+		again.offersDeflate != r.offersDeflate || string(again.Header("Sec-WebSocket-Key")) != string(r.Header("Sec-WebSocket-Key")) {
 		t.Fatalf("backend's head %q of %q", wire, r.head[:r.length])
 	}
 }
@@ -175,7 +175,7 @@ func segmentEnd(path []byte, random *rand.Rand) int {
 	return n + bytes.IndexByte(append(path[n:len(path):len(path)], '/'), '/')
 }
 
-// FuzzAnswer: likewise, against http.ReadResponse, with the body behind it.
+// FuzzAnswer does the same with http.ReadResponse and the body after the head.
 func FuzzAnswer(f *testing.F) {
 	for _, wire := range []string{
 		switchingHead("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate"),
@@ -231,7 +231,7 @@ func compareAnswer(t *testing.T, a *Answer, wire []byte, n int, seed uint64) {
 		compareBody(t, a.Body(), std, wire[n:], seed)
 	}
 
-	// What goes to the client is an answer of the same meaning, with the same body behind it.
+	// What goes to the client is an answer of the same meaning, with the same body after it.
 	out := joined(a.AppendForward(nil, []Field{{"X-Last", "1"}}))
 	again, err := http.ReadResponse(bufio.NewReader(strings.NewReader(out)), nil)
 	if err != nil || again.StatusCode != a.Status() || again.Header.Get("X-Last") != "1" && a.Header("X-Last") == nil {
@@ -242,7 +242,7 @@ func compareAnswer(t *testing.T, a *Answer, wire []byte, n int, seed uint64) {
 	}
 }
 
-// compareBody holds the body's end and its faults against net/http's reader.
+// compareBody compares the body's end and its faults with net/http's reader.
 func compareBody(t *testing.T, body Body, std *http.Response, rest []byte, seed uint64) {
 	t.Helper()
 	n, whole := scanBody(body, rest, []int{len(rest)})

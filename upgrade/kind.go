@@ -6,7 +6,7 @@ import "bytes"
 // the backend.
 const ClientCertHeader = "X-Client-Cert-Subject"
 
-// kind is what a field's name means to the gateway.
+// kind is the meaning of a field's name to the gateway.
 type kind uint8
 
 const (
@@ -34,8 +34,9 @@ const (
 	kindForwarded // the rest of that family
 	kindRequestID
 	kindClientCert
-	// kindUnderscore is one of that family spelt with underscores. CGI-like backends
-	// can't tell it from the proper name, and no proxy writes it: dropped from all.
+	// kindUnderscore is one of that family spelled with underscores. CGI-like backends
+	// can't distinguish it from the proper name, and no proxy writes it: it is always
+	// removed.
 	kindUnderscore
 )
 

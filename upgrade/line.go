@@ -10,7 +10,7 @@ const (
 	maxNominated = 32 // elements of all Connection lists; clients send one or two
 )
 
-// span is a part of the head: offsets, because the caller may move its bytes.
+// span is a part of the head, as offsets, since the caller may move the bytes.
 // MaxHeadBytes fits in 16 bits.
 type span struct{ start, end uint16 }
 
@@ -22,26 +22,26 @@ func (s span) of(head []byte) []byte { return head[s.start:s.end] }
 //	^name^    ^value^         ^end
 type field struct {
 	name, value span
-	end         uint16 // behind the LF
+	end         uint16 // after the LF
 	kind        kind
 	isNominated bool // by Connection: ends at this hop
 }
 
-// item is what scanner.next found.
+// item is the result of scanner.next.
 type item uint8
 
 const (
 	incomplete item = iota // the next LF has not arrived
 	firstLine              // in scanner.first
 	fieldLine              // the last of scanner.fields
-	endOfHead              // scanner.line is behind it
+	endOfHead              // scanner.line is after it
 )
 
-// scanner cuts a head into lines while it arrives, strictly: a line is accepted
-// in one reading or refused. The zero value is ready. Every byte is looked for an
-// LF once and checked once, however small the pieces are.
+// scanner splits a head into lines as it arrives. It is strict: it refuses a line
+// that can be read in more than one way. The zero value is ready for use. Each byte
+// is searched for LF once and checked once, however small the pieces are.
 type scanner struct {
-	line   int // start of the line that is due
+	line   int // start of the next line
 	seen   int // there is no LF in head[line:seen]
 	lines  int // complete ones
 	count  int // of fields
@@ -52,8 +52,8 @@ type scanner struct {
 // reset begins a head at offset start.
 func (s *scanner) reset(start int) { s.line, s.seen, s.lines, s.count = start, start, 0, 0 }
 
-// next returns the next item of head, all bytes so far. What lies behind
-// MaxHeadBytes is not looked at.
+// next returns the next item of head, which has all bytes so far. Bytes after
+// MaxHeadBytes are not read.
 func (s *scanner) next(head []byte) (item, *Rejection) {
 	window := head[:min(len(head), MaxHeadBytes)]
 	lf := bytes.IndexByte(window[s.seen:], '\n')
@@ -116,13 +116,13 @@ func (s *scanner) addField(head []byte, start, end int) *Rejection {
 	return nil
 }
 
-// nameFault tells what is wrong with a line whose first n octets are a token
-// and no colon comes behind them.
+// nameFault returns the fault of a line whose first n octets are a token that no
+// colon follows.
 func nameFault(line []byte, n int) *Rejection {
 	if rej := checkOctets(line); rej != nil {
 		return rej
 	}
-	if behind := bytes.TrimLeft(line[n:], " \t"); n > 0 && len(behind) > 0 && behind[0] == ':' {
+	if rest := bytes.TrimLeft(line[n:], " \t"); n > 0 && len(rest) > 0 && rest[0] == ':' {
 		// RFC 9112 section 5.1: "A server MUST reject, with a response status code of 400 (Bad
 		// Request), any received request message that contains whitespace between a header field
 		// name and colon."
@@ -131,7 +131,7 @@ func nameFault(line []byte, n int) *Rejection {
 	return ErrBadFieldName
 }
 
-// checkOctets refuses what a value can't hold, RFC 9110 section 5.5: "Field
+// checkOctets refuses octets that a value can't hold, RFC 9110 section 5.5: "Field
 // values containing CR, LF, or NUL characters are invalid and dangerous".
 func checkOctets(p []byte) *Rejection {
 	n := spanOf(p, valueOctet)

@@ -12,8 +12,8 @@ func TestAHeadThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 		name, wire string
 		want       *Rejection
 	}{
-		{"bare LF behind the first line", "GET / HTTP/1.1\nHost: a\r\n\r\n", ErrBareLF},
-		{"bare LF behind a field", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", ErrBareLF},
+		{"bare LF after the first line", "GET / HTTP/1.1\nHost: a\r\n\r\n", ErrBareLF},
+		{"bare LF after a field", "GET / HTTP/1.1\r\nHost: a\nX: b\r\n\r\n", ErrBareLF},
 		{"bare LF for the empty line", "GET / HTTP/1.1\r\nHost: a\r\n\n", ErrBareLF},
 		{"bare LF first of all", "\nGET / HTTP/1.1\r\n\r\n", ErrBareLF},
 		{"bare CR in a value", head("GET / HTTP/1.1", "Host: a", "X: b\rc"), ErrBareCR},
@@ -64,7 +64,7 @@ func TestAHeadThatTwoParsersCouldReadDifferentlyIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheFirstFaultIsAnsweredAtOnce(t *testing.T) {
+func TestTheFirstFaultIsReportedAtOnce(t *testing.T) {
 	for _, wire := range []string{
 		"GET / HTTP/1.1\n",
 		"GET / HTTP/1.1\r\nHost : a\r\n",
@@ -121,20 +121,20 @@ func TestAHeadHasAtMost100Lines(t *testing.T) {
 	wantRefused(t, wire, err, ErrTooManyLines)
 }
 
-func TestBytesBehindTheHeadAreNotLookedAt(t *testing.T) {
+func TestBytesAfterTheHeadAreNotRead(t *testing.T) {
 	frames := "\x81\x85\x01\x02\x03\x04\n\x00\r\n\r\n garbage : \n"
 	r, n, err := parse(t, upgradeHead()+frames+strings.Repeat("\x00", 2*MaxHeadBytes))
 	if want := len(upgradeHead()); n != want || err != nil {
 		t.Fatalf("Parse = %d, %v; want %d, nil", n, err, want)
 	}
 	if out := joined(r.AppendForward(nil, &Forward{})); strings.Contains(out, "garbage") {
-		t.Errorf("the backend's head has bytes behind the client's: %q", out)
+		t.Errorf("the backend's head has bytes after the client's: %q", out)
 	}
 }
 
-// TestFeedingByteByByteCostsNoMore counts by the offset up to which bytes were
-// looked at: each call begins there, so that no byte is searched twice.
-func TestFeedingByteByByteCostsNoMore(t *testing.T) {
+// TestNoByteIsSearchedTwice checks the offset up to which bytes were
+// searched, where each call begins.
+func TestNoByteIsSearchedTwice(t *testing.T) {
 	wire := []byte(chromium)
 	var r Request
 	for i := range wire[:len(wire)-1] {

@@ -1,13 +1,13 @@
 package upgrade
 
-// deflateName is the one extension that passes. Compared with case: RFC 7692
-// registers it so, and nobody sends it otherwise.
+// deflateName is the only extension that passes. Its case matters: RFC 7692
+// registers it in lower case, and clients send it so.
 const deflateName = "permessage-deflate"
 
-// cutElement cuts the first element of a comma-separated list, without the
-// space around it. Empty elements are skipped, RFC 9110 section 5.6.1.2; the
-// element is empty when the list is at its end. A comma in a quoted string does
-// not separate.
+// cutElement returns the first element of a comma-separated list, without the
+// space around it, and the rest. Empty elements are skipped, RFC 9110 section
+// 5.6.1.2; at the end of the list the element is empty. A comma in a quoted string
+// does not separate.
 func cutElement(list []byte) (element, rest []byte) {
 	for len(list) > 0 && len(element) == 0 {
 		n := elementLength(list)
@@ -17,8 +17,8 @@ func cutElement(list []byte) (element, rest []byte) {
 	return element, list
 }
 
-// elementLength returns the length up to the comma. An escaped quote needs no
-// care: no list here may have one, a token in quotes has none to escape.
+// elementLength returns the length up to the comma. It ignores escapes: a quoted
+// string in the lists here holds a token, which has no quote to escape.
 func elementLength(list []byte) int {
 	isQuoted := false
 	for i := 0; i < len(list); i++ {
@@ -144,8 +144,8 @@ func (s *scanner) nominate(head, name []byte) *Rejection {
 	return nil
 }
 
-// isEndToEnd reports whether no sender may take the field of that name away at
-// this hop: one that the gateway or the backend judges the request by.
+// isEndToEnd reports whether a sender must not remove the field of that name at
+// this hop, since the gateway or the backend decides by it.
 func isEndToEnd(name []byte) bool {
 	const handshake = "sec-websocket-"
 	switch kindOf(name) {

@@ -7,7 +7,7 @@ const (
 	tokenOctet  uint8 = 1 << iota // RFC 9110 section 5.6.2: tchar
 	valueOctet                    // RFC 9110 section 5.5: HTAB, SP, VCHAR and obs-text
 	targetOctet                   // VCHAR without '#': a fragment is never sent, RFC 9112 section 3.2
-	hostOctet                     // what a DNS name or an IPv4 address is made of, and '_'
+	hostOctet                     // octets of a DNS name or an IPv4 address, and '_'
 	digitOctet
 	hexOctet
 )
@@ -64,8 +64,9 @@ func lower(c byte) byte {
 	return c
 }
 
-// equalFold compares without regard to ASCII case: names of fields, tokens and
-// hosts have no other (Unicode folding would take U+212A for a "k").
+// equalFold reports whether a and b are equal without regard to ASCII case. Names
+// of fields, tokens and hosts have no other case: Unicode folding would treat
+// U+212A as a "k".
 func equalFold[A, B []byte | string](a A, b B) bool {
 	if len(a) != len(b) {
 		return false
@@ -96,5 +97,5 @@ func trimSpace(p []byte) []byte {
 	return p
 }
 
-// isSpace reports whether c is of OWS, RFC 9110 section 5.6.3.
+// isSpace reports whether c is an octet of OWS, RFC 9110 section 5.6.3.
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }

@@ -17,14 +17,14 @@ type pipe struct {
 	io.Writer
 }
 
-func TestABackendAndAClientThatAreNotOursAgreeThroughUs(t *testing.T) {
+func TestAForeignClientAndBackendAgreeThroughTheGateway(t *testing.T) {
 	// gobwas/ws as the client: its request, which wants the answer only when that is written.
 	var fromClient bytes.Buffer
 	dialer := ws.Dialer{Protocols: []string{"chat"}, Extensions: []httphead.Option{httphead.NewOption("permessage-deflate", nil)}}
 	var out []byte
 	answerLater := readerFunc(func(p []byte) (int, error) {
 		if out == nil {
-			out = throughUs(t, fromClient.Bytes())
+			out = throughGateway(t, fromClient.Bytes())
 		}
 		n := copy(p, out)
 		out = out[n:]
@@ -40,9 +40,9 @@ func TestABackendAndAClientThatAreNotOursAgreeThroughUs(t *testing.T) {
 	}
 }
 
-// throughUs gives the client's head to gobwas/ws as a backend and returns the
+// throughGateway gives the client's head to gobwas/ws as a backend and returns the
 // head for the client.
-func throughUs(t *testing.T, wire []byte) []byte {
+func throughGateway(t *testing.T, wire []byte) []byte {
 	t.Helper()
 	r := mustCheck(t, string(wire))
 	var uri string

@@ -2,7 +2,7 @@ package upgrade
 
 import "iter"
 
-// Body returns the tracker of the body behind a complete head that is not a WebSocket request's. Its errors are the client's.
+// Body returns the Body that finds the end of the body of a complete request that is not for WebSocket. Its errors are the client's.
 func (r *Request) Body() Body {
 	if length, count := r.value(r.head, kindContentLength); count > 0 {
 		n, _ := parseLength(length) // checked
@@ -14,7 +14,7 @@ func (r *Request) Body() Body {
 	return Body{framing: noBody}
 }
 
-// Backward yields the values of the fields with that name, in any case, the last one first: each hop adds its own behind the others.
+// Backward yields the values of the fields with that name, in any case, the last one first, since each hop appends its own.
 func (r *Request) Backward(name string) iter.Seq[[]byte] {
 	return func(yield func([]byte) bool) {
 		for i := r.count - 1; i >= 0; i-- {
@@ -26,5 +26,5 @@ func (r *Request) Backward(name string) iter.Seq[[]byte] {
 	}
 }
 
-// RawPath returns the path as sent, without the query; the path alone of an absolute-form.
+// RawPath returns the path as sent, without the query, and without the scheme and host of an absolute-form.
 func (r *Request) RawPath() []byte { return r.target.path.of(r.head) }

@@ -7,9 +7,9 @@ import (
 
 func TestTheBodyOfAPlainRequestEndsWhereItsHeadSays(t *testing.T) {
 	for _, test := range []struct {
-		name, head, behind string
-		want               int
-		isDone             bool
+		name, head, rest string
+		want             int
+		isDone           bool
 	}{
 		{"none", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", "GET /", 0, true},
 		{"a length", "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\n", "abcGET /", 3, true},
@@ -21,9 +21,9 @@ func TestTheBodyOfAPlainRequestEndsWhereItsHeadSays(t *testing.T) {
 			t.Fatalf("%s: Parse: %v", test.name, err)
 		}
 		body := r.Body()
-		n, err := body.Scan([]byte(test.behind))
+		n, err := body.Scan([]byte(test.rest))
 		if n != test.want || err != nil || body.Done() != test.isDone {
-			t.Errorf("%s: Scan(%q) = %d, %v, done %v; want %d, nil, %v", test.name, test.behind, n, err, body.Done(), test.want, test.isDone)
+			t.Errorf("%s: Scan(%q) = %d, %v, done %v; want %d, nil, %v", test.name, test.rest, n, err, body.Done(), test.want, test.isDone)
 		}
 	}
 }

@@ -5,11 +5,11 @@ import "strconv"
 // Field is one header field line that the gateway adds.
 type Field struct{ Name, Value string }
 
-// Rejection is an error that is the answer: what the client is told instead of
-// a session. Immutable; the ones below are shared.
+// Rejection is an error that is also the answer that the client gets instead of a
+// session. Immutable; the ones below are shared.
 type Rejection struct {
 	Status int
-	Reason string  // a metric's label: the name of what happened
+	Reason string  // the label of metrics and logs
 	Text   string  // the body, one line
 	Header []Field // beyond Content-Type, Content-Length and Connection
 }
@@ -18,8 +18,8 @@ func (rej *Rejection) Error() string {
 	return strconv.Itoa(rej.Status) + " " + rej.Reason + ": " + rej.Text
 }
 
-// Is reports whether target is a Rejection for the same reason, so that
-// errors.Is finds the ones below behind With and behind a more exact text.
+// Is reports whether target is a Rejection with the same status and reason, so
+// that errors.Is matches the ones below in spite of With and of another text.
 func (rej *Rejection) Is(target error) bool {
 	other, ok := target.(*Rejection)
 	return ok && other.Status == rej.Status && other.Reason == rej.Reason
@@ -42,11 +42,11 @@ var (
 	ErrHeadTooLarge     = badRequest("head_too_large", "the request's head is longer than 16 KiB")
 	ErrTooManyLines     = badRequest("too_many_lines", "the request's head has more than 100 lines")
 	ErrBareLF           = badRequest("bare_lf", "a line ends with LF alone")
-	ErrBareCR           = badRequest("bare_cr", "a CR stands inside a line")
-	ErrControlByte      = badRequest("control_byte", "a control byte stands inside a line")
+	ErrBareCR           = badRequest("bare_cr", "a line has a CR that no LF follows")
+	ErrControlByte      = badRequest("control_byte", "a line has a control byte")
 	ErrFold             = badRequest("folded_line", "a header line begins with white space")
-	ErrSpaceBeforeColon = badRequest("space_before_colon", "white space stands before a header line's colon")
-	ErrBadFieldName     = badRequest("bad_field_name", "a header line has no name that is a token")
+	ErrSpaceBeforeColon = badRequest("space_before_colon", "a header line has white space before its colon")
+	ErrBadFieldName     = badRequest("bad_field_name", "the name of a header line is not a token")
 )
 
 // Faults of any request.
@@ -58,11 +58,11 @@ var (
 	ErrEncodedSlash    = badRequest("encoded_slash", "the path has a slash or backslash in percent-encoding")
 	ErrNoHost          = badRequest("no_host", "the request has no Host")
 	ErrBadHost         = badRequest("bad_host", "Host is not a name or an address with a port or without")
-	ErrDuplicate       = badRequest("duplicate_field", "a header field that may come once comes twice")
+	ErrDuplicate       = badRequest("duplicate_field", "a header field that may occur once occurs twice")
 	ErrBadConnection   = badRequest("bad_connection", "Connection is not a short list of tokens")
-	ErrNominated       = badRequest("nominated_field", "Connection names a header field that may not end here")
+	ErrNominated       = badRequest("nominated_field", "Connection names a header field that must not be removed")
 	ErrBadLength       = badRequest("bad_content_length", "Content-Length is not one decimal number")
-	ErrBadCoding       = badRequest("bad_transfer_encoding", "Transfer-Encoding is not chunked alone in HTTP/1.1")
+	ErrBadCoding       = badRequest("bad_transfer_encoding", "Transfer-Encoding is not only chunked, or not in HTTP/1.1")
 	ErrLengthAndCoding = badRequest("length_and_coding", "the request has Content-Length and Transfer-Encoding")
 )
 
@@ -82,40 +82,40 @@ var (
 	ErrBadExtension = badRequest("bad_extensions", "Sec-WebSocket-Extensions is not a list of extensions")
 )
 
-// What the gateway refuses for its own reasons, or for a backend's.
+// Refusals for reasons of the gateway or of a backend.
 var (
 	ErrPlainHTTP      = badRequest("plain_http", "this address speaks TLS: use https or wss")
 	ErrTLS            = badRequest("tls", "this address speaks no TLS: use http or ws")
 	ErrRedirect       = &Rejection{308, "redirect_https", "use https", nil}
-	ErrOrigin         = &Rejection{403, "origin", "this Origin may not connect here", nil}
+	ErrOrigin         = &Rejection{403, "origin", "connections from this Origin are not allowed", nil}
 	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}
 	ErrHeadTimeout    = &Rejection{408, "head_timeout", "the request's head did not arrive in time", nil}
 	ErrRate           = &Rejection{429, "rate", "too many connections in too short a time", nil}
 	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
-	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend gave no answer that may be passed on", nil}
-	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed at this request", nil}
+	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend's answer can't be passed on", nil}
+	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed to handle this request", nil}
 	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
 	ErrLimit          = &Rejection{503, "limit", "the gateway has as many sessions as it may have", nil}
 	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}
 	ErrBackendTimeout = &Rejection{504, "backend_timeout", "no backend answered in time", nil}
 )
 
-// upgradeFields of a 426: RFC 9110 section 15.5.22 "The server MUST send an
-// Upgrade header field in a 426 response", which section 7.8 wants in Connection;
-// RFC 6455 section 4.4 wants the version.
+// upgradeFields are the fields of a 426. RFC 9110 section 15.5.22: "The server MUST
+// send an Upgrade header field in a 426 response"; section 7.8 requires it to be
+// in Connection; RFC 6455 section 4.4 requires the version.
 var upgradeFields = []Field{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Version", "13"}}
 
 func badRequest(reason, text string) *Rejection {
 	return &Rejection{400, reason, text, nil}
 }
 
-// badAnswer is ErrBadAnswer with a text that tells what is wrong.
+// badAnswer returns ErrBadAnswer with a text that states what is wrong.
 func badAnswer(text string) *Rejection {
 	return &Rejection{ErrBadAnswer.Status, ErrBadAnswer.Reason, "the backend's answer was refused: " + text, nil}
 }
 
-// AppendRejection appends the whole response to dst. The caller ends the
-// connection behind it.
+// AppendRejection appends the whole response to dst. The caller closes the
+// connection after it.
 func AppendRejection(dst []byte, rej *Rejection) []byte {
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(rej.Status), 10)
@@ -132,7 +132,8 @@ func AppendRejection(dst []byte, rej *Rejection) []byte {
 	return append(dst, '\n')
 }
 
-// statusText has the statuses above; RFC 9112 section 4 lets the phrase be empty.
+// statusText returns the reason phrase of the statuses above. RFC 9112 section 4
+// allows an empty one.
 func statusText(status int) string {
 	switch status {
 	case 308:
@@ -162,8 +163,8 @@ func statusText(status int) string {
 	}
 }
 
-// appendField appends a header line. Control bytes, which a certificate's
-// subject may hold, become "?": none of our lines may end inside a value.
+// appendField appends a header line. Control bytes, which a certificate's subject
+// may have, become "?", so that no value can end its line.
 func appendField(dst []byte, name, value string) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)

@@ -44,7 +44,7 @@ func TestEveryRefusalIsAWholeResponseWithConnectionClose(t *testing.T) {
 	}
 }
 
-func TestARefusedVersionIsToldTheRightOne(t *testing.T) {
+func TestARefusedVersionGetsTheSupportedOne(t *testing.T) {
 	want := "HTTP/1.1 426 Upgrade Required\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 37\r\nConnection: close\r\n" +
 		"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n\r\nthe only Sec-WebSocket-Version is 13\n"
 	if got := string(AppendRejection([]byte("x"), ErrVersion)); got != "x"+want {

@@ -2,9 +2,10 @@ package upgrade
 
 import "bytes"
 
-// Request is a client's head. The zero value is ready; Reset makes it so again.
-// Owned by the goroutine of the handshake. What its methods return are slices of
-// the bytes last given to Parse, or of the Request, and live as long as those.
+// Request is a client's head. The zero value is ready for use; Reset makes it ready
+// again. Owned by the goroutine of the handshake. The slices that its methods
+// return point into the bytes last given to Parse, or into the Request, and are
+// valid as long as those.
 type Request struct {
 	scanner
 	head   []byte // as last given to Parse
@@ -16,10 +17,10 @@ type Request struct {
 	hostname span
 	isHTTP10 bool
 
-	isWebSocket    bool // a websocket token in Upgrade
-	hasUpgrade     bool // in Connection
-	badUpgrade     bool
-	isDeflateAsked bool
+	isWebSocket    bool // Upgrade has a websocket token
+	hasUpgrade     bool // Connection has an upgrade token
+	isBadUpgrade   bool // Upgrade is malformed
+	offersDeflate  bool
 	hasOtherOffers bool // extensions that do not pass
 
 	path    []byte // the decoded path; kept for its space
@@ -29,21 +30,22 @@ type Request struct {
 
 // Reset makes r ready for the next head.
 func (r *Request) Reset() {
-	// Not *r = Request{...}: the table of fields is large, and its count says what is valid.
+	// Not *r = Request{...}: the table of fields is large, and its count bounds the valid ones.
 	r.scanner.reset(0)
 	r.head, r.length, r.fault = nil, 0, nil
 	r.method, r.target, r.hostname, r.isHTTP10 = span{}, target{}, span{}, false
-	r.isWebSocket, r.hasUpgrade, r.badUpgrade, r.isDeflateAsked, r.hasOtherOffers = false, false, false, false, false
+	r.isWebSocket, r.hasUpgrade, r.isBadUpgrade, r.offersDeflate, r.hasOtherOffers = false, false, false, false, false
 	r.path, r.name = r.path[:0], r.name[:0]
 }
 
-// Parse takes all bytes received so far from the start of the head, wherever
-// they are by now, and returns the length of the head once it is complete, 0
-// while more is needed. The error is a *Rejection with status 400, for the first
-// fault in the order of the bytes; no more bytes can mend it.
+// Parse takes all bytes received so far, from the start of the head; they may have
+// moved since the last call. It returns the length of the head once that is
+// complete, and 0 while more bytes are needed. The error is a *Rejection with
+// status 400, for the first fault in the order of the bytes; further bytes can't
+// change it.
 //
-// Any request is parsed, so that the plain HTTP path gets bytes that net/http
-// reads in the same way; only CheckUpgrade asks for WebSocket.
+// It parses any request, so that the plain HTTP path gets bytes that net/http
+// reads in the same way. CheckUpgrade checks that the request is for WebSocket.
 func (r *Request) Parse(head []byte) (n int, err error) {
 	r.head = head
 	if r.length == 0 && r.fault == nil {
@@ -56,7 +58,7 @@ func (r *Request) Parse(head []byte) (n int, err error) {
 }
 
 func (r *Request) parse(head []byte) *Rejection {
-	// RFC 8446 section 5.1: the first byte of a ClientHello, which may never have an LF to wait for.
+	// RFC 8446 section 5.1: the first byte of a ClientHello, in which an LF may never come.
 	if len(head) > 0 && head[0] == 0x16 {
 		return ErrTLS
 	}
@@ -91,8 +93,8 @@ func (r *Request) parse(head []byte) *Rejection {
 //
 //	request-line = method SP request-target SP HTTP-version
 //
-// with single spaces, as RFC 9112 section 3 has it; the section lets a server
-// split at any white space, and warns of those that do.
+// with single spaces, RFC 9112 section 3. The section allows a server to split at
+// any white space, and warns of the risk.
 func (r *Request) parseRequestLine(head []byte) *Rejection {
 	line := r.first.of(head)
 	n := bytes.IndexByte(line, ' ')
@@ -114,8 +116,8 @@ func (r *Request) parseRequestLine(head []byte) *Rejection {
 	return rej
 }
 
-// checkField refuses what a single line shows: a second field of which there may
-// be one, a bad Host.
+// checkField checks what a single line shows: a field that may occur only once,
+// and Host.
 func (r *Request) checkField(head []byte, f *field) (rej *Rejection) {
 	switch f.kind {
 	case kindHost, kindKey, kindVersion, kindOrigin:
@@ -129,11 +131,11 @@ func (r *Request) checkField(head []byte, f *field) (rej *Rejection) {
 	return rej
 }
 
-// checkHead refuses what only the whole head shows.
+// checkHead checks what only the whole head shows.
 func (r *Request) checkHead(head []byte) (rej *Rejection) {
 	host, count := r.value(head, kindHost)
 	// RFC 9112 section 3.2: "A server MUST respond with a 400 (Bad Request) status code to any
-	// HTTP/1.1 request message that lacks a Host header field". Probes in HTTP/1.0 do.
+	// HTTP/1.1 request message that lacks a Host header field". Probes in HTTP/1.0 lack it.
 	if count == 0 && !r.isHTTP10 {
 		return ErrNoHost
 	}
@@ -147,11 +149,11 @@ func (r *Request) checkHead(head []byte) (rej *Rejection) {
 		return rej
 	}
 	isWebSocket, _, isWellFormed := r.upgrade(head)
-	r.isWebSocket, r.badUpgrade = isWebSocket, !isWellFormed
+	r.isWebSocket, r.isBadUpgrade = isWebSocket, !isWellFormed
 	return nil
 }
 
-// checkFraming refuses a body whose end two parsers could see at different
+// checkFraming refuses a body whose end two parsers could find at different
 // places, RFC 9112 section 6.3.
 func (r *Request) checkFraming(head []byte) *Rejection {
 	length, lengthCount := r.value(head, kindContentLength)
@@ -171,7 +173,7 @@ func (r *Request) checkFraming(head []byte) *Rejection {
 	return nil
 }
 
-// parseLength reads a Content-Length.
+// parseLength parses a Content-Length.
 func parseLength(p []byte) (n int64, ok bool) {
 	if !isAll(p, digitOctet) {
 		return 0, false

@@ -130,7 +130,7 @@ func TestAWebSocketRequestIsCheckedAsRFC6455Section421Says(t *testing.T) {
 		{"a parameter of two words", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c d\""), ErrBadExtension},
 		{"a quoted string without end", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c, d"), ErrBadExtension},
 		{"an empty quoted string", upgradeHead("Sec-WebSocket-Extensions: a; b=\"\""), ErrBadExtension},
-		{"a quoted string with something behind", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c\"d"), ErrBadExtension},
+		{"a quoted string with something after it", upgradeHead("Sec-WebSocket-Extensions: a; b=\"c\"d"), ErrBadExtension},
 		{"extensions", upgradeHead("Sec-WebSocket-Extensions: a;b\t; c=d ;e=\"f\\g\", permessage-deflate"), nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestAWebSocketRequestIsCheckedAsRFC6455Section421Says(t *testing.T) {
 	}
 }
 
-func TestNominatingWhatTheRequestIsJudgedByIsRefused(t *testing.T) {
+func TestNominatingAFieldThatDecidesIsRefused(t *testing.T) {
 	for _, name := range []string{"Host", "origin", "COOKIE", "Authorization", "Sec-WebSocket-Key", "sec-websocket-anything",
 		"Content-Length", "Transfer-Encoding"} {
 		for _, wire := range []string{
@@ -157,7 +157,7 @@ func TestNominatingWhatTheRequestIsJudgedByIsRefused(t *testing.T) {
 	}
 }
 
-func TestTheHeadsPartsAreFound(t *testing.T) {
+func TestThePartsOfAHeadAreFound(t *testing.T) {
 	r := mustCheck(t, chromium)
 	for _, part := range []struct {
 		name      string
@@ -184,7 +184,7 @@ func TestTheHeadsPartsAreFound(t *testing.T) {
 	}
 }
 
-func TestCookiesAreFoundBehindAnyWhiteSpaceAndInAnyLine(t *testing.T) {
+func TestCookiesAreFoundAfterAnyWhiteSpaceAndInAnyLine(t *testing.T) {
 	r := mustCheck(t, upgradeHead("Cookie: a=1;  b=2;c=\"3\" ;\td = 4; e", "Cookie: f=6=7; a=8; g="))
 	for name, want := range map[string]string{"a": "1", "b": "2", "c": "3", "d": "4", "f": "6=7", "g": "", "A": "", "e": ""} {
 		if got := r.Cookie(name); string(got) != want || (got == nil) != (name == "A" || name == "e") {

@@ -16,10 +16,9 @@ type target struct {
 	isPlain         bool // the path has nothing to decode and no empty segment
 }
 
-// parseTarget reads an origin-form, or the absolute-form, whose authority is
-// compared with Host when that is known. The others (authority-form,
-// asterisk-form) ask for what a gateway has not. Of a refused target only the
-// whole is returned, for the log.
+// parseTarget parses an origin-form or an absolute-form, whose authority is
+// compared with Host later. The other forms (authority-form, asterisk-form) are
+// not for a gateway. Of a refused target it returns only the whole, for the log.
 func parseTarget(head []byte, whole span) (target, *Rejection) {
 	t := target{whole: whole, path: whole, query: span{whole.end, whole.end}}
 	p := whole.of(head)
@@ -47,8 +46,8 @@ func parseTarget(head []byte, whole span) (target, *Rejection) {
 	return t, nil
 }
 
-// schemeLength returns the length of the scheme and the "//" behind it, 0 if
-// p is no URL of HTTP.
+// schemeLength returns the length of the scheme and its "//", or 0 if p is not a
+// URL of HTTP or WebSocket.
 func schemeLength(p []byte) int {
 	for _, scheme := range [...]string{"http://", "https://", "ws://", "wss://"} {
 		if len(p) >= len(scheme) && equalFold(p[:len(scheme)], scheme) {
@@ -58,10 +57,10 @@ func schemeLength(p []byte) int {
 	return 0
 }
 
-// checkPath refuses a path that a backend could take for one of another route:
-// with dot segments, however they are written, with a backslash, which some
-// take for a slash, with a NUL, where some see its end. An encoded slash is
-// noted: routes decide.
+// checkPath refuses a path that a backend could treat as one of another route: one
+// with dot segments in any spelling, with a backslash, which some treat as a
+// slash, or with a NUL, where some end it. It records an encoded slash, about
+// which the route decides.
 func (t *target) checkPath(path []byte) *Rejection {
 	var s segment
 	t.isPlain = true
@@ -99,13 +98,13 @@ func (t *target) checkPath(path []byte) *Rejection {
 	return nil
 }
 
-// segment watches a decoded path for segments of one or two dots. An encoded
-// slash ends a segment as well, and so does ";": some backends cut parameters
-// off before they resolve dots.
+// segment finds segments of one or two dots in a decoded path. An encoded slash
+// ends a segment, and so does ";", since some backends remove parameters before
+// they resolve dots.
 type segment struct {
 	dots       int
 	hasOthers  bool
-	parameters bool // behind ";"
+	parameters bool // after ";"
 }
 
 // next takes an octet and reports whether it ended a dot segment.
@@ -125,9 +124,9 @@ func (s *segment) next(c byte) (isDots bool) {
 	return isDots
 }
 
-// appendPath appends the path as routes see it: decoded, but for %2f and %5c,
-// which would make segments that the client did not write, and runs of slashes
-// as one. A path without either passes as it is.
+// appendPath appends the path that routes match: decoded except for %2f and %5c,
+// which would make segments that the client did not write, and with each run of
+// slashes as one.
 func appendPath(dst, path []byte) []byte {
 	for i := 0; i < len(path); {
 		c, n := pathOctet(path[i:])
@@ -143,9 +142,9 @@ func appendPath(dst, path []byte) []byte {
 	return dst
 }
 
-// BehindPrefix returns what is left of path behind the part that appendPath
-// makes length octets of, a run of slashes at its start as one: "//" there could
-// be read as an authority.
+// BehindPrefix returns the rest of path after the part that Request.Path has as
+// its first length octets. A run of slashes at the start of the rest becomes one,
+// since "//" there could be read as an authority.
 func BehindPrefix(path []byte, length int) []byte {
 	made, last := 0, byte(0)
 	for len(path) > 0 && made < length {
@@ -167,7 +166,8 @@ func BehindPrefix(path []byte, length int) []byte {
 	return path
 }
 
-// pathOctet returns the first octet of a checked path, decoded, and its length.
+// pathOctet returns the first octet of a checked path, decoded, and its encoded
+// length.
 func pathOctet(path []byte) (c byte, n int) {
 	if path[0] == '%' {
 		return unhex(path[1])<<4 | unhex(path[2]), 3
@@ -180,7 +180,7 @@ func pathOctet(path []byte) (c byte, n int) {
 //
 //	Host = uri-host [ ":" port ]
 //
-// RFC 3986 allows more octets in a uri-host; no name that resolves has them.
+// RFC 3986 allows more octets in a uri-host, but no name that resolves has them.
 func parseHost(head []byte, value span) (name span, _ *Rejection) {
 	const maxName, maxPort = 255, 5
 	p := value.of(head)

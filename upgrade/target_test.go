@@ -51,7 +51,7 @@ func TestTheTargetIsInOriginFormOrNamesThisHost(t *testing.T) {
 	}
 }
 
-func TestARouteMustNotBeWalkedAround(t *testing.T) {
+func TestPathsThatAvoidARouteAreRefused(t *testing.T) {
 	for _, test := range []struct {
 		path           string
 		want           string // what routes are matched with

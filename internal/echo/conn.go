@@ -8,14 +8,14 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// phase is where a connection is in its life. It only grows.
+// phase is the state of a connection. It only increases.
 type phase uint8
 
 const (
 	phaseHead  phase = iota // the request's head is not complete
 	phaseOpen               // frames
-	phaseEnded              // our last byte is made: send what waits, end our side, wait for the peer's
-	phaseCut                // send what waits and close: a frame was begun that can't be finished
+	phaseEnded              // the last byte was queued: send the queue, end this side, wait for the peer's end
+	phaseCut                // send the queue and close: a frame was begun that can't be finished
 )
 
 // conn is the protocol's state of one connection, without its socket. Owned by the goroutine that reads it.
@@ -23,25 +23,25 @@ type conn struct {
 	server *server // immutable
 
 	phase phase
-	carry []byte // what came and can't be used before more comes: part of a head, a header or a close frame; usually nil
-	push  *push  // what /push sends; nil: echo
+	carry []byte // received bytes that need more to be used: part of a head, a header or a close frame; usually nil
+	push  *push  // the stream of /push; nil: echo
 
 	// The frame that is being received.
 	inFrame bool
 	isFinal bool
-	isKept  bool // its payload goes back
+	isKept  bool // its payload is sent back
 	isText  bool // its payload is part of a text message
 	key     [4]byte
 	keyPos  int
 	left    int64
 
 	// The message that is being received.
-	message ws.OpCode // OpText, OpBinary, or OpContinuation where the next data frame starts one
+	message ws.OpCode // OpText, OpBinary, or OpContinuation if the next data frame starts one
 	text    text
 }
 
-// receive takes what was read, behind what was carried, and returns the answer. Input is turned into the answer in place: p is used
-// up, and the answer is valid until p is written to.
+// receive takes the carried bytes followed by those that were read, and returns the answer. It turns the input into the answer in place:
+// p is overwritten, and the answer is valid until p is written to.
 func (c *conn) receive(p []byte) (answer []byte) {
 	if c.phase == phaseHead {
 		size, answer := c.shakeHands(p)
@@ -53,10 +53,10 @@ func (c *conn) receive(p []byte) (answer []byte) {
 	return c.frames(p)
 }
 
-// frames is receive once the connection is open.
+// frames is receive for an open connection.
 func (c *conn) frames(p []byte) (answer []byte) {
 	start, end, in := 0, 0, 0 // p[start:end] is the answer so far, p[in:] is still to be read
-	undo := -1                // end before the frame at hand; -1 if that frame's header has been sent
+	undo := -1                // end before the current frame; -1 if that frame's header has been sent
 	for {
 		if !c.inFrame {
 			h, size, fault := parseHeader(p[in:])
@@ -75,7 +75,7 @@ func (c *conn) frames(p []byte) (answer []byte) {
 				return c.end(p[start:end], fault)
 			}
 			in += size
-			// The first header is made right before its payload, which then need not be moved.
+			// The first header is written directly before its payload, which then need not be moved.
 			if start == end {
 				start = in - (size - 4)
 				end = start
@@ -109,11 +109,11 @@ func (c *conn) frames(p []byte) (answer []byte) {
 	}
 }
 
-// begin takes the header of a frame other than a close.
+// begin handles the header of a frame other than a close.
 func (c *conn) begin(h header) (fault ws.StatusCode) {
 	c.isText = false
 	if h.opcode.IsData() {
-		// RFC 6455 section 5.4: a continuation continues something, and fragments of two messages don't mix.
+		// RFC 6455 section 5.4: a continuation needs a message to continue, and fragments of two messages must not mix.
 		if (h.opcode == ws.OpContinuation) != (c.message != ws.OpContinuation) {
 			return ws.StatusProtocolError
 		}
@@ -130,7 +130,7 @@ func (c *conn) begin(h header) (fault ws.StatusCode) {
 	return 0
 }
 
-// answerOpcode returns what a frame comes back as.
+// answerOpcode returns the opcode of the answer to a frame.
 func answerOpcode(opcode ws.OpCode) ws.OpCode {
 	if opcode == ws.OpPing {
 		return ws.OpPong
@@ -138,12 +138,12 @@ func answerOpcode(opcode ws.OpCode) ws.OpCode {
 	return opcode
 }
 
-// checkText takes a part of a text message, unmasked.
+// checkText takes an unmasked part of a text message, and reports whether the message can still be UTF-8.
 func (c *conn) checkText(part []byte) bool {
 	return c.text.write(part) && (!c.isFinal || c.left > 0 || c.text.isWhole())
 }
 
-// close answers a close frame with its own code, or with that of its fault.
+// close answers a close frame with its own code, or with the code of its fault.
 //
 //	payload: nothing, or a close code of 2 bytes, big endian, then a reason in UTF-8
 func (c *conn) close(answer, payload []byte, key [4]byte) []byte {
@@ -164,7 +164,7 @@ func (c *conn) close(answer, payload []byte, key [4]byte) []byte {
 	return c.end(answer, ws.StatusCode(code))
 }
 
-// end makes a close frame our last one. Nothing of what came behind its cause is read.
+// end makes a close frame the last one. Input after its cause is not read.
 func (c *conn) end(answer []byte, code ws.StatusCode) []byte {
 	c.phase = phaseEnded
 	return appendClose(answer, code)

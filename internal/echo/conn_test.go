@@ -27,7 +27,7 @@ func TestEchoOfSmallFramesDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestHeadThatDoesNotEndIsCutAfterItsTime(t *testing.T) {
+func TestIncompleteHeadIsCutAtItsTimeLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		client, backend := net.Pipe()
@@ -74,8 +74,8 @@ func (l *oneConn) Close() error {
 	return nil
 }
 
-// FuzzReceive: whatever comes, and however it is split, the answer is the same; it is frames that a client may get, and no longer than
-// what it answers but for one close frame.
+// FuzzReceive checks that the answer to any input is the same at any split, that it is frames that a client may get, and that it is no
+// longer than the input and one close frame.
 func FuzzReceive(f *testing.F) {
 	f.Add(ws.MustCompileFrame(ws.MaskFrame(ws.NewTextFrame([]byte("text")))), byte(1))
 	f.Add(ws.MustCompileFrame(ws.MaskFrame(ws.NewPingFrame([]byte("ping")))), byte(3))
@@ -118,7 +118,7 @@ func FuzzReceive(f *testing.F) {
 	})
 }
 
-// maxCarried is a close frame less a byte, the longest that is waited for.
+// maxCarried is a close frame less a byte, the longest input that is carried.
 const maxCarried = 6 + 125 - 1
 
 func fragmented(h ws.Header) ws.State {

@@ -21,8 +21,8 @@ type header struct {
 	length  int64
 }
 
-// parseHeader reads the header at the start of p and returns its size: 0 when more is needed. A fault is a close code; rules
-// between frames are not its matter.
+// parseHeader parses the header at the start of p and returns its size, or 0 if it needs more bytes. A fault is a close code. It does
+// not check rules between frames.
 func parseHeader(p []byte) (h header, size int, fault ws.StatusCode) {
 	if len(p) < 2 {
 		return header{}, 0, 0
@@ -81,7 +81,7 @@ func appendHeader(dst []byte, isFinal bool, opcode ws.OpCode, length int64) []by
 	}
 }
 
-// appendClose appends a close frame; code 0 is one without a code.
+// appendClose appends a close frame. Code 0 means a close without a code.
 func appendClose(dst []byte, code ws.StatusCode) []byte {
 	if code == 0 {
 		return append(dst, 0x88, 0)
@@ -89,7 +89,7 @@ func appendClose(dst []byte, code ws.StatusCode) []byte {
 	return binary.BigEndian.AppendUint16(append(dst, 0x88, 2), uint16(code))
 }
 
-// isCloseCode tells whether a peer may send code. RFC 6455 section 7.4, with the registry's 1012 to 1014.
+// isCloseCode reports whether a peer may send code. RFC 6455 section 7.4, with the registry's 1012 to 1014.
 func isCloseCode(code uint16) bool {
 	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999
 }

@@ -11,10 +11,10 @@ import (
 	"time"
 )
 
-// connBuffer is what a connection's goroutine reads into. It must hold a head and what is carried with it.
+// connBuffer is the size of a connection's read buffer. It must hold a head and the bytes carried with it.
 const connBuffer = 32 << 10
 
-// serveConns runs a goroutine a connection, two for one that pushes.
+// serveConns runs one goroutine per connection, and a second one to push.
 func (s *server) serveConns(ctx context.Context, ln net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer context.AfterFunc(ctx, func() { _ = ln.Close() })()
@@ -79,11 +79,11 @@ func (b *blocking) run(ctx context.Context) {
 		}
 		at = now
 	}
-	wg.Wait() // the pushing goroutine ends at a frame's end
+	wg.Wait() // the pushing goroutine ends with a whole frame
 	b.linger()
 }
 
-// answer takes what was read and sends what that calls for.
+// answer handles what was read and sends the answer to it.
 func (b *blocking) answer(p []byte) (phase, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -95,7 +95,7 @@ func (b *blocking) answer(p []byte) (phase, error) {
 	return b.phase, err
 }
 
-// pushAll sends what /push was asked for, frame by frame, as long as the connection is open.
+// pushAll sends the stream of /push, frame by frame, while the connection is open.
 func (b *blocking) pushAll() {
 	for b.pushFrames() {
 	}
@@ -126,10 +126,10 @@ func (b *blocking) pushFrames() bool {
 	}
 }
 
-// goAway tells the peer that we end, if it takes that, and ends.
+// goAway sends a close with 1001, if the peer accepts it at once, and ends the connection.
 func (b *blocking) goAway() {
-	// A write that waits for the peer holds mu: it fails at once now.
-	_ = b.socket.SetDeadline(time.Now())
+	// A write that waits for the peer holds mu; the deadline makes it fail at once.
+	_ = b.socket.SetWriteDeadline(time.Now())
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.phase == phaseOpen && !b.inFrame && (b.push == nil || b.push.boundary() == 0) {
@@ -139,7 +139,7 @@ func (b *blocking) goAway() {
 	_ = b.socket.Close()
 }
 
-// linger ends our side and gives the peer time to read our last bytes: a close with input unread is a reset.
+// linger ends this side and gives the peer time to read the last bytes, since a close with unread input is a reset.
 func (b *blocking) linger() {
 	if b.phase == phaseCut {
 		return

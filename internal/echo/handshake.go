@@ -15,8 +15,7 @@ import (
 
 var headEnd = []byte("\r\n\r\n")
 
-// shakeHands reads a request's head and returns its size and the answer to it, or carries what is there until it is whole. The phase
-// tells the outcome.
+// shakeHands parses a request's head and returns its size and the answer. It carries an incomplete head. The phase is the result.
 func (c *conn) shakeHands(p []byte) (size int, answer []byte) {
 	i := bytes.Index(p, headEnd)
 	if i < 0 && len(p) <= maxHeadBytes {
@@ -37,7 +36,7 @@ func (c *conn) shakeHands(p []byte) (size int, answer []byte) {
 	return size, c.upgrade(r)
 }
 
-// upgrade answers a request for a WebSocket. RFC 6455 section 4.2.1 lists what it must have.
+// upgrade answers a request for WebSocket. RFC 6455 section 4.2.1 lists what the request must have.
 func (c *conn) upgrade(r *http.Request) (answer []byte) {
 	keys := r.Header["Sec-Websocket-Key"]
 	versions := r.Header["Sec-Websocket-Version"]
@@ -62,7 +61,7 @@ func (c *conn) upgrade(r *http.Request) (answer []byte) {
 	answer = append(answer, "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "...)
 	sum := sha1.Sum([]byte(keys[0] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11")) // section 4.2.2
 	answer = base64.StdEncoding.AppendEncode(answer, sum[:])
-	// Section 4.2.2: none is an answer too, but a client that offers some often insists on one.
+	// Section 4.2.2 allows an answer without one, but a client that offers some often requires one.
 	if first, _, _ := strings.Cut(r.Header.Get("Sec-WebSocket-Protocol"), ","); strings.TrimSpace(first) != "" {
 		answer = append(append(answer, "\r\nSec-WebSocket-Protocol: "...), strings.TrimSpace(first)...)
 	}
@@ -73,14 +72,14 @@ func (c *conn) upgrade(r *http.Request) (answer []byte) {
 	return answer
 }
 
-// refuse makes the answer that ends the connection, a good one among them.
+// refuse returns an answer that ends the connection; the 200 of a health check is one.
 func (c *conn) refuse(status int, text, fields string) (answer []byte) {
 	c.phase = phaseEnded
 	return fmt.Appendf(nil, "HTTP/1.1 %d %s\r\n%sContent-Type: text/plain; charset=utf-8\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s\n",
 		status, http.StatusText(status), fields, len(text)+1, text)
 }
 
-// newPush reads what a request for /push wants.
+// newPush parses a request for /push.
 func (s *server) newPush(r *http.Request) (*push, error) {
 	query := r.URL.Query()
 	size, err := parseCount(query.Get("size"), maxPushSize)
@@ -94,7 +93,7 @@ func (s *server) newPush(r *http.Request) (*push, error) {
 	return newPush(s.pushBlock(size), size, count), nil
 }
 
-// parseCount reads a number of 0 to most; "" is 0.
+// parseCount parses a number from 0 to most; "" is 0.
 func parseCount(s string, most int64) (int64, error) {
 	if s == "" {
 		return 0, nil
@@ -106,7 +105,7 @@ func parseCount(s string, most int64) (int64, error) {
 	return n, nil
 }
 
-// hasToken tells whether a field that is a list has a token, in any case.
+// hasToken reports whether a field that is a list has a token, in any case.
 func hasToken(r *http.Request, name, token string) bool {
 	for part := range strings.SplitSeq(strings.Join(r.Header[name], ","), ",") {
 		if strings.EqualFold(strings.Trim(part, " \t"), token) {
@@ -116,7 +115,7 @@ func hasToken(r *http.Request, name, token string) bool {
 	return false
 }
 
-// isKey tells whether s is what section 4.1 wants: 16 bytes in base64.
+// isKey reports whether s is 16 bytes in base64, as section 4.1 requires.
 func isKey(s string) bool {
 	var key [18]byte // of the 24 characters, before the padding is known
 	n, err := base64.StdEncoding.Strict().Decode(key[:], []byte(s[:min(len(s), 25)]))

@@ -16,14 +16,14 @@ import (
 )
 
 const (
-	// readBytes is the one read buffer of a loop; a large one pays for large frames and costs idle connections nothing.
+	// readBytes is the size of a loop's only read buffer. A large one helps large frames and costs idle connections nothing.
 	readBytes = 256 << 10
-	// acceptTurn and pushTurn bound what one socket gets in a turn.
+	// acceptTurn and pushTurn bound the connections, or bytes, of one socket in a turn.
 	acceptTurn = 64
 	pushTurn   = 1 << 20
-	// tick is how exactly the time limits are kept: to a second, by a look at all sockets while any has one.
+	// tick is the resolution of the time limits: while any socket has one, all are checked at this interval.
 	tick = time.Second
-	// listenerData is the listener's; a socket's is its generation and slot, and generations start at 1.
+	// listenerData is the data of the listener's events. That of a socket is its generation, from 1 on, and its slot.
 	listenerData = 0
 )
 
@@ -41,7 +41,7 @@ func (s *server) serve(ctx context.Context, ln net.Listener, loops int) error {
 		return fmt.Errorf("serve %s: %w", ln.Addr(), err)
 	}
 	defer unix.Close(fd)
-	// Accepted sockets inherit it, which saves a call each. A Unix socket has no such option.
+	// Accepted sockets inherit it, which saves one call per connection. A Unix socket has no such option.
 	_ = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -63,15 +63,15 @@ type loop struct {
 	server   *server
 	poller   *epoll.Poller
 	listener int
-	now      time.Time // of the present turn
-	buf      []byte    // what is read, and the answer to it
+	now      time.Time // of the current turn
+	buf      []byte    // input, and the answer to it
 
 	sockets []*socket // by slot; a free slot keeps its struct
 	free    []uint32  // slots
 	limited int       // how many sockets have a limit
 
-	nextTick        time.Time // zero: nothing to look at
-	isAcceptStopped bool      // we ran out of descriptors: nobody is accepted until the next tick
+	nextTick        time.Time // zero: no socket has a limit
+	isAcceptStopped bool      // no descriptor is free: no connection is accepted until the next tick
 }
 
 func (s *server) runLoop(ctx context.Context, listener int) error {
@@ -104,7 +104,7 @@ func (s *server) runLoop(ctx context.Context, listener int) error {
 	return nil
 }
 
-// listen has the poller report connections; EPOLLEXCLUSIVE wakes one loop for each.
+// listen makes the poller report connections. EPOLLEXCLUSIVE wakes one loop for each.
 func (l *loop) listen() error {
 	if err := l.poller.Add(l.listener, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, listenerData); err != nil {
 		return fmt.Errorf("watch the listener: %w", err)
@@ -141,7 +141,7 @@ func (l *loop) accept() {
 			l.setTick()
 			return
 		case err != nil:
-			continue // that connection's failure: accept(2) has a list
+			continue // a failure of that connection; accept(2) lists them
 		}
 		s := l.newSocket(fd)
 		if err := l.poller.Add(fd, s.events, s.data()); err != nil {
@@ -150,7 +150,7 @@ func (l *loop) accept() {
 	}
 }
 
-// newSocket returns a socket in a free slot, with all but its slot new.
+// newSocket returns a socket in a free slot.
 func (l *loop) newSocket(fd int) *socket {
 	if len(l.free) == 0 {
 		l.free = append(l.free, uint32(len(l.sockets)))
@@ -164,7 +164,7 @@ func (l *loop) newSocket(fd int) *socket {
 	return s
 }
 
-// tick closes what is over its limit and tries again to accept.
+// tick closes sockets that are over their limit, and tries again to accept.
 func (l *loop) tick() error {
 	l.nextTick = time.Time{}
 	for _, s := range l.sockets {
@@ -188,7 +188,7 @@ func (l *loop) setTick() {
 	}
 }
 
-// closeAll ends the loop: peers that can be told so are.
+// closeAll closes all sockets, with a 1001 where a frame can be sent at once.
 func (l *loop) closeAll() {
 	_ = l.poller.Del(l.listener)
 	for _, s := range l.sockets {

@@ -7,7 +7,7 @@ import (
 	"net"
 )
 
-// serve runs a goroutine a connection; loops are Linux's.
+// serve runs one goroutine per connection, since loops need Linux.
 func (s *server) serve(ctx context.Context, ln net.Listener, _ int) error {
 	return s.serveConns(ctx, ln)
 }

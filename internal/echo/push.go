@@ -6,10 +6,10 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxBlock bounds the bytes of frames that are kept ready: as many whole small ones, or the start of a large one.
+// maxBlock bounds the block of prepared frames: as many whole ones as fit, or the start of a large one.
 const maxBlock = 256 << 10
 
-// push is the stream of a /push connection: the same binary frame over and over, then a close. Owned as its conn is.
+// push is the stream of a /push connection: the same binary frame again and again, then a close. It has the owner of its conn.
 type push struct {
 	block  []byte // immutable, shared: newPushBlock
 	header int64  // bytes of a frame's header
@@ -18,7 +18,7 @@ type push struct {
 	total  int64
 }
 
-// newPushBlock returns frames of size bytes of zeros: whole ones, or the first part of one.
+// newPushBlock returns frames with size zero bytes of payload: whole ones, or the first part of one.
 func newPushBlock(size int64) []byte {
 	var h []byte
 	h = appendHeader(h, true, ws.OpBinary, size)
@@ -33,7 +33,7 @@ func newPushBlock(size int64) []byte {
 	return block
 }
 
-// newPush returns the stream of count messages of size bytes; count 0 is one without an end.
+// newPush returns the stream of count messages of size bytes. Count 0 means an endless stream.
 func newPush(block []byte, size, count int64) *push {
 	header := int64(len(appendHeader(nil, true, ws.OpBinary, size)))
 	p := &push{block: block, header: header, frame: header + size}
@@ -45,14 +45,14 @@ func newPush(block []byte, size, count int64) *push {
 	return p
 }
 
-// next returns what is to be sent next: nil when all is. The caller says by advance how much of it was.
+// next returns the bytes to send next, nil at the end. The caller calls advance with how many were sent.
 func (p *push) next() []byte {
 	left, whole := p.total-p.sent, int64(len(p.block))
 	if whole >= p.frame {
 		at := p.sent % whole
 		return p.block[at:min(whole, at+left)]
 	}
-	// The frame is larger than the block: behind the header its payload is the same everywhere.
+	// The frame is larger than the block. After the header all bytes of its payload are the same.
 	at := p.sent % p.frame
 	start := min(at, p.header)
 	return p.block[start:min(whole, start+p.frame-at)]
@@ -60,7 +60,7 @@ func (p *push) next() []byte {
 
 func (p *push) advance(n int) { p.sent += int64(n) }
 
-// boundary returns how much is to be sent before a frame of another kind may be: 0 at the border between two.
+// boundary returns how many bytes must be sent before another frame may be: 0 between two frames.
 func (p *push) boundary() int64 { return (p.frame - p.sent%p.frame) % p.frame }
 
 func (p *push) isDone() bool { return p.sent == p.total }

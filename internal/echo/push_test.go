@@ -21,7 +21,7 @@ func TestPushSendsCountMessagesOfSizeAndACloseAfterThem(t *testing.T) {
 			c.wantFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, "")))
 			c.write(masked(ws.NewCloseFrame(ws.NewCloseFrameBody(1000, ""))))
 			if rest := c.readAll(); len(rest) != 0 {
-				t.Errorf("size %d: %x came behind the close", tt.size, rest)
+				t.Errorf("size %d: %x came after the close", tt.size, rest)
 			}
 		}
 	})
@@ -37,13 +37,13 @@ func TestPushAnswersControlFramesBetweenItsOwnAndDropsData(t *testing.T) {
 			c.write(masked(ws.NewCloseFrame(ws.NewCloseFrameBody(1001, ""))))
 			c.wantPushedUntil(size, ws.NewCloseFrame(ws.NewCloseFrameBody(1001, "")))
 			if rest := c.readAll(); len(rest) != 0 {
-				t.Errorf("size %d: %.80x came behind the close", size, rest)
+				t.Errorf("size %d: %.80x came after the close", size, rest)
 			}
 		}
 	})
 }
 
-// wantPushedUntil reads pushed frames, every one whole, until another one comes, which is to be want.
+// wantPushedUntil reads pushed frames, each of them whole, until a frame of another kind comes, which must be want.
 func (c *client) wantPushedUntil(size int, want ws.Frame) {
 	c.t.Helper()
 	_ = c.SetReadDeadline(time.Now().Add(patience))

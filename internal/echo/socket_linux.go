@@ -14,19 +14,19 @@ type socket struct {
 	fd         int // -1: closed
 	slot       uint32
 	generation uint32
-	events     uint32 // what the poller reports
-	queue      []byte // what could not be sent; usually nil
+	events     uint32 // that the poller reports
+	queue      []byte // output that could not be sent; usually nil
 	limit      time.Time
-	isShut     bool // our side is ended, the peer's input is discarded
-	lingered   int  // how much of it was
+	isShut     bool // this side is ended, and the peer's input is discarded
+	lingered   int  // how many bytes were discarded
 }
 
 func (s *socket) data() uint64 { return uint64(s.generation)<<32 | uint64(s.slot) }
 
-// read takes one buffer of input; the poller reports what is left.
+// read handles one buffer of input. The poller reports further input.
 func (l *loop) read(s *socket) {
 	if s.events&unix.EPOLLIN == 0 {
-		l.close(s) // a hang-up while reading is paused: nobody will take what waits
+		l.close(s) // a hang-up while reading is paused: the queue can't be sent
 		return
 	}
 	carried := copy(l.buf, s.carry)
@@ -52,7 +52,7 @@ func (l *loop) read(s *socket) {
 	l.send(s, answer)
 }
 
-// send tries at once and queues the rest.
+// send sends at once and queues the rest.
 func (l *loop) send(s *socket, answer []byte) {
 	if len(answer) > 0 && len(s.queue) == 0 && (s.push == nil || s.push.boundary() == 0) {
 		n, err := epoll.Write(s.fd, answer)
@@ -68,7 +68,7 @@ func (l *loop) send(s *socket, answer []byte) {
 	}
 }
 
-// flush sends what waits and settles what happens next. It reports whether the socket is still open.
+// flush sends the queue and the stream of /push, and ends the socket if that was all. It reports whether the socket is still open.
 func (l *loop) flush(s *socket) bool {
 	for sent := 0; sent < pushTurn; {
 		p := s.pending()
@@ -97,7 +97,7 @@ func (l *loop) flush(s *socket) bool {
 	return l.watch(s)
 }
 
-// watch has the poller report what the socket can do next. It reports whether the socket is still open.
+// watch makes the poller report what the socket can do next. It reports whether the socket is still open.
 func (l *loop) watch(s *socket) bool {
 	var events uint32
 	if len(s.queue) <= maxQueue {
@@ -117,7 +117,7 @@ func (l *loop) watch(s *socket) bool {
 	return true
 }
 
-// setLimit gives the socket so long from now; 0 takes the limit off.
+// setLimit sets the socket's time limit from now; 0 removes it.
 func (l *loop) setLimit(s *socket, d time.Duration) {
 	if !s.limit.IsZero() {
 		l.limited--
@@ -130,7 +130,7 @@ func (l *loop) setLimit(s *socket, d time.Duration) {
 	}
 }
 
-// close closes a socket. Events of this turn that are still to come for it have the old generation.
+// close closes a socket. Later events of this turn for it have the old generation.
 func (l *loop) close(s *socket) {
 	l.setLimit(s, 0)
 	_ = unix.Close(s.fd)
@@ -138,7 +138,7 @@ func (l *loop) close(s *socket) {
 	l.free = append(l.free, s.slot)
 }
 
-// pending returns what is to be sent next: a pushed frame is finished before the queue gets its turn.
+// pending returns the bytes to send next. A pushed frame is finished before the queue is sent.
 func (s *socket) pending() []byte {
 	if s.push == nil {
 		return s.queue
@@ -156,7 +156,7 @@ func (s *socket) pending() []byte {
 	return s.queue
 }
 
-// advance takes n bytes off what pending returned.
+// advance removes n bytes from the start of what pending returned.
 func (s *socket) advance(n int) {
 	if s.push != nil && (s.push.boundary() > 0 || len(s.queue) == 0) {
 		s.push.advance(n)

@@ -2,9 +2,9 @@ package echo
 
 import "unicode/utf8"
 
-// text checks a text message that comes in pieces. The zero value is the start of a message.
+// text checks a text message that arrives in pieces. The zero value is the start of a message.
 type text struct {
-	part  [utf8.UTFMax]byte // the start of a character whose rest has not come
+	part  [utf8.UTFMax]byte // the start of a character whose rest has not arrived
 	count uint8             // how many bytes of it
 }
 
@@ -14,7 +14,7 @@ func (t *text) write(p []byte) bool {
 		t.part[t.count] = p[0]
 		t.count++
 		p = p[1:]
-		// FullRune is true of what can't become a character, too.
+		// FullRune is also true for bytes that can't become a character.
 		if utf8.FullRune(t.part[:t.count]) {
 			if r, size := utf8.DecodeRune(t.part[:t.count]); r == utf8.RuneError && size == 1 {
 				return false

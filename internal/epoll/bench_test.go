@@ -11,8 +11,8 @@ import (
 	"sluice/internal/epoll"
 )
 
-// BenchmarkWait isolates a Wait that finds an event at once, as in a busy loop; BenchmarkWaitParked one that parks, with the way through
-// the runtime's poller that it then takes.
+// BenchmarkWait isolates a Wait that finds an event at once, as in a busy loop; BenchmarkWaitParked one that parks, which
+// includes the runtime's poller.
 //
 //	go test ./internal/epoll -run '^$' -bench Wait -count 10 | benchstat -
 func BenchmarkWait(b *testing.B) {

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Dial begins to connect a non-blocking TCP socket, with TCP_NODELAY. The caller owns fd, which becomes writable when it is
-// connected (on loopback it mostly is at once) or has failed, which the next Write tells. The error is a unix.Errno.
+// Dial starts to connect a non-blocking TCP socket, with TCP_NODELAY. It does not block. The caller owns fd, which becomes writable when
+// it is connected (on loopback mostly at once) or has failed; the next Write returns the failure. The error is a unix.Errno.
 func Dial(addr netip.AddrPort) (fd int, err error) {
 	if ip := addr.Addr().Unmap(); ip.Is4() {
 		sa := unix.RawSockaddrInet4{Family: unix.AF_INET, Port: networkOrder(addr.Port()), Addr: ip.As4()}
@@ -21,7 +21,7 @@ func Dial(addr netip.AddrPort) (fd int, err error) {
 	return dial(unix.AF_INET6, unsafe.Pointer(&sa), unsafe.Sizeof(sa))
 }
 
-// DialUnix is Dial of a Unix socket's path.
+// DialUnix is Dial for the path of a Unix socket.
 func DialUnix(path string) (fd int, err error) {
 	sa := unix.RawSockaddrUnix{Family: unix.AF_UNIX}
 	if len(path) >= len(sa.Path) {
@@ -48,17 +48,17 @@ func dial(family int, addr unsafe.Pointer, size uintptr) (fd int, err error) {
 	return fd, nil
 }
 
-// networkOrder returns an integer whose bytes in memory are those of port in network byte order, or the other way round.
+// networkOrder returns an integer whose bytes in memory are those of port in network byte order, and the reverse.
 func networkOrder(port uint16) uint16 {
 	var b [2]byte
 	binary.BigEndian.PutUint16(b[:], port)
 	return binary.NativeEndian.Uint16(b[:])
 }
 
-// Close closes a descriptor, without telling the scheduler: a socket's doesn't block.
+// Close closes the descriptor of a socket without entering the scheduler, since that does not block.
 func Close(fd int) { closeFD(fd) }
 
-// NoDelay sets TCP_NODELAY, as package net does; where it can't be set nothing is lost but time.
+// NoDelay sets TCP_NODELAY, as package net does. A failure is ignored, since it costs only latency.
 func NoDelay(fd int) {
 	one := int32(1)
 	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, &one)

@@ -53,7 +53,7 @@ func TestDialReachesTCPAndUnixListeners(t *testing.T) {
 	}
 }
 
-func TestDialTellsThatNobodyListens(t *testing.T) {
+func TestDialReportsARefusedConnection(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -80,7 +80,7 @@ func TestWakeEndsTheWaitOfAnotherGoroutine(t *testing.T) {
 			t.Fatalf("Wait = %+v; want none", events)
 		}
 		<-done
-		// Whether the second Wake counted for this Wait or asks for another one depends on the moment.
+		// The second Wake may count for this Wait or for the next one.
 		wait(t, p, time.Now().Add(time.Microsecond))
 	}
 }
@@ -120,7 +120,7 @@ func TestWaitDoesNotAllocate(t *testing.T) {
 	}
 }
 
-func TestReadAndWriteTellFullEmptyAndEnded(t *testing.T) {
+func TestReadAndWriteReportFullEmptyAndEnded(t *testing.T) {
 	a, b := socketPair(t)
 	buf := make([]byte, 64<<10)
 	if n, err := epoll.Read(a, buf); n != 0 || err != unix.EAGAIN {
@@ -178,7 +178,7 @@ func TestWritevSendsSlicesInOrderUpToItsLimit(t *testing.T) {
 	}
 }
 
-func TestDetachKeepsBytesThatHaveComeAndAcceptTakesNonBlocking(t *testing.T) {
+func TestDetachKeepsReceivedBytesAndAcceptReturnsNonBlocking(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +190,7 @@ func TestDetachKeepsBytesThatHaveComeAndAcceptTakesNonBlocking(t *testing.T) {
 	}
 	defer unix.Close(lfd)
 	if _, _, err := epoll.Accept(lfd); err != unix.EAGAIN {
-		t.Fatalf("Accept with nobody there = %v; want EAGAIN", err)
+		t.Fatalf("Accept without a client = %v; want EAGAIN", err)
 	}
 	conn, err := net.Dial("tcp", ln.Addr().String())
 	if err != nil {

@@ -13,10 +13,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxEvents bounds a turn, so that commands and timers of a busy loop get theirs.
+// maxEvents bounds the events of one Wait, so that commands and timers of a busy loop are not delayed.
 const maxEvents = 256
 
-// The poller's own registrations. No caller may use these as data.
+// The data of the poller's own registrations. Callers must not use these.
 const (
 	wakeData  = ^uint64(0)
 	timerData = ^uint64(1)
@@ -25,12 +25,12 @@ const (
 // Event is what epoll reports of one file descriptor.
 type Event unix.EpollEvent
 
-// Data returns what Add or Mod gave the file descriptor.
+// Data returns the data that Add or Mod gave the file descriptor.
 func (e *Event) Data() uint64 { return uint64(uint32(e.Fd)) | uint64(uint32(e.Pad))<<32 }
 
 func (e *Event) setData(data uint64) { e.Fd, e.Pad = int32(uint32(data)), int32(uint32(data>>32)) }
 
-// Poller is an epoll instance with a deadline and a wake-up. All but Wake belongs to one goroutine, the owner.
+// Poller is an epoll instance with a deadline and a wake-up. Only one goroutine, the owner, may call its methods, except Wake.
 type Poller struct {
 	fd      int      // the epoll instance; file closes it
 	file    *os.File // holds fd in the runtime's poller
@@ -43,7 +43,7 @@ type Poller struct {
 	n        int
 	err      error
 
-	isWoken atomic.Bool // a wake-up is on its way: another write would tell nothing new
+	isWoken atomic.Bool // a wake-up is pending: another write would change nothing
 
 	mu     sync.Mutex
 	wakeFD int // guarded by mu; -1 once closed
@@ -84,7 +84,7 @@ func New() (*Poller, error) {
 	return p, nil
 }
 
-// Close frees the poller's own file descriptors; those that were added are their owners'. A Wake after it does nothing.
+// Close closes the poller's own file descriptors, and none that was added. A Wake after it does nothing.
 func (p *Poller) Close() {
 	p.mu.Lock()
 	wakeFD := p.wakeFD
@@ -98,18 +98,18 @@ func (p *Poller) Close() {
 	}
 }
 
-// Add registers fd for events (unix.EPOLLIN, …; level-triggered unless EPOLLET is among them). data comes back with each of its
-// events; the two highest values are taken.
+// Add registers fd for events (unix.EPOLLIN, …; level-triggered unless EPOLLET is among them). Each of its events has data, which
+// must not be one of the two highest values.
 func (p *Poller) Add(fd int, events uint32, data uint64) error {
 	return p.control(unix.EPOLL_CTL_ADD, fd, events, data)
 }
 
-// Mod changes what Add registered.
+// Mod changes the events and the data of a registered fd.
 func (p *Poller) Mod(fd int, events uint32, data uint64) error {
 	return p.control(unix.EPOLL_CTL_MOD, fd, events, data)
 }
 
-// Del ends the registration of fd. The last close of the socket does that too, but not the close of a descriptor that has a duplicate.
+// Del ends the registration of fd. So does the last close of the socket, but not the close of a descriptor that has a duplicate.
 func (p *Poller) Del(fd int) error { return p.control(unix.EPOLL_CTL_DEL, fd, 0, 0) }
 
 func (p *Poller) control(op, fd int, events uint32, data uint64) error {
@@ -121,9 +121,9 @@ func (p *Poller) control(op, fd int, events uint32, data uint64) error {
 	return nil
 }
 
-// Wait returns the events that are there, at most 256, or parks the goroutine until there are some, the deadline passes or Wake
-// is called; the latter two return with no events where there are none. A zero deadline is none; one that has passed returns
-// at once. The slice is valid until the next Wait. It doesn't allocate.
+// Wait returns the events that are ready, at most 256. If none is, it parks the goroutine until some are, the deadline passes or
+// Wake is called; in the latter two cases the slice may be empty. A zero deadline means none, and Wait returns at once if the deadline
+// has passed. The slice is valid until the next Wait. It does not allocate.
 func (p *Poller) Wait(deadline time.Time) ([]Event, error) {
 	if deadline != p.deadline {
 		if err := p.setTimer(deadline); err != nil {
@@ -140,7 +140,7 @@ func (p *Poller) Wait(deadline time.Time) ([]Event, error) {
 	return p.events[:p.n], nil
 }
 
-// setTimer sets the deadline by a timerfd: a deadline of the runtime's poller is kept to the millisecond only, and fires late.
+// setTimer sets the deadline by a timerfd. A deadline of the runtime's poller has a resolution of a millisecond and fires late.
 func (p *Poller) setTimer(deadline time.Time) error {
 	var t unix.ItimerSpec
 	if !deadline.IsZero() {
@@ -167,10 +167,10 @@ func (p *Poller) poll(uintptr) bool {
 		e := p.events[i]
 		switch e.Data() {
 		case wakeData:
-			// Cleared before the caller looks at its commands: one that comes after that look wakes again.
+			// Cleared before the caller handles its commands, so that a later command wakes it again.
 			p.isWoken.Store(false)
 		case timerData:
-			// The same deadline passed again must return at once, so the timer has to be set anew.
+			// A Wait with the same deadline must return at once, so the timer has to be set again.
 			p.deadline = time.Time{}.Add(1)
 		default:
 			p.events[p.n] = e
@@ -180,7 +180,8 @@ func (p *Poller) poll(uintptr) bool {
 	return n > 0
 }
 
-// Wake makes the present Wait, or the next one, return. Any goroutine may call it, at any time; calls between two Waits count once.
+// Wake makes the current Wait, or the next one, return. Any goroutine may call it at any time. Several calls between two Waits count
+// as one.
 func (p *Poller) Wake() {
 	if p.isWoken.Swap(true) {
 		return
@@ -191,6 +192,6 @@ func (p *Poller) Wake() {
 		return
 	}
 	one := [8]byte{1}
-	// An eventfd refuses only at 2^64-1 wake-ups.
+	// A write to an eventfd fails only at 2^64-1 wake-ups.
 	_, _ = unix.Write(p.wakeFD, one[:])
 }

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Under the race detector reads and writes go by way of package unix, which tells it what the kernel touches.
+// With the race detector the calls go through package unix, which reports the memory that the kernel reads and writes.
 
 func epollCtl(epfd, op, fd int, e *Event) unix.Errno {
 	return errnoOf(unix.EpollCtl(epfd, op, fd, (*unix.EpollEvent)(e)))

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// System calls that can't block, made without telling the scheduler. Each converts its pointers in the call itself, as package
-// unsafe demands: a stack that grows in between would leave them dangling.
+// System calls that can't block, made without entering the scheduler. Each converts its pointers in the call itself, as package
+// unsafe requires: a stack that grows in between would leave them dangling.
 
 func epollCtl(epfd, op, fd int, e *Event) unix.Errno {
 	_, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_CTL, uintptr(epfd), uintptr(op), uintptr(fd), uintptr(unsafe.Pointer(e)), 0, 0)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Read receives from a socket what is there. n is 0 with every error: unix.EAGAIN when nothing is there, io.EOF at the end of the
-// stream, else the socket's. p is not empty. It never blocks, whatever the mode of fd, and doesn't allocate.
+// Read receives the bytes that a socket has, at most len(p), which is not 0. n is 0 with every error: unix.EAGAIN if the socket has no
+// bytes, io.EOF at the end of the stream, else the socket's error. It never blocks, in any mode of fd, and does not allocate.
 func Read(fd int, p []byte) (n int, err error) {
 	for {
 		n, errno := recv(fd, p)
@@ -30,8 +30,8 @@ func Read(fd int, p []byte) (n int, err error) {
 	}
 }
 
-// Write sends to a socket what it takes now, which may be less than p: unix.EAGAIN with n = 0 when that is nothing. It never blocks,
-// raises no SIGPIPE and doesn't allocate.
+// Write sends as much of p as the socket accepts now. If that is nothing, n is 0 and the error unix.EAGAIN. It never blocks, raises no
+// SIGPIPE and does not allocate.
 func Write(fd int, p []byte) (n int, err error) {
 	for {
 		n, errno := send(fd, p)
@@ -45,10 +45,10 @@ func Write(fd int, p []byte) (n int, err error) {
 	}
 }
 
-// MaxSlices is how many slices one Writev sends.
+// MaxSlices is the maximum of slices that one Writev sends.
 const MaxSlices = 16
 
-// Writev is Write of several slices, in one call: the first MaxSlices of them, so n may end at the border of one.
+// Writev is Write of several slices, in one call: the first MaxSlices of them, so n may end between two slices.
 func Writev(fd int, slices [][]byte) (n int, err error) {
 	var iov [MaxSlices]unix.Iovec
 	count := 0
@@ -76,7 +76,7 @@ func Writev(fd int, slices [][]byte) (n int, err error) {
 	}
 }
 
-// Accept takes a connection from a non-blocking listening socket: unix.EAGAIN when none is there. The caller owns fd, which is
+// Accept returns a connection of a non-blocking listening socket. The error is unix.EAGAIN if none waits. The caller owns fd, which is
 // non-blocking. peer is the zero AddrPort for a Unix socket.
 func Accept(listener int) (fd int, peer netip.AddrPort, err error) {
 	var addr unix.RawSockaddrAny
@@ -92,7 +92,7 @@ func Accept(listener int) (fd int, peer netip.AddrPort, err error) {
 	}
 }
 
-// addrPort reads an address as the kernel writes it; IPv4 inside IPv6 is IPv4.
+// addrPort converts an address of the kernel. IPv4 mapped into IPv6 becomes IPv4.
 func addrPort(addr *unix.RawSockaddrAny) netip.AddrPort {
 	switch addr.Addr.Family {
 	case unix.AF_INET:
@@ -105,16 +105,16 @@ func addrPort(addr *unix.RawSockaddrAny) netip.AddrPort {
 	return netip.AddrPort{}
 }
 
-// Dup returns a second descriptor of a socket of package net, non-blocking as that is. The caller owns fd; c stays as it is.
+// Dup returns a duplicate of the descriptor of a socket of package net, which is non-blocking, too. The caller owns fd. c is unchanged.
 func Dup(c syscall.Conn) (fd int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return -1, fmt.Errorf("reach the descriptor: %w", err)
+		return -1, fmt.Errorf("access the descriptor: %w", err)
 	}
 	fd = -1
 	var dupErr error
 	if err := raw.Control(func(old uintptr) { fd, dupErr = unix.FcntlInt(old, unix.F_DUPFD_CLOEXEC, 0) }); err != nil {
-		return -1, fmt.Errorf("reach the descriptor: %w", err)
+		return -1, fmt.Errorf("access the descriptor: %w", err)
 	}
 	if dupErr != nil {
 		return -1, fmt.Errorf("duplicate the descriptor: %w", dupErr)
@@ -122,8 +122,8 @@ func Dup(c syscall.Conn) (fd int, err error) {
 	return fd, nil
 }
 
-// Detach takes the socket of conn out of the runtime's poller and returns it; conn is closed, on an error too. Bytes that have come
-// and were not read stay in the socket.
+// Detach removes the socket of conn from the runtime's poller and returns it. It closes conn, even after an error. Received bytes that
+// were not read stay in the socket.
 func Detach(conn net.Conn) (fd int, err error) {
 	defer conn.Close()
 	c, ok := conn.(syscall.Conn)

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Splice moves at most n bytes between a socket and a pipe, without copying them where the kernel can. moved is 0 with every error:
-// unix.EAGAIN when nothing is there or nothing is taken, io.EOF at the end of a socket's stream, else the descriptors'. It never blocks.
+// Splice moves at most n bytes between a socket and a pipe, without copying them if the kernel can. moved is 0 with every error:
+// unix.EAGAIN if from has no bytes or to accepts none, io.EOF at the end of a socket's stream, else an error of a descriptor. It never
+// blocks.
 func Splice(from, to, n int) (moved int, err error) {
 	for {
 		moved, errno := splice(from, to, n)
@@ -26,7 +27,8 @@ func Splice(from, to, n int) (moved int, err error) {
 	}
 }
 
-// Pipe returns a pipe for Splice, of size bytes if the user may still have so large a one. The caller owns both ends.
+// Pipe returns a pipe for Splice. It has size bytes if the limit of the user's pipes allows it, and else the system's default. The caller
+// owns both ends.
 func Pipe(size int) (read, write int, err error) {
 	var fds [2]int
 	if err := unix.Pipe2(fds[:], unix.O_CLOEXEC|unix.O_NONBLOCK); err != nil {

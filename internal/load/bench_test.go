@@ -8,8 +8,8 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// BenchmarkRoundTrip is what the load tool does for a message without the system calls: sending it, the protocol, comparing what came
-// back, and its latency. What a socket costs is not in it.
+// BenchmarkRoundTrip is the work of the load tool for one message without system calls: sending, the protocol, comparing what came
+// back, and its latency. It does not show the cost of a socket.
 //
 //	make bench BASE=REV BENCH=RoundTrip
 func BenchmarkRoundTrip(b *testing.B) {

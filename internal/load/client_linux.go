@@ -14,15 +14,15 @@ type client struct {
 	fd         int // -1: none
 	slot       uint32
 	generation uint32
-	events     uint32        // what the poller reports
+	events     uint32        // that the poller reports
 	isOpening  bool          // counted in loop.opening
 	isFinished bool          // counted by run.finished
-	isBlocked  bool          // the socket takes no more
+	isBlocked  bool          // the socket accepts no more output
 	limit      time.Duration // when to give up; 0: never
 	timerAt    time.Duration // of its timer; 0: none
 }
 
-// connecting is what the poller reports of a socket that connects: writable is connected, and the request goes then.
+// connecting is the event of a socket that connects: it is writable once it is connected, and the request is sent then.
 const connecting = unix.EPOLLOUT
 
 func (c *client) data() uint64 { return uint64(c.generation)<<32 | uint64(c.slot) }
@@ -89,7 +89,7 @@ func (l *loop) read(c *client) {
 	}
 }
 
-// opened goes on once the handshake is made: a storm has all it wants.
+// opened continues after the handshake. In a storm it resets the connection and starts the next one.
 func (l *loop) opened(c *client, now time.Duration) {
 	l.endOpening(c)
 	c.limit = 0
@@ -103,7 +103,7 @@ func (l *loop) opened(c *client, now time.Duration) {
 	}
 }
 
-// again has a storm's client connect anew.
+// again makes a client of a storm connect anew.
 func (l *loop) again(c *client, now time.Duration) {
 	if l.stage >= stageStop {
 		l.live--
@@ -112,7 +112,7 @@ func (l *loop) again(c *client, now time.Duration) {
 	l.connect(c, now)
 }
 
-// flush sends what there is to send. It reports whether the client still has its socket.
+// flush sends all that is pending. It reports whether the client still has its socket.
 func (l *loop) flush(c *client, now time.Duration) bool {
 	if l.stage >= stageStop && c.state == stateOpen && c.traffic.isDone() {
 		c.close()
@@ -147,7 +147,7 @@ func (l *loop) flush(c *client, now time.Duration) bool {
 	return l.watch(c, now)
 }
 
-// watch has the poller report what the client waits for.
+// watch makes the poller report the events that the client waits for. It reports whether the client still has its socket.
 func (l *loop) watch(c *client, now time.Duration) bool {
 	events := uint32(unix.EPOLLIN)
 	if c.isBlocked {
@@ -164,7 +164,7 @@ func (l *loop) watch(c *client, now time.Duration) bool {
 	return true
 }
 
-// fire looks at a client whose timer is due: it has something to send, or, without a socket, connects again.
+// fire handles a client whose timer is due: it sends, or, without a socket, connects again.
 func (l *loop) fire(c *client, now time.Duration) {
 	c.timerAt = 0
 	if c.fd >= 0 {
@@ -174,7 +174,7 @@ func (l *loop) fire(c *client, now time.Duration) {
 	}
 }
 
-// stop ends a client's traffic; one that is still opening is not waited for.
+// stop ends a client's traffic. A client that is still opening is closed at once.
 func (l *loop) stop(c *client, now time.Duration) {
 	if c.state == stateHead {
 		l.endOpening(c)
@@ -189,13 +189,13 @@ func (l *loop) stop(c *client, now time.Duration) {
 	}
 }
 
-// end closes a client on which both closes are there. RFC 6455 section 7.1.1: the server ends the connection first.
+// end closes a client that has sent and received a close. RFC 6455 section 7.1.1: the server ends the connection first.
 func (l *loop) end(c *client) {
 	l.close(c)
 	l.live--
 }
 
-// giveUp closes a client on which messages are missing, or the server's close.
+// giveUp closes a client whose messages, or the server's close, have not arrived.
 func (l *loop) giveUp(c *client) {
 	if n := c.traffic.missing(); n > 0 {
 		l.recorder.fail(faultf("lost", "session %d: %d messages never came back", l.first+int(c.slot)*l.stride, n), n)
@@ -206,7 +206,7 @@ func (l *loop) giveUp(c *client) {
 	l.end(c)
 }
 
-// fail counts a fault and drops the client, in a storm for a pause only.
+// fail counts a fault and closes the client. In a storm the client connects again after a pause.
 func (l *loop) fail(c *client, now time.Duration, f *fault) {
 	l.recorder.fail(f, 1)
 	l.endOpening(c)
@@ -238,8 +238,8 @@ func (l *loop) finish(c *client) {
 	}
 }
 
-// close closes the client's socket, by a reset where the closes are not there: with a time-wait for each handshake of a storm we
-// would run out of ports.
+// close closes the client's socket, with a reset unless both closes were exchanged: with a TIME-WAIT for each handshake of a storm the
+// ports would run out.
 func (l *loop) close(c *client) {
 	if c.fd < 0 {
 		return

@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// dial starts to connect a new socket, which is non-blocking and becomes writable when that is done.
+// dial starts to connect a new non-blocking socket, which becomes writable when it is connected or has failed. The caller owns fd.
 func (s *source) dial(to netip.AddrPort) (fd int, err error) {
 	fd, err = s.tryDial(to)
 	for s.hasNext(to, err) {
@@ -31,7 +31,7 @@ func (s source) tryDial(to netip.AddrPort) (fd int, err error) {
 	}
 	err = unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)
 	if err == nil && s > 0 {
-		// The port is chosen by connect, which knows the other end: a bind alone would need one that is free for all.
+		// Then connect, which knows the peer, chooses the port: bind alone would need one that is free for every peer.
 		_ = unix.SetsockoptInt(fd, unix.IPPROTO_IP, unix.IP_BIND_ADDRESS_NO_PORT, 1)
 		err = unix.Bind(fd, &unix.SockaddrInet4{Addr: s.addr().As4()})
 	}

@@ -1,22 +1,25 @@
-// Package load puts load on a WebSocket server or gateway and measures what comes of it: `sluice bench`.
+// Package load puts load on a WebSocket server or gateway and measures the result: `sluice bench`.
 //
-// It is light enough to be no bottleneck before a gateway on as many cores: over ws:// on Linux epoll loops without a goroutine a
-// connection, over wss:// and elsewhere two goroutines a connection.
+// It needs less CPU than a gateway on the same number of cores, so that it is not the bottleneck: over ws:// on Linux it runs epoll
+// loops, over wss:// and on other systems two goroutines per connection. It is not a client library, and does not judge a result.
 //
 // Modes:
 //
-//	echo   messages go out and must come back whole. Closed loop: -window of them on their way on each connection. Open loop
+//	echo   messages are sent and must come back whole. Closed loop: -window of them are in flight on each connection. Open loop
 //	       (-rate): messages are due at fixed instants, and a latency counts from the instant at which the message was due, not from
 //	       the one at which it could be sent: else a server that stalls would stall its own measurement (coordinated omission)
-//	push   the server streams (GET /push?size=N of package echo) and we read
+//	push   the server streams (GET /push?size=N of package echo) and the clients read
 //	idle   sessions are opened, each echoes one message, then they are held
-//	storm  connect, shake hands, reset, again: handshakes a second
-//	soak   random sizes, fragments, pings and pauses from a seed; each byte that comes back is compared with what was sent
+//	storm  connect, handshake, reset, again: handshakes per second
+//	soak   random sizes, fragments, pings and pauses from a seed; each byte that comes back is compared with the one that was sent
 //
-// The path through it: Run (run.go) resolves the URL, has a driver open the sessions, lets them begin together, takes two snapshots
-// of all counters at the ends of the measured time, lets what is on its way arrive, and makes the Report. A driver (loop_linux.go,
-// stream.go) owns sockets; a session (session.go) is the protocol without them; a traffic is what a mode sends and expects.
+// The path through it: Run (run.go, open it first) resolves the URL, makes a driver open the sessions, starts them together, takes two
+// snapshots of all counters at the ends of the measured time (measure.go), waits for the messages in flight, and makes the Report
+// (report.go). A driver (loop_linux.go, stream.go) owns sockets. A session (session.go, frame.go) is the protocol without sockets. A
+// traffic (echo.go, push.go, soak.go) is the messages that a mode sends and expects.
 //
-// Departures from RFC 6455: frames of echo, idle and push share one masking key a run (section 5.3 wants a fresh one a frame, against
-// scripts in browsers), so that a client costs little.
+// Departure from RFC 6455: frames of echo, idle and push share one masking key per run, so that a client costs little. Section 5.3
+// requires a fresh key per frame, to protect against scripts in browsers.
+//
+// It has more files than other packages since sockets, protocol and modes are separate, and sockets exist once per system.
 package load

@@ -8,12 +8,12 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// echoTraffic sends the same message over and over and expects it back. It is the traffic of the modes echo and idle.
+// echoTraffic sends the same message again and again and expects it back. It is the traffic of the modes echo and idle.
 type echoTraffic struct {
 	template *template // immutable
 	recorder *recorder
 	most     int64         // messages to send
-	window   int64         // closed loop: messages on their way
+	window   int64         // closed loop: messages in flight
 	interval time.Duration // open loop: from one message to the next; 0: closed loop
 	offset   time.Duration // open loop: of the first message, so that sessions don't send in step
 
@@ -22,11 +22,11 @@ type echoTraffic struct {
 	sentAt   []time.Duration // closed loop: ring, by message
 	started  int64           // messages of which a byte was sent
 	received int64
-	sent     int // bytes of a frame begun; 0 at a border
+	sent     int // bytes of the frame that is being sent; 0 between frames
 	got      int // bytes of the message that is being received
 }
 
-// newEcho returns the traffic of session id of o.Connections, which sends at most so many messages.
+// newEcho returns the traffic of session id of o.Connections, which sends at most most messages.
 func newEcho(o *Options, t *template, r *recorder, id int, most int64) *echoTraffic {
 	e := &echoTraffic{template: t, recorder: r, most: most, window: int64(o.Window)}
 	if o.Rate > 0 {
@@ -55,7 +55,7 @@ func (e *echoTraffic) allowed(now time.Duration) int64 {
 }
 
 func (e *echoTraffic) pending(now time.Duration) []byte {
-	// Behind a frame begun as many whole ones as are allowed and lie ready.
+	// The rest of the current frame, and as many whole ones as are allowed and fit the block.
 	end := max(0, e.allowed(now)-e.started) * int64(e.template.frame)
 	if e.sent > 0 {
 		end += int64(e.template.frame)
@@ -112,7 +112,7 @@ func (e *echoTraffic) data(now time.Duration, opcode ws.OpCode, p []byte, isEnd 
 
 func (e *echoTraffic) pong([]byte) *fault { return nil }
 
-// stop ends the schedule: what is due by now is still sent, since leaving it out would hide a server that fell behind.
+// stop ends the schedule. Messages that are due by now are still sent: to leave them out would hide a server that is too slow.
 func (e *echoTraffic) stop(now time.Duration) {
 	if e.interval == 0 {
 		e.most = e.started

@@ -15,7 +15,7 @@ type header struct {
 	length  int64
 }
 
-// parseHeader reads the header at the start of p and returns its size: 0 when more is needed.
+// parseHeader parses the header at the start of p and returns its size, or 0 if it needs more bytes.
 func parseHeader(p []byte) (h header, size int, f *fault) {
 	if len(p) < 2 {
 		return header{}, 0, nil
@@ -76,14 +76,14 @@ func newKey() (key [4]byte) {
 	return key
 }
 
-// template is a message as it is sent over and over. Immutable, shared by all sessions.
+// template is a message that is sent again and again. Immutable, shared by all sessions.
 type template struct {
 	payload []byte
 	frame   int    // bytes of a frame
-	block   []byte // as many frames as one write may take, at least one
+	block   []byte // as many frames as one write may have, at least one
 }
 
-// maxBlock bounds the frames that are kept ready for one write.
+// maxBlock bounds the bytes of prepared frames for one write.
 const maxBlock = 64 << 10
 
 func newTemplate(size int) *template {

@@ -2,17 +2,9 @@ package load
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"errors"
-	"io"
-	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,8 +16,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"sluice/internal/echo"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -72,7 +62,7 @@ func TestStormEndsAfterItsCount(t *testing.T) {
 	}
 }
 
-func TestStormResumesTLSSessionsOnlyWhenTold(t *testing.T) {
+func TestStormResumesTLSSessionsOnlyWithResume(t *testing.T) {
 	var resumed atomic.Int64
 	url, ca := startTLSWith(t, func(cs tls.ConnectionState) error {
 		if cs.DidResume {
@@ -143,7 +133,7 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 	const accepted = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 	tests := []struct {
 		kind   string
-		answer string // behind the head of the request; ACCEPT is what the accept field should be
+		answer string // after the head of the request; ACCEPT is what the accept field should be
 	}{
 		{"status_503", "HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n"},
 		{"handshake", "SSH-2.0-OpenSSH\r\n\r\n"},
@@ -177,19 +167,19 @@ func TestErrorsAreCountedByKind(t *testing.T) {
 	for _, scheme := range []string{"ws://", "wss://"} {
 		r := mustRun(t, bounded(Echo, scheme+ln.Addr().String()))
 		if f := r.ErrorsByKind["connect"]; r.Errors != 7 || f == nil || f.Count != 7 || !strings.Contains(f.First, ln.Addr().String()) {
-			t.Errorf("nobody listens at %s: errors %v; want 7 connect", ln.Addr(), texts(r))
+			t.Errorf("no server at %s: errors %v; want 7 connect", ln.Addr(), texts(r))
 		}
 	}
 }
 
-func TestOpenLoopTellsAStallOfTheServer(t *testing.T) {
+func TestOpenLoopReportsAStallOfTheServer(t *testing.T) {
 	const stall = 400 * time.Millisecond
 	for scheme, start := range servers {
 		t.Run(scheme, func(t *testing.T) {
 			backend, ca := start(t)
 			parts := 0
 			stalling := relay(t, backend, func(p []byte) []byte {
-				// The handshakes are behind it.
+				// The handshakes are complete.
 				if parts++; parts == 10 {
 					time.Sleep(stall)
 				}
@@ -205,7 +195,7 @@ func TestOpenLoopTellsAStallOfTheServer(t *testing.T) {
 	}
 }
 
-func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
+func TestInvalidOptionsAreRefused(t *testing.T) {
 	tests := []struct {
 		want   string
 		change func(o *Options)
@@ -235,7 +225,7 @@ func TestOptionsThatCannotWorkAreRefused(t *testing.T) {
 		{"-n", func(o *Options) { o.Mode, o.Window = Idle, 1 }},
 		{"-pid", func(o *Options) { o.PIDs = []int{1 << 30} }},
 		{"-ca", func(o *Options) { o.URL, o.CA = "wss://127.0.0.1/", "/does/not/exist" }},
-		{"no certificate in it", func(o *Options) { o.URL, o.CA = "wss://127.0.0.1/", "load_test.go" }},
+		{"the file has no certificate", func(o *Options) { o.URL, o.CA = "wss://127.0.0.1/", "load_test.go" }},
 		{"-ca is for wss", func(o *Options) { o.CA = "load_test.go" }},
 		{"-allow-remote", func(o *Options) { o.URL = "ws://192.0.2.1/" }},
 		{"-allow-remote", func(o *Options) { o.URL = "wss://[2001:db8::1]/" }},
@@ -289,8 +279,8 @@ func TestProgressIsPrintedEachSecond(t *testing.T) {
 	}
 }
 
-// What programs read of a report is a contract.
-func TestWhatAReportTellsIsDocumented(t *testing.T) {
+// The keys of a report are a contract.
+func TestEveryKeyOfAReportIsDocumented(t *testing.T) {
 	text, err := os.ReadFile("../../docs/benchmarks.md")
 	if err != nil {
 		t.Fatal(err)
@@ -320,113 +310,4 @@ func TestWhatAReportTellsIsDocumented(t *testing.T) {
 			}
 		}
 	}
-}
-
-// servers start an echo backend for a scheme and return its URL and the file of its certificate.
-var servers = map[string]func(t *testing.T) (url, ca string){"ws": startPlain, "wss": startTLS}
-
-func startPlain(t *testing.T) (url, ca string) {
-	return "ws://" + serve(t, nil), ""
-}
-
-func startTLS(t *testing.T) (url, ca string) { return startTLSWith(t, nil) }
-
-func startTLSWith(t *testing.T, verify func(tls.ConnectionState) error) (url, ca string) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ca = filepath.Join(t.TempDir(), "cert.pem")
-	if err := os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	addr := serve(t, &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}, VerifyConnection: verify})
-	return "wss://" + addr, ca
-}
-
-func serve(t *testing.T, config *tls.Config) (addr string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr = ln.Addr().String()
-	if config != nil {
-		ln = tls.NewListener(ln, config)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- echo.Serve(ctx, ln, echo.Options{}) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("echo.Serve = %v", err)
-		}
-	})
-	return addr
-}
-
-// fakeServer answers each request with fixed bytes and ends its side.
-func fakeServer(t *testing.T, answer string) (addr string) {
-	t.Helper()
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			c, err := ln.Accept()
-			if err != nil {
-				return
-			}
-			answerOnce(c.(*net.TCPConn), answer)
-		}
-	}()
-	t.Cleanup(func() {
-		_ = ln.Close()
-		<-done
-	})
-	return ln.Addr().String()
-}
-
-func answerOnce(c *net.TCPConn, answer string) {
-	defer c.Close()
-	_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-	var head strings.Builder
-	for !strings.HasSuffix(head.String(), "\r\n\r\n") {
-		if _, err := io.CopyN(&head, c, 1); err != nil {
-			return
-		}
-	}
-	_, key, _ := strings.Cut(head.String(), "Sec-WebSocket-Key: ")
-	key, _, _ = strings.Cut(key, "\r\n")
-	_, _ = io.WriteString(c, strings.ReplaceAll(answer, "ACCEPT", acceptOf(key)))
-	_ = c.CloseWrite()
-	_, _ = io.Copy(io.Discard, c)
-}
-
-func mustRun(t *testing.T, o Options) *Report {
-	t.Helper()
-	r, err := Run(t.Context(), o, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return r
-}
-
-// texts returns the errors of a report.
-func texts(r *Report) map[string]string {
-	m := map[string]string{}
-	for kind, f := range r.ErrorsByKind {
-		m[kind] = f.First
-	}
-	return m
 }

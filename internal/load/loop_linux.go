@@ -8,26 +8,26 @@ import (
 )
 
 const (
-	// readBytes is the one read buffer of a loop.
+	// readBytes is the size of a loop's only read buffer.
 	readBytes = 256 << 10
-	// sweepPause is how exactly limits of sessions are kept.
+	// sweepPause is the resolution of the sessions' time limits.
 	sweepPause = time.Second
 )
 
-// loop drives its share of the sessions in one goroutine, which owns all of it but target.
+// loop drives its share of the sessions in one goroutine, which owns all fields but target.
 type loop struct {
 	run           *run
 	recorder      *recorder
 	poller        *epoll.Poller
 	first, stride int   // the numbers of its sessions: first, first+stride, …
-	err           error // of serve, once that has returned
+	err           error // of serve, after it has returned
 
-	target atomic.Int64 // sessions that are to be opened
+	wanted atomic.Int64 // how many sessions are to be opened
 
 	stage   stage // the last one that was entered
 	clients []*client
 	opening int // clients that are connecting or shaking hands
-	live    int // clients with a socket, or, in a storm, that will get one again
+	live    int // clients that have a socket or, in a storm, will have one again
 	timers  timers
 	sweepAt time.Duration
 	source  source
@@ -45,7 +45,7 @@ func (l *loop) serve() error {
 	return nil
 }
 
-// deadline is when the loop has something to do that no event tells of.
+// deadline returns when the loop has work for which no event comes: timers and time limits.
 func (l *loop) deadline() time.Time {
 	at := l.sweepAt
 	if len(l.timers) > 0 {
@@ -70,7 +70,7 @@ func (l *loop) turn(events []epoll.Event) {
 	if s := l.run.current(); s > l.stage {
 		l.enter(s, now)
 	}
-	for l.stage < stageStop && (l.opening < maxOpening || l.run.o.Mode == Storm) && int64(len(l.clients)) < l.target.Load() {
+	for l.stage < stageStop && (l.opening < maxOpening || l.run.o.Mode == Storm) && int64(len(l.clients)) < l.wanted.Load() {
 		l.add(now)
 	}
 	if now >= l.sweepAt {
@@ -78,7 +78,7 @@ func (l *loop) turn(events []epoll.Event) {
 	}
 }
 
-// add makes the next client.
+// add creates the next client and connects it.
 func (l *loop) add(now time.Duration) {
 	c := &client{fd: -1, slot: uint32(len(l.clients))}
 	l.clients = append(l.clients, c)
@@ -86,7 +86,7 @@ func (l *loop) add(now time.Duration) {
 	l.connect(c, now)
 }
 
-// enter tells all clients of a new stage.
+// enter applies a new stage to all clients.
 func (l *loop) enter(s stage, now time.Duration) {
 	from := l.stage
 	l.stage = s
@@ -106,7 +106,7 @@ func (l *loop) enter(s stage, now time.Duration) {
 	}
 }
 
-// sweep ends clients that are over their limit.
+// sweep ends clients that are over their time limit.
 func (l *loop) sweep(now time.Duration) {
 	l.sweepAt = now + sweepPause
 	for _, c := range l.clients {

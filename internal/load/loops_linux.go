@@ -8,7 +8,7 @@ import (
 	"sluice/internal/epoll"
 )
 
-// newDriver returns loops for ws, goroutines for wss.
+// newDriver returns a driver with loops for ws:// and with goroutines for wss://.
 func newDriver(r *run) (driver, error) {
 	if r.target.tls != nil {
 		return newStreams(r), nil
@@ -44,15 +44,15 @@ func newDriver(r *run) (driver, error) {
 type loops struct {
 	run     *run
 	loops   []*loop
-	asked   int // sessions
+	count   int // sessions that are to be opened
 	running sync.WaitGroup
 }
 
 func (d *loops) open(count int) {
-	d.asked += count
+	d.count += count
 	for _, l := range d.loops {
-		// Session i is loop i%stride's.
-		l.target.Store(int64((d.asked - l.first + l.stride - 1) / l.stride))
+		// Session i belongs to loop i%stride.
+		l.wanted.Store(int64((d.count - l.first + l.stride - 1) / l.stride))
 		l.poller.Wake()
 	}
 }

@@ -11,7 +11,7 @@ import (
 	"sluice/internal/units"
 )
 
-// Mode is what a load does; doc.go tells of each.
+// Mode is the kind of a load; doc.go describes each.
 type Mode string
 
 const (
@@ -24,20 +24,20 @@ const (
 
 var modes = []Mode{Echo, Push, Idle, Storm, Soak}
 
-// Options says what load to put on what.
+// Options describe a load and its target.
 type Options struct {
 	Mode        Mode
 	URL         string        // ws:// or wss://
-	Connections int           // sessions at once
-	From        int           // idle: memory is compared with that of so many sessions; 0: with that of none
-	Duration    time.Duration // how long is measured; every load ends by it
-	Warmup      time.Duration // how long the load runs before that
-	Count       int64         // messages (storm: handshakes) after which it ends sooner; 0: no such end
+	Connections int           // concurrent sessions
+	From        int           // idle: the memory of this many sessions is the base of the comparison; 0: of none
+	Duration    time.Duration // the measured time, after which every load ends
+	Warmup      time.Duration // the time that the load runs before
+	Count       int64         // messages (storm: handshakes) after which the load ends early; 0: no limit
 	Size        units.Bytes   // payload of a message; soak: of the largest
-	Window      int           // messages on their way on each connection
-	Rate        float64       // messages a second over all connections; 0: as fast as they come back
+	Window      int           // messages in flight on each connection
+	Rate        float64       // messages per second over all connections; 0: as fast as they come back
 	Seed        uint64        // soak
-	Loops       int           // epoll loops; 0: one a CPU
+	Loops       int           // epoll loops; 0: one per CPU
 	PIDs        []int         // processes whose CPU and memory are measured
 	Resume      bool          // storm over wss: resume TLS sessions
 	CA          string        // wss: a PEM file of certificates to trust; "": the system's
@@ -48,31 +48,31 @@ type Options struct {
 func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.StringVar((*string)(&o.Mode), "mode", string(Echo), "what to do: echo, push, idle, storm or soak")
 	flags.StringVar(&o.URL, "url", "", "ws:// or wss:// `URL` to load")
-	flags.IntVar(&o.Connections, "c", 100, "connections at once")
-	flags.IntVar(&o.From, "from", 0, "idle: compare memory with that of so many sessions")
-	flags.DurationVar(&o.Duration, "d", 10*time.Second, "how long to measure")
-	flags.DurationVar(&o.Warmup, "warmup", 0, "how long to run before that")
-	flags.Int64Var(&o.Count, "n", 0, "end sooner, after so many messages (storm: handshakes)")
+	flags.IntVar(&o.Connections, "c", 100, "concurrent connections")
+	flags.IntVar(&o.From, "from", 0, "idle: compare the memory with that of this `NUMBER` of sessions")
+	flags.DurationVar(&o.Duration, "d", 10*time.Second, "the time to measure")
+	flags.DurationVar(&o.Warmup, "warmup", 0, "the time to run before measuring")
+	flags.Int64Var(&o.Count, "n", 0, "end early, after this `NUMBER` of messages (storm: handshakes)")
 	o.Size = 64
 	flags.TextVar(&o.Size, "size", o.Size, "payload `BYTES` of a message (soak: of the largest), such as 16KiB")
-	flags.IntVar(&o.Window, "window", 1, "messages on their way on each connection")
-	flags.Float64Var(&o.Rate, "rate", 0, "echo: messages a second over all connections, sent when due (0: when the last came back)")
-	flags.Uint64Var(&o.Seed, "seed", 1, "soak: the seed of everything random")
-	flags.IntVar(&o.Loops, "loops", 0, "epoll loops (0: one a CPU)")
+	flags.IntVar(&o.Window, "window", 1, "messages in flight on each connection")
+	flags.Float64Var(&o.Rate, "rate", 0, "echo: messages per second over all connections, sent when due (0: when the last one came back)")
+	flags.Uint64Var(&o.Seed, "seed", 1, "soak: the seed of all random values")
+	flags.IntVar(&o.Loops, "loops", 0, "epoll loops (0: one per CPU)")
 	flags.Var((*pidList)(&o.PIDs), "pid", "measure the CPU and memory of these processes: `PID[,PID…]`")
 	flags.BoolVar(&o.Resume, "resume", false, "storm over wss: resume TLS sessions")
 	flags.StringVar(&o.CA, "ca", "", "wss: PEM `FILE` of certificates to trust instead of the system's")
-	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "load addresses that are not loopback")
+	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "allow addresses that are not loopback")
 }
 
-// An OptionError is an option that is of no use: no load was put on anything.
+// An OptionError is an invalid option. No load was started.
 type OptionError struct{ text string }
 
 func (e OptionError) Error() string { return e.text }
 
 func optionf(format string, args ...any) error { return OptionError{fmt.Sprintf(format, args...)} }
 
-// Check tells what is wrong with the options, by an OptionError.
+// Check returns the first problem of the options as an OptionError, or nil.
 func (o *Options) Check() error {
 	if !slices.Contains(modes, o.Mode) {
 		return optionf("-mode %s: want one of %v", o.Mode, modes)
@@ -93,7 +93,7 @@ func (o *Options) Check() error {
 		{o.Mode == Soak && o.Size < minSoakSize, fmt.Sprintf("-size: soak wants at least %d", minSoakSize)},
 		{o.Window < 1 || o.Window > maxWindow, fmt.Sprintf("-window: want 1 to %d", maxWindow)},
 		{o.Window > 1 && o.Mode != Echo && o.Mode != Soak, "-window is for -mode echo and soak"},
-		{o.Window > 1 && o.Rate > 0, "-window and -rate exclude each other: messages go out when they are due"},
+		{o.Window > 1 && o.Rate > 0, "-window and -rate exclude each other: with -rate messages are sent when they are due"},
 		{o.Rate < 0, "-rate: want 0 or more"},
 		{o.Rate > 0 && o.Mode != Echo, "-rate is for -mode echo"},
 		{o.Loops < 0, "-loops: want 0 or more"},
@@ -111,11 +111,11 @@ func (o *Options) Check() error {
 func (o *Options) isTLS() bool { return strings.HasPrefix(strings.ToLower(o.URL), "wss:") }
 
 const (
-	maxSize   = 64 << 20 // one message is kept whole, once a run
+	maxSize   = 64 << 20 // one message is kept whole, once per run
 	maxWindow = 1 << 16
 )
 
-// pidList is PIDs as a flag.
+// pidList is a list of process ids as a flag.
 type pidList []int
 
 func (l *pidList) String() string {

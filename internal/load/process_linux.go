@@ -15,7 +15,7 @@ import (
 // processCPU returns the CPU time, user and system, that a process has used in all its threads. It is the sum of utime and stime in
 // /proc/PID/stat, taken from the process's clock because that counts nanoseconds where /proc has ticks of 10 ms.
 func processCPU(pid int) (time.Duration, error) {
-	const schedClock = 2 // clock_getcpuclockid(3): the clock's id is the complement of the pid, above three bits that say which clock
+	const schedClock = 2 // clock_getcpuclockid(3): the clock's id is the complement of the pid, above three bits that select the clock
 	var t unix.Timespec
 	if err := unix.ClockGettime(int32(^pid<<3|schedClock), &t); err != nil {
 		return 0, fmt.Errorf("CPU clock of process %d: %w", pid, err)
@@ -23,7 +23,7 @@ func processCPU(pid int) (time.Duration, error) {
 	return time.Duration(t.Nano()), nil
 }
 
-// processRSS returns the resident memory of a process, in bytes. smaps_rollup counts pages; VmRSS of status is off by up to some hundred KiB.
+// processRSS returns the resident memory of a process, in bytes. smaps_rollup counts pages; VmRSS of status may be off by some hundred KiB.
 func processRSS(pid int) (int64, error) {
 	rollup, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", pid))
 	if errors.Is(err, fs.ErrNotExist) {

@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// progress tells once a second how a run goes. Owned by the run's goroutine.
+// progress prints the counters of a run once per second. Owned by the run's goroutine.
 type progress struct {
-	w      io.Writer // nil: nobody looks
+	w      io.Writer // nil: nothing is printed
 	run    *run
 	ticker *time.Ticker
 	last   counts
@@ -22,7 +22,7 @@ func newProgress(w io.Writer, r *run) *progress {
 	return p
 }
 
-// tick is when to print; nil, which is never, where nobody looks.
+// tick returns the channel of the times to print, which is nil if nothing is printed.
 func (p *progress) tick() <-chan time.Time {
 	if p.w == nil {
 		return nil
@@ -34,7 +34,7 @@ func (p *progress) print() {
 	c := p.run.counts()
 	d := c.sub(p.last)
 	p.last = c
-	fmt.Fprintf(p.w, "\r\x1b[K%4.0f s  %d handshakes  %d messages a second  %.1f MB a second  %d errors",
+	fmt.Fprintf(p.w, "\r\x1b[K%4.0f s  %d handshakes  %d messages per second  %.1f MB per second  %d errors",
 		p.run.now().Seconds(), c.handshakes, d.messages, float64(d.sentBytes+d.receivedBytes)/1e6, c.errors)
 }
 

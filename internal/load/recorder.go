@@ -8,10 +8,11 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// maxLatency is what a histogram tells apart; what takes longer counts as that.
+// maxLatency is the largest value of a histogram. A longer latency counts as this one.
 const maxLatency = time.Minute
 
-// recorder counts what the sessions of one driver see. A driver locks it for a whole turn: everything but snapshot is called with mu held.
+// recorder counts the events of one driver's sessions. A driver locks it for a whole turn: all methods but snapshot are called with mu
+// held.
 type recorder struct {
 	mu sync.Mutex
 
@@ -22,7 +23,7 @@ type recorder struct {
 	faults    map[string]*FaultCount
 }
 
-// counts only grow.
+// counts are counters that only grow.
 type counts struct {
 	messages, sentBytes, receivedBytes, handshakes, errors int64
 }
@@ -35,13 +36,13 @@ func (c counts) sub(d counts) counts {
 	return counts{c.messages - d.messages, c.sentBytes - d.sentBytes, c.receivedBytes - d.receivedBytes, c.handshakes - d.handshakes, c.errors - d.errors}
 }
 
-// FaultCount is how often a kind of error was seen, and the first one's text.
+// FaultCount counts the errors of one kind, and has the text of the first one.
 type FaultCount struct {
 	Count int64  `json:"count"`
 	First string `json:"first"`
 }
 
-// A fault is what is wrong with a session. Kinds are few and documented: docs/benchmarks.md.
+// A fault is an error of a session. Kinds are few and documented: docs/benchmarks.md.
 type fault struct{ kind, text string }
 
 func (f *fault) Error() string { return f.kind + ": " + f.text }
@@ -54,12 +55,12 @@ func newRecorder() *recorder {
 	return &recorder{latency: newHistogram(), handshake: newHistogram(), faults: map[string]*FaultCount{}}
 }
 
-// newHistogram tells nanoseconds apart to 0.1 %, from 100 ns on.
+// newHistogram returns a histogram of nanoseconds with a resolution of 0.1 %, from 100 ns on.
 func newHistogram() *hdrhistogram.Histogram {
 	return hdrhistogram.New(100, int64(maxLatency), 3)
 }
 
-// record takes a latency. One that is negative can't be: both instants are of the monotonic clock.
+// record records a latency. It is never negative, since both instants are of the monotonic clock.
 func record(h *hdrhistogram.Histogram, d time.Duration) {
 	if err := h.RecordValue(int64(min(d, maxLatency))); err != nil {
 		panic("BUG: " + err.Error())
@@ -74,11 +75,11 @@ func (r *recorder) fail(f *fault, count int64) {
 	r.faults[f.kind].Count += count
 }
 
-// snapshot returns the counters, and forgets what the histograms have of the warm-up.
-func (r *recorder) snapshot(forget ...*hdrhistogram.Histogram) counts {
+// snapshot returns the counters and resets the given histograms.
+func (r *recorder) snapshot(reset ...*hdrhistogram.Histogram) counts {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, h := range forget {
+	for _, h := range reset {
 		h.Reset()
 	}
 	return r.counts

@@ -11,7 +11,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Report is what came of a load. Its JSON keys are a contract: docs/benchmarks.md explains them.
+// Report is the result of a load. Its JSON keys are a contract: docs/benchmarks.md explains them.
 type Report struct {
 	Mode        Mode    `json:"mode"`
 	URL         string  `json:"url"`
@@ -51,7 +51,7 @@ type Quantiles struct {
 	Max  float64 `json:"max"`
 }
 
-// Process is what one process of -pid has used.
+// Process is the use of CPU and memory by one process of -pid.
 type Process struct {
 	PID       int     `json:"pid"`
 	CPU       float64 `json:"cpu_s"`
@@ -76,7 +76,7 @@ func (m *measurement) report() *Report {
 	if r.o.Mode == Storm {
 		rep.HandshakesPerSecond = float64(span.handshakes) / seconds
 	} else {
-		rep.Handshakes = total.handshakes // they came before what is measured
+		rep.Handshakes = total.handshakes // they were made before the measured time
 	}
 	latency, handshake := newHistogram(), newHistogram()
 	for _, rec := range r.recorders {
@@ -94,7 +94,7 @@ func (m *measurement) report() *Report {
 	return rep
 }
 
-// addProcesses divides what the processes used by what was done with it.
+// addProcesses adds the use of the processes, in all and per message, handshake, GB and session.
 func (m *measurement) addProcesses(rep *Report, span counts, seconds float64) {
 	if len(m.run.o.PIDs) == 0 {
 		return

@@ -17,27 +17,27 @@ import (
 
 // Instants are durations since the start of the run: one monotonic clock, eight bytes, compared by <.
 
-// traffic is what one session sends and expects: a mode. It has no clock and no socket; its session's owner owns it.
+// traffic is the messages that one session of a mode sends and expects. It has no clock and no socket. The owner of its session owns it.
 type traffic interface {
-	// begin lets it send from now on.
+	// begin allows it to send.
 	begin(now time.Duration)
-	// pending returns what to send next: nil if there is nothing by now. The bytes are valid until the next call of any method;
-	// advance says how many of them were sent.
+	// pending returns the bytes to send now; nil: none. They are valid until the next call of any method. The caller calls advance with
+	// how many of them were sent.
 	pending(now time.Duration) []byte
 	advance(now time.Duration, n int)
-	// isBorder tells whether what was sent ends at the end of a frame.
+	// isBorder reports whether the bytes sent end with a whole frame.
 	isBorder() bool
-	// due returns the instant at which pending has something again without a message coming in; 0: none.
+	// due returns the instant at which pending has bytes again even if no message arrives; 0: none.
 	due() time.Duration
-	// data takes a part of a message's payload; isEnd says that it is the last.
+	// data takes a part of a message's payload; isEnd: the last one.
 	data(now time.Duration, opcode ws.OpCode, p []byte, isEnd bool) *fault
 	// pong takes a pong's payload.
 	pong(p []byte) *fault
-	// stop has it begin no more messages.
+	// stop makes it start no more messages.
 	stop(now time.Duration)
-	// isDone tells whether it will neither send nor expect anything more.
+	// isDone reports whether it neither sends nor expects anything more.
 	isDone() bool
-	// missing returns how many messages never came back.
+	// missing returns how many messages have not come back.
 	missing() int64
 }
 
@@ -46,11 +46,11 @@ type sessionState uint8
 const (
 	stateHead    sessionState = iota // the answer to the handshake is not complete
 	stateOpen                        // frames
-	stateClosing                     // we have sent a close
-	stateOver                        // both closes are there
+	stateClosing                     // a close was sent
+	stateOver                        // a close was sent and received
 )
 
-// session is one connection's protocol state, without its socket. Owned by whoever drives that.
+// session is one connection's protocol state, without its socket. Owned by the driver of the socket.
 type session struct {
 	traffic  traffic
 	recorder *recorder
@@ -58,11 +58,11 @@ type session struct {
 	state     sessionState
 	startedAt time.Duration // of the connect
 	accept    string        // what Sec-WebSocket-Accept must be
-	out       []byte        // the request, pongs and a close: sent at the next border of frames
+	out       []byte        // the request, pongs and a close: sent between two frames
 	isOut     bool          // pending returned bytes of out
-	carry     []byte        // what came and can't be used before more comes; usually nil
+	carry     []byte        // received bytes that need more to be used; usually nil
 
-	// The frame that is being received, and the opcode of its message: OpContinuation where none has begun.
+	// The frame that is being received, and the opcode of its message: OpContinuation between messages.
 	inFrame bool
 	isFinal bool
 	opcode  ws.OpCode
@@ -70,7 +70,7 @@ type session struct {
 	message ws.OpCode
 }
 
-// acceptOf returns what a server makes of a key: RFC 6455 section 4.2.2.
+// acceptOf returns the Sec-WebSocket-Accept for a key: RFC 6455 section 4.2.2.
 func acceptOf(key string) string {
 	sum := sha1.Sum([]byte(key + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"))
 	return base64.StdEncoding.EncodeToString(sum[:])
@@ -91,7 +91,7 @@ func newSession(t *target, tr traffic, r *recorder, now time.Duration) session {
 	return s
 }
 
-// pending returns what to send next, nil if nothing.
+// pending returns the bytes to send now; nil: none.
 func (s *session) pending(now time.Duration) []byte {
 	s.isOut = len(s.out) > 0 && (s.traffic == nil || s.traffic.isBorder())
 	switch {
@@ -106,7 +106,7 @@ func (s *session) pending(now time.Duration) []byte {
 	}
 }
 
-// advance says how much of what pending returned was sent.
+// advance records that the first n bytes of pending were sent.
 func (s *session) advance(now time.Duration, n int) {
 	if !s.isOut {
 		s.traffic.advance(now, n)
@@ -117,7 +117,7 @@ func (s *session) advance(now time.Duration, n int) {
 	}
 }
 
-// receive takes what was read, behind what was carried.
+// receive takes the carried bytes followed by those that were read.
 func (s *session) receive(now time.Duration, p []byte) *fault {
 	s.carry = nil
 	if s.state == stateHead {
@@ -128,7 +128,7 @@ func (s *session) receive(now time.Duration, p []byte) *fault {
 		p = p[size:]
 	}
 	if s.traffic == nil {
-		return nil // a storm wants no more
+		return nil // a storm needs only the handshake
 	}
 	for s.state != stateOver && (len(p) > 0 || s.inFrame) {
 		if !s.inFrame {
@@ -169,7 +169,7 @@ func (s *session) receive(now time.Duration, p []byte) *fault {
 	return nil
 }
 
-// begin takes the header of a data frame.
+// begin handles the header of a data frame.
 func (s *session) begin(h header) *fault {
 	if (h.opcode == ws.OpContinuation) != (s.message != ws.OpContinuation) {
 		return faultf("protocol", "frame with opcode %d inside a message with opcode %d", h.opcode, s.message)
@@ -189,7 +189,7 @@ func (s *session) control(opcode ws.OpCode, payload []byte) *fault {
 	switch opcode {
 	case ws.OpPing:
 		if len(s.out) > maxPongs {
-			return faultf("protocol", "pings come faster than pongs go")
+			return faultf("protocol", "pings come faster than pongs can be sent")
 		}
 		s.out = appendFrame(s.out, true, ws.OpPong, newKey(), payload)
 	case ws.OpPong:
@@ -209,10 +209,10 @@ func (s *session) control(opcode ws.OpCode, payload []byte) *fault {
 	return nil
 }
 
-// maxPongs bounds the pongs that wait to be sent.
+// maxPongs bounds the bytes of queued pongs.
 const maxPongs = 4 << 10
 
-// close sends a close once, behind what the traffic has begun.
+// close queues a close, once, after the frame that the traffic has begun.
 func (s *session) close() {
 	if s.state == stateOpen {
 		s.state = stateClosing
@@ -220,7 +220,7 @@ func (s *session) close() {
 	}
 }
 
-// answer reads the answer to the handshake and returns its size, 0 when more is needed.
+// answer parses the answer to the handshake and returns its size, or 0 if it needs more bytes.
 func (s *session) answer(now time.Duration, p []byte) (size int, f *fault) {
 	i := bytes.Index(p, []byte("\r\n\r\n"))
 	if i < 0 {
@@ -239,7 +239,7 @@ func (s *session) answer(now time.Duration, p []byte) (size int, f *fault) {
 	return i + 4, nil
 }
 
-// checkAnswer checks what RFC 6455 section 4.1 has a client check of the answer's lines.
+// checkAnswer checks the answer's lines as RFC 6455 section 4.1 requires of a client.
 func checkAnswer(head []byte, accept string) *fault {
 	var isUpgrade, isConnection, isAccept bool
 	for i, line := range strings.Split(string(head), "\r\n") {
@@ -264,16 +264,16 @@ func checkAnswer(head []byte, accept string) *fault {
 		case strings.EqualFold(name, "Sec-WebSocket-Accept"):
 			isAccept = value == accept
 		case strings.EqualFold(name, "Sec-WebSocket-Extensions"), strings.EqualFold(name, "Sec-WebSocket-Protocol"):
-			return faultf("handshake", "answer has %.80q, which nobody offered", line)
+			return faultf("handshake", "answer has %.80q, which was not offered", line)
 		}
 	}
 	if !isUpgrade || !isConnection || !isAccept {
-		return faultf("handshake", "answer 101 without a right Upgrade, Connection or Sec-WebSocket-Accept")
+		return faultf("handshake", "answer 101 without a correct Upgrade, Connection or Sec-WebSocket-Accept")
 	}
 	return nil
 }
 
-// lost is the fault of a connection that ends by itself.
+// lost returns the fault of a connection that the server ended.
 func (s *session) lost(err error) *fault {
 	switch {
 	case errors.Is(err, io.EOF) && s.state == stateHead:

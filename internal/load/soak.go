@@ -12,13 +12,13 @@ import (
 
 const (
 	minSoakSize = 16       // a message starts with its number, in 16 hexadecimal digits
-	soakChunk   = 32 << 10 // payload that is made at a time
+	soakChunk   = 32 << 10 // payload that is generated at once
 	maxPause    = 20 * time.Millisecond
 )
 
-// soakTraffic sends messages of which every byte follows from the seed, the session and the message's number, and expects each back once, in
-// order and unaltered. Messages are text or binary, of sizes spread evenly over powers of two, cut into fragments at random, with
-// pings between fragments and pauses between frames.
+// soakTraffic sends messages and expects each back once, in order and unaltered. Every byte depends only on the seed, the session and
+// the message's number. Messages are text or binary, of sizes spread evenly over powers of two, in random fragments, with pings between
+// fragments and pauses between frames.
 type soakTraffic struct {
 	recorder *recorder
 	seed     uint64 // of this session
@@ -28,14 +28,14 @@ type soakTraffic struct {
 
 	// Sending.
 	begun      bool
-	now        time.Duration // as pending was told last
+	now        time.Duration // the argument of the last pending
 	random     *rand.Rand
 	started    int64
 	out        message // being sent; its left is 0 between messages
-	frame      int64   // payload of the frame begun that was not made yet
+	frame      int64   // payload of the current frame that was not generated yet
 	key        [4]byte
 	keyPos     int
-	chunk      []byte // made and not yet sent
+	chunk      []byte // generated and not yet sent
 	pausedTill time.Duration
 	pings      uint64
 
@@ -47,15 +47,15 @@ type soakTraffic struct {
 	seenPongs uint64
 }
 
-// message makes a message's bytes in order.
+// message generates a message's bytes in order.
 type message struct {
 	number int64
 	size   int64
 	left   int64
 	isText bool
 	state  uint64 // of a splitmix64 generator
-	word   uint64 // its last output, bytes not yet used in front
-	bytes  int    // how many those are
+	word   uint64 // its last output, the unused bytes first
+	bytes  int    // how many are unused
 }
 
 func newSoak(o *Options, r *recorder, id int, most int64) *soakTraffic {
@@ -76,7 +76,7 @@ func mix(x uint64) uint64 {
 // message returns the message with a number, from its start.
 func (s *soakTraffic) message(number int64) message {
 	m := message{number: number, state: mix(s.seed ^ mix(uint64(number)))}
-	// A size that has n bits, with n of those that minSoakSize to maxSize have.
+	// A size of n bits, with n between those of minSoakSize and of maxSize.
 	low, high := bits.Len64(minSoakSize), bits.Len64(uint64(s.maxSize))
 	n := low + int(m.state%uint64(high-low+1))
 	m.size = min(s.maxSize, 1<<(n-1)|int64(mix(m.state)&(1<<(n-1)-1)))
@@ -120,13 +120,13 @@ func (s *soakTraffic) begin(time.Duration) { s.begun = true }
 func (s *soakTraffic) pending(now time.Duration) []byte {
 	s.now = now
 	if len(s.chunk) == 0 && now >= s.pausedTill {
-		s.make()
+		s.generate()
 	}
 	return s.chunk
 }
 
-// make makes the next part of a frame, if one may be sent now.
-func (s *soakTraffic) make() {
+// generate generates the next part of a frame, if one may be sent now.
+func (s *soakTraffic) generate() {
 	isNew := false
 	if s.frame == 0 && s.out.left == 0 {
 		if !s.begun || s.started >= s.most || s.started-s.expected+int64(len(s.missed)) >= s.window {
@@ -137,7 +137,7 @@ func (s *soakTraffic) make() {
 	}
 	s.chunk = s.chunk[:0]
 	if s.frame == 0 {
-		s.makeHeader(isNew)
+		s.generateHeader(isNew)
 	}
 	n := min(s.frame, soakChunk)
 	start := len(s.chunk)
@@ -150,8 +150,8 @@ func (s *soakTraffic) make() {
 	s.recorder.sentBytes += n
 }
 
-// makeHeader begins a frame, of all that is left of the message or of a part of it, with a ping or an empty fragment before it now and then.
-func (s *soakTraffic) makeHeader(isNew bool) {
+// generateHeader starts a frame of the rest of the message, or of a part of it, sometimes after a ping or an empty fragment.
+func (s *soakTraffic) generateHeader(isNew bool) {
 	opcode := s.out.opcode()
 	if !isNew {
 		opcode = ws.OpContinuation
@@ -191,7 +191,7 @@ func (s *soakTraffic) due() time.Duration {
 	return 0
 }
 
-// data compares what comes with what was sent. What is lost, twice there or out of order is told by the numbers.
+// data compares received bytes with those that were sent. The numbers show which messages are lost, duplicated or out of order.
 func (s *soakTraffic) data(_ time.Duration, opcode ws.OpCode, p []byte, isEnd bool) *fault {
 	for len(s.number) < minSoakSize && len(p) > 0 {
 		s.number = append(s.number, p[0])
@@ -234,7 +234,7 @@ func (s *soakTraffic) data(_ time.Duration, opcode ws.OpCode, p []byte, isEnd bo
 	return nil
 }
 
-// open takes the number of the message that is being received.
+// open handles the number of the message that is being received.
 func (s *soakTraffic) open(opcode ws.OpCode) *fault {
 	u, err := strconv.ParseUint(string(s.number), 16, 63)
 	number := int64(u)
@@ -250,7 +250,7 @@ func (s *soakTraffic) open(opcode ws.OpCode) *fault {
 		s.expected++
 	case s.missed[number]:
 		delete(s.missed, number)
-		return faultf("reordered", "message %d comes behind message %d", number, s.expected-1)
+		return faultf("reordered", "message %d comes after message %d", number, s.expected-1)
 	default:
 		return faultf("duplicated", "message %d comes again", number)
 	}
@@ -262,14 +262,14 @@ func (s *soakTraffic) open(opcode ws.OpCode) *fault {
 	return nil
 }
 
-// pong takes the answer to a ping: of several it may be the last one's only (RFC 6455 section 5.5.3).
+// pong handles the answer to a ping. Of several pings only the last one may be answered (RFC 6455 section 5.5.3).
 func (s *soakTraffic) pong(p []byte) *fault {
 	if len(p) != 8 {
 		return faultf("altered", "pong %x answers no ping", p)
 	}
 	n := binary.BigEndian.Uint64(p)
 	if n <= s.seenPongs || n > s.pings {
-		return faultf("altered", "pong %d comes behind pong %d; %d pings were sent", n, s.seenPongs, s.pings)
+		return faultf("altered", "pong %d comes after pong %d; %d pings were sent", n, s.seenPongs, s.pings)
 	}
 	s.seenPongs = n
 	return nil

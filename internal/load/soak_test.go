@@ -10,7 +10,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// faultAt is how many bytes a relay lets through before its fault.
+// faultAt is how many bytes a relay passes before its fault.
 const faultAt = 10_000_000
 
 func TestSoakFindsOneByteInTenMillion(t *testing.T) {
@@ -19,7 +19,7 @@ func TestSoakFindsOneByteInTenMillion(t *testing.T) {
 		"duplicates": func(p []byte, i int) []byte { return append(p[:i+1], p[i:]...) },
 		"flips":      func(p []byte, i int) []byte { p[i] ^= 0x10; return p },
 		"swaps": func(p []byte, i int) []byte {
-			// Equal neighbours would be no fault.
+			// Equal adjacent bytes would be no fault.
 			for ; i+1 < len(p); i++ {
 				if p[i] != p[i+1] {
 					p[i], p[i+1] = p[i+1], p[i]
@@ -52,12 +52,12 @@ func TestSoakFindsOneByteInTenMillion(t *testing.T) {
 	})
 }
 
-// plantOnce has a relay plant a fault behind faultAt bytes.
+// plantOnce makes a relay plant a fault after faultAt bytes.
 func plantOnce(plant func(p []byte, i int) []byte) (change func(p []byte) []byte) {
 	seen := 0
 	return func(p []byte) []byte {
 		n := len(p)
-		// The last byte of a part has no neighbour to be swapped with.
+		// The last byte of a part has no next byte to be swapped with.
 		if seen < faultAt && seen+n > faultAt+1 {
 			p = plant(p, faultAt-seen)
 			seen = faultAt
@@ -180,7 +180,7 @@ func TestSoakFindsAMessageOfAnotherLengthOrKind(t *testing.T) {
 	}
 }
 
-func TestSoakTakesPongsInOrderOnly(t *testing.T) {
+func TestSoakAcceptsPongsOnlyInOrder(t *testing.T) {
 	s := sentSoak(1)
 	s.pings = 3
 	for _, tt := range []struct {
@@ -196,7 +196,7 @@ func TestSoakTakesPongsInOrderOnly(t *testing.T) {
 	}
 }
 
-func TestSoakIsTheSameForASeedAndAnotherForAnother(t *testing.T) {
+func TestSoakDependsOnlyOnItsSeed(t *testing.T) {
 	payload := func(seed uint64, id int) string {
 		s := newSoak(&Options{Seed: seed, Size: 1 << 10, Window: 1}, newRecorder(), id, 1)
 		m := s.message(5)

@@ -12,50 +12,50 @@ import (
 	"time"
 )
 
-// streamBuffer is what each session reads into, and sends at most at once: a TLS record.
+// streamBuffer is the size of a session's read buffer and of its largest write: a TLS record.
 const streamBuffer = 16 << 10
 
-// streams is the driver of two goroutines a session: for TLS, and for systems without epoll.
+// streams is the driver with two goroutines per session: for TLS, and for systems without epoll.
 type streams struct {
 	run      *run
-	recorder *recorder     // its lock is that of all sessions
-	slots    chan struct{} // one for each session that may be opening
-	asked    int
+	recorder *recorder       // its lock guards all sessions
+	slots    chan struct{}   // one for each session that may be opening
+	count    int             // sessions that are to be opened
 	ctx      context.Context // ends at stageEnd
 	cancel   context.CancelFunc
 	stopping chan struct{} // closed at stageStop
 	running  sync.WaitGroup
 	source   atomic.Int64 // a source: the one whose ports are being used
 
-	members map[*stream]struct{} // guarded by recorder.mu: the sessions that are open
+	sessions map[*stream]struct{} // guarded by recorder.mu: those that are open
 }
 
 func newStreams(r *run) *streams {
-	d := &streams{run: r, recorder: newRecorder(), slots: make(chan struct{}, maxOpening), stopping: make(chan struct{}), members: map[*stream]struct{}{}}
+	d := &streams{run: r, recorder: newRecorder(), slots: make(chan struct{}, maxOpening), stopping: make(chan struct{}), sessions: map[*stream]struct{}{}}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	r.recorders = []*recorder{d.recorder}
 	return d
 }
 
 func (d *streams) open(count int) {
-	for id := d.asked; id < d.asked+count; id++ {
+	for id := d.count; id < d.count+count; id++ {
 		d.running.Go(func() { d.runSession(id) })
 	}
-	d.asked += count
+	d.count += count
 }
 
 func (d *streams) enter() {
-	s := d.run.current()
-	if s == stageStop {
+	to := d.run.current()
+	if to == stageStop {
 		close(d.stopping)
 	}
-	if s == stageEnd {
+	if to == stageEnd {
 		d.cancel()
 	}
 	d.recorder.mu.Lock()
 	defer d.recorder.mu.Unlock()
-	for m := range d.members {
-		m.enter(s, d.run.now())
+	for s := range d.sessions {
+		s.enter(to, d.run.now())
 	}
 }
 
@@ -116,11 +116,11 @@ type stream struct {
 	conn    net.Conn
 	kick    chan struct{} // size 1: there may be something to send
 	finish  func()        // counts the session as done, once
-	session               // guarded by the driver's recorder.mu; carry is the reading goroutine's
-	stage   stage         // guarded as the session is: the last one entered
+	session               // guarded by the driver's recorder.mu; carry is owned by the reading goroutine
+	stage   stage         // guarded by recorder.mu: the last one entered
 }
 
-// connect dials and shakes hands. No stream and no fault is a run that has ended meanwhile.
+// connect dials and does the handshake. If the run has ended meanwhile, it returns neither a stream nor a fault.
 func (d *streams) connect(id int, finish func()) (*stream, *fault) {
 	select {
 	case d.slots <- struct{}{}:
@@ -188,7 +188,7 @@ func (s *stream) shakeHands() *fault {
 	return nil
 }
 
-// take hands what was read to the session and returns that one's state.
+// take passes the bytes read to the session and returns the session's state.
 func (s *stream) take(p []byte) (sessionState, *fault) {
 	d := s.driver
 	d.recorder.mu.Lock()
@@ -198,7 +198,7 @@ func (s *stream) take(p []byte) (sessionState, *fault) {
 	return s.state, f
 }
 
-// settle has the writing goroutine look, and counts a session that is done. With the lock held.
+// settle wakes the writing goroutine, and counts a session that is done. The caller holds recorder.mu.
 func (s *stream) settle() {
 	if s.traffic != nil && s.state == stateOpen && s.traffic.isDone() {
 		s.finish()
@@ -213,7 +213,7 @@ func (s *stream) settle() {
 	}
 }
 
-// enter takes the run's stage. With the lock held.
+// enter applies the run's stage. The caller holds recorder.mu.
 func (s *stream) enter(to stage, now time.Duration) {
 	from := s.stage
 	s.stage = to
@@ -229,11 +229,11 @@ func (s *stream) enter(to stage, now time.Duration) {
 	s.settle()
 }
 
-// relay reads to the end of the session, beside a goroutine that writes.
+// relay reads until the end of the session, while a second goroutine writes.
 func (s *stream) relay() *fault {
 	d := s.driver
 	d.recorder.mu.Lock()
-	d.members[s] = struct{}{}
+	d.sessions[s] = struct{}{}
 	s.enter(d.run.current(), d.run.now())
 	d.recorder.mu.Unlock()
 
@@ -247,7 +247,7 @@ func (s *stream) relay() *fault {
 
 	d.recorder.mu.Lock()
 	defer d.recorder.mu.Unlock()
-	delete(d.members, s)
+	delete(d.sessions, s)
 	return f
 }
 
@@ -278,7 +278,7 @@ func (s *stream) write(over <-chan struct{}) {
 	for {
 		d.recorder.mu.Lock()
 		now := d.run.now()
-		// The bytes are another's once the lock is given back.
+		// The bytes may change after the lock is released.
 		p := s.pending(now)
 		buf = append(buf[:0], p[:min(len(p), streamBuffer)]...)
 		var due time.Duration
@@ -293,7 +293,7 @@ func (s *stream) write(over <-chan struct{}) {
 		d.recorder.mu.Unlock()
 		if len(buf) > 0 {
 			if _, err := s.conn.Write(buf); err != nil {
-				return // the reading goroutine sees why
+				return // the reading goroutine returns the reason
 			}
 			continue
 		}
@@ -311,7 +311,7 @@ func (s *stream) write(over <-chan struct{}) {
 	}
 }
 
-// lost is the fault of a connection that ends by itself, or at the run's end.
+// lost returns the fault of a connection that the server ended, or that the end of the run ended.
 func (s *stream) lost(err error) *fault {
 	s.driver.recorder.mu.Lock()
 	defer s.driver.recorder.mu.Unlock()

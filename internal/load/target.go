@@ -12,7 +12,7 @@ import (
 	"strconv"
 )
 
-// target is where the load goes. Immutable.
+// target is the server that gets the load. Immutable.
 type target struct {
 	addr    netip.AddrPort
 	host    string // for the Host field
@@ -21,7 +21,7 @@ type target struct {
 	tls     *tls.Config
 }
 
-// resolve reads the URL and looks its host up, once for all connections.
+// resolve parses the URL and looks up its host, once for all connections.
 func resolve(ctx context.Context, o *Options) (*target, error) {
 	u, err := url.Parse(o.URL)
 	if err != nil {
@@ -44,7 +44,7 @@ func resolve(ctx context.Context, o *Options) (*target, error) {
 	}
 	for _, ip := range ips {
 		if !ip.Unmap().IsLoopback() && !o.AllowRemote {
-			return nil, optionf("-url: %s is not a loopback address: -allow-remote puts load on others", ip.Unmap())
+			return nil, optionf("-url: %s is not a loopback address: -allow-remote permits it", ip.Unmap())
 		}
 	}
 	isSized := o.Mode == Push && u.RawQuery == ""
@@ -60,7 +60,7 @@ func resolve(ctx context.Context, o *Options) (*target, error) {
 	return t, nil
 }
 
-// toPush makes a URL without a query ask for an endless stream of messages.
+// toPush makes a URL without a query request an endless stream of messages.
 func toPush(u *url.URL, o *Options) {
 	if u.Path == "" || u.Path == "/" {
 		u.Path = "/push"
@@ -82,7 +82,7 @@ func clientTLS(o *Options, host string) (*tls.Config, error) {
 	}
 	c.RootCAs = x509.NewCertPool()
 	if !c.RootCAs.AppendCertsFromPEM(pem) {
-		return nil, optionf("-ca %s: no certificate in it", o.CA)
+		return nil, optionf("-ca %s: the file has no certificate", o.CA)
 	}
 	return c, nil
 }

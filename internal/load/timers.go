@@ -4,13 +4,13 @@ package load
 
 import "time"
 
-// timer says that a slot is to be looked at.
+// timer is the instant at which the client of a slot is to be handled.
 type timer struct {
 	at   time.Duration
 	slot uint32
 }
 
-// timers is a heap by at: the first is the next. container/heap would allocate for each.
+// timers is a heap by at, with the next timer first. container/heap would allocate for each timer.
 type timers []timer
 
 func (h *timers) push(t timer) {

@@ -12,7 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func TestOpenLoopCountsFromWhenAMessageWasDue(t *testing.T) {
+func TestOpenLoopMeasuresFromWhenAMessageWasDue(t *testing.T) {
 	rec := newRecorder()
 	e := newEcho(&Options{Connections: 1, Rate: 100, Window: 1}, newTemplate(64), rec, 0, math.MaxInt64)
 	e.begin(0)
@@ -98,7 +98,7 @@ func TestEchoFindsAnAlteredMessage(t *testing.T) {
 	}
 }
 
-func TestTimersComeInOrder(t *testing.T) {
+func TestTimersFireInOrder(t *testing.T) {
 	var h timers
 	var want []time.Duration
 	for i := range 1000 {

@@ -36,7 +36,7 @@ func next(t *testing.T, conn *net.UnixConn) string {
 	return string(buf[:n])
 }
 
-func TestStatesAreToldAsDatagrams(t *testing.T) {
+func TestStatesAreSentAsDatagrams(t *testing.T) {
 	for _, name := range []string{filepath.Join(t.TempDir(), "notify"), "@sluice-test-" + strconv.Itoa(os.Getpid())} {
 		conn := listenForStates(t, name)
 		t.Setenv("WATCHDOG_USEC", "2000000")
@@ -48,8 +48,8 @@ func TestStatesAreToldAsDatagrams(t *testing.T) {
 		if got, want := n.WatchdogInterval(), 2*time.Second; got != want {
 			t.Errorf("WatchdogInterval() = %v, want %v", got, want)
 		}
-		for _, tell := range []struct {
-			tell func() error
+		for _, test := range []struct {
+			send func() error
 			want string // how the message begins
 		}{
 			{func() error { return n.Ready("serving") }, "READY=1\nSTATUS=serving"},
@@ -57,21 +57,21 @@ func TestStatesAreToldAsDatagrams(t *testing.T) {
 			{n.Alive, "WATCHDOG=1"},
 			{func() error { return n.Stopping(time.Minute) }, "STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000"},
 		} {
-			if err := tell.tell(); err != nil {
+			if err := test.send(); err != nil {
 				t.Fatal(err)
 			}
-			if got := next(t, conn); !strings.HasPrefix(got, tell.want) {
-				t.Errorf("message %q, want %q", got, tell.want)
+			if got := next(t, conn); !strings.HasPrefix(got, test.want) {
+				t.Errorf("message %q, want %q", got, test.want)
 			}
 		}
 		_ = conn.Close()
 		if err := n.Ready(""); err == nil {
-			t.Error("no error when nobody listens")
+			t.Error("no error when no systemd listens")
 		}
 	}
 }
 
-func TestOutsideOfSystemdNobodyIsTold(t *testing.T) {
+func TestWithoutSystemdNothingIsSent(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "")
 	t.Setenv("WATCHDOG_USEC", "2000000")
 	n := NewNotifier()
@@ -80,7 +80,7 @@ func TestOutsideOfSystemdNobodyIsTold(t *testing.T) {
 	}
 }
 
-func TestAWatchdogOfAnotherProcessIsNotFed(t *testing.T) {
+func TestWatchdogOfAnotherProcessIsIgnored(t *testing.T) {
 	listenForStates(t, filepath.Join(t.TempDir(), "notify"))
 	t.Setenv("WATCHDOG_USEC", "2000000")
 	t.Setenv("WATCHDOG_PID", "1")

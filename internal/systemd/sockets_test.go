@@ -11,10 +11,10 @@ import (
 	"testing"
 )
 
-// TestMain lets the test binary be the service that gets the sockets: their descriptors have fixed numbers.
+// TestMain makes the test binary the service that gets the sockets, since their descriptors have fixed numbers.
 func TestMain(m *testing.M) {
 	if os.Getenv("SYSTEMD_TEST_AS_SERVICE") != "" {
-		// systemd knows the pid of what it starts; this process tells its own.
+		// systemd sets the pid of the process that it starts; here the process sets its own.
 		_ = os.Setenv("LISTEN_PID", strconv.Itoa(os.Getpid()))
 		serveAsTold(os.Args[1:])
 		os.Exit(0)
@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveAsTold takes sockets of "name address" each and tells what came of it.
+// serveAsTold takes the sockets of each "name address" and reports the results.
 func serveAsTold(wanted []string) {
 	sockets, err := NewSockets()
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestTheUnitIsOneThatSystemdTakes(t *testing.T) {
+func TestSystemdAcceptsTheUnit(t *testing.T) {
 	program, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is missing: install systemd (Debian); left out: the check of deploy/sluice.service")

@@ -40,9 +40,10 @@ func (b Bytes) String() string {
 // MarshalText returns the text of String.
 func (b Bytes) MarshalText() ([]byte, error) { return []byte(b.String()), nil }
 
-// UnmarshalText reads a whole number with an optional unit: KiB, MiB, GiB and TiB are powers of
+// UnmarshalText parses a whole number with an optional unit: KiB, MiB, GiB and TiB are powers of
 // 1024, KB, MB, GB and TB powers of 1000, and no unit or B is bytes. A space may stand between the
-// two. A negative number is refused here, since no key of the configuration has a meaning for one.
+// two. It refuses a negative number, since no key of the configuration has a meaning for one. After an
+// error b is unchanged.
 func (b *Bytes) UnmarshalText(text []byte) error {
 	number, multiple := string(text), int64(1)
 	for _, unit := range byteUnits {
@@ -51,7 +52,7 @@ func (b *Bytes) UnmarshalText(text []byte) error {
 			break
 		}
 	}
-	// ParseUint, for it refuses signs.
+	// ParseUint refuses signs.
 	n, err := strconv.ParseUint(number, 10, 63)
 	if err != nil {
 		return fmt.Errorf("%q is not a number of bytes such as \"64KiB\", \"16MiB\" or 512", text)

@@ -12,7 +12,7 @@ type Duration time.Duration
 // Std returns d as the standard library's type.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
 
-// String returns the shortest text that UnmarshalText reads back as d: "5m", not "5m0s".
+// String returns the shortest text that UnmarshalText parses as d: "5m", not "5m0s".
 func (d Duration) String() string {
 	s := time.Duration(d).String()
 	if strings.HasSuffix(s, "m0s") {
@@ -27,8 +27,8 @@ func (d Duration) String() string {
 // MarshalText returns the text of String.
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
-// UnmarshalText reads text as time.ParseDuration does. A negative duration is refused here, since
-// no key of the configuration has a meaning for one.
+// UnmarshalText parses text as time.ParseDuration does. It refuses a negative duration, since no key of
+// the configuration has a meaning for one. After an error d is unchanged.
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-func TestDurationReadsAndWritesItself(t *testing.T) {
+func TestDurationRoundTripsAsText(t *testing.T) {
 	tests := []struct {
 		in      string
 		want    time.Duration
@@ -37,7 +37,7 @@ func TestDurationReadsAndWritesItself(t *testing.T) {
 	}
 }
 
-func TestDurationRefusesWhatIsNone(t *testing.T) {
+func TestDurationRefusesOtherText(t *testing.T) {
 	for _, in := range []string{"", "5", "fast", "-1s", "5 s", "1d"} {
 		d := Duration(7)
 		if err := d.UnmarshalText([]byte(in)); err == nil || d != 7 {
@@ -46,7 +46,7 @@ func TestDurationRefusesWhatIsNone(t *testing.T) {
 	}
 }
 
-func TestBytesReadsAndWritesItself(t *testing.T) {
+func TestBytesRoundTripsAsText(t *testing.T) {
 	tests := []struct {
 		in      string
 		want    Bytes
@@ -76,7 +76,7 @@ func TestBytesReadsAndWritesItself(t *testing.T) {
 	}
 }
 
-func TestBytesRefusesWhatIsNone(t *testing.T) {
+func TestBytesRefusesOtherText(t *testing.T) {
 	for _, in := range []string{
 		"", "KiB", " 5", "5  KiB", "-1", "+1", "1.5MiB", "5 kib", "5Mb", "9223372036854775808", "8388608TiB", "five",
 	} {

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// ownersOf returns the name of the backend of each of n keys.
-func ownersOf(t *testing.T, p *Pool, n int) []string {
+// backendsOf returns the name of the backend of each of n keys.
+func backendsOf(t *testing.T, p *Pool, n int) []string {
 	t.Helper()
 	names := make([]string, n)
 	for i := range names {
@@ -28,12 +28,12 @@ func TestBackendThatGoesMovesOnlyItsOwnKeys(t *testing.T) {
 				c := configOf(policy, n)
 				c.Backend[1].Weight = weight
 				p := newPool(t, c)
-				before := ownersOf(t, p, keys)
+				before := backendsOf(t, p, keys)
 
 				without := c
 				without.Backend = slices.Delete(slices.Clone(c.Backend), 2, 3)
 				reset(t, p, without)
-				after := ownersOf(t, p, keys)
+				after := backendsOf(t, p, keys)
 				gone := addressOf(2)
 				moved := 0
 				for i := range before {
@@ -50,7 +50,7 @@ func TestBackendThatGoesMovesOnlyItsOwnKeys(t *testing.T) {
 				}
 
 				reset(t, p, c)
-				if !slices.Equal(ownersOf(t, p, keys), before) {
+				if !slices.Equal(backendsOf(t, p, keys), before) {
 					t.Errorf("%s of %d: the keys are not where they were after the backend came back", policy, n)
 				}
 			}
@@ -60,11 +60,11 @@ func TestBackendThatGoesMovesOnlyItsOwnKeys(t *testing.T) {
 
 func TestDrainingBackendMovesOnlyItsOwnKeys(t *testing.T) {
 	p := newPool(t, configOf(PolicyHash, 5))
-	before := ownersOf(t, p, 2000)
+	before := backendsOf(t, p, 2000)
 	if err := p.Drain(addressOf(3), 0); err != nil {
 		t.Fatal(err)
 	}
-	for i, after := range ownersOf(t, p, 2000) {
+	for i, after := range backendsOf(t, p, 2000) {
 		if (before[i] == addressOf(3)) == (after == before[i]) {
 			t.Fatalf("key %d of %s is %s's after %s drained", i, before[i], after, addressOf(3))
 		}
@@ -79,30 +79,30 @@ func TestEveryProcessHashesAlike(t *testing.T) {
 	other.Backend = slices.Clone(c.Backend)
 	slices.Reverse(other.Backend)
 	q := newPool(t, other)
-	if a, b := ownersOf(t, p, 2000), ownersOf(t, q, 2000); !slices.Equal(a, b) {
-		t.Error("two pools of the same members in another order differ")
+	if a, b := backendsOf(t, p, 2000), backendsOf(t, q, 2000); !slices.Equal(a, b) {
+		t.Error("two pools of the same backends in another order differ")
 	}
-	// The answer may not change with a version either: processes of two may run side by side.
-	got := ownersOf(t, p, 6)
+	// The assignment must not change between versions, which may run side by side.
+	got := backendsOf(t, p, 6)
 	want := []string{"10.0.0.5:9000", "10.0.0.3:9000", "10.0.0.4:9000", "10.0.0.5:9000", "10.0.0.3:9000", "10.0.0.5:9000"}
 	if !slices.Equal(got, want) {
 		t.Errorf("owners of the first keys = %q; want %q", got, want)
 	}
 }
 
-func TestHashWithoutKeyGoesWhereTheFewestSessionsAre(t *testing.T) {
+func TestHashWithoutKeyGoesToTheLeastLoaded(t *testing.T) {
 	p := newPool(t, configOf(PolicyHash, 3))
 	for range 300 {
 		pick(t, p, &Request{Head: textHead("")})
 	}
-	for _, b := range p.members {
+	for _, b := range p.backends {
 		if b.Sessions() != 100 {
 			t.Errorf("%s has %d of 300 sessions without key; want 100", b.Name(), b.Sessions())
 		}
 	}
 }
 
-func TestIPHashTakesMappedAddressForWhatItIs(t *testing.T) {
+func TestIPHashTreatsAMappedAddressAsIPv4(t *testing.T) {
 	p := newPool(t, configOf(PolicyIPHash, 10))
 	for i := range 100 {
 		four := netip.AddrFrom4([4]byte{192, 0, 2, byte(i)})
@@ -131,7 +131,7 @@ func TestBoundedLoadHolds(t *testing.T) {
 				r = requestOf(i)
 			}
 			pick(t, p, r)
-			for k, b := range p.members {
+			for k, b := range p.backends {
 				limit := math.Ceil(1.25 * float64(i) * float64(weights[k]) / float64(total))
 				if float64(b.Sessions()) > limit {
 					t.Fatalf("%d of %d sessions on %s of weight %d; the cap is %v", b.Sessions(), i, b.Name(), weights[k], limit)
@@ -141,15 +141,15 @@ func TestBoundedLoadHolds(t *testing.T) {
 	}
 }
 
-func TestHashSharesOfThousandMembers(t *testing.T) {
+func TestHashSharesOfThousandBackends(t *testing.T) {
 	p := newPool(t, configOf(PolicyHash, 1000))
 	for i := range 100_000 {
 		pick(t, p, &Request{Head: textHead("key" + strconv.Itoa(i))})
 	}
 	// 65 slots each: 4 deviations are 50 %.
-	for _, b := range p.members {
+	for _, b := range p.backends {
 		if n := b.Sessions(); n < 40 || n > 170 {
-			t.Errorf("%s has %d of 100,000 keys on 1,000 members; want 100 within 70", b.Name(), n)
+			t.Errorf("%s has %d of 100,000 keys on 1,000 backends; want 100 within 70", b.Name(), n)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-package balancer
+package probe
 
 import (
 	"bufio"
@@ -14,9 +14,12 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+	"go.uber.org/goleak"
 
 	"sluice/internal/units"
 )
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // listen serves each connection to a listener on loopback until the test ends.
 func listen(t testing.TB, network, address string, serve func(net.Conn)) string {
@@ -97,18 +100,27 @@ func echoing(frames ...ws.Frame) func(net.Conn) {
 func silent(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
 // probeOnce probes one backend of that address.
-func probeOnce(t *testing.T, c HealthConfig, address string) error {
+func probeOnce(t *testing.T, c Config, address string) error {
 	t.Helper()
-	pool := configOf(PolicyLeastConn, 0)
-	pool.Backend = []BackendConfig{{Address: address, Weight: 1}}
-	p := newPool(t, pool)
 	if c.Timeout == 0 {
 		c.Timeout = units.Duration(5 * time.Second)
 	}
-	return c.probe(t.Context(), p.members[0], Owner{Dial: dialPlain})
+	return c.Do(t.Context(), backendAt(address), nil)
 }
 
-// refused is an address where nobody listens: the kernel gives its port to nobody who asks for any.
+// backendAt returns the backend at an address, "host:port" or "unix:/path".
+func backendAt(address string) Backend {
+	network, host := "tcp", address
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		network, address = "unix", path
+	}
+	return Backend{Host: host, Dial: func(ctx context.Context) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, network, address)
+	}}
+}
+
+// refused is an address that refuses connections: the kernel never chooses its port for a listener.
 const refused = "127.0.0.1:1"
 
 func TestProbes(t *testing.T) {
@@ -116,42 +128,42 @@ func TestProbes(t *testing.T) {
 	chatty := []ws.Frame{ws.NewTextFrame([]byte("hello")), ws.NewPingFrame([]byte("you?")), ws.NewPongFrame([]byte("another!"))}
 	for _, test := range []struct {
 		name    string
-		config  HealthConfig
+		config  Config
 		address string
 		want    string // in the error; empty: healthy
 	}{
-		{"tcp", HealthConfig{Kind: ProbeTCP}, listen(t, "tcp", loopback, silent), ""},
-		{"tcp, a unix socket", HealthConfig{Kind: ProbeTCP}, listen(t, "unix", filepath.Join(t.TempDir(), "s"), silent), ""},
-		{"tcp, nobody listens", HealthConfig{Kind: ProbeTCP}, refused, "refused"},
-		{"http", HealthConfig{Kind: ProbeHTTP, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 204 No Content\r\n\r\n")), ""},
-		{"http, an interim answer first", HealthConfig{Kind: ProbeHTTP, Path: "/"},
+		{"tcp", Config{Kind: TCP}, listen(t, "tcp", loopback, silent), ""},
+		{"tcp, a unix socket", Config{Kind: TCP}, listen(t, "unix", filepath.Join(t.TempDir(), "s"), silent), ""},
+		{"tcp, a refused connection", Config{Kind: TCP}, refused, "refused"},
+		{"http", Config{Kind: HTTP, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 204 No Content\r\n\r\n")), ""},
+		{"http, an interim answer first", Config{Kind: HTTP, Path: "/"},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\n\r\n")), ""},
-		{"http, 503", HealthConfig{Kind: ProbeHTTP, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 503 No\r\n\r\n")), "answer 503"},
-		{"http, an expected status", HealthConfig{Kind: ProbeHTTP, Path: "/", Status: []int{404, 418}},
+		{"http, 503", Config{Kind: HTTP, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 503 No\r\n\r\n")), "answer 503"},
+		{"http, an expected status", Config{Kind: HTTP, Path: "/", Status: []int{404, 418}},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 418 Teapot\r\n\r\n")), ""},
-		{"http, another than expected", HealthConfig{Kind: ProbeHTTP, Path: "/", Status: []int{404}},
+		{"http, another than expected", Config{Kind: HTTP, Path: "/", Status: []int{404}},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 200 OK\r\n\r\n")), "answer 200"},
-		{"http, not HTTP", HealthConfig{Kind: ProbeHTTP, Path: "/"}, listen(t, "tcp", loopback, answering("SSH-2.0\r\n\r\n")), "malformed"},
-		{"http, an endless head", HealthConfig{Kind: ProbeHTTP, Path: "/"},
+		{"http, not HTTP", Config{Kind: HTTP, Path: "/"}, listen(t, "tcp", loopback, answering("SSH-2.0\r\n\r\n")), "malformed"},
+		{"http, an endless head", Config{Kind: HTTP, Path: "/"},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 200 OK\r\nX: "+strings.Repeat("x", 1<<17))), "read the answer"},
-		{"http, nothing but interim answers", HealthConfig{Kind: ProbeHTTP, Path: "/"},
+		{"http, nothing but interim answers", Config{Kind: HTTP, Path: "/"},
 			listen(t, "tcp", loopback, answering(strings.Repeat("HTTP/1.1 102 Processing\r\n\r\n", 100))), "interim"},
-		{"http, a black hole", HealthConfig{Kind: ProbeHTTP, Path: "/", Timeout: units.Duration(50 * time.Millisecond)},
+		{"http, a black hole", Config{Kind: HTTP, Path: "/", Timeout: units.Duration(50 * time.Millisecond)},
 			listen(t, "tcp", loopback, silent), "timeout"},
-		{"websocket", HealthConfig{Kind: ProbeWebSocket, Path: "/"}, listen(t, "tcp", loopback, echoing()), ""},
-		{"websocket, other frames before the pong", HealthConfig{Kind: ProbeWebSocket, Path: "/"}, listen(t, "tcp", loopback, echoing(chatty...)), ""},
-		{"websocket, closed before the pong", HealthConfig{Kind: ProbeWebSocket, Path: "/"},
+		{"websocket", Config{Kind: WebSocket, Path: "/"}, listen(t, "tcp", loopback, echoing()), ""},
+		{"websocket, other frames before the pong", Config{Kind: WebSocket, Path: "/"}, listen(t, "tcp", loopback, echoing(chatty...)), ""},
+		{"websocket, closed before the pong", Config{Kind: WebSocket, Path: "/"},
 			listen(t, "tcp", loopback, echoing(ws.NewCloseFrame(nil))), "closed"},
-		{"websocket, too many frames", HealthConfig{Kind: ProbeWebSocket, Path: "/"},
+		{"websocket, too many frames", Config{Kind: WebSocket, Path: "/"},
 			listen(t, "tcp", loopback, echoing(repeat(ws.NewTextFrame([]byte("spam")), 100)...)), "too many"},
-		{"websocket, a frame without end", HealthConfig{Kind: ProbeWebSocket, Path: "/"},
+		{"websocket, a frame without end", Config{Kind: WebSocket, Path: "/"},
 			listen(t, "tcp", loopback, echoing(ws.NewBinaryFrame(make([]byte, 1<<17)))), "EOF"},
-		{"websocket, 404", HealthConfig{Kind: ProbeWebSocket, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 404 No\r\n\r\n")), "answer 404"},
-		{"websocket, another key", HealthConfig{Kind: ProbeWebSocket, Path: "/"},
+		{"websocket, 404", Config{Kind: WebSocket, Path: "/"}, listen(t, "tcp", loopback, answering("HTTP/1.1 404 No\r\n\r\n")), "answer 404"},
+		{"websocket, another key", Config{Kind: WebSocket, Path: "/"},
 			listen(t, "tcp", loopback, answering("HTTP/1.1 101 Yes\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: x\r\n\r\n")), "another key"},
-		{"websocket, a handshake that is not answered", HealthConfig{Kind: ProbeWebSocket, Path: "/", Timeout: units.Duration(50 * time.Millisecond)},
+		{"websocket, a handshake that is not answered", Config{Kind: WebSocket, Path: "/", Timeout: units.Duration(50 * time.Millisecond)},
 			listen(t, "tcp", loopback, silent), "timeout"},
-		{"websocket, no pong", HealthConfig{Kind: ProbeWebSocket, Path: "/", Timeout: units.Duration(50 * time.Millisecond)},
+		{"websocket, no pong", Config{Kind: WebSocket, Path: "/", Timeout: units.Duration(50 * time.Millisecond)},
 			listen(t, "tcp", loopback, func(conn net.Conn) { _, _ = ws.Upgrade(conn); silent(conn) }), "pong"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -175,37 +187,32 @@ func repeat(f ws.Frame, n int) []ws.Frame {
 }
 
 func TestProbeRequest(t *testing.T) {
-	for _, kind := range []string{ProbeHTTP, ProbeWebSocket} {
+	for _, kind := range []string{HTTP, WebSocket} {
 		heads := make(chan *http.Request, 1)
 		backend := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { heads <- r }))
 		t.Cleanup(backend.Close)
 		address := backend.Listener.Addr().String()
-		_ = probeOnce(t, HealthConfig{Kind: kind, Path: "/health?deep=1", Host: "chat.example.com"}, address)
+		_ = probeOnce(t, Config{Kind: kind, Path: "/health?deep=1", Host: "chat.example.com"}, address)
 		if r := <-heads; r.Host != "chat.example.com" || r.RequestURI != "/health?deep=1" {
 			t.Errorf("%s: a request for %s of %s", kind, r.RequestURI, r.Host)
 		}
-		_ = probeOnce(t, HealthConfig{Kind: kind, Path: "/"}, address)
+		_ = probeOnce(t, Config{Kind: kind, Path: "/"}, address)
 		if r := <-heads; r.Host != address {
 			t.Errorf("%s: Host %s; want the address %s", kind, r.Host, address)
 		}
 	}
 }
 
-func TestCloseDoesNotWaitForASilentBackend(t *testing.T) {
-	c := configOf(PolicyLeastConn, 0)
+func TestCanceledProbeDoesNotWaitForASilentBackend(t *testing.T) {
 	accepted := make(chan struct{}, 10)
-	c.Backend = []BackendConfig{{Weight: 1, Address: listen(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
+	address := listen(t, "tcp", "127.0.0.1:0", func(conn net.Conn) {
 		accepted <- struct{}{}
 		silent(conn)
-	})}}
-	c.Health = HealthConfig{
-		Kind: ProbeWebSocket, Path: "/", Rise: 1, Fall: 1,
-		Interval: units.Duration(time.Minute), Timeout: units.Duration(time.Minute),
-	}
-	p := newPool(t, c)
+	})
+	c := Config{Kind: WebSocket, Path: "/", Timeout: units.Duration(time.Minute)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- c.Health.probe(ctx, p.members[0], Owner{Dial: dialPlain}) }()
+	go func() { ended <- c.Do(ctx, backendAt(address), nil) }()
 	<-accepted
 	cancel()
 	select {
@@ -216,39 +223,4 @@ func TestCloseDoesNotWaitForASilentBackend(t *testing.T) {
 	case <-time.After(10 * time.Second):
 		t.Error("the probe goes on 10s after its end")
 	}
-}
-
-func TestRunEndsWithAllThatItStarted(t *testing.T) {
-	z := newZone(t)
-	z.set("echo.test", "127.0.0.1", "127.0.0.2")
-	c := z.config(DiscoverA, "echo.test:9000", "127.0.0.3:9000")
-	c.Health = HealthConfig{
-		Kind: ProbeTCP, Rise: 1, Fall: 1, Interval: units.Duration(time.Millisecond), Timeout: units.Duration(time.Millisecond),
-	}
-	p := newPool(t, c)
-	ended := make(chan struct{})
-	go func() {
-		p.Run(t.Context(), Owner{})
-		close(ended)
-	}()
-	until(t, "a probe", func() bool { return p.Status()[0].Failures["probe"] > 3 })
-	p.Close()
-	<-ended
-	if _, err := p.Pick(t.Context(), requestOf(0), nil); err != ErrNone {
-		t.Errorf("Pick after Close = %v; want ErrNone", err)
-	}
-	if err := p.Set(c); err == nil {
-		t.Error("Set after Close is no error")
-	}
-	if err := p.Drain("127.0.0.3:9000", 0); err != nil {
-		t.Fatal(err)
-	}
-	if err := p.Undrain("127.0.0.3:9000"); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Pick(t.Context(), requestOf(0), nil); err != ErrNone {
-		t.Errorf("Pick after the end of a drain of a closed pool = %v; want ErrNone", err)
-	}
-	p.Run(t.Context(), Owner{}) // ends at once
-	p.Close()
 }

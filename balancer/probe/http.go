@@ -1,0 +1,49 @@
+package probe
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"slices"
+)
+
+// maxInterim bounds the 1xx answers before the final one.
+const maxInterim = 8
+
+// checkHTTP requests the path and wants one of the statuses.
+func (c *Config) checkHTTP(conn net.Conn, r *bufio.Reader, host string) error {
+	answer, err := c.request(conn, r, host, "Connection: close\r\n")
+	if err != nil {
+		return err
+	}
+	isHealthy := slices.Contains(c.Status, answer.StatusCode)
+	if len(c.Status) == 0 {
+		isHealthy = answer.StatusCode >= 200 && answer.StatusCode <= 299
+	}
+	if !isHealthy {
+		return fmt.Errorf("answer %d", answer.StatusCode)
+	}
+	return nil
+}
+
+// request sends a request with the header lines of fields, and returns the final answer, after
+// interim ones (RFC 9110 section 15.2).
+func (c *Config) request(conn net.Conn, r *bufio.Reader, host, fields string) (*http.Response, error) {
+	_, err := io.WriteString(conn, "GET "+c.Path+" HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: sluice-probe\r\n"+fields+"\r\n")
+	if err != nil {
+		return nil, fmt.Errorf("send the request: %w", err)
+	}
+	for range maxInterim {
+		answer, err := http.ReadResponse(r, nil)
+		if err != nil {
+			return nil, fmt.Errorf("read the answer: %w", err)
+		}
+		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
+			return answer, nil
+		}
+	}
+	return nil, errors.New("nothing but interim answers")
+}
