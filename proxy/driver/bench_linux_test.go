@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"crypto/tls"
 	"net"
 	"testing"
 
@@ -29,7 +30,7 @@ func BenchmarkServe(b *testing.B) {
 		}
 	}
 	h := &Handle{}
-	l.begin(Params{Config: (&setup{}).filled(), Owner: newOwner(), Handle: h}, fds, nil)
+	l.begin(Params{Config: (&setup{}).filled(), Owner: newOwner(), Handle: h}, fds, [2]*tls.Conn{})
 	e := &epoll.Event{Events: unix.EPOLLIN}
 	e.Fd, e.Pad = int32(h.id), int32(h.id>>32)
 	asked := (&peer{b, relay.Client, nil}).frame(isFin|opBinary, question)

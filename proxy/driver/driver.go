@@ -62,12 +62,12 @@ type Driver interface {
 // Handle reaches a session from outside, once Relay has returned; when the session is over it does nothing. Its methods may be
 // called from any goroutine.
 type Handle struct {
-	in reacher
+	in controller
 	id uint64 // of use to in alone
 }
 
-// reacher is where a Handle leads.
-type reacher interface {
+// controller is where a Handle leads.
+type controller interface {
 	closeBoth(h *Handle, code uint16, reason relay.Reason)
 	stats(h *Handle) (Stats, bool)
 	// statsOf calls take for each handle, all of them its own, whose session lives.
@@ -89,15 +89,18 @@ type Stats struct {
 }
 
 // statsOf reads a session's statistics. The caller owns both.
-func statsOf(s *relay.Session, r *rare, now relay.Instant) Stats {
+func statsOf(s *relay.Session, p *pending, now relay.Instant) Stats {
 	st := Stats{Idle: time.Duration(now - s.IdleSince())}
 	for side := relay.Client; side <= relay.Backend; side++ {
 		st.Counts[side] = s.Counts(side)
 		st.RTT[side] = s.RTT(side)
-		st.Queued[side] = r.waiting(side)
+		st.Queued[side] = p.waiting(side)
 	}
 	return st
 }
+
+// room is the driver's name in what a recovery.Handler is told.
+const room = "driver"
 
 // clock is a driver's monotonic clock.
 type clock struct{ start time.Time }

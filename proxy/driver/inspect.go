@@ -10,7 +10,7 @@ const statsChunk = 128
 // asked of the same sessions before (CloseBoth) has been done when it returns.
 func StatsOf(handles []*Handle) (stats []Stats, isLive []bool) {
 	stats, isLive = make([]Stats, len(handles)), make([]bool, len(handles))
-	places := map[reacher][]int{}
+	places := map[controller][]int{}
 	for i, h := range handles {
 		places[h.in] = append(places[h.in], i)
 	}
@@ -27,10 +27,10 @@ func StatsOf(handles []*Handle) (stats []Stats, isLive []bool) {
 	return stats, isLive
 }
 
-// statsOf implements reacher.
-func (p *pair) statsOf(handles []*Handle, take func(int, Stats)) {
+// statsOf implements controller.
+func (g *goroutineSession) statsOf(handles []*Handle, take func(int, Stats)) {
 	for i, h := range handles {
-		if st, isLive := p.stats(h); isLive {
+		if st, isLive := g.stats(h); isLive {
 			take(i, st)
 		}
 	}

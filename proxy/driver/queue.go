@@ -18,22 +18,22 @@ const (
 // pools lend memory for the time in which it is needed. Safe for all goroutines of a driver. The bytes of the last use are still in
 // what is lent: the borrower writes before it reads, and counts how much it has written.
 type pools struct {
-	chunks  sync.Pool // *chunk; counted by queue.first and n
-	buffers sync.Pool // *[readBytes]byte; by lent.n
-	small   sync.Pool // *[smallRead]byte; by lent.n
-	rares   sync.Pool // *rare; the zero value
-	records sync.Pool // *record; by secure.partSize
+	chunks   sync.Pool // *chunk; counted by queue.first and n
+	buffers  sync.Pool // *[readBytes]byte; by lent.n
+	small    sync.Pool // *[smallRead]byte; by lent.n
+	pendings sync.Pool // *pending; the zero value
+	records  sync.Pool // *record; by secure.partSize
 }
 
 type chunk [chunkBytes]byte
 
 func newPools() *pools {
 	return &pools{
-		chunks:  sync.Pool{New: func() any { return new(chunk) }},
-		buffers: sync.Pool{New: func() any { return new([readBytes]byte) }},
-		small:   sync.Pool{New: func() any { return new([smallRead]byte) }},
-		rares:   sync.Pool{New: func() any { return new(rare) }},
-		records: sync.Pool{New: func() any { return new(record) }},
+		chunks:   sync.Pool{New: func() any { return new(chunk) }},
+		buffers:  sync.Pool{New: func() any { return new([readBytes]byte) }},
+		small:    sync.Pool{New: func() any { return new([smallRead]byte) }},
+		pendings: sync.Pool{New: func() any { return new(pending) }},
+		records:  sync.Pool{New: func() any { return new(record) }},
 	}
 }
 

@@ -25,15 +25,15 @@ type kind struct {
 }
 
 var kinds = []*kind{
-	{name: "goroutine over TCP", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInPair},
+	{name: "goroutine over TCP", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInGoroutines},
 	{name: "goroutine over memory", open: openGoroutine, pair: func(testing.TB, bool) (a, b net.Conn) { return memoryPair() },
-		isVirtual: true, hasReset: true, isPaused: isPausedInPair},
+		isVirtual: true, hasReset: true, isPaused: isPausedInGoroutines},
 }
 
 func openGoroutine(testing.TB) Driver { return NewGoroutine(nil) }
 
-func isPausedInPair(h *Handle, side relay.Side) bool {
-	p := h.in.(*pair)
+func isPausedInGoroutines(h *Handle, side relay.Side) bool {
+	p := h.in.(*goroutineSession)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.core.IsPaused(side)

@@ -51,11 +51,11 @@ func rawInputOf(conn *tls.Conn) *bytes.Buffer {
 	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(conn), theTLSBuffers.rawInput))
 }
 
-// lend gives a connection records to read, in memory that is its own until giveUpBuffers; theTLSBuffers are known.
+// lend gives a connection records to read, in memory that is its own until releaseBuffers; theTLSBuffers are known.
 func lend(conn *tls.Conn, records []byte) { *rawInputOf(conn) = *bytes.NewBuffer(records) }
 
-// giveUpBuffers lets go of memory in which nothing is left.
-func giveUpBuffers(conn *tls.Conn) {
+// releaseBuffers lets go of memory in which nothing is left.
+func releaseBuffers(conn *tls.Conn) {
 	if raw := rawInputOf(conn); raw.Len() == 0 {
 		*raw = bytes.Buffer{}
 	}

@@ -1,4 +1,4 @@
-//go:build linux && !race
+//go:build !race
 
 package driver
 
@@ -9,7 +9,7 @@ import (
 )
 
 // newHots returns a slab outside of Go's heap: for each byte that lives in the heap the collector lets one of garbage grow beside it.
-// It is never freed; a loop's slabs serve for as long as the process lives.
+// It is never freed; a loop's slots serve for as long as the process lives.
 func newHots() *[slabSize]hot {
 	const size = int(unsafe.Sizeof([slabSize]hot{}))
 	p, err := unix.Mmap(-1, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)

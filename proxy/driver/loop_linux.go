@@ -1,8 +1,7 @@
-//go:build linux
-
 package driver
 
 import (
+	"crypto/tls"
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
@@ -19,11 +18,11 @@ import (
 // A turn handles the events that are there (at most 256, each one read at most), the timers that are due, then the commands; it
 // never blocks.
 type loop struct {
-	wire
+	engine
 	panics    recovery.Handler
 	clock     clock
 	poller    *epoll.Poller
-	slabs     slabs
+	slots     slots
 	deadlines deadlines
 	tasks     map[uint32]Task // by slot
 	pipes     []*pipe         // empty ones
@@ -52,9 +51,9 @@ func newLoop(c clock, ps *pools, panics recovery.Handler) (*loop, error) {
 	}
 	l := &loop{panics: panics, clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{}),
 		lends: theTLSBuffers.isKnown}
-	l.wire.pools = ps
-	l.wire.env.Totals = &l.totals
-	l.deadlines.slabs = &l.slabs
+	l.engine = newEngine(ps, &l.queued)
+	l.env.Totals = &l.totals
+	l.deadlines.slots = &l.slots
 	return l, nil
 }
 
@@ -168,8 +167,8 @@ func (l *loop) stop() {
 }
 
 func (l *loop) cutAll() {
-	for i := range uint32(len(l.slabs.hots) * slabSize) {
-		l.cut(l.slabs.at(i))
+	for i := range uint32(len(l.slots.hots) * slabSize) {
+		l.cut(l.slots.at(i))
 	}
 }
 
@@ -187,12 +186,12 @@ func (l *loop) cut(s slot) {
 }
 
 // adopt makes the loop own a session, or cuts it if the loop has ended.
-func (l *loop) adopt(p Params, fds [2]int, c *secure) {
+func (l *loop) adopt(p Params, fds [2]int, conns [2]*tls.Conn) {
 	for side, early := range p.Early {
 		p.Early[side] = append([]byte(nil), early...)
 	}
 	l.sessions.Add(1)
-	if l.command(func() { l.begin(p, fds, c) }) {
+	if l.command(func() { l.begin(p, fds, conns) }) {
 		return
 	}
 	l.sessions.Add(-1)
@@ -205,22 +204,22 @@ func (l *loop) adopt(p Params, fds [2]int, c *secure) {
 }
 
 // begin is adopt in the loop.
-func (l *loop) begin(p Params, fds [2]int, c *secure) {
+func (l *loop) begin(p Params, fds [2]int, conns [2]*tls.Conn) {
 	s := l.newTask(fds[relay.Client])
 	defer l.rescue(s.id())
-	s.fd[relay.Backend] = int32(fds[relay.Backend])
-	if c != nil {
-		s.transport = c
+	s.socket[relay.Backend].fd = int32(fds[relay.Backend])
+	for side, conn := range conns {
+		if conn != nil {
+			l.addTLS(s, relay.Side(side), conn)
+		}
 	}
 	l.start(s, p)
 	for side := relay.Client; side <= relay.Backend; side++ {
-		if s.fd[side] < 0 {
+		if s.socket[side].fd < 0 {
 			s.core.Lost(&l.env, side)
 		}
 	}
-	if c != nil {
-		l.beginTLS(s)
-	}
+	l.startTLS(s)
 	l.settle(s)
 }
 
@@ -233,16 +232,17 @@ func (l *loop) start(s slot, p Params) {
 	l.deadlines.set(s, s.core.Deadline(&l.env))
 	for side, early := range p.Early {
 		if len(early) > 0 {
-			l.receive(&s.core, &s.rare, relay.Side(side), early)
+			x := s.session()
+			l.receive(&x, relay.Side(side), early)
 		}
 	}
 }
 
-// closeBoth implements reacher.
+// closeBoth implements controller.
 func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 	l.command(func() {
 		defer l.rescue(h.id)
-		if s, isLive := l.slabs.session(h.id); isLive {
+		if s, isLive := l.slots.session(h.id); isLive {
 			l.env.Config = s.config
 			s.core.CloseBoth(&l.env, code, reason)
 			l.settle(s)
@@ -250,12 +250,12 @@ func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 	})
 }
 
-// stats implements reacher.
+// stats implements controller.
 func (l *loop) stats(h *Handle) (st Stats, isLive bool) {
 	l.do(func() {
 		var s slot
-		if s, isLive = l.slabs.session(h.id); isLive {
-			st = statsOf(&s.core, s.rare, l.env.Now)
+		if s, isLive = l.slots.session(h.id); isLive {
+			st = statsOf(&s.core, s.pending, l.env.Now)
 		}
 	})
 	return st, isLive
@@ -266,8 +266,8 @@ func (l *loop) serve(e *epoll.Event) {
 	data := e.Data()
 	side, id := relay.Side(data>>63), data&^(1<<63)
 	defer l.rescue(id)
-	s, isLive := l.slabs.find(id)
-	if !isLive || s.fd[side] < 0 {
+	s, isLive := l.slots.find(id)
+	if !isLive || s.socket[side].fd < 0 {
 		return
 	}
 	if s.owner == nil {
@@ -286,19 +286,13 @@ func (l *loop) serve(e *epoll.Event) {
 	l.settle(s)
 }
 
-// settle ends every handling of a session: it sends what is to be sent, does what the core asks for, and sees to it that the
-// loop is woken for what the session waits for.
+// settle ends every handling of a session: the engine sends what is to be sent, the core's wishes are fulfilled, and epoll and the
+// deadline are set to what the session waits for.
 func (l *loop) settle(s slot) {
-	for {
-		l.flush(s, relay.Client)
-		l.flush(s, relay.Backend)
-		a := s.core.Take()
-		if a == 0 {
-			break
-		}
-		l.act(s, a)
+	x := s.session()
+	if acts := l.engine.settle(&x); acts != 0 {
+		l.finish(s, &x, acts)
 	}
-	l.tidy(&s.rare)
 	if s.core.IsOver() {
 		l.forget(s)
 		return
@@ -313,83 +307,51 @@ func (l *loop) settle(s slot) {
 	}
 }
 
-// act does what the core asks for.
-func (l *loop) act(s slot, a relay.Acts) {
+// finish does to a session's sockets and deadline what its core asked for.
+func (l *loop) finish(s slot, x *session, acts relay.Acts) {
+	x.finish(acts)
 	for side := relay.Client; side <= relay.Backend; side++ {
-		if a.Own(side) {
-			l.own(&s.core, s.rare, side)
-		}
-		if a.Unacked(side) {
-			s.core.Unacked(&l.env, side, unacked(int(s.fd[side])))
-		}
-		if a.Close(side) || a.Reset(side) {
-			l.discard(s, side)
-			s.core.Resume(&l.env, side.Other())
-			l.close(s, side, a.Reset(side))
+		if acts.Close(side) || acts.Reset(side) {
+			s.secure[side] = nil
+			l.discardPipe(s, side)
 		}
 	}
-	if a&relay.ActShut != 0 && s.fd[relay.Client] >= 0 {
-		l.shut(s)
-	}
-	if a&relay.ActTimer != 0 {
+	l.releasePending(x)
+	if acts&relay.ActTimer != 0 {
 		l.deadlines.set(s, s.core.Deadline(&l.env))
 	}
 }
 
-// shut ends the client's stream.
-func (l *loop) shut(s slot) {
-	if s.isSecure(relay.Client) {
-		l.shutTLS(s)
-		return
-	}
-	_ = unix.Shutdown(int(s.fd[relay.Client]), unix.SHUT_WR)
-}
-
-// close closes a side's socket; isCut: by a reset.
-func (l *loop) close(s slot, side relay.Side, isCut bool) {
-	fd := int(s.fd[side])
-	if fd < 0 {
-		return
-	}
-	if s.isSecure(side) {
-		l.endTLS(s, side, isCut)
-	}
-	if isCut {
-		_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-	}
-	epoll.Close(fd)
-	s.fd[side] = -1
-}
-
 // watch asks epoll for the events that a side waits for.
 func (l *loop) watch(s slot, side relay.Side) error {
-	if s.fd[side] < 0 {
+	socket := &s.socket[side]
+	if socket.fd < 0 {
 		return nil
 	}
-	var want uint32
+	var want interest
 	if s.core.Reads(side) {
 		want = unix.EPOLLIN
 	}
-	if s.rare.waiting(side) > 0 {
+	if s.pending.waiting(side) > 0 {
 		want |= unix.EPOLLOUT
 	}
-	isWatched := s.interest[side] != notWatched
-	if want == s.interest[side] || !isWatched && want == 0 {
+	isWatched := socket.interest != notWatched
+	if want == socket.interest || !isWatched && want == 0 {
 		return nil
 	}
 	control := l.poller.Mod
 	if !isWatched {
 		control = l.poller.Add
 	}
-	s.interest[side] = want
-	return control(int(s.fd[side]), want, s.id()|uint64(side)<<63)
+	socket.interest = want
+	return control(int(socket.fd), uint32(want), s.id()|uint64(side)<<63)
 }
 
 // forget ends a session whose sockets are closed.
 func (l *loop) forget(s slot) {
 	owner, result := s.owner, resultOf(&s.core)
 	l.deadlines.remove(s)
-	l.slabs.give(s)
+	l.slots.release(s)
 	l.sessions.Add(-1)
 	owner.SessionEnded(result)
 }
@@ -397,7 +359,7 @@ func (l *loop) forget(s slot) {
 // expire lets the sessions that are due look at their clocks.
 func (l *loop) expire() {
 	for at := l.deadlines.next(); at != 0 && at <= l.env.Now; at = l.deadlines.next() {
-		l.due(l.slabs.at(l.deadlines.entries[0].index))
+		l.due(l.slots.at(l.deadlines.entries[0].index))
 	}
 }
 

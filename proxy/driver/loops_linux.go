@@ -1,5 +1,3 @@
-//go:build linux
-
 package driver
 
 import (
@@ -108,7 +106,7 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 		return
 	}
 	var fds [2]int
-	var c *secure
+	var secured [2]*tls.Conn
 	for side, conn := range conns {
 		fd, err := epoll.Detach(below(conn))
 		if err != nil {
@@ -116,16 +114,13 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 		}
 		fds[side] = fd
 		if t, isTLS := conn.(*tls.Conn); isTLS {
-			if c == nil {
-				c = new(secure)
-			}
-			c.conn[side] = t
+			secured[side] = t
 			switchBelow(t).conn = nil
 		}
 	}
 	l := d.least()
 	p.Handle.in = l
-	l.adopt(p, fds, c)
+	l.adopt(p, fds, secured)
 }
 
 // below returns the connection whose socket a loop would take.

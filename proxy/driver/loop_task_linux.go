@@ -1,5 +1,3 @@
-//go:build linux
-
 package driver
 
 import (
@@ -114,7 +112,7 @@ func (a *acceptor) start() {
 // watch has one loop at a time woken for a connection. EPOLLEXCLUSIVE can't be changed once it is set.
 func (a *acceptor) watch() {
 	_ = a.loop.poller.Add(a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, a.slot.id())
-	a.slot.interest[relay.Client] = unix.EPOLLIN
+	a.slot.socket[relay.Client].interest = unix.EPOLLIN
 }
 
 // Ready implements Task.
@@ -189,32 +187,32 @@ const never = relay.Instant(1) << 62
 
 // newTask returns a slot for a task that owns the client's descriptor.
 func (l *loop) newTask(client int) slot {
-	s := l.slabs.take(client)
+	s := l.slots.acquire(client)
 	l.deadlines.add(s, never)
 	return s
 }
 
 // FD returns a side's descriptor; -1: it has none.
-func (w Work) FD(side relay.Side) int { return int(w.s.fd[side]) }
+func (w Work) FD(side relay.Side) int { return int(w.s.socket[side].fd) }
 
 // SetBackend makes the slot own the backend's descriptor.
 func (w Work) SetBackend(fd int) {
-	w.s.fd[relay.Backend] = int32(fd)
-	w.s.interest[relay.Backend] = notWatched
+	w.s.socket[relay.Backend] = socket{fd: int32(fd), interest: notWatched}
 }
 
 // CloseBackend closes the backend's descriptor, for another try.
-func (w Work) CloseBackend() { w.l.close(w.s, relay.Backend, false) }
+func (w Work) CloseBackend() { w.s.close(relay.Backend) }
 
 // Await asks for events of a side's socket, until it is asked for others; with unix.EPOLLONESHOT among them, for the next one.
 func (w Work) Await(side relay.Side, events uint32) error {
 	control := w.l.poller.Mod
-	if w.s.interest[side] == notWatched {
+	socket, want := &w.s.socket[side], interestIn(events)
+	if socket.interest == notWatched {
 		control = w.l.poller.Add
-	} else if w.s.interest[side] == events && events&unix.EPOLLONESHOT == 0 {
+	} else if socket.interest == want && want&oneShot == 0 {
 		return nil
 	}
-	w.s.interest[side] = events
+	socket.interest = want
 	return control(w.FD(side), events, w.s.id()|uint64(side)<<63)
 }
 
@@ -226,39 +224,37 @@ func (w Work) SetDeadline(t time.Time) {
 // Release ends the Task and gives the slot back. The descriptors become the caller's; -1: there is none. They are in no loop any more.
 func (w Work) Release() (fds [2]int) {
 	for side := range fds {
-		fds[side] = int(w.s.fd[side])
-		if fds[side] >= 0 && w.s.interest[side] != notWatched {
+		fds[side] = int(w.s.socket[side].fd)
+		if fds[side] >= 0 && w.s.socket[side].interest != notWatched {
 			_ = w.l.poller.Del(fds[side])
 		}
 	}
 	delete(w.l.tasks, w.s.index)
 	w.l.deadlines.remove(w.s)
-	w.l.slabs.give(w.s)
+	w.l.slots.release(w.s)
 	return fds
 }
 
 // Drop is Release of a Task that owns a client alone, which it closes: cheaper by what epoll would be told.
 func (w Work) Drop() {
-	w.l.close(w.s, relay.Client, false)
-	w.l.close(w.s, relay.Backend, false)
+	w.s.close(relay.Client)
+	w.s.close(relay.Backend)
 	w.Release()
 }
 
 // Relay ends the Task: both descriptors become those of a session, on this loop, or on one that has clearly fewer sessions.
 func (w Work) Relay(d *Loops, p Params) {
-	c := w.s.secure()
 	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
 		p.Handle.in = least
-		least.adopt(p, w.Release(), c)
+		conns := w.s.tlsConns()
+		least.adopt(p, w.Release(), conns)
 		return
 	}
 	p.Handle.in = w.l
 	w.l.sessions.Add(1)
 	delete(w.l.tasks, w.s.index)
 	w.l.start(w.s, p)
-	if c != nil {
-		w.l.beginTLS(w.s)
-	}
+	w.l.startTLS(w.s)
 	w.l.settle(w.s)
 }
 

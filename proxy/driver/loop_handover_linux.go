@@ -1,5 +1,3 @@
-//go:build linux
-
 package driver
 
 import (
@@ -33,8 +31,7 @@ func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 		defer l.rescue(w.s.id())
 		l.tasks[w.s.index] = task
 		if isTLS {
-			w.s.transport = &secure{conn: [2]*tls.Conn{relay.Client: conn}}
-			l.feedTLS(w.s)
+			l.addTLS(w.s, relay.Client, conn)
 		}
 		begin(w)
 	}
@@ -53,12 +50,13 @@ func Restore(conn *tls.Conn, socket net.Conn) {
 
 // Seal returns what has to be written to the client's socket for it to read slices: these, or records, which become the caller's.
 func (w Work) Seal(slices [][]byte) ([][]byte, error) {
-	if !w.s.isSecure(relay.Client) {
+	c := w.s.secure[relay.Client]
+	if c == nil {
 		return slices, nil
 	}
-	feed := &w.l.tls.feed[relay.Client]
+	feed := c.feed()
 	feed.out = nil
-	_, err := w.s.secure().conn[relay.Client].Write(bytes.Join(slices, nil))
+	_, err := c.conn.Write(bytes.Join(slices, nil))
 	sealed := feed.out
 	feed.out = nil
 	return [][]byte{sealed}, err

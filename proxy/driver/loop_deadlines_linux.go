@@ -1,5 +1,3 @@
-//go:build linux
-
 package driver
 
 import "sluice/proxy/relay"
@@ -8,7 +6,7 @@ import "sluice/proxy/relay"
 // session moves only when it comes due or when a nearer deadline arises. Owned by the loop goroutine.
 type deadlines struct {
 	entries []deadline
-	slabs   *slabs // where each session keeps its index in entries
+	slots   *slots // where each session keeps its index in entries
 }
 
 type deadline struct {
@@ -92,5 +90,5 @@ func (d *deadlines) down(i int) {
 
 func (d *deadlines) put(i int, e deadline) {
 	d.entries[i] = e
-	d.slabs.at(e.index).timer = int32(i)
+	d.slots.at(e.index).timer = int32(i)
 }

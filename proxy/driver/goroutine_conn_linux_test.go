@@ -8,7 +8,7 @@ import (
 )
 
 // What is on its way is below TLS, where a client or a backend speaks it.
-func TestAPortKnowsWhatItsPeerHasNotAcknowledged(t *testing.T) {
+func TestAGoroutinesConnectionKnowsWhatItsPeerHasNotAcknowledged(t *testing.T) {
 	for name, security := range map[string]security{
 		"TCP": {},
 		"TLS": {true, true, tls.VersionTLS13},
@@ -16,7 +16,7 @@ func TestAPortKnowsWhatItsPeerHasNotAcknowledged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			peer, gateway := tcpPair(t, true)
 			_, ours := security.secured(t, relay.Client, peer, gateway)
-			p := newPort(ours, newPools())
+			p := newGoroutineConn(ours, newPools())
 			eventually(t, "all is acknowledged", func() bool { return p.unacked() == 0 })
 			written := make(chan struct{})
 			go func() {
@@ -24,7 +24,7 @@ func TestAPortKnowsWhatItsPeerHasNotAcknowledged(t *testing.T) {
 				_, _ = ours.Write(make([]byte, 1<<20)) // more than the sockets hold
 			}()
 			eventually(t, "bytes wait for the peer, which reads nothing", func() bool { return p.unacked() > 0 })
-			p.close(true)
+			p.cut()
 			<-written
 		})
 	}
