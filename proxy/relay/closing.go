@@ -200,7 +200,7 @@ func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
 	case s.closeBoth.reason == ReasonInternal:
 		return s.closeBoth.code, s.closeBoth.reason.Text()
 	case in.state == inFaulted:
-		return rules[in.rule].code, rules[in.rule].text
+		return rules[in.rule].code, in.rule.Text()
 	case s.closeBoth.at != 0:
 		return s.closeBoth.code, s.closeBoth.reason.Text()
 	case from.state == inSilent && in.state == inClosed:

@@ -14,8 +14,9 @@
 //	Take       what the driver must do to the sockets now
 //
 // A driver (package driver) owns the sockets, the bytes that wait and the timer, and calls in here from one goroutine
-// at a time; pair_test.go has one without sockets, to read how. The rules are those of RFC 6455; where the RFC leaves a
-// choice, the comment at the rule gives the reason.
+// at a time: driver/engine.go and driver/scan.go are all callers of Scan. The tests of what passes are there, too
+// (driver/script_*_test.go): they run on the engine that is shipped. The rules are those of RFC 6455; where the RFC
+// leaves a choice, the comment at the rule gives the reason.
 //
 // Invariants, whatever arrives and however it is split:
 //

@@ -50,3 +50,6 @@ var rules = [NumRules]struct {
 
 // String returns the rule's name, as in sluice_protocol_errors_total{rule}; "" for none.
 func (r Rule) String() string { return rules[r].name }
+
+// Text returns what the offender is told beside the code.
+func (r Rule) Text() string { return rules[r].text }

@@ -1,4 +1,4 @@
-package relay
+package driver
 
 import (
 	"bytes"
@@ -7,31 +7,33 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
+
+	"sluice/proxy/relay"
 )
 
 // seeds gives a fuzz target frames of each kind.
-func seeds(f *testing.F, add func(from Side, p []byte)) {
+func seeds(f *testing.F, add func(from relay.Side, p []byte)) {
 	for _, d := range []string{
 		clientHello, clientBegin + space + clientPing + space + clientLast, clientHalf, clientPing, clientPong, clientClose, clientBye,
 	} {
-		add(Client, wire(f, d))
+		add(relay.Client, drawn(f, d))
 	}
 	for _, d := range []string{
 		backendHello, backendBegin + space + backendPing + space + backendLast, backendHalf, backendPing, backendPong, backendClose, backendBye,
 		"1 000 0010  0 1111110  0x007e *126",
 		"1 000 0010  0 1111111  0x0000000000010000 *100",
 	} {
-		add(Backend, wire(f, d))
+		add(relay.Backend, drawn(f, d))
 	}
 	for _, fault := range faults {
-		add(fault.from, append(wire(f, fault.before), wire(f, fault.drawing)...))
+		add(fault.from, append(drawn(f, fault.before), drawn(f, fault.drawing)...))
 	}
 }
 
 // FuzzScanSplits shows that it doesn't matter how bytes are split: what passes, what is answered, counted and found at fault
 // is the same whole, byte by byte and at random places.
 func FuzzScanSplits(f *testing.F) {
-	seeds(f, func(from Side, p []byte) {
+	seeds(f, func(from relay.Side, p []byte) {
 		for mode := range byte(32) {
 			f.Add(byte(from)|mode<<1, uint64(mode), p)
 		}
@@ -58,16 +60,16 @@ type observed struct {
 	passed   []byte
 	answered []byte
 	state    struct {
-		counts   Counts
-		totals   Totals
-		verdict  Verdict
+		counts   relay.Counts
+		totals   relay.Totals
+		verdict  relay.Verdict
 		reads    bool
 		boundary bool
 		carry    string
-		idle     Instant
+		idle     relay.Instant
 		closed   [2]bool
 		reset    [2]bool
-		deadline Instant
+		deadline relay.Instant
 	}
 }
 
@@ -75,30 +77,30 @@ type observed struct {
 // deflate is agreed; limits; a drain has begun, before or inside a message.
 func scanned(t *testing.T, mode byte, split func(int) int, b []byte) (o observed) {
 	c := testConfig()
-	from := Side(mode & 1)
+	from := relay.Side(mode & 1)
 	c.ForwardPings = mode&2 != 0
 	if mode&8 != 0 {
 		c.MaxFrame, c.MaxMessage = 5, 8
 	}
-	p := newPair(t, c)
+	p := newScripted(t, c)
 	p.core.Begin(&p.env, mode&4 != 0)
 	if mode&16 != 0 {
-		if mode&32 != 0 && from == Backend {
-			p.ends[Backend].inbox = wire(t, backendBegin)
+		if mode&32 != 0 && from == relay.Backend {
+			p.ends[relay.Backend].inbox = drawn(t, backendBegin)
 			p.run()
 		}
-		p.closeBoth(1012, ReasonDrain)
+		p.closeBoth(1012, relay.ReasonDrain)
 	}
 	p.split = split
 	p.ends[from].inbox = bytes.Clone(b)
 	p.run()
-	o.passed = plain(t, from.Other(), p.ends[from.Other()].wire)
-	o.answered = plain(t, from, p.ends[from].wire)
+	o.passed = plain(t, from.Other(), p.ends[from.Other()].written)
+	o.answered = plain(t, from, p.ends[from].written)
 	s := &o.state
 	s.counts, s.totals, s.verdict = p.core.Counts(from), p.totals, p.core.Verdict()
 	s.reads, s.boundary = p.core.Reads(from), p.core.AtBoundary(from.Other())
 	if s.reads {
-		s.carry = string(p.ends[from].carry)
+		s.carry = string(p.carry(from))
 	}
 	s.idle, s.deadline = p.core.IdleSince(), p.core.Deadline(&p.env)
 	for side := range p.ends {
@@ -108,8 +110,8 @@ func scanned(t *testing.T, mode byte, split func(int) int, b []byte) (o observed
 }
 
 // plain returns what was written to a side with all masking keys of control frames taken off: the gateway's own are random.
-func plain(t *testing.T, to Side, p []byte) (out []byte) {
-	if to == Client {
+func plain(t *testing.T, to relay.Side, p []byte) (out []byte) {
+	if to == relay.Client {
 		return p
 	}
 	var v verifier
@@ -125,30 +127,30 @@ func plain(t *testing.T, to Side, p []byte) (out []byte) {
 // FuzzScanOracle holds Scan against gobwas/ws's reader: a frame passes exactly if that reads it, its CheckHeader has nothing
 // against it, and it obeys the rules that CheckHeader leaves out.
 func FuzzScanOracle(f *testing.F) {
-	seeds(f, func(from Side, p []byte) { f.Add(byte(from), p) })
+	seeds(f, func(from relay.Side, p []byte) { f.Add(byte(from), p) })
 	f.Fuzz(func(t *testing.T, mode byte, b []byte) {
-		from := Side(mode & 1)
+		from := relay.Side(mode & 1)
 		hasDeflate := mode&4 != 0
 		c := testConfig()
 		c.MaxFrame, c.MaxMessage = 0, 0
 		c.ForwardPings = true // so that what passes is a prefix of what came
-		p := newPair(t, c)
+		p := newScripted(t, c)
 		p.core.Begin(&p.env, hasDeflate)
 		p.ends[from].inbox = bytes.Clone(b)
 		p.run()
 
 		passed, isFaulty := oracle(from, hasDeflate, b)
-		got := p.ends[from.Other()].wire
+		got := p.ends[from.Other()].written
 		if !bytes.HasPrefix(got, b[:passed]) {
 			t.Fatalf("%s sent %x; %x passed, want %x", from, b, got, b[:passed])
 		}
 		rest := got[passed:]
-		if v := p.core.Verdict(); (v.Reason == ReasonFault) != isFaulty {
+		if v := p.core.Verdict(); (v.Reason == relay.ReasonFault) != isFaulty {
 			t.Fatalf("%s sent %x; verdict %+v, want a fault: %t", from, b, v, isFaulty)
 		}
 		if isFaulty {
 			var key [4]byte
-			if from == Client {
+			if from == relay.Client {
 				copy(key[:], rest[min(2, len(rest)):])
 			}
 			if want := draw(t, lost[from.Other()], key); !bytes.Equal(rest, want) {
@@ -161,10 +163,10 @@ func FuzzScanOracle(f *testing.F) {
 }
 
 // oracle returns how many bytes may pass of what a side sent, by gobwas/ws.
-func oracle(from Side, hasDeflate bool, b []byte) (passed int, isFaulty bool) {
+func oracle(from relay.Side, hasDeflate bool, b []byte) (passed int, isFaulty bool) {
 	// A server sees the client's frames, a client the server's.
 	state := ws.StateServerSide
-	if from == Backend {
+	if from == relay.Backend {
 		state = ws.StateClientSide
 	}
 	state |= ws.StateExtended // RSV bits: below
@@ -226,7 +228,7 @@ func readHeader(p []byte) (h ws.Header, size int, isWhole bool) {
 }
 
 // canGoOn tells whether some bytes behind a begun header make a header that isn't refused.
-func canGoOn(state ws.State, from Side, hasDeflate bool, part []byte) bool {
+func canGoOn(state ws.State, from relay.Side, hasDeflate bool, part []byte) bool {
 	if len(part) >= 2 {
 		switch n := part[1] &^ bitMask; {
 		case n == 126 && len(part) < 4, n == 127 && len(part) < 10:
@@ -234,7 +236,7 @@ func canGoOn(state ws.State, from Side, hasDeflate bool, part []byte) bool {
 		}
 	}
 	for _, second := range []byte{0, 126, 127} {
-		if from == Client {
+		if from == relay.Client {
 			second |= bitMask
 		}
 		p := bytes.Clone(part)
@@ -243,7 +245,7 @@ func canGoOn(state ws.State, from Side, hasDeflate bool, part []byte) bool {
 		}
 		// The largest and the smallest of what a length may still become.
 		for _, fill := range []byte{0x00, 0x01, 0xff} {
-			q := append(bytes.Clone(p), bytes.Repeat([]byte{fill}, maxHeader)...)
+			q := append(bytes.Clone(p), bytes.Repeat([]byte{fill}, 14)...) // the longest header
 			if h, size, isWhole := readHeader(q); isWhole && !refuses(state, from, hasDeflate, h, size) {
 				return true
 			}
@@ -253,11 +255,11 @@ func canGoOn(state ws.State, from Side, hasDeflate bool, part []byte) bool {
 }
 
 // refuses tells whether a header breaks a rule: ws.CheckHeader, and what that leaves out.
-func refuses(state ws.State, from Side, hasDeflate bool, h ws.Header, size int) bool {
+func refuses(state ws.State, from relay.Side, hasDeflate bool, h ws.Header, size int) bool {
 	if h.Length < 0 || ws.CheckHeader(h, state) != nil {
 		return true
 	}
-	if h.Masked != (from == Client) {
+	if h.Masked != (from == relay.Client) {
 		return true
 	}
 	if h.Rsv2() || h.Rsv3() || h.Rsv1() && (!hasDeflate || h.OpCode != ws.OpText && h.OpCode != ws.OpBinary) {

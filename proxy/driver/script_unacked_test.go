@@ -1,118 +1,120 @@
-package relay
+package driver
 
 import (
 	"testing"
 	"time"
+
+	"sluice/proxy/relay"
 )
 
 func TestSlowKernelQueueIsWaitedForWhileItShrinksUpToWriteTimeout(t *testing.T) {
-	p := newPingPair(t, Client)
-	p.ends[Client].holds = 1 << 20
+	p := newPinged(t, relay.Client)
+	p.ends[relay.Client].holds = 1 << 20
 	p.pass(30 * time.Second)
-	p.wantsPing(Client)
+	p.wantsPing(relay.Client)
 	for n := range 69 {
-		p.ends[Client].holds--
+		p.ends[relay.Client].holds--
 		p.pass(time.Second)
-		if p.ends[Client].isReset {
+		if p.ends[relay.Client].isReset {
 			t.Fatalf("reset %d s after the ping; want 70", n)
 		}
 	}
-	p.ends[Client].holds--
+	p.ends[relay.Client].holds--
 	p.pass(time.Second)
-	p.wantsReset(Client)
+	p.wantsReset(relay.Client)
 }
 
 func TestKernelQueueThatStandsStillIsALoss(t *testing.T) {
-	p := newPingPair(t, Client)
-	p.ends[Client].holds = 500
+	p := newPinged(t, relay.Client)
+	p.ends[relay.Client].holds = 500
 	p.pass(40*time.Second - 1)
-	p.wantsOpen(Client)
+	p.wantsOpen(relay.Client)
 	p.pass(1)
-	p.wantsReset(Client)
-	if n := p.ends[Client].lookedTimes; n != 2 {
+	p.wantsReset(relay.Client)
+	if n := p.ends[relay.Client].lookedTimes; n != 2 {
 		t.Errorf("looked %d times; want 2", n)
 	}
 }
 
 func TestQueueThatEmptiedLateGivesTheSideAWholeWait(t *testing.T) {
-	p := newPingPair(t, Client)
-	p.ends[Client].holds = 500
+	p := newPinged(t, relay.Client)
+	p.ends[relay.Client].holds = 500
 	p.pass(36 * time.Second) // the first look is over
-	p.wantsPing(Client)
-	p.ends[Client].holds = 0
+	p.wantsPing(relay.Client)
+	p.ends[relay.Client].holds = 0
 	p.pass(14*time.Second - 1)
-	p.wantsOpen(Client)
+	p.wantsOpen(relay.Client)
 	p.pass(1)
-	p.wantsReset(Client)
+	p.wantsReset(relay.Client)
 }
 
 func TestLookFromBeforeTheLastByteHeardDoesNotCount(t *testing.T) {
-	p := newPingPair(t, Client)
+	p := newPinged(t, relay.Client)
 	p.pass(30 * time.Second)
-	p.ends[Client].holds = 10
+	p.ends[relay.Client].holds = 10
 	p.pass(6 * time.Second) // looked: 10
-	p.send(Client, clientHello)
-	p.ends[Client].holds = 1 << 20
+	p.send(relay.Client, clientHello)
+	p.ends[relay.Client].holds = 1 << 20
 	p.pass(6 * time.Second) // looked again
-	p.ends[Client].holds = 1 << 19
+	p.ends[relay.Client].holds = 1 << 19
 	p.pass(6 * time.Second)
-	p.wantsOpen(Client)
+	p.wantsOpen(relay.Client)
 }
 
 func TestRoundTripTimeIsThatOfThePingThoughTheClockRestarted(t *testing.T) {
-	p := newPingPair(t, Client)
-	p.ends[Client].holds = 100
+	p := newPinged(t, relay.Client)
+	p.ends[relay.Client].holds = 100
 	p.pass(30 * time.Second)
-	answer := answerTo(p, Client)
+	answer := answerTo(p, relay.Client)
 	p.pass(6 * time.Second)
-	p.ends[Client].holds = 50
+	p.ends[relay.Client].holds = 50
 	p.pass(6 * time.Second)
-	p.send(Client, answer)
-	if got := p.core.RTT(Client); got != 12*time.Second {
+	p.send(relay.Client, answer)
+	if got := p.core.RTT(relay.Client); got != 12*time.Second {
 		t.Errorf("round-trip time is %v; want 12s", got)
 	}
 }
 
 func TestEachWaitForASlowKernelQueueIsAWholeOne(t *testing.T) {
-	p := newPingPair(t, Client)
+	p := newPinged(t, relay.Client)
 	p.pass(30 * time.Second)
-	p.wantsPing(Client)
+	p.wantsPing(relay.Client)
 	for range 3 {
-		p.ends[Client].holds = 1 << 20
+		p.ends[relay.Client].holds = 1 << 20
 		for range 60 {
-			p.ends[Client].holds--
+			p.ends[relay.Client].holds--
 			p.pass(time.Second)
-			p.wantsOpen(Client)
+			p.wantsOpen(relay.Client)
 		}
-		p.send(Client, clientHello)
+		p.send(relay.Client, clientHello)
 	}
 }
 
 func TestLookFromBeforeAPauseDoesNotCount(t *testing.T) {
-	p := newPingPair(t, Client)
+	p := newPinged(t, relay.Client)
 	p.pass(30 * time.Second)
-	p.ends[Client].holds = 10
+	p.ends[relay.Client].holds = 10
 	p.pass(6 * time.Second) // looked: 10
-	p.core.Pause(Client)
-	p.core.Resume(&p.env, Client)
-	p.ends[Client].holds = 1 << 20
+	p.core.Pause(relay.Client)
+	p.core.Resume(&p.env, relay.Client)
+	p.ends[relay.Client].holds = 1 << 20
 	p.pass(6 * time.Second) // looked again
-	p.ends[Client].holds = 1 << 19
+	p.ends[relay.Client].holds = 1 << 19
 	p.pass(6 * time.Second)
-	p.wantsOpen(Client)
+	p.wantsOpen(relay.Client)
 }
 
 func TestUnaskedLookChangesNothing(t *testing.T) {
-	p := newPair(t, pingConfig())
+	p := newScripted(t, pingConfig())
 	for range 3 {
-		p.core.Unacked(&p.env, Client, 100)
+		p.core.Unacked(&p.env, relay.Client, 100)
 	}
 	p.settle()
-	p.wantsOpen(Client)
+	p.wantsOpen(relay.Client)
 }
 
 func TestCloseOnItsWayIsWaitedForWhileTheKernelsQueueShrinksUpToWriteTimeout(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.ends[b].holds = 1 << 20
 		p.send(a, hello[a], bye[a])
 		p.wants(b, "data, then the close", hello[a], bye[a])
@@ -130,7 +132,7 @@ func TestCloseOnItsWayIsWaitedForWhileTheKernelsQueueShrinksUpToWriteTimeout(t *
 }
 
 func TestCloseThatArrivedLateHasAWholeCloseTimeout(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.ends[b].holds = 500
 		p.send(a, bye[a])
 		p.wants(b, "the close", bye[a])
@@ -145,7 +147,7 @@ func TestCloseThatArrivedLateHasAWholeCloseTimeout(t *testing.T) {
 }
 
 func TestKernelQueueThatStandsStillEndsTheWaitForAClose(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.ends[b].holds = 500
 		p.send(a, bye[a])
 		p.wants(b, "the close", bye[a])

@@ -1,4 +1,4 @@
-package relay
+package driver
 
 import (
 	"bytes"
@@ -6,45 +6,55 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/proxy/relay"
 )
 
-// The script's verbs.
+// The script's verbs. Their tests are the specification of package relay, as the drivers' engine follows it.
+
+// What package relay limits, as its scripts expect it.
+const (
+	maxPongs        = 4 << 10
+	maxControlFrame = 2 + 4 + 125
+	bitMask         = 0x80 // of the second byte
+	lingerTime      = time.Second
+	lingerBytes     = 256 << 10
+)
 
 // send lets frames, as drawn, arrive from a side.
-func (p *pair) send(from Side, drawings ...string) {
+func (p *scripted) send(from relay.Side, drawings ...string) {
 	p.t.Helper()
 	for _, d := range drawings {
-		p.ends[from].inbox = append(p.ends[from].inbox, wire(p.t, d)...)
+		p.ends[from].inbox = append(p.ends[from].inbox, drawn(p.t, d)...)
 	}
 	p.run()
 }
 
 // finish lets a side's stream end.
-func (p *pair) finish(side Side, f finish) {
+func (p *scripted) finish(side relay.Side, f finish) {
 	p.ends[side].fin = f
 	p.run()
 }
 
 // fail lets writes to a side fail.
-func (p *pair) fail(side Side) {
+func (p *scripted) fail(side relay.Side) {
 	p.ends[side].hasFailed = true
 }
 
 // takes lets a side's kernel take n bytes more, and no more.
-func (p *pair) takes(side Side, n int) {
+func (p *scripted) takes(side relay.Side, n int) {
 	p.ends[side].room = n
-	p.flush(side)
 	p.run()
 }
 
 // closeBoth is a drain's.
-func (p *pair) closeBoth(code uint16, reason Reason) {
+func (p *scripted) closeBoth(code uint16, reason relay.Reason) {
 	p.core.CloseBoth(&p.env, code, reason)
 	p.run()
 }
 
 // pass lets time go by, all deadlines in it met.
-func (p *pair) pass(d time.Duration) {
+func (p *scripted) pass(d time.Duration) {
 	p.t.Helper()
 	end := p.env.Now.Add(d)
 	for n := 0; ; n++ {
@@ -56,7 +66,7 @@ func (p *pair) pass(d time.Duration) {
 			p.t.Fatalf("the deadline stays at %v", time.Duration(at))
 		}
 		p.env.Now = max(p.env.Now, at)
-		for side := Client; side <= Backend; side++ {
+		for side := relay.Client; side <= relay.Backend; side++ {
 			if p.ends[side].isLively {
 				p.send(side, pong[side])
 			}
@@ -68,14 +78,14 @@ func (p *pair) pass(d time.Duration) {
 }
 
 // wants checks that exactly these frames have been written to a side since the last look.
-func (p *pair) wants(to Side, what string, drawings ...string) {
+func (p *scripted) wants(to relay.Side, what string, drawings ...string) {
 	p.t.Helper()
-	got := p.ends[to].wire
-	p.ends[to].wire = nil
+	got := p.ends[to].written
+	p.ends[to].written = nil
 	for _, d := range drawings {
 		var key [4]byte
 		if before, _, isMasked := strings.Cut(d, anyKey); isMasked {
-			copy(key[:], got[min(len(got), len(wire(p.t, before))):])
+			copy(key[:], got[min(len(got), len(drawn(p.t, before))):])
 		}
 		want := draw(p.t, d, key)
 		if !bytes.HasPrefix(got, want) {
@@ -89,22 +99,22 @@ func (p *pair) wants(to Side, what string, drawings ...string) {
 }
 
 // wantsIdle checks that nothing has been written to a side since the last look.
-func (p *pair) wantsIdle(to Side, what string) {
+func (p *scripted) wantsIdle(to relay.Side, what string) {
 	p.t.Helper()
 	p.wants(to, what)
 }
 
 // wantsLingering checks that a side has been told all and its end is waited for.
-func (p *pair) wantsLingering(side Side) {
+func (p *scripted) wantsLingering(side relay.Side) {
 	p.t.Helper()
 	e := &p.ends[side]
-	if !p.core.IsLingering(side) || e.isShut != (side == Client) || e.isClosed || e.isReset {
+	if !p.core.IsLingering(side) || e.isShut != (side == relay.Client) || e.isClosed || e.isReset {
 		p.t.Fatalf("%s: lingering %t, shut %t, closed %t, reset %t; want it to linger", side, p.core.IsLingering(side), e.isShut, e.isClosed, e.isReset)
 	}
 }
 
 // wantsClosed checks that a side's connection has been closed in good order.
-func (p *pair) wantsClosed(side Side) {
+func (p *scripted) wantsClosed(side relay.Side) {
 	p.t.Helper()
 	if e := &p.ends[side]; !e.isClosed || e.isReset {
 		p.t.Fatalf("%s: closed %t, reset %t; want it closed", side, e.isClosed, e.isReset)
@@ -112,7 +122,7 @@ func (p *pair) wantsClosed(side Side) {
 }
 
 // wantsReset checks that a side's connection has been cut.
-func (p *pair) wantsReset(side Side) {
+func (p *scripted) wantsReset(side relay.Side) {
 	p.t.Helper()
 	if e := &p.ends[side]; e.isClosed || !e.isReset {
 		p.t.Fatalf("%s: closed %t, reset %t; want it reset", side, e.isClosed, e.isReset)
@@ -120,7 +130,7 @@ func (p *pair) wantsReset(side Side) {
 }
 
 // wantsOpen checks that nothing has been done to a side's connection.
-func (p *pair) wantsOpen(side Side) {
+func (p *scripted) wantsOpen(side relay.Side) {
 	p.t.Helper()
 	if e := &p.ends[side]; e.isClosed || e.isReset || e.isShut {
 		p.t.Fatalf("%s: closed %t, reset %t, shut %t; want it open", side, e.isClosed, e.isReset, e.isShut)
@@ -128,7 +138,7 @@ func (p *pair) wantsOpen(side Side) {
 }
 
 // wantsVerdict checks why the session ends.
-func (p *pair) wantsVerdict(want Verdict) {
+func (p *scripted) wantsVerdict(want relay.Verdict) {
 	p.t.Helper()
 	if got := p.core.Verdict(); got != want {
 		p.t.Fatalf("verdict is %+v; want %+v", got, want)
@@ -153,11 +163,11 @@ func randomSplit(seed uint64) func(int) int {
 }
 
 // script runs a test for every way in which bytes arrive.
-func script(t *testing.T, c Config, run func(p *pair)) {
+func script(t *testing.T, c relay.Config, run func(p *scripted)) {
 	t.Helper()
 	for _, split := range splits {
 		t.Run(split.name, func(t *testing.T) {
-			p := newPair(t, c)
+			p := newScripted(t, c)
 			p.split = split.new()
 			run(p)
 		})
@@ -165,11 +175,11 @@ func script(t *testing.T, c Config, run func(p *pair)) {
 }
 
 // sides runs a test of the closing for each side as the one that begins. Names in it are the beginner's and the other's.
-func sides(t *testing.T, c Config, run func(p *pair, a, b Side)) {
+func sides(t *testing.T, c relay.Config, run func(p *scripted, a, b relay.Side)) {
 	t.Helper()
-	for side := Client; side <= Backend; side++ {
+	for side := relay.Client; side <= relay.Backend; side++ {
 		t.Run(side.String(), func(t *testing.T) {
-			script(t, c, func(p *pair) { run(p, side, side.Other()) })
+			script(t, c, func(p *scripted) { run(p, side, side.Other()) })
 		})
 	}
 }

@@ -1,4 +1,4 @@
-package relay
+package driver
 
 import (
 	"bytes"
@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/gobwas/ws"
+
+	"sluice/proxy/relay"
 )
 
 // A verifier reads a stream as its receiver does, by another implementation, and fails on what must never be there.
@@ -21,11 +23,11 @@ type verifier struct {
 }
 
 // verify reads all that was written to a side. The last frame may be incomplete.
-func (v *verifier) verify(t testing.TB, to Side, p []byte) {
+func (v *verifier) verify(t testing.TB, to relay.Side, p []byte) {
 	t.Helper()
 	all := p
 	state := ws.StateClientSide | ws.StateExtended
-	if to == Backend {
+	if to == relay.Backend {
 		state = ws.StateServerSide | ws.StateExtended
 	}
 	for len(p) > 0 {
@@ -36,7 +38,7 @@ func (v *verifier) verify(t testing.TB, to Side, p []byte) {
 		if !isWhole {
 			return
 		}
-		if err := ws.CheckHeader(h, state); err != nil || h.Masked != (to == Backend) {
+		if err := ws.CheckHeader(h, state); err != nil || h.Masked != (to == relay.Backend) {
 			t.Fatalf("%x, header %+v, goes to the %s: %v", all, h, to, err)
 		}
 		n := int(min(h.Length, int64(len(p)-size)))
@@ -75,9 +77,9 @@ func (v *verifier) verify(t testing.TB, to Side, p []byte) {
 // maxRead is the most bytes that a model reads at once.
 const maxRead = 5000
 
-// A model drives a pair by random events, and knows what each side has sent.
+// A model drives a session by random events, and knows what each side has sent.
 type model struct {
-	*pair
+	*scripted
 	r    *rand.Rand
 	left [2]int  // payload bytes of a side's frame that it has yet to send
 	in   [2]bool // a side is inside a message
@@ -96,15 +98,15 @@ func newModel(t testing.TB, seed uint64) *model {
 	if r.IntN(3) == 0 {
 		c.IdleTimeout = 2 * time.Minute
 	}
-	m := &model{pair: newPair(t, c), r: r}
-	m.highMark, m.lowMark = 4096, 1024
+	m := &model{scripted: newScripted(t, c), r: r}
+	m.marks = marks{high: 4096, low: 1024}
 	m.split = func(n int) int { return 1 + r.IntN(min(n, []int{1, 20, maxRead, maxRead}[r.IntN(4)])) }
 	return m
 }
 
 // step does one random thing; for each there are cases where it makes no sense, and then nothing happens.
 func (m *model) step() {
-	side := Side(m.r.IntN(2))
+	side := relay.Side(m.r.IntN(2))
 	what := m.r.IntN(100)
 	m.log = append(m.log, fmt.Sprintf("%d %s", what, side))
 	e := &m.ends[side]
@@ -140,7 +142,7 @@ func (m *model) step() {
 		m.fail(side)
 		m.run()
 	case what == 98:
-		m.closeBoth(1012, ReasonDrain)
+		m.closeBoth(1012, relay.ReasonDrain)
 	default:
 		// Whatever: a fault, or payload.
 		m.arrive(side, []byte{byte(m.r.Uint32()), byte(m.r.Uint32()), byte(m.r.Uint32())})
@@ -148,20 +150,20 @@ func (m *model) step() {
 }
 
 // answer sends the pong to the last ping that a side got.
-func (m *model) answer(side Side) {
+func (m *model) answer(side relay.Side) {
 	var last []byte
 	v := verifier{onControl: func(h ws.Header, payload []byte) {
 		if h.OpCode == ws.OpPing {
 			last = payload
 		}
 	}}
-	v.verify(m.t, side, m.ends[side].wire)
+	v.verify(m.t, side, m.ends[side].written)
 	if last != nil && m.left[side] == 0 {
-		m.arrive(side, appendFrame(nil, side.Other(), opPong, last))
+		m.arrive(side, (&peer{side: side}).frame(isFin|opPong, last))
 	}
 }
 
-func (m *model) arrive(from Side, p []byte) {
+func (m *model) arrive(from relay.Side, p []byte) {
 	if m.ends[from].fin != goesOn {
 		return // its stream has ended
 	}
@@ -171,19 +173,18 @@ func (m *model) arrive(from Side, p []byte) {
 }
 
 // data sends a part of a frame: the rest of one, or a new one.
-func (m *model) data(from Side) {
+func (m *model) data(from relay.Side) {
 	if m.left[from] == 0 {
 		n := []int{0, 5, 125, 126, 1000, 5000, 65536, 80_000}[min(m.r.IntN(30), m.r.IntN(8))]
-		isFin := m.r.IntN(2) == 0
-		f := dataFrame(from, opBinary, n)
-		header := f[:len(f)-n]
+		isLast := m.r.IntN(2) == 0
+		header := (&peer{side: from}).header(isFin|opBinary, n)
 		if m.in[from] {
 			header[0] &^= 0x0f
 		}
-		if !isFin {
-			header[0] &^= bitFin
+		if !isLast {
+			header[0] &^= isFin
 		}
-		m.in[from] = !isFin
+		m.in[from] = !isLast
 		m.left[from] = n
 		m.arrive(from, header)
 	}
@@ -196,7 +197,7 @@ func (m *model) data(from Side) {
 	m.arrive(from, p)
 }
 
-func (m *model) control(from Side, opcode byte) {
+func (m *model) control(from relay.Side, opcode byte) {
 	if m.left[from] > 0 {
 		return
 	}
@@ -204,17 +205,17 @@ func (m *model) control(from Side, opcode byte) {
 	if opcode == opClose && len(payload) > 1 {
 		binary.BigEndian.PutUint16(payload, []uint16{1000, 1001, 1005, 1011, 1015, 4000}[m.r.IntN(6)])
 	}
-	m.arrive(from, appendFrame(nil, from.Other(), opcode, payload))
+	m.arrive(from, (&peer{side: from}).frame(isFin|opcode, payload))
 }
 
 // check checks what must be true at all times.
 func (m *model) check() {
 	m.t.Helper()
-	for side := Client; side <= Backend; side++ {
+	for side := relay.Client; side <= relay.Backend; side++ {
 		e := &m.ends[side]
 		var data []byte
 		v := verifier{onData: func(header, payload []byte) { data = append(append(data, header...), payload...) }}
-		v.verify(m.t, side, e.wire)
+		v.verify(m.t, side, e.written)
 		if !isPrefixOfData(m.t, side.Other(), m.sent[side.Other()], data) {
 			m.t.Fatalf("%s got data that its other side didn't send\n%s", side, strings.Join(m.log, ", "))
 		}
@@ -224,17 +225,21 @@ func (m *model) check() {
 		if m.core.IsGone(side) != (e.isClosed || e.isReset) {
 			m.t.Fatalf("%s: gone %t, closed %t, reset %t\n%s", side, m.core.IsGone(side), e.isClosed, e.isReset, strings.Join(m.log, ", "))
 		}
-		if most := m.highMark + maxRead + maxPongs + 3*maxRead; len(e.queue) > most {
-			m.t.Fatalf("%d bytes wait for the %s", len(e.queue), side)
+		if most := m.marks.high + maxRead + maxPongs + 3*maxRead; m.waiting(side) > most {
+			m.t.Fatalf("%d bytes wait for the %s", m.waiting(side), side)
 		}
-		if most := maxPongs + 3*maxRead; len(e.held) > most {
-			m.t.Fatalf("%d bytes of pongs are held for the %s", len(e.held), side)
+		if most := maxPongs + 3*maxRead; len(m.held(side)) > most {
+			m.t.Fatalf("%d bytes of pongs are held for the %s", len(m.held(side)), side)
 		}
 	}
+	if n := m.waiting(relay.Client) + m.waiting(relay.Backend); m.queued.Load() != int64(n) {
+		m.t.Fatalf("%d bytes are counted as waiting; want %d\n%s", m.queued.Load(), n, strings.Join(m.log, ", "))
+	}
+
 }
 
 // isPrefixOfData tells whether data is how the data frames among what a side sent begin.
-func isPrefixOfData(t testing.TB, from Side, sent, data []byte) bool {
+func isPrefixOfData(t testing.TB, from relay.Side, sent, data []byte) bool {
 	t.Helper()
 	for len(sent) > 0 && len(data) > 0 {
 		h, size, isWhole := readHeader(sent)
@@ -259,10 +264,8 @@ func isPrefixOfData(t testing.TB, from Side, sent, data []byte) bool {
 // end lets time go by until the session is over, once something has begun to end it.
 func (m *model) end() {
 	m.t.Helper()
-	if m.core.isOpen() {
-		m.core.CloseBoth(&m.env, 1012, ReasonDrain)
-		m.run()
-	}
+	m.core.CloseBoth(&m.env, 1012, relay.ReasonDrain) // which does nothing if either direction has begun to end
+	m.run()
 	// What waits is bounded, and each wait is: a drain's two steps, both directions' closes, the pongs' time, lingering.
 	for n := 0; !m.core.IsOver(); n++ {
 		if n > 20 {

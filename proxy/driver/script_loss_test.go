@@ -1,12 +1,14 @@
-package relay
+package driver
 
 import (
 	"testing"
 	"time"
+
+	"sluice/proxy/relay"
 )
 
 func TestFaultAfterACloseWasSentCuts(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, bye[a])
 		p.wants(b, "the close", bye[a])
 		p.send(b, hello[b], "1 111 0000")
@@ -14,12 +16,12 @@ func TestFaultAfterACloseWasSentCuts(t *testing.T) {
 		p.wantsIdle(b, "it can't be told")
 		p.wants(a, "data before the fault, and that the other is lost", hello[b], lost[a])
 		p.wantsLingering(a)
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(a), Code: 4001, Reason: ReasonClose})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(a), Code: 4001, Reason: relay.ReasonClose})
 	})
 }
 
 func TestFaultOfBothSidesCutsTheSecond(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, "1 111 0000 00000000")
 		p.wants(b, "loss of the faulty side", lost[b])
 		p.send(b, "1 111 0000 00000000")
@@ -30,7 +32,7 @@ func TestFaultOfBothSidesCutsTheSecond(t *testing.T) {
 }
 
 func TestNothingMoreIsReadOfAnOffender(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, "1 111 0000 00000000")
 		if p.core.Reads(a) {
 			p.t.Error("the offender is read")
@@ -42,7 +44,7 @@ func TestNothingMoreIsReadOfAnOffender(t *testing.T) {
 }
 
 func TestOffenderIsToldAfterCloseTimeoutIfTheOtherSideIsSilent(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, "1 111 0000 00000000")
 		p.pass(5*time.Second - 1)
 		p.wantsIdle(a, "the other side may still answer")
@@ -54,43 +56,43 @@ func TestOffenderIsToldAfterCloseTimeoutIfTheOtherSideIsSilent(t *testing.T) {
 }
 
 func TestEndOfStreamAtABoundaryIsACloseInTheSidesName(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
-		p.send(a, hello[a], begin[a])
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
+		p.send(a, hello[a], beginning[a])
 		p.finish(a, endOfStream)
-		p.wants(b, "data, then that it is lost", hello[a], begin[a], lost[b])
+		p.wants(b, "data, then that it is lost", hello[a], beginning[a], lost[b])
 		p.wantsOpen(a)
 		p.send(b, hello[b], bye[b])
 		p.wants(a, "data until the other side's close", hello[b], bye[b])
 		p.wantsClosed(a)
 		p.wantsLingering(b)
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(a), Code: p.env.Config.lostCode(a), Reason: ReasonLost, Side: a})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(a), Code: lostCode(p.env.Config, a), Reason: relay.ReasonLost, Side: a})
 	})
 }
 
 func TestEndOfStreamInsideAHeaderOrControlFrameIsAtABoundary(t *testing.T) {
 	for _, part := range []string{"10000010", "1 000 0010  1 1111110  0x01", "1 000 1001  1 0000101  0x000000", "1 000 1000 1 0000010 0x00000000 0x03"} {
-		script(t, testConfig(), func(p *pair) {
-			p.send(Client, clientHello, part)
-			p.finish(Client, endOfStream)
-			p.wants(Backend, "what passed is whole", clientHello, lostToBackend)
+		script(t, testConfig(), func(p *scripted) {
+			p.send(relay.Client, clientHello, part)
+			p.finish(relay.Client, endOfStream)
+			p.wants(relay.Backend, "what passed is whole", clientHello, lostToBackend)
 		})
 	}
 }
 
 func TestEndOfStreamInsideAFrameCutsTheReceiver(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, hello[a], half[a])
 		p.finish(a, endOfStream)
 		p.wants(b, "no close", hello[a], half[a])
 		p.wantsReset(b)
 		p.wants(a, "the other is lost by it", lost[a])
 		p.wantsClosed(a)
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(a), Code: p.env.Config.lostCode(a), Reason: ReasonLost, Side: a})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(a), Code: lostCode(p.env.Config, a), Reason: relay.ReasonLost, Side: a})
 	})
 }
 
 func TestResetAtABoundaryTellsTheOtherSide(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.ends[a].fin = connectionReset // behind what has arrived
 		p.send(a, hello[a])
 		p.wants(b, "data, then that it is lost", hello[a], lost[b])
@@ -100,12 +102,12 @@ func TestResetAtABoundaryTellsTheOtherSide(t *testing.T) {
 		p.send(b, bye[b])
 		p.wantsLingering(b)
 		p.wantsIdle(a, "it is gone")
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(a), Code: p.env.Config.lostCode(a), Reason: ReasonReset, Side: a})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(a), Code: lostCode(p.env.Config, a), Reason: relay.ReasonReset, Side: a})
 	})
 }
 
 func TestResetInsideAFrameCutsBoth(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, half[a])
 		p.finish(a, connectionReset)
 		p.wants(b, "no close", half[a])
@@ -115,20 +117,20 @@ func TestResetInsideAFrameCutsBoth(t *testing.T) {
 }
 
 func TestResetAfterItsCloseChangesNothingForTheOtherSide(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, bye[a])
 		p.core.Lost(&p.env, a)
 		p.settle()
 		p.wantsReset(a)
 		p.wants(b, "the close", bye[a])
-		p.send(b, closes[b])
+		p.send(b, closing[b])
 		p.wantsLingering(b)
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(a), Code: 4001, Reason: ReasonClose})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(a), Code: 4001, Reason: relay.ReasonClose})
 	})
 }
 
 func TestEndOfStreamInsteadOfAnAnswerTellsTheLoss(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, bye[a])
 		p.wants(b, "the close", bye[a])
 		p.send(b, hello[b])
@@ -140,7 +142,7 @@ func TestEndOfStreamInsteadOfAnAnswerTellsTheLoss(t *testing.T) {
 }
 
 func TestEndsOfBothStreamsCloseBoth(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.finish(a, endOfStream)
 		p.finish(b, endOfStream)
 		p.wants(b, "loss of the first", lost[b])
@@ -153,39 +155,39 @@ func TestEndsOfBothStreamsCloseBoth(t *testing.T) {
 func TestCodesOfALossAreConfigured(t *testing.T) {
 	c := testConfig()
 	c.BackendLost, c.ClientLost = 1013, 3000
-	sides(t, c, func(p *pair, a, b Side) {
+	sides(t, c, func(p *scripted, a, b relay.Side) {
 		p.finish(a, endOfStream)
 		p.wants(b, "the route's code", ourClose(b, []int{3000, 1013}[a], a.String()+" lost"))
 	})
 }
 
 func TestFailedWriteStillReadsWhatCameBefore(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.fail(b)
 		p.send(a, hello[a])
 		p.wantsOpen(b)
 		p.send(b, hello[b], bye[b])
 		p.wants(a, "its last words", hello[b], bye[b])
 		p.wantsReset(b)
-		p.send(a, closes[a])
+		p.send(a, closing[a])
 		p.wantsLingering(a)
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(b), Code: 4001, Reason: ReasonClose})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(b), Code: 4001, Reason: relay.ReasonClose})
 	})
 }
 
 func TestFailedWriteAndAnEndOfStreamAreALoss(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.fail(b)
 		p.send(a, hello[a])
 		p.finish(b, endOfStream)
 		p.wantsReset(b)
 		p.wants(a, "loss", lost[a])
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(b), Code: p.env.Config.lostCode(b), Reason: ReasonLost, Side: b})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(b), Code: lostCode(p.env.Config, b), Reason: relay.ReasonLost, Side: b})
 	})
 }
 
 func TestFailedWriteAndSilenceAreALossAfterCloseTimeout(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.fail(b)
 		p.send(a, hello[a])
 		p.pass(5*time.Second - 1)
@@ -193,12 +195,12 @@ func TestFailedWriteAndSilenceAreALossAfterCloseTimeout(t *testing.T) {
 		p.pass(1)
 		p.wantsReset(b)
 		p.wants(a, "loss", lost[a])
-		p.wantsVerdict(Verdict{Initiator: initiatorOf(b), Code: p.env.Config.lostCode(b), Reason: ReasonReset, Side: b})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(b), Code: lostCode(p.env.Config, b), Reason: relay.ReasonReset, Side: b})
 	})
 }
 
 func TestFailedWriteOfACloseEndsAsIfItHadBeenSent(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.fail(b)
 		p.send(a, bye[a])
 		p.pass(5 * time.Second)
@@ -209,7 +211,7 @@ func TestFailedWriteOfACloseEndsAsIfItHadBeenSent(t *testing.T) {
 }
 
 func TestSideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.takes(b, 3)
 		p.send(a, hello[a])
 		p.pass(30 * time.Second)
@@ -219,61 +221,61 @@ func TestSideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
 		p.pass(1)
 		p.wantsReset(b)
 		p.wants(a, "loss", lost[a])
-		p.wantsVerdict(Verdict{Initiator: Gateway, Code: p.env.Config.lostCode(b), Reason: ReasonWriteTimeout, Side: b})
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Gateway, Code: lostCode(p.env.Config, b), Reason: relay.ReasonWriteTimeout, Side: b})
 	})
 }
 
 func TestBegunFrameWithoutAByteForWriteTimeoutIsALoss(t *testing.T) {
 	for _, part := range []string{clientHalf, "1 000 0010  1 1111110", "1 000 1001  1 0000101  0x00"} {
-		script(t, testConfig(), func(p *pair) {
-			p.send(Client, part)
+		script(t, testConfig(), func(p *scripted) {
+			p.send(relay.Client, part)
 			p.pass(time.Minute - 1)
-			p.wantsOpen(Client)
-			p.send(Client, "*1")
+			p.wantsOpen(relay.Client)
+			p.send(relay.Client, "*1")
 			p.pass(time.Minute - 1)
-			p.wantsOpen(Client)
+			p.wantsOpen(relay.Client)
 			p.pass(1)
-			p.wantsReset(Client)
-			p.wantsVerdict(Verdict{Initiator: Gateway, Code: 1001, Reason: ReasonFrameTimeout, Side: Client})
+			p.wantsReset(relay.Client)
+			p.wantsVerdict(relay.Verdict{Initiator: relay.Gateway, Code: 1001, Reason: relay.ReasonFrameTimeout, Side: relay.Client})
 		})
 	}
 }
 
 func TestFrameThatIsNotReadMayStandStill(t *testing.T) {
-	p := newPair(t, testConfig())
-	p.send(Client, clientHalf)
-	p.core.Pause(Client)
+	p := newScripted(t, testConfig())
+	p.send(relay.Client, clientHalf)
+	p.core.Pause(relay.Client)
 	p.pass(time.Hour)
-	p.wantsOpen(Client)
-	p.core.Resume(&p.env, Client)
+	p.wantsOpen(relay.Client)
+	p.core.Resume(&p.env, relay.Client)
 	p.pass(time.Minute - 1)
-	p.wantsOpen(Client)
+	p.wantsOpen(relay.Client)
 	p.pass(1)
-	p.wantsReset(Client)
+	p.wantsReset(relay.Client)
 }
 
 func TestTwoHalfFramesDoNotKeepASessionAliveByItsPings(t *testing.T) {
 	c := testConfig()
 	c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
-	p := newPair(t, c)
-	p.send(Client, clientHalf)
-	p.send(Backend, backendHalf)
+	p := newScripted(t, c)
+	p.send(relay.Client, clientHalf)
+	p.send(relay.Backend, backendHalf)
 	p.pass(time.Minute)
-	p.wantsReset(Client)
-	p.wantsReset(Backend)
+	p.wantsReset(relay.Client)
+	p.wantsReset(relay.Backend)
 }
 
 func TestSecondFailedWriteDoesNotProlongTheWait(t *testing.T) {
-	p := newPair(t, testConfig())
-	p.core.WriteFailed(&p.env, Client)
+	p := newScripted(t, testConfig())
+	p.core.WriteFailed(&p.env, relay.Client)
 	p.pass(4 * time.Second)
-	p.core.WriteFailed(&p.env, Client)
+	p.core.WriteFailed(&p.env, relay.Client)
 	p.pass(time.Second)
-	p.wantsReset(Client)
+	p.wantsReset(relay.Client)
 }
 
 func TestSideThatIsGoneCannotBeLostAgain(t *testing.T) {
-	sides(t, testConfig(), func(p *pair, a, b Side) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.core.Lost(&p.env, a)
 		p.settle()
 		p.core.Lost(&p.env, a)
@@ -286,18 +288,18 @@ func TestSideThatIsGoneCannotBeLostAgain(t *testing.T) {
 }
 
 func TestSideThatEndedIsNotPaused(t *testing.T) {
-	p := newPair(t, testConfig())
-	p.core.Pause(Client)
-	p.finish(Client, connectionReset) // not read
-	if !p.core.IsPaused(Client) {
+	p := newScripted(t, testConfig())
+	p.core.Pause(relay.Client)
+	p.finish(relay.Client, connectionReset) // not read
+	if !p.core.IsPaused(relay.Client) {
 		t.Error("a side that isn't read isn't paused")
 	}
-	p.core.Lost(&p.env, Client)
-	if p.core.IsPaused(Client) {
+	p.core.Lost(&p.env, relay.Client)
+	if p.core.IsPaused(relay.Client) {
 		t.Error("a side that is lost is paused")
 	}
-	p.core.Pause(Client)
-	if p.core.IsPaused(Client) {
+	p.core.Pause(relay.Client)
+	if p.core.IsPaused(relay.Client) {
 		t.Error("a side that is lost can be paused")
 	}
 }

@@ -1,4 +1,4 @@
-package relay
+package driver
 
 import (
 	"encoding/hex"
@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/gobwas/ws"
+
+	"sluice/proxy/relay"
 )
 
 // anyKey stands in a drawing for a masking key of the gateway's choice.
@@ -15,7 +17,7 @@ const anyKey = "key"
 // space stands between two drawings.
 const space = " "
 
-// wire turns a drawing of frames into bytes. Its fields, with any space between them:
+// drawn turns a drawing of frames into bytes. Its fields, with any space between them:
 //
 //	1 010 0001    bits, a byte's worth together at last
 //	0x37fa213d    bytes
@@ -23,8 +25,8 @@ const space = " "
 //	*300          so many zero bytes
 //	key           a masking key that isn't known, for wants: what is behind it, to the end, is masked with it
 //
-// In wire itself, key is four zero bytes.
-func wire(t testing.TB, drawing string) []byte {
+// In drawn itself, key is four zero bytes.
+func drawn(t testing.TB, drawing string) []byte {
 	t.Helper()
 	return draw(t, drawing, [4]byte{})
 }
@@ -109,13 +111,13 @@ const (
 )
 
 // ourClose draws a close of the gateway's own.
-func ourClose(to Side, code int, reason string) string {
+func ourClose(to relay.Side, code int, reason string) string {
 	length := 2 + len(reason)
 	text := ""
 	if reason != "" {
 		text = "'" + strings.ReplaceAll(reason, " ", "_") + "'"
 	}
-	if to == Client {
+	if to == relay.Client {
 		return fmt.Sprintf("1 000 1000  0 %07b  0x%04x %s", length, code, text)
 	}
 	return fmt.Sprintf("1 000 1000  1 %07b  key  0x%04x %s", length, code, text)
@@ -123,15 +125,15 @@ func ourClose(to Side, code int, reason string) string {
 
 // Frames by the side that sends them.
 var (
-	hello  = [2]string{clientHello, backendHello}
-	begin  = [2]string{clientBegin, backendBegin}
-	last   = [2]string{clientLast, backendLast}
-	half   = [2]string{clientHalf, backendHalf}
-	rest   = [2]string{clientRest, backendRest}
-	ping   = [2]string{clientPing, backendPing}
-	pong   = [2]string{clientPong, backendPong}
-	closes = [2]string{clientClose, backendClose}
-	bye    = [2]string{clientBye, backendBye}
+	hello     = [2]string{clientHello, backendHello}
+	beginning = [2]string{clientBegin, backendBegin}
+	last      = [2]string{clientLast, backendLast}
+	half      = [2]string{clientHalf, backendHalf}
+	rest      = [2]string{clientRest, backendRest}
+	ping      = [2]string{clientPing, backendPing}
+	pong      = [2]string{clientPong, backendPong}
+	closing   = [2]string{clientClose, backendClose}
+	bye       = [2]string{clientBye, backendBye}
 )
 
 // lost is the close that tells a side of the other's loss.
