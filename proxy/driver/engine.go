@@ -40,7 +40,8 @@ type session struct {
 // A transport carries one side of a session: a socket, TLS over it, or any other stream. It belongs to the driver goroutine of its
 // session. An engine calls seal, tryWrite and unacked, which don't block; session.finish calls the others, which may.
 type transport interface {
-	// seal turns a batch into what goes on the wire, after what the transport itself has to say; isWritable: the batch is wanted.
+	// seal turns a batch into what goes on the wire, after what the transport itself has to say (batch.isDue). If the side isn't
+	// writable, the transport drops what it has to say.
 	seal(b *batch, isWritable bool) error
 	// tryWrite writes spans as far as the transport accepts them at once. It returns the spans that are left, the first one cut, and
 	// the number of bytes written.
@@ -104,15 +105,16 @@ func (s *session) finish(acts relay.Acts) {
 // send sends the batch for a side, unless bytes wait for the side already. What the side doesn't accept waits too.
 func (e *engine) send(s *session, to relay.Side) {
 	b := &e.out[to]
-	if err := s.transport[to].seal(b, s.core.IsWritable(to)); err != nil {
+	if b.n == 0 && !b.isDue {
+		return
+	}
+	isWritable := s.core.IsWritable(to)
+	if err := s.transport[to].seal(b, isWritable); err != nil {
 		b.reset()
 		e.writeFailed(s, to)
 		return
 	}
-	if b.n == 0 {
-		return
-	}
-	if !s.core.IsWritable(to) {
+	if !isWritable {
 		b.reset()
 		return
 	}

@@ -6,28 +6,24 @@ import "sluice/proxy/relay"
 // ends a handling: that is settle's.
 
 // read reads one buffer of what a side sent. isHungUp: the connection is broken, or ended in both directions.
-func (l *loop) read(s slot, from relay.Side, isHungUp bool) {
+func (l *loop) read(s slot, x *session, from relay.Side, isHungUp bool) {
 	if s.socket[from].fd < 0 {
 		return
 	}
 	if !s.core.Reads(from) {
 		if isHungUp {
-			l.hungUp(s, from)
+			l.hungUp(s, x, from)
 		}
 		return
 	}
-	x := s.session()
-	in, isPlain := s.plain(from)
-	out, isOutPlain := s.plain(from.Other())
+	secure := s.secure[from]
 	switch {
 	case s.core.IsLingering(from):
-		l.readFrom(&s.socket[from], &x, from, len(l.buf)) // to be dropped: records aren't opened for that
-	case !isPlain:
-		l.readFrom(s.secure[from], &x, from, s.readLimit(from))
-	case !isOutPlain:
-		l.readFrom(in, &x, from, s.readLimit(from))
+		l.readFrom(&s.socket[from], x, from, len(l.buf)) // to be dropped: records aren't opened for that
+	case secure != nil:
+		l.readFrom(secure, x, from, s.readLimit(from))
 	default:
-		l.readOrMove(s, &x, from, in, out)
+		l.readPlain(s, x, from)
 	}
 }
 
@@ -58,9 +54,9 @@ func (s slot) readLimit(from relay.Side) int {
 
 // hungUp handles a connection that is broken while it isn't read. What it sent before may still be wanted, when the other side's queue
 // falls; until then the descriptor is taken out of epoll, which would report it again and again.
-func (l *loop) hungUp(s slot, side relay.Side) {
+func (l *loop) hungUp(s slot, x *session, side relay.Side) {
 	// A stream that was shut down both ways by a peer which reads nothing is hung up but never reported writable.
-	l.write(s, side)
+	l.write(s, x, side)
 	if s.core.Reads(side) {
 		return // the pongs for which it wasn't read are gone
 	}
@@ -75,16 +71,13 @@ func (l *loop) hungUp(s slot, side relay.Side) {
 }
 
 // write sends what waits for a side, as far as the socket accepts it.
-func (l *loop) write(s slot, to relay.Side) {
+func (l *loop) write(s slot, x *session, to relay.Side) {
 	if c := s.secure[to]; c != nil && c.isEnding {
 		c.goOnEnding()
 		return
 	}
-	x := s.session()
-	if out, isPlain := s.plain(to); isPlain && s.pending != nil && s.pending.pipe[to] != nil {
-		if !l.drainPipe(s, &x, to, out) {
-			return
-		}
+	if s.pending != nil && s.pending.pipe[to] != nil && !l.drainPipe(s, x, to) {
+		return
 	}
-	l.drain(&x, to)
+	l.drain(x, to)
 }

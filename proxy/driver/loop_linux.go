@@ -181,7 +181,8 @@ func (l *loop) cut(s slot) {
 		l.env.Config = s.config
 		s.core.Lost(&l.env, relay.Client)
 		s.core.Lost(&l.env, relay.Backend)
-		l.settle(s)
+		x := s.session()
+		l.settle(s, &x)
 	}
 }
 
@@ -219,8 +220,9 @@ func (l *loop) begin(p Params, fds [2]int, conns [2]*tls.Conn) {
 			s.core.Lost(&l.env, side)
 		}
 	}
-	l.startTLS(s)
-	l.settle(s)
+	x := s.session()
+	l.startTLS(s, &x)
+	l.settle(s, &x)
 }
 
 // start makes a session of a slot that has its descriptors. settle has to follow.
@@ -245,7 +247,8 @@ func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 		if s, isLive := l.slots.session(h.id); isLive {
 			l.env.Config = s.config
 			s.core.CloseBoth(&l.env, code, reason)
-			l.settle(s)
+			x := s.session()
+			l.settle(s, &x)
 		}
 	})
 }
@@ -277,21 +280,21 @@ func (l *loop) serve(e *epoll.Event) {
 		return
 	}
 	l.env.Config = s.config
+	x := s.session()
 	if e.Events&unix.EPOLLOUT != 0 {
-		l.write(s, side)
+		l.write(s, &x, side)
 	}
 	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0 {
-		l.read(s, side, e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0)
+		l.read(s, &x, side, e.Events&(unix.EPOLLHUP|unix.EPOLLERR) != 0)
 	}
-	l.settle(s)
+	l.settle(s, &x)
 }
 
 // settle ends every handling of a session: the engine sends what is to be sent, the core's wishes are fulfilled, and epoll and the
 // deadline are set to what the session waits for.
-func (l *loop) settle(s slot) {
-	x := s.session()
-	if acts := l.engine.settle(&x); acts != 0 {
-		l.finish(s, &x, acts)
+func (l *loop) settle(s slot, x *session) {
+	if acts := l.engine.settle(x); acts != 0 {
+		l.finish(s, x, acts)
 	}
 	if s.core.IsOver() {
 		l.forget(s)
@@ -301,7 +304,7 @@ func (l *loop) settle(s slot) {
 		if err := l.watch(s, side); err != nil {
 			// The kernel has no memory for it, or the user's share of watches is used up.
 			s.core.Lost(&l.env, side)
-			l.settle(s)
+			l.settle(s, x)
 			return
 		}
 	}
@@ -313,6 +316,7 @@ func (l *loop) finish(s slot, x *session, acts relay.Acts) {
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if acts.Close(side) || acts.Reset(side) {
 			s.secure[side] = nil
+			x.transport[side] = s.transport(side) // a closed one
 			l.discardPipe(s, side)
 		}
 	}
@@ -373,7 +377,8 @@ func (l *loop) due(s slot) {
 	}
 	l.env.Config = s.config
 	s.core.Advance(&l.env)
-	l.settle(s)
+	x := s.session()
+	l.settle(s, &x)
 	if s.owner != nil {
 		l.deadlines.set(s, max(s.core.Deadline(&l.env), l.env.Now+1))
 	}

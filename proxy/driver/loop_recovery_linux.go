@@ -75,7 +75,8 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 	case s.owner != nil:
 		l.env.Config = s.config
 		s.core.Abort(&l.env, isTorn)
-		l.settle(s)
+		x := s.session()
+		l.settle(s, &x)
 	case task != nil:
 		task.Failed(Work{l, s})
 	default:

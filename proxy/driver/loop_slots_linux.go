@@ -23,20 +23,20 @@ type cold struct {
 
 // session returns what the engine works on.
 func (s slot) session() session {
-	x := session{core: &s.core, pending: &s.pending}
-	for side := range x.transport {
-		if c := s.secure[side]; c != nil {
-			x.transport[side] = c
-		} else {
-			x.transport[side] = plainSocket{&s.socket[side]}
-		}
+	return session{&s.core, &s.pending, [2]transport{s.transport(relay.Client), s.transport(relay.Backend)}}
+}
+
+// transport returns what carries a side.
+func (s slot) transport(side relay.Side) transport {
+	if c := s.secure[side]; c != nil {
+		return c
 	}
-	return x
+	return plainSocket{&s.socket[side]}
 }
 
 // close closes a side's connection.
 func (s slot) close(side relay.Side) {
-	s.session().transport[side].close()
+	s.transport(side).close()
 	s.secure[side] = nil
 }
 

@@ -28,28 +28,34 @@ func (s plainSocket) moveOut(p *pipe) (moved int, err error) {
 	return epoll.Splice(p.read, int(s.fd), p.n)
 }
 
-// readOrMove reads a side, or moves payload that it sent. Both sides are plain.
-func (l *loop) readOrMove(s slot, x *session, from relay.Side, in, out plainSocket) {
+// readPlain reads a side without TLS, or moves payload that it sent.
+func (l *loop) readPlain(s slot, x *session, from relay.Side) {
+	in := &s.socket[from]
 	limit := s.readLimit(from)
 	isAfterLarge := in.isAfterLarge
 	if isAfterLarge {
 		limit = headerRead
 	}
-	if l.move(s, x, from, in, out) {
+	if l.move(s, x, from) {
 		return
 	}
 	n := l.readFrom(in, x, from, limit)
 	if isAfterLarge && n > 0 {
 		l.send(x, from.Other())
-		in.isAfterLarge = l.move(s, x, from, in, out)
+		in.isAfterLarge = l.move(s, x, from)
 	}
 }
 
-// move moves payload of the frame that a side is sending, if there is much of it and nothing waits in front; false: it has to be read.
-func (l *loop) move(s slot, x *session, from relay.Side, in, out plainSocket) bool {
+// move moves payload of the frame that a side is sending, if both sides are plain, there is much of it and nothing waits in front;
+// false: it has to be read.
+func (l *loop) move(s slot, x *session, from relay.Side) bool {
 	to := from.Other()
 	n := s.core.Movable(from)
 	if n < moveMin || s.pending.waiting(to) > 0 || !s.core.Reads(from) || !s.core.IsWritable(to) {
+		return false
+	}
+	in, isInPlain := s.plain(from)
+	if _, isOutPlain := s.plain(to); !isInPlain || !isOutPlain {
 		return false
 	}
 	p := l.acquirePipe()
@@ -70,16 +76,20 @@ func (l *loop) move(s slot, x *session, from relay.Side, in, out plainSocket) bo
 	p.n = moved
 	l.queued.Add(int64(moved))
 	l.acquirePending(x).pipe[to] = p
-	if l.drainPipe(s, x, to, out); s.pending.waiting(to) > l.marks.high {
+	if l.drainPipe(s, x, to); s.pending.waiting(to) > l.marks.high {
 		s.core.Pause(from)
 	}
 	return true
 }
 
-// drainPipe sends what is in the pipe for a side; false: something is left, or the side accepts nothing any more. What comes meanwhile
-// waits in the queue after it.
-func (l *loop) drainPipe(s slot, x *session, to relay.Side, out plainSocket) bool {
+// drainPipe sends what is in the pipe for a side, which is plain; false: something is left, or the side accepts nothing any more. What
+// comes meanwhile waits in the queue after it.
+func (l *loop) drainPipe(s slot, x *session, to relay.Side) bool {
 	p := s.pending.pipe[to]
+	out, isPlain := s.plain(to)
+	if !isPlain {
+		panic("BUG: a pipe for a side with TLS")
+	}
 	for p.n > 0 {
 		n, err := out.moveOut(p)
 		if err == unix.EAGAIN {

@@ -254,8 +254,9 @@ func (w Work) Relay(d *Loops, p Params) {
 	w.l.sessions.Add(1)
 	delete(w.l.tasks, w.s.index)
 	w.l.start(w.s, p)
-	w.l.startTLS(w.s)
-	w.l.settle(w.s)
+	x := w.s.session()
+	w.l.startTLS(w.s, &x)
+	w.l.settle(w.s, &x)
 }
 
 // imbalance is by how many sessions a loop must be ahead for the next one to be worth moving.

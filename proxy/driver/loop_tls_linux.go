@@ -59,13 +59,13 @@ func (s slot) tlsConns() (conns [2]*tls.Conn) {
 }
 
 // startTLS processes what the connections of a session have read already.
-func (l *loop) startTLS(s slot) {
+func (l *loop) startTLS(s slot, x *session) {
 	for side, c := range s.secure {
 		if c != nil {
-			x, from := s.session(), relay.Side(side)
-			l.readFrom(leftover{c}, &x, from, readBytes-relay.MaxCarry)
+			from := relay.Side(side)
+			l.readFrom(leftover{c}, x, from, readBytes-relay.MaxCarry)
 			c.keepPart()
-			l.send(&x, from.Other()) // what was opened lies in memory that the other side's needs
+			l.send(x, from.Other()) // what was opened lies in memory that the other side's needs
 		}
 	}
 }
@@ -166,6 +166,9 @@ func (c *secureSocket) open(records, buf []byte) (n int, err error) {
 		}
 		releaseBuffers(c.conn)
 	}
+	if len(feed.out) > 0 {
+		c.loop.out[c.side].isDue = true
+	}
 	if err == errNothing {
 		err = errAgain
 	}
@@ -176,7 +179,11 @@ func (c *secureSocket) open(records, buf []byte) (n int, err error) {
 // KeyUpdate).
 func (c *secureSocket) seal(b *batch, isWritable bool) error {
 	feed := c.feed()
-	if b.n > 0 && isWritable {
+	if !isWritable {
+		feed.out = feed.out[:0]
+		return nil
+	}
+	if b.n > 0 {
 		p := b.spans[0]
 		if len(b.spans) > 1 {
 			// One record costs less than several, for both ends.
@@ -191,14 +198,9 @@ func (c *secureSocket) seal(b *batch, isWritable bool) error {
 			return err
 		}
 	}
-	if b.n == 0 && len(feed.out) == 0 {
-		return nil
-	}
 	b.reset()
 	b.own, feed.out = feed.out, kept(b.own) // each has the other's memory now: what was in the batch is sealed
-	if len(b.own) > 0 {
-		b.pass(b.own)
-	}
+	b.pass(b.own)
 	return nil
 }
 

@@ -161,7 +161,8 @@ func TestAPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
 				l.env.Config = s.config
 				s.core.Lost(&l.env, relay.Client)
 				s.core.Lost(&l.env, relay.Backend)
-				l.settle(s)
+				y := s.session()
+				l.settle(s, &y)
 			})
 		},
 	} {
