@@ -62,7 +62,7 @@ func (e *engine) settle(s *session) (left relay.Acts) {
 	for {
 		e.send(s, relay.Client)
 		e.send(s, relay.Backend)
-		acts := s.core.Take()
+		acts := s.core.TakeActs()
 		if acts == 0 {
 			break
 		}

@@ -11,9 +11,9 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Goroutine is the driver that works with any net.Conn on any OS: two goroutines a session, each reading one side; what passes is
-// written at once where the other side takes it, and by a third goroutine where it has to be waited for, so that the pings of a
-// side are answered however slow the other one is.
+// Goroutine is the driver that works with any net.Conn on any OS. A session has two goroutines, each of which reads one side. What passes
+// is written at once if the other side accepts it. Else it is queued, and another goroutine writes the queue, so that the pings of a
+// side are answered however slow the other side is.
 type Goroutine struct {
 	panics  recovery.Handler
 	clock   clock
@@ -26,7 +26,7 @@ type Goroutine struct {
 	// Guarded by mu.
 	totals   relay.Totals // of sessions that are over
 	sessions map[*goroutineSession]struct{}
-	live     int // sessions whose owners haven't been told of the end
+	live     int // sessions for which SessionEnded hasn't returned
 	isClosed bool
 	idle     chan struct{} // closed when isClosed and nothing is live
 }
@@ -48,7 +48,7 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 		users:  2,
 	}
 	g.cond.L = &g.mu
-	params.Handle.in = g
+	params.Handle.controller = g
 	var held *borrowedEngine
 	e := g.lock(&held)
 	g.core.Begin(&e.env, params.HasDeflate)
@@ -65,7 +65,7 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 	}
 }
 
-// add notes a new session; false: the driver is closed.
+// add registers a new session; false: the driver is closed.
 func (d *Goroutine) add(g *goroutineSession) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -116,7 +116,7 @@ func (d *Goroutine) Close(ctx context.Context) error {
 	}
 }
 
-// remove forgets a session that is over.
+// remove ends add, and keeps the session's totals.
 func (d *Goroutine) remove(g *goroutineSession) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -124,8 +124,8 @@ func (d *Goroutine) remove(g *goroutineSession) {
 	delete(d.sessions, g)
 }
 
-// told notes that a session's owner knows of its end.
-func (d *Goroutine) told() {
+// ended notes that SessionEnded has returned for a session.
+func (d *Goroutine) ended() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live--

@@ -20,20 +20,20 @@ type goroutineConn struct {
 	written int
 	failed  error
 
-	readFD, writeFD, tryFD func(uintptr) bool // what raw is given, made once
+	readFD, writeFD, tryFD func(uintptr) bool // arguments of raw's methods, made once
 }
 
-// lent is a buffer from a pool with what was read into it behind room for a carry.
+// lent is a buffer from a pool, with what was read into it after room for carried bytes.
 type lent struct {
 	buf []byte // smallRead or readBytes of it
 	n   int
 	err error
 }
 
-// bytes returns what was read, with the k bytes that were carried in front of it.
+// bytes returns what was read, with k bytes of room for carried bytes in front of it.
 func (l *lent) bytes(k int) []byte { return l.buf[relay.MaxCarry-k : relay.MaxCarry+l.n] }
 
-// readTo is where a read puts what comes: behind room for a carry.
+// readTo returns the memory to read into: after room for carried bytes.
 func (l *lent) readTo() []byte { return l.buf[relay.MaxCarry:] }
 
 // release returns the buffer to its pool.
@@ -47,12 +47,12 @@ func (l *lent) release(ps *pools) {
 	l.buf = nil
 }
 
-// writePiece is how much a connection that isn't a socket is given at a time: progress is seen a piece at a time.
+// writePiece is the most that one write gives a connection that isn't a socket: progress is seen after each write.
 const writePiece = 16 << 10
 
 func newGoroutineConn(conn net.Conn, ps *pools) *goroutineConn {
 	g := &goroutineConn{conn: conn}
-	_ = conn.SetDeadline(time.Time{}) // those of the handshake
+	_ = conn.SetDeadline(time.Time{}) // the handshake's may still run
 	if c, ok := conn.(syscall.Conn); ok && canTry {
 		if raw, err := c.SyscallConn(); err == nil {
 			g.raw = raw
@@ -64,8 +64,8 @@ func newGoroutineConn(conn net.Conn, ps *pools) *goroutineConn {
 	return g
 }
 
-// read waits for bytes and returns them in a buffer that the caller gives back; err: io.EOF or what ended the connection,
-// beside n > 0 if both came. Where the connection is a socket no buffer is held while nothing is there.
+// read waits for bytes and returns them in a buffer that the caller releases. The error is io.EOF or what ended the connection; n > 0 may
+// come with it. For a socket, read holds no buffer while it waits.
 func (g *goroutineConn) read(ps *pools) lent {
 	g.reading = lent{}
 	if g.raw == nil {
@@ -79,7 +79,7 @@ func (g *goroutineConn) read(ps *pools) lent {
 	return g.reading
 }
 
-// readNow reads what is there; false: nothing.
+// readNow reads what has come; false: nothing has.
 func (g *goroutineConn) readNow(ps *pools, fd int) bool {
 	l := lent{buf: ps.buffers.Get().(*[readBytes]byte)[:]}
 	l.n, l.err = tryRead(fd, l.readTo())
@@ -94,7 +94,7 @@ func (g *goroutineConn) readNow(ps *pools, fd int) bool {
 	return true
 }
 
-// write waits until the connection takes some of b and returns how much it took.
+// write waits until the connection accepts some of b, and returns how much it accepted.
 func (g *goroutineConn) write(b []byte) (n int, err error) {
 	if g.raw == nil {
 		return g.conn.Write(b[:min(len(b), writePiece)])
@@ -108,7 +108,7 @@ func (g *goroutineConn) write(b []byte) (n int, err error) {
 	return g.written, g.failed
 }
 
-// writeNow writes what the socket takes; false: nothing.
+// writeNow writes what the socket accepts; false: nothing.
 func (g *goroutineConn) writeNow(fd int) bool {
 	g.written, g.failed = tryWrite(fd, g.writing)
 	return g.failed != errAgain
@@ -157,7 +157,7 @@ func closeWrite(conn net.Conn) {
 	}
 }
 
-// socketOf returns what is below a connection's layers, of which TLS may be one.
+// socketOf returns the connection below all layers, of which TLS may be one.
 func socketOf(conn net.Conn) net.Conn {
 	for {
 		layer, isLayer := conn.(interface{ NetConn() net.Conn })

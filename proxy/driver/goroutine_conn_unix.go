@@ -4,7 +4,7 @@ package driver
 
 import "golang.org/x/sys/unix"
 
-// canTry: sockets can be read and written without blocking.
+// canTry reports whether sockets can be read and written without blocking.
 const canTry = true
 
 const errAgain = unix.EAGAIN

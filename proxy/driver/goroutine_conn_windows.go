@@ -2,7 +2,7 @@ package driver
 
 import "syscall"
 
-// canTry: a socket's descriptor isn't one to read from.
+// canTry reports whether sockets can be read and written without blocking: here a descriptor isn't one to read from.
 const canTry = false
 
 const errAgain = syscall.EWOULDBLOCK

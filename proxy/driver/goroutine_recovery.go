@@ -7,7 +7,8 @@ import (
 )
 
 // rescue is deferred by the goroutines of a session. A panic of one of them aborts the session; if that panics too, the session is cut.
-// held is where the goroutine keeps the engine with which it may have locked the session. giveUp is called under the lock; it may be nil.
+// held is where the goroutine stores the engine with which it may have locked the session. rescue calls giveUp, which may be nil, under
+// the lock.
 func (g *goroutineSession) rescue(held **borrowedEngine, giveUp func()) {
 	h := g.driver.panics
 	if h == nil {
@@ -23,7 +24,7 @@ func (g *goroutineSession) rescue(held **borrowedEngine, giveUp func()) {
 	}
 }
 
-// abort ends the session with what its peers can be told.
+// abort ends the session with a close to each side that can still receive one.
 func (g *goroutineSession) abort(held **borrowedEngine, giveUp func()) {
 	e := g.lockAgain(held)
 	if giveUp != nil {

@@ -22,9 +22,9 @@ type goroutineSession struct {
 	pending   *pending
 	totals    relay.Totals
 	timer     *time.Timer
-	isWriting [2]bool // a goroutine is at work that writes the side's queue
-	isTorn    [2]bool // a part of what goes to the side was lost, by a panic
-	users     int     // goroutines that are at work on the session; 0: it is over
+	isWriting [2]bool // a goroutine writes the side's queue
+	isTorn    [2]bool // a panic lost a part of what goes to the side
+	users     int     // goroutines that work on the session; 0: it is over
 }
 
 // A borrowedEngine is an engine with which a goroutine works on its session. Owned by that goroutine.
@@ -38,7 +38,7 @@ func (g *goroutineSession) session() session {
 	return session{core: &g.core, pending: &g.pending, transport: [2]transport{g.conn[0], g.conn[1]}}
 }
 
-// lock locks the session, with an engine to work on it, which is at held until unlock.
+// lock locks the session and returns an engine to work on it, which it also stores at held until unlock.
 func (g *goroutineSession) lock(held **borrowedEngine) *borrowedEngine {
 	e := g.driver.engines.Get().(*borrowedEngine)
 	*held = e
@@ -52,7 +52,7 @@ func (g *goroutineSession) relock(e *borrowedEngine) {
 	e.env = relay.Env{Config: g.config, Totals: &g.totals, Now: g.driver.clock.now()}
 }
 
-// unlock ends lock; acts are done besides those that the core asks for.
+// unlock ends lock. It does acts in addition to those that the core asks for.
 func (g *goroutineSession) unlock(held **borrowedEngine, acts relay.Acts) {
 	e := *held
 	g.openLock(e, acts)
@@ -60,7 +60,7 @@ func (g *goroutineSession) unlock(held **borrowedEngine, acts relay.Acts) {
 	g.driver.engines.Put(e)
 }
 
-// openLock does what the core asks for, and acts besides, and opens the lock; what may block is done without it.
+// openLock does what the core asks for, and acts, and opens the lock. What may block is done without the lock.
 func (g *goroutineSession) openLock(e *borrowedEngine, acts relay.Acts) {
 	s := g.session()
 	acts |= e.settle(&s)
@@ -85,7 +85,7 @@ func (g *goroutineSession) startWriting() {
 	}
 }
 
-// relay reads one side to its end and writes what passes to the other.
+// relay reads one side until its end, and sends what passes to the other side.
 func (g *goroutineSession) relay(from relay.Side, early []byte) {
 	defer g.release()
 	var held *borrowedEngine
@@ -110,7 +110,7 @@ func (g *goroutineSession) relay(from relay.Side, early []byte) {
 	}
 }
 
-// waitForReading waits until a side's bytes are wanted; false: they never will be.
+// waitForReading waits until a side is to be read; false: it won't be any more.
 func (g *goroutineSession) waitForReading(side relay.Side) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -136,7 +136,7 @@ func (g *goroutineSession) writeQueue(to relay.Side) {
 	g.unlock(&held, 0)
 }
 
-// stopWriting gives up what writeQueue holds for a side, of which a part is lost.
+// stopWriting drops what writeQueue holds for a side after a panic: a part of it is lost.
 func (g *goroutineSession) stopWriting(to relay.Side) {
 	if g.pending != nil {
 		g.driver.queued.Add(-int64(g.pending.inFlight[to]))
@@ -197,8 +197,8 @@ func (g *goroutineSession) lose() {
 	g.unlock(&held, 0)
 }
 
-// acquire makes a goroutine one of the session's, so that the owner isn't told of the end while it still has a connection to close;
-// false: the session is over.
+// acquire counts the calling goroutine as one that works on the session. SessionEnded isn't called before all of them have called
+// release. false: the session is over.
 func (g *goroutineSession) acquire() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -209,7 +209,7 @@ func (g *goroutineSession) acquire() bool {
 	return true
 }
 
-// release ends one of the session's goroutines; the last one tells the owner.
+// release ends acquire. The last goroutine calls SessionEnded.
 func (g *goroutineSession) release() {
 	g.mu.Lock()
 	g.users--
@@ -221,10 +221,10 @@ func (g *goroutineSession) release() {
 	g.timer.Stop()
 	g.driver.remove(g)
 	g.driver.panics.Guard(room, func() { g.owner.SessionEnded(resultOf(&g.core)) })
-	g.driver.told()
+	g.driver.ended()
 }
 
-// closeBoth implements controller. It closes no connection, which is for the session's own goroutines.
+// closeBoth implements controller. It closes no connection itself: only the session's own goroutines do.
 func (g *goroutineSession) closeBoth(_ *Handle, code uint16, reason relay.Reason) {
 	var held *borrowedEngine
 	defer g.rescue(&held, nil)

@@ -1,11 +1,11 @@
 package driver
 
 // statsOf implements controller.
-func (l *loop) statsOf(handles []*Handle, take func(int, Stats)) {
+func (l *loop) statsOf(handles []*Handle, report func(int, Stats)) {
 	l.do(func() {
 		for i, h := range handles {
 			if s, isLive := l.slots.session(h.id); isLive {
-				take(i, statsOf(&s.core, s.pending, l.env.Now))
+				report(i, statsOf(&s.core, s.pending, l.env.Now))
 			}
 		}
 	})

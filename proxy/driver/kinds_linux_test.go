@@ -45,7 +45,7 @@ func openLoopsThatLendNothing(t testing.TB) Driver {
 }
 
 func isPausedInLoop(h *Handle, side relay.Side) (isPaused bool) {
-	l := h.in.(*loop)
+	l := h.controller.(*loop)
 	l.do(func() {
 		s, isLive := l.slots.find(h.id)
 		isPaused = isLive && s.core.IsPaused(side)

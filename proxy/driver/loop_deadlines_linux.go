@@ -2,11 +2,11 @@ package driver
 
 import "sluice/proxy/relay"
 
-// deadlines are a loop's timers: a binary heap with one entry a session, the next one first. Traffic doesn't touch it: a
-// session moves only when it comes due or when a nearer deadline arises. Owned by the loop goroutine.
+// deadlines are a loop's timers: a binary heap with one entry for each session or task, the earliest first. Traffic doesn't change it: an
+// entry moves only when it is due, or when a nearer deadline arises. Owned by the loop goroutine.
 type deadlines struct {
 	entries []deadline
-	slots   *slots // where each session keeps its index in entries
+	slots   *slots // each keeps its index in entries
 }
 
 type deadline struct {
@@ -14,7 +14,7 @@ type deadline struct {
 	index uint32 // of the slot
 }
 
-// grain is what deadlines are rounded up to, so that one wake-up serves many.
+// grain is the unit to which deadlines are rounded up, so that one wake-up handles many.
 const grain = 4 << 20 // nanoseconds
 
 func roundUp(at relay.Instant) relay.Instant { return (at + grain - 1) &^ (grain - 1) }
@@ -27,13 +27,13 @@ func (d *deadlines) next() relay.Instant {
 	return d.entries[0].at
 }
 
-// add enters a session.
+// add adds a slot.
 func (d *deadlines) add(s slot, at relay.Instant) {
 	d.entries = append(d.entries, deadline{roundUp(at), s.index})
 	d.up(len(d.entries) - 1)
 }
 
-// set moves a session.
+// set changes the deadline of a slot.
 func (d *deadlines) set(s slot, at relay.Instant) {
 	i, at := int(s.timer), roundUp(at)
 	before := d.entries[i].at
@@ -45,7 +45,7 @@ func (d *deadlines) set(s slot, at relay.Instant) {
 	}
 }
 
-// remove takes a session out.
+// remove removes a slot.
 func (d *deadlines) remove(s slot) {
 	i, last := int(s.timer), len(d.entries)-1
 	d.entries[i] = d.entries[last]

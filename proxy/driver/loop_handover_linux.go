@@ -11,11 +11,11 @@ import (
 	"sluice/proxy/relay"
 )
 
-// CanTake tells whether Take takes a connection: a socket, or crypto/tls above a Switch and a socket.
+// CanTake reports whether Take accepts a connection: a socket, or crypto/tls above a Switch and a socket.
 func (d *Loops) CanTake(client net.Conn) bool { return isSocket(below(client)) }
 
-// Take gives a client whose handshake began on a goroutine to a loop, as the client of a Task, for which begin is called there first.
-// TLS has to be agreed by then. On an error the connection is closed, and nothing is called.
+// Take moves a client whose handshake began on a goroutine to a loop, as the client of a Task. The loop calls begin before the Task's
+// methods. The handshake of TLS must be complete. On an error the connection is closed, and nothing is called.
 func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 	fd, err := epoll.Detach(below(client))
 	if err != nil {
@@ -42,13 +42,13 @@ func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 	return nil
 }
 
-// Restore puts the socket of a connection that a Task released below it again, with whatever it was.
+// Restore gives a connection of TLS its socket back, which a Task has released.
 func Restore(conn *tls.Conn, socket net.Conn) {
 	s := switchBelow(conn)
 	s.conn, s.feed = socket, nil
 }
 
-// Seal returns what has to be written to the client's socket for it to read slices: these, or records, which become the caller's.
+// Seal returns what has to be written to the client's socket so that the client reads slices: slices, or records that the caller owns.
 func (w Work) Seal(slices [][]byte) ([][]byte, error) {
 	c := w.s.secure[relay.Client]
 	if c == nil {

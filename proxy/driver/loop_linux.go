@@ -14,9 +14,9 @@ import (
 	"sluice/proxy/relay"
 )
 
-// A loop owns an epoll instance and the sessions whose sockets are in it. All but its commands belongs to its goroutine.
-// A turn handles the events that are there (at most 256, each one read at most), the timers that are due, then the commands; it
-// never blocks.
+// A loop owns an epoll instance and the sessions whose sockets are in it. Its goroutine owns everything but the commands.
+// A turn handles the events that have come (at most 256, with one read each at most), then the timers that are due, then the commands.
+// It never blocks.
 type loop struct {
 	engine
 	panics    recovery.Handler
@@ -28,12 +28,12 @@ type loop struct {
 	pipes     []*pipe         // empty ones
 	totals    relay.Totals
 	turns     Turns
-	began     relay.Instant // when the turn did
-	tls       *tlsMemory    // nil: no session had TLS yet
-	lends     bool          // to crypto/tls, whose buffers are where they are known to be
-	buf       []byte        // what is read, for the time of one event
+	began     relay.Instant // when the turn began
+	tls       *tlsMemory    // nil before the first session with TLS
+	lends     bool          // the loop lends buffers to crypto/tls (theTLSBuffers.isKnown)
+	buf       []byte        // for reading, valid during one event
 
-	sessions atomic.Int64 // counted by adopt, so that a burst spreads over the loops
+	sessions atomic.Int64 // adopt counts them, before their begin, so that a burst spreads over the loops
 	queued   atomic.Int64 // bytes that wait; written by the loop alone
 
 	ended chan struct{} // closed at the end of run
@@ -57,7 +57,7 @@ func newLoop(c clock, ps *pools, panics recovery.Handler) (*loop, error) {
 	return l, nil
 }
 
-// run is the loop, until stop, or until its own state is broken: then it has been retired.
+// run runs the loop until stop, or until its own state is broken: then it has retired the loop.
 func (l *loop) run() (isBroken bool) {
 	defer close(l.ended)
 	defer l.poller.Close()
@@ -68,7 +68,7 @@ func (l *loop) run() (isBroken bool) {
 	return isBroken
 }
 
-// takeTurns is run up to the end.
+// takeTurns runs turns until stop, or until one of them breaks the loop's own state.
 func (l *loop) takeTurns() (isBroken bool) {
 	defer func() {
 		if l.panics == nil {
@@ -87,7 +87,7 @@ func (l *loop) takeTurns() (isBroken bool) {
 	return false
 }
 
-// turn waits until something is to be done, and does it.
+// turn waits for events or the next deadline, and handles them.
 func (l *loop) turn() {
 	var deadline time.Time
 	if at := l.deadlines.next(); at != 0 {
@@ -105,7 +105,7 @@ func (l *loop) turn() {
 	l.expire()
 }
 
-// runCommands does what other goroutines asked for; false: that was the end.
+// runCommands runs what other goroutines asked for; false: the loop has ended.
 func (l *loop) runCommands() bool {
 	l.mu.Lock()
 	commands, isClosed := l.commands, l.isClosed
@@ -125,13 +125,13 @@ func (l *loop) runCommands() bool {
 	return !isClosed
 }
 
-// runCommand does what another goroutine asked for. A command that is about one session or task has that one's rescue besides.
+// runCommand runs what another goroutine asked for. A command about one session or task defers the rescue of that one, too.
 func (l *loop) runCommand(f func()) {
 	defer l.rescue(noID)
 	f()
 }
 
-// command has f called by the loop, soon and in order; false: the loop takes none any more.
+// command makes the loop call f soon, in the order of the commands; false: the loop accepts no command any more.
 func (l *loop) command(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -143,7 +143,7 @@ func (l *loop) command(f func()) bool {
 	return true
 }
 
-// do has f called by the loop, or here after the loop's end, and waits for it.
+// do makes the loop call f and waits for that. After the loop's end it calls f itself.
 func (l *loop) do(f func()) {
 	done := make(chan struct{})
 	if l.command(func() { defer close(done); f() }) {
@@ -172,7 +172,7 @@ func (l *loop) cutAll() {
 	}
 }
 
-// cut ends the session or task of a slot, if it is one's.
+// cut ends the session or task of a slot, if there is one.
 func (l *loop) cut(s slot) {
 	defer l.rescue(s.id())
 	if task := l.tasks[s.index]; task != nil {
@@ -186,7 +186,7 @@ func (l *loop) cut(s slot) {
 	}
 }
 
-// adopt makes the loop own a session, or cuts it if the loop has ended.
+// adopt gives the loop a session, or cuts the session if the loop has ended.
 func (l *loop) adopt(p Params, fds [2]int, conns [2]*tls.Conn) {
 	for side, early := range p.Early {
 		p.Early[side] = append([]byte(nil), early...)
@@ -204,7 +204,7 @@ func (l *loop) adopt(p Params, fds [2]int, conns [2]*tls.Conn) {
 	p.Owner.SessionEnded(Result{})
 }
 
-// begin is adopt in the loop.
+// begin is the part of adopt that the loop runs.
 func (l *loop) begin(p Params, fds [2]int, conns [2]*tls.Conn) {
 	s := l.newTask(fds[relay.Client])
 	defer l.rescue(s.id())
@@ -225,7 +225,7 @@ func (l *loop) begin(p Params, fds [2]int, conns [2]*tls.Conn) {
 	l.settle(s, &x)
 }
 
-// start makes a session of a slot that has its descriptors. settle has to follow.
+// start begins a session in a slot that holds its descriptors. The caller calls settle afterwards.
 func (l *loop) start(s slot, p Params) {
 	s.config, s.owner = p.Config, p.Owner
 	p.Handle.id = s.id()
@@ -290,8 +290,8 @@ func (l *loop) serve(e *epoll.Event) {
 	l.settle(s, &x)
 }
 
-// settle ends every handling of a session: the engine sends what is to be sent, the core's wishes are fulfilled, and epoll and the
-// deadline are set to what the session waits for.
+// settle ends every handling of a session: it has the engine settle the session, and sets epoll and the deadline to what the session
+// waits for.
 func (l *loop) settle(s slot, x *session) {
 	if acts := l.engine.settle(x); acts != 0 {
 		l.finish(s, x, acts)
@@ -302,7 +302,7 @@ func (l *loop) settle(s slot, x *session) {
 	}
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if err := l.watch(s, side); err != nil {
-			// The kernel has no memory for it, or the user's share of watches is used up.
+			// The kernel is out of memory, or the user's limit of watches is reached.
 			s.core.Lost(&l.env, side)
 			l.settle(s, x)
 			return
@@ -310,7 +310,7 @@ func (l *loop) settle(s slot, x *session) {
 	}
 }
 
-// finish does to a session's sockets and deadline what its core asked for.
+// finish does to a session's sockets and deadline what its core asks for.
 func (l *loop) finish(s slot, x *session, acts relay.Acts) {
 	x.finish(acts)
 	for side := relay.Client; side <= relay.Backend; side++ {
@@ -326,7 +326,7 @@ func (l *loop) finish(s slot, x *session, acts relay.Acts) {
 	}
 }
 
-// watch asks epoll for the events that a side waits for.
+// watch asks epoll for the events that a side needs.
 func (l *loop) watch(s slot, side relay.Side) error {
 	socket := &s.socket[side]
 	if socket.fd < 0 {
@@ -360,14 +360,14 @@ func (l *loop) forget(s slot) {
 	owner.SessionEnded(result)
 }
 
-// expire lets the sessions that are due look at their clocks.
+// expire handles the deadlines that have passed.
 func (l *loop) expire() {
 	for at := l.deadlines.next(); at != 0 && at <= l.env.Now; at = l.deadlines.next() {
 		l.due(l.slots.at(l.deadlines.entries[0].index))
 	}
 }
 
-// due lets a session or task look at its clocks.
+// due handles the deadline of a session or task.
 func (l *loop) due(s slot) {
 	defer l.rescue(s.id())
 	if s.owner == nil {

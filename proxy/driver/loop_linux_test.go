@@ -132,7 +132,7 @@ func TestAnIdleSessionHasNoPendingStateAfterTraffic(t *testing.T) {
 	b.write(half[9:])
 	c.want("the rest", half[9:])
 	c.wantFrame("the pong", isFin|opPong, "1")
-	l := x.handle.in.(*loop)
+	l := x.handle.controller.(*loop)
 	eventually(t, "the pending state is given back", func() (is bool) {
 		l.do(func() {
 			s, isLive := l.slots.find(x.handle.id)

@@ -9,14 +9,14 @@ import (
 	"sluice/proxy/relay"
 )
 
-// A panic in a loop ends the session or handshake for which the loop was at work, and no other one: it is aborted; if that panics too,
-// it is cut. Then the loop looks over its own bookkeeping. If that doesn't hold together, or the panic came from outside of any
-// session, the loop is retired: its sessions are told 1011 as far as possible and cut, and a new loop takes its place (loops.go).
+// A panic in a loop ends only the session or handshake on which the loop was working: it is aborted; if that panics too, it is cut. Then
+// the loop checks its own bookkeeping. If that is inconsistent, or the panic came from outside any session, the loop is retired: its
+// sessions are closed with 1011 where that is possible and cut, and a new loop takes its place (loops_linux.go).
 
-// errBroken passes through a loop's turn, up to its end: the loop is to be retired. Its cause has been told.
+// errBroken ends a loop's turn, and the loop: it is to be retired. The panic that caused it has been reported.
 var errBroken = errors.New("the loop's own state is broken")
 
-// rescue is deferred by what a loop does for one session or task. It ends that one if there is a panic.
+// rescue is deferred by what a loop does for one session or task. It ends that session or task after a panic.
 func (l *loop) rescue(id uint64) {
 	if l.panics == nil {
 		return
@@ -31,7 +31,7 @@ func (l *loop) rescue(id uint64) {
 	}
 }
 
-// endFaulty ends the session or task of that id, and sees to it that the loop can go on.
+// endFaulty ends the session or task of an id, and makes sure that the loop can continue.
 func (l *loop) endFaulty(id uint64) {
 	s, isLive := l.slots.find(id)
 	if isLive {
@@ -54,7 +54,7 @@ func (l *loop) endFaulty(id uint64) {
 	}
 }
 
-// dropBatches empties what the panic left in the memory that sessions share, and reports for each side whether anything was lost.
+// dropBatches empties what a panic left in the memory that sessions share, and reports for each side whether bytes were lost.
 func (l *loop) dropBatches() (isTorn [2]bool) {
 	isTorn = l.engine.dropBatches()
 	if l.tls != nil {
@@ -67,7 +67,7 @@ func (l *loop) dropBatches() (isTorn [2]bool) {
 	return isTorn
 }
 
-// abort ends the session or task of a slot with what its peers can be told.
+// abort ends the session or task of a slot with a close, or an answer, to each side that can still receive one.
 func (l *loop) abort(s slot, isTorn [2]bool) {
 	switch task := l.tasks[s.index]; {
 	case s.owner != nil && s.core.Verdict().Reason == relay.ReasonInternal:
@@ -80,7 +80,7 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 	case task != nil:
 		task.Failed(Work{l, s})
 	default:
-		Work{l, s}.Drop() // it was about to become one of them
+		Work{l, s}.Drop() // the panic came before there was a task
 	}
 }
 
@@ -104,7 +104,7 @@ func (l *loop) kill(s slot) {
 	l.forget(s)
 }
 
-// audit panics if the loop's bookkeeping doesn't hold together: each slot is free, or a task's or a session's with one deadline.
+// audit panics if the loop's bookkeeping is inconsistent: each slot is free, or holds a task or a session with one deadline.
 func (l *loop) audit() {
 	count := uint32(len(l.slots.hots) * slabSize)
 	isFree := make([]bool, count)
@@ -134,9 +134,9 @@ func (l *loop) audit() {
 	}
 }
 
-// retire ends a loop whose own state is broken, and with it all its sessions and tasks.
+// retire ends all sessions and tasks of a loop whose own state is broken.
 func (l *loop) retire() {
-	l.sessions.Store(math.MaxInt64 / 2) // no new one comes here
+	l.sessions.Store(math.MaxInt64 / 2) // so that no new session comes here
 	l.mu.Lock()
 	commands := l.commands
 	l.commands, l.isClosed = nil, true
@@ -165,7 +165,7 @@ func (l *loop) retire() {
 	}
 }
 
-// rebuild makes the bookkeeping anew, of what the slots say themselves.
+// rebuild creates the bookkeeping anew from the slots.
 func (l *loop) rebuild() {
 	l.deadlines.entries, l.slots.free = nil, nil
 	for index := range uint32(len(l.slots.hots) * slabSize) {

@@ -9,8 +9,8 @@ const slabSize = 256
 type hot struct {
 	core       relay.Session
 	socket     [2]socket // by side
-	generation uint32    // tells a slot's sessions apart: an event may be older than the session in its slot
-	timer      int32     // index in the heap
+	generation uint32    // distinguishes a slot's sessions: an event may be older than the session in its slot
+	timer      int32     // index in deadlines.entries
 }
 
 // cold are a session's pointers.
@@ -48,7 +48,7 @@ func (s slot) plain(side relay.Side) (p plainSocket, isPlain bool) {
 	return plainSocket{&s.socket[side]}, true
 }
 
-// A slot is one session of a loop. Valid until the session is over.
+// A slot holds one session or task of a loop. Valid until that is over.
 type slot struct {
 	index uint32
 	*hot
@@ -67,8 +67,8 @@ func (s *slots) at(index uint32) slot {
 	return slot{index, &s.hots[index/slabSize][index%slabSize], &s.colds[index/slabSize][index%slabSize]}
 }
 
-// acquire returns a slot that isn't in use, for a task that owns the client's descriptor. It begins from zero: all that is left of the
-// slot's last session is the generation, which tells the two apart.
+// acquire returns a slot that isn't in use, for a task that owns the client's descriptor. Its state is zero, except the generation, which
+// distinguishes the slot's sessions.
 func (s *slots) acquire(client int) slot {
 	if len(s.free) == 0 {
 		base := uint32(len(s.hots) * slabSize)
@@ -90,22 +90,22 @@ func (s *slots) acquire(client int) slot {
 	return t
 }
 
-// release gives a slot back: no handle and no event reaches its session from now on. Its pointers go, for the garbage collector.
+// release makes a slot free: no handle and no event reaches its session any more. The pointers are removed for the garbage collector.
 func (s *slots) release(t slot) {
 	t.generation = (t.generation + 1) & maxGeneration
 	*t.cold = cold{}
 	s.free = append(s.free, t.index)
 }
 
-// An id names a session: 31 bits of generation, 32 of slot. An event's data is an id and a bit for the side.
+// An id identifies a session: 31 bits of generation, 32 of slot. An event's data is an id, and a bit for the side.
 const maxGeneration = 1<<31 - 1
 
-// noID is no session's id: a loop has fewer slots.
+// noID is the id of no session: a loop has fewer slots.
 const noID = 1<<32 - 1
 
 func (t slot) id() uint64 { return uint64(t.generation)<<32 | uint64(t.index) }
 
-// find returns the slot that was given that id, and whether it still is that session's or task's.
+// find returns the slot of an id, and whether the id's session or task still is in it.
 func (s *slots) find(id uint64) (slot, bool) {
 	index := uint32(id)
 	if int(index/slabSize) >= len(s.hots) {

@@ -11,11 +11,11 @@ import (
 // places: empty in its loop's list, in use for the time of a call, or with a session while what is in it waits for its receiver.
 // One that may still hold bytes never goes back into the list; it is closed.
 const (
-	moveMin    = 24 << 10  // of frames of 32 KiB and over; below, what copying through the loop's buffer costs is no more
-	moveMax    = 512 << 10 // a call, so that a turn stays bounded
+	moveMin    = 24 << 10  // for frames of 32 KiB and more; below, a copy through the loop's buffer costs no more
+	moveMax    = 512 << 10 // by one call, so that a turn stays bounded
 	pipeBytes  = 1 << 20
 	maxPipes   = 16      // empty ones that a loop keeps
-	headerRead = 4 << 10 // how much is read after a large frame: the next one's header is in it, and little of its payload
+	headerRead = 4 << 10 // how much is read after a large frame: the next frame's header, and little of its payload
 )
 
 // moveIn moves bytes that the side sent into a pipe.
@@ -66,7 +66,7 @@ func (l *loop) move(s slot, x *session, from relay.Side) bool {
 	if err != nil {
 		l.releasePipe(p)
 		if err == unix.EINVAL {
-			return false // a socket of a kind that can't
+			return false // a kind of socket that doesn't support it
 		}
 		l.readFailed(x, from, err)
 		return true

@@ -12,29 +12,30 @@ import (
 	"sluice/proxy/relay"
 )
 
-// A Task has a slot of a loop before its session begins: a handshake that waits for its sockets without a goroutine. Its methods
-// are called by the loop's goroutine and must not block.
+// A Task holds a slot of a loop before its session begins: a handshake that waits for its sockets without a goroutine. The loop's
+// goroutine calls its methods, which must not block.
 type Task interface {
-	// Ready tells of events (unix.EPOLLIN, …) of a side's socket, as awaited.
+	// Ready reports events (unix.EPOLLIN, …) of a side's socket, as asked for by Await.
 	Ready(w Work, side relay.Side, events uint32)
-	// Due tells that the deadline has passed.
+	// Due reports that the deadline has passed.
 	Due(w Work)
-	// Cut tells that the driver closes: the task ends with Release.
+	// Cut reports that the driver closes: the task ends with Release.
 	Cut(w Work)
-	// Failed tells that a method of the Task panicked: it tells its client, and ends with Release.
+	// Failed reports that a method of the Task panicked: the task answers its client, and ends with Release.
 	Failed(w Work)
 }
 
-// Work is a Task's slot. It is good for the time of one call of the Task.
+// Work is a Task's slot. It is valid during one call of the Task.
 type Work struct {
 	l *loop
 	s slot
 }
 
-// Accept has every loop accept connections from a listening socket, which stays the caller's. Each connection is given to accepted on
-// its loop with its address (none at a Unix socket), as the client of a Task without a deadline that waits for nothing yet: accepted
-// returns the Task, or nil after Release.
-// failed is told when accepting fails and when it works again (nil); meanwhile it pauses. stop ends it, and waits for that.
+// Accept makes every loop accept connections from a listening socket, which stays the caller's. The loop calls accepted with each
+// connection and its address (none at a Unix socket). The connection is the client of a Task that has no deadline and waits for nothing
+// yet: accepted returns the Task, or nil after Release.
+// When accepting fails, it pauses, and failed is called with the error; failed(nil) is called when it works again. stop ends it, and waits
+// until it has ended.
 func (d *Loops) Accept(ln syscall.Conn, accepted func(Work, netip.AddrPort) Task, failed func(error)) (stop func(), err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -54,7 +55,7 @@ func (d *Loops) Accept(ln syscall.Conn, accepted func(Work, netip.AddrPort) Task
 	}, nil
 }
 
-// accepting is a listening socket of which every loop accepts. Guarded by Loops.mu.
+// accepting is a listening socket from which every loop accepts. Guarded by Loops.mu.
 type accepting struct {
 	ln        syscall.Conn
 	accepted  func(Work, netip.AddrPort) Task
@@ -62,13 +63,13 @@ type accepting struct {
 	acceptors []*acceptor
 }
 
-// join has a loop accept too.
+// join makes a loop accept, too.
 func (a *accepting) join(l *loop) error {
 	fd, err := epoll.Dup(a.ln)
 	if err != nil {
 		return fmt.Errorf("accept on a loop: %w", err)
 	}
-	epoll.NoDelay(fd) // those that it accepts inherit it
+	epoll.NoDelay(fd) // accepted sockets inherit it
 	one := &acceptor{loop: l, fd: fd, accepted: a.accepted, failed: a.failed}
 	if !l.command(one.start) {
 		_ = unix.Close(fd)
@@ -78,7 +79,7 @@ func (a *accepting) join(l *loop) error {
 	return nil
 }
 
-// stop ends it, and waits for that.
+// stop ends accepting, and waits until it has ended.
 func (a *accepting) stop() {
 	for _, one := range a.acceptors {
 		one.loop.do(one.stop)
@@ -93,7 +94,7 @@ type acceptor struct {
 	failed   func(error)
 	slot     slot
 	backoff  time.Duration // of the present pause; 0: there is none
-	isFailed bool          // failed was told, and not yet that all who waited have been accepted
+	isFailed bool          // failed was called with an error, and not yet with nil
 	isOver   bool
 }
 
@@ -109,7 +110,7 @@ func (a *acceptor) start() {
 	a.watch()
 }
 
-// watch has one loop at a time woken for a connection. EPOLLEXCLUSIVE can't be changed once it is set.
+// watch makes epoll wake one loop at a time for a connection. EPOLLEXCLUSIVE can't be changed once it is set.
 func (a *acceptor) watch() {
 	_ = a.loop.poller.Add(a.fd, unix.EPOLLIN|unix.EPOLLEXCLUSIVE, a.slot.id())
 	a.slot.socket[relay.Client].interest = unix.EPOLLIN
@@ -146,7 +147,7 @@ func (a *acceptor) begin(w Work, peer netip.AddrPort) {
 	}
 }
 
-// pause takes the socket out of epoll for a while: it would be reported again and again.
+// pause takes the socket out of epoll until the deadline: epoll would report it again and again.
 func (a *acceptor) pause(err error) {
 	if !a.isFailed {
 		a.isFailed = true
@@ -167,8 +168,8 @@ func (a *acceptor) Due(Work) {
 // Cut implements Task.
 func (a *acceptor) Cut(Work) { a.stop() }
 
-// Failed implements Task. A loop that has panicked over its listening socket is retired instead.
-func (a *acceptor) Failed(Work) { panic("BUG: an acceptor goes on after a panic") }
+// Failed implements Task. It is never called: a loop that has panicked over its listening socket is retired.
+func (a *acceptor) Failed(Work) { panic("BUG: an acceptor continues after a panic") }
 
 func (a *acceptor) stop() {
 	if a.isOver {
@@ -182,7 +183,7 @@ func (a *acceptor) stop() {
 	}
 }
 
-// never is a deadline that nobody lives to see.
+// never is a deadline that is never reached.
 const never = relay.Instant(1) << 62
 
 // newTask returns a slot for a task that owns the client's descriptor.
@@ -192,10 +193,10 @@ func (l *loop) newTask(client int) slot {
 	return s
 }
 
-// FD returns a side's descriptor; -1: it has none.
+// FD returns a side's descriptor; -1: the side has none.
 func (w Work) FD(side relay.Side) int { return int(w.s.socket[side].fd) }
 
-// SetBackend makes the slot own the backend's descriptor.
+// SetBackend gives the slot the backend's descriptor.
 func (w Work) SetBackend(fd int) {
 	w.s.socket[relay.Backend] = socket{fd: int32(fd), interest: notWatched}
 }
@@ -203,7 +204,7 @@ func (w Work) SetBackend(fd int) {
 // CloseBackend closes the backend's descriptor, for another try.
 func (w Work) CloseBackend() { w.s.close(relay.Backend) }
 
-// Await asks for events of a side's socket, until it is asked for others; with unix.EPOLLONESHOT among them, for the next one.
+// Await asks for events of a side's socket, until the next Await; with unix.EPOLLONESHOT among them, for one event.
 func (w Work) Await(side relay.Side, events uint32) error {
 	control := w.l.poller.Mod
 	socket, want := &w.s.socket[side], interestIn(events)
@@ -216,12 +217,12 @@ func (w Work) Await(side relay.Side, events uint32) error {
 	return control(w.FD(side), events, w.s.id()|uint64(side)<<63)
 }
 
-// SetDeadline has the Task's Due called, once.
+// SetDeadline sets when the Task's Due is called, once.
 func (w Work) SetDeadline(t time.Time) {
 	w.l.deadlines.set(w.s, w.l.clock.instant(t))
 }
 
-// Release ends the Task and gives the slot back. The descriptors become the caller's; -1: there is none. They are in no loop any more.
+// Release ends the Task and releases the slot. The descriptors become the caller's; -1: there is none. They are in no loop any more.
 func (w Work) Release() (fds [2]int) {
 	for side := range fds {
 		fds[side] = int(w.s.socket[side].fd)
@@ -235,22 +236,22 @@ func (w Work) Release() (fds [2]int) {
 	return fds
 }
 
-// Drop is Release of a Task that owns a client alone, which it closes: cheaper by what epoll would be told.
+// Drop closes the Task's connections and ends it. It is cheaper than Release: epoll forgets a closed descriptor by itself.
 func (w Work) Drop() {
 	w.s.close(relay.Client)
 	w.s.close(relay.Backend)
 	w.Release()
 }
 
-// Relay ends the Task: both descriptors become those of a session, on this loop, or on one that has clearly fewer sessions.
+// Relay ends the Task: both descriptors become those of a session, on this loop or on one that has clearly fewer sessions.
 func (w Work) Relay(d *Loops, p Params) {
 	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
-		p.Handle.in = least
+		p.Handle.controller = least
 		conns := w.s.tlsConns()
 		least.adopt(p, w.Release(), conns)
 		return
 	}
-	p.Handle.in = w.l
+	p.Handle.controller = w.l
 	w.l.sessions.Add(1)
 	delete(w.l.tasks, w.s.index)
 	w.l.start(w.s, p)
@@ -259,5 +260,5 @@ func (w Work) Relay(d *Loops, p Params) {
 	w.l.settle(w.s, &x)
 }
 
-// imbalance is by how many sessions a loop must be ahead for the next one to be worth moving.
+// imbalance is by how many sessions a loop must be ahead before the next session moves to another loop.
 const imbalance = 16

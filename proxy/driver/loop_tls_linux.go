@@ -15,7 +15,7 @@ import (
 //	socket → tlsMemory.records → whole records lent to tls.Conn → Read → loop.buf → receive
 //	batch → Write → feed.out → the batch again, now records → send, or the queue
 //
-// Everything that the engine sees of the stream is plaintext, but for what waits in the queue.
+// The engine sees plaintext, except in the queue, where records wait.
 
 // A secureSocket is the transport of a side with TLS. Owned by the loop goroutine.
 type secureSocket struct {
@@ -26,17 +26,17 @@ type secureSocket struct {
 	partSize int32   // bytes in part
 	slot     uint32
 	side     relay.Side
-	isEnding bool // after the side's queue its stream ends
+	isEnding bool // the stream ends after the side's queue
 }
 
 // tlsMemory is what a loop has for TLS, nil before its first session with it.
 type tlsMemory struct {
-	records [maxRecordBytes + readBytes]byte // what is read, after room for a part
+	records [maxRecordBytes + readBytes]byte // for reading, after room for a part
 	joined  []byte                           // a batch of several spans
 	feed    [2]feed                          // by side
 }
 
-// mostKept is how much memory for what is written a loop keeps: more is uncommon, being nothing but pongs.
+// mostKept is how much memory for writing a loop keeps. Only pongs ever need more.
 const mostKept = 2 * readBytes
 
 // addTLS gives a side of a slot a connection above its socket.
@@ -75,7 +75,7 @@ type leftover struct{ *secureSocket }
 
 func (c leftover) read(buf []byte) (n int, err error) { return c.open(nil, buf) }
 
-// feed is the connection's, in the loop's memory.
+// feed returns the connection's feed, in the loop's memory.
 func (c *secureSocket) feed() *feed { return &c.loop.tls.feed[c.side] }
 
 // keepPart takes the beginning of a record out of the connection's own buffer.
@@ -106,10 +106,10 @@ func (c *secureSocket) setPart(p []byte) {
 // read implements reader: it reads records, and opens those that have come whole.
 func (c *secureSocket) read(buf []byte) (n int, err error) {
 	k, in := int(c.partSize), &c.loop.tls.records
-	// A part, which an unknown crypto/tls keeps itself, counts as read now.
+	// A part counts as read now: also the one that crypto/tls keeps itself if the loop lends it nothing.
 	n, err = epoll.Read(int(c.fd), in[maxRecordBytes:][:len(buf)-maxRecordBytes])
 	if err != nil {
-		return 0, err // an end with close_notify or without: what was cut off, the frames tell
+		return 0, err // io.EOF is an end without close_notify: whether it cut something off shows in the frames
 	}
 	if k > 0 {
 		copy(in[maxRecordBytes-k:], c.part[:k])
@@ -126,8 +126,8 @@ func (c *secureSocket) read(buf []byte) (n int, err error) {
 	return c.open(p[:whole], buf)
 }
 
-// wholeRecords returns how many of the bytes are records that have come whole. What can't be one counts as whole: crypto/tls refuses
-// it, and sends the alert.
+// wholeRecords returns how many of the bytes are whole records. What can't be a record counts as whole: crypto/tls refuses it, and sends
+// the alert.
 func wholeRecords(p []byte) (n int) {
 	for len(p)-n >= recordHeader {
 		size := recordHeader + int(binary.BigEndian.Uint16(p[n+3:]))
@@ -142,7 +142,7 @@ func wholeRecords(p []byte) (n int) {
 	return n
 }
 
-// open opens records, after what the connection has inside already; io.EOF is close_notify.
+// open decrypts records, after what the connection has inside already. io.EOF means close_notify.
 func (c *secureSocket) open(records, buf []byte) (n int, err error) {
 	feed := c.feed()
 	isLent := c.loop.lends && len(records) > 0
@@ -156,7 +156,7 @@ func (c *secureSocket) open(records, buf []byte) (n int, err error) {
 		m, err = c.conn.Read(buf[n:])
 		n += m
 		if isLent && err == nil && rawInputOf(c.conn).Len() == 0 {
-			break // nothing is inside: another Read would only say so
+			break // another Read would return errNothing
 		}
 	}
 	feed.in = nil
@@ -204,7 +204,7 @@ func (c *secureSocket) seal(b *batch, isWritable bool) error {
 	return nil
 }
 
-// kept returns memory for the next time, empty.
+// kept returns p's memory, empty, for the next use; nil if it is too large.
 func kept(p []byte) []byte {
 	if cap(p) > mostKept {
 		return nil
@@ -232,7 +232,7 @@ func (c *secureSocket) shut() {
 func (c *secureSocket) notify() (left []byte) {
 	feed := c.feed()
 	feed.out = feed.out[:0]
-	_ = c.conn.CloseWrite() // it fails if it was sent already
+	_ = c.conn.CloseWrite() // an error means that close_notify was sent already
 	left = feed.out
 	if len(left) > 0 {
 		n, _ := epoll.Write(int(c.fd), left)

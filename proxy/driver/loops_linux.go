@@ -14,8 +14,8 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. What is neither a socket nor
-// crypto/tls above a Switch and a socket goes to a goroutine driver.
+// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. A connection that is neither a
+// socket nor crypto/tls above a Switch and a socket goes to a goroutine driver.
 type Loops struct {
 	panics recovery.Handler
 	clock  clock
@@ -51,13 +51,13 @@ func NewLoops(workers int, panics recovery.Handler) (*Loops, error) {
 	d.loops = make([]atomic.Pointer[loop], workers)
 	for i, l := range loops {
 		d.loops[i].Store(l)
-		go d.keep(i, l)
+		go d.runLoop(i, l)
 	}
 	return d, nil
 }
 
-// keep runs a loop, and another one in its place after each that is broken.
-func (d *Loops) keep(i int, l *loop) {
+// runLoop runs a loop, and replaces it whenever it is broken.
+func (d *Loops) runLoop(i int, l *loop) {
 	for l.run() {
 		if l = d.replace(i, l); l == nil {
 			return
@@ -65,8 +65,8 @@ func (d *Loops) keep(i int, l *loop) {
 	}
 }
 
-// replace puts a new loop in the place of one that was retired; nil: the driver is closed. As long as none can be had, the other loops
-// have all new sessions.
+// replace returns a new loop in the place of one that was retired; nil: the driver is closed. While it can't create one, all new sessions
+// go to the other loops.
 func (d *Loops) replace(i int, retired *loop) *loop {
 	for {
 		l, err := d.tryReplace(i, retired)
@@ -92,7 +92,7 @@ func (d *Loops) tryReplace(i int, retired *loop) (*loop, error) {
 	d.loops[i].Store(l)
 	for a := range d.accepting {
 		if err := a.join(l); err != nil {
-			a.failed(err) // the other loops accept
+			a.failed(err) // the other loops still accept
 		}
 	}
 	return l, nil
@@ -110,7 +110,7 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 	for side, conn := range conns {
 		fd, err := epoll.Detach(below(conn))
 		if err != nil {
-			fd = -1 // the connection is lost; the session tells the other side
+			fd = -1 // the connection is lost; the session closes the other side
 		}
 		fds[side] = fd
 		if t, isTLS := conn.(*tls.Conn); isTLS {
@@ -119,11 +119,11 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 		}
 	}
 	l := d.least()
-	p.Handle.in = l
+	p.Handle.controller = l
 	l.adopt(p, fds, secured)
 }
 
-// below returns the connection whose socket a loop would take.
+// below returns the connection that a loop would take the socket from.
 func below(conn net.Conn) net.Conn {
 	if t, isTLS := conn.(*tls.Conn); isTLS {
 		if s := switchBelow(t); s != nil {
@@ -155,7 +155,7 @@ func (d *Loops) least() *loop {
 	return least
 }
 
-// isSocket tells whether a connection is nothing but a stream socket.
+// isSocket reports whether a connection is a stream socket without a layer above.
 func isSocket(conn net.Conn) bool {
 	switch conn.(type) {
 	case *net.TCPConn, *net.UnixConn:

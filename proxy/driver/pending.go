@@ -2,8 +2,8 @@ package driver
 
 import "sluice/proxy/relay"
 
-// pending is what a session needs only while bytes of it are on their way: nil for an idle one. Owned by its driver goroutine. One that
-// goes back to the pool is assigned its zero value, and so is what the next session borrows.
+// pending is the state that a session needs only while bytes of it are on their way; an idle session has none. Its session's driver
+// goroutine owns it. It is zero when it goes back to the pool, and so when the next session acquires it.
 type pending struct {
 	pipe     [2]*pipe  // payload in front of the queue, by the side that receives; nil: none. Only loop.move puts one here
 	inFlight [2]int    // bytes in front of the queue that a goroutine is writing, by the side that receives
@@ -12,7 +12,7 @@ type pending struct {
 	held     [2][]byte // pongs that wait for a boundary, by the side that receives
 }
 
-// carry is the part of a header or control frame that has come.
+// carry is the part of a header or control frame that has come so far.
 type carry struct {
 	n uint8
 	b [relay.MaxCarry]byte

@@ -29,7 +29,7 @@ func poolsOfLoops(d Driver) *pools { return d.(*Loops).pools }
 
 // forgetConfig breaks a session.
 func forgetConfig(h *Handle) {
-	switch in := h.in.(type) {
+	switch in := h.controller.(type) {
 	case *loop:
 		in.do(func() { in.slots.at(uint32(h.id)).config = nil })
 	case *goroutineSession:
@@ -64,7 +64,7 @@ func TestALoopWhoseOwnStateIsBrokenIsReplacedAndTheOthersGoOn(t *testing.T) {
 			for range 6 {
 				x := join(t, d, k, setup{})
 				x.wantEcho(t, "before the fault")
-				if x.handle.in == controller(broken) {
+				if x.handle.controller == controller(broken) {
 					hit = append(hit, x)
 				} else {
 					missed = append(missed, x)

@@ -44,7 +44,7 @@ func openOneLoop(t testing.TB) Driver {
 // wantSameSlot checks that the second session followed the first one in its slot.
 func wantSameSlot(t testing.TB, first, second *Handle) {
 	t.Helper()
-	if first.in != second.in || uint32(first.id) != uint32(second.id) || second.id>>32 != first.id>>32+1 {
+	if first.controller != second.controller || uint32(first.id) != uint32(second.id) || second.id>>32 != first.id>>32+1 {
 		t.Fatalf("slot %d, generation %d after slot %d, generation %d; want the next generation of the same slot",
 			uint32(second.id), second.id>>32, uint32(first.id), first.id>>32)
 	}

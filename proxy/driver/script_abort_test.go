@@ -118,7 +118,7 @@ func TestKillIsTheEndFromEveryState(t *testing.T) {
 			p := newScripted(t, testConfig())
 			before(p)
 			p.core.Kill()
-			if !p.core.IsOver() || p.core.Take() != 0 || p.core.Reads(relay.Client) || p.core.Reads(relay.Backend) {
+			if !p.core.IsOver() || p.core.TakeActs() != 0 || p.core.Reads(relay.Client) || p.core.Reads(relay.Backend) {
 				t.Error("something is left to do")
 			}
 			if p.core.Verdict().Reason == 0 {

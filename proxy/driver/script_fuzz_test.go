@@ -227,7 +227,7 @@ func readHeader(p []byte) (h ws.Header, size int, isWhole bool) {
 	panic(err)
 }
 
-// canGoOn tells whether some bytes behind a begun header make a header that isn't refused.
+// canGoOn reports whether some bytes behind a begun header make a header that isn't refused.
 func canGoOn(state ws.State, from relay.Side, hasDeflate bool, part []byte) bool {
 	if len(part) >= 2 {
 		switch n := part[1] &^ bitMask; {
@@ -254,7 +254,7 @@ func canGoOn(state ws.State, from relay.Side, hasDeflate bool, part []byte) bool
 	return false
 }
 
-// refuses tells whether a header breaks a rule: ws.CheckHeader, and what that leaves out.
+// refuses reports whether a header breaks a rule: ws.CheckHeader, and what that leaves out.
 func refuses(state ws.State, from relay.Side, hasDeflate bool, h ws.Header, size int) bool {
 	if h.Length < 0 || ws.CheckHeader(h, state) != nil {
 		return true
@@ -268,7 +268,7 @@ func refuses(state ws.State, from relay.Side, hasDeflate bool, h ws.Header, size
 	return size != ws.HeaderSize(h) // not the shortest form of the length
 }
 
-// closeIsBad tells whether a close's payload breaks a rule: ws.CheckCloseFrameData, but for the codes that it knows nothing of
+// closeIsBad reports whether a close's payload breaks a rule: ws.CheckCloseFrameData, but for the codes that it knows nothing of
 // (1012 to 1014) and those that it lets pass (over 4999).
 func closeIsBad(payload []byte) bool {
 	switch len(payload) {

@@ -280,7 +280,7 @@ func TestSideThatIsGoneCannotBeLostAgain(t *testing.T) {
 		p.settle()
 		p.core.Lost(&p.env, a)
 		p.core.Ended(&p.env, a)
-		if acts := p.core.Take(); acts != 0 {
+		if acts := p.core.TakeActs(); acts != 0 {
 			p.t.Errorf("acts are %b; want none", acts)
 		}
 		p.wants(b, "one loss", lost[b])

@@ -238,7 +238,7 @@ func (m *model) check() {
 
 }
 
-// isPrefixOfData tells whether data is how the data frames among what a side sent begin.
+// isPrefixOfData reports whether data is how the data frames among what a side sent begin.
 func isPrefixOfData(t testing.TB, from relay.Side, sent, data []byte) bool {
 	t.Helper()
 	for len(sent) > 0 && len(data) > 0 {

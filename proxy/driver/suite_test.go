@@ -33,7 +33,7 @@ var kinds = []*kind{
 func openGoroutine(testing.TB) Driver { return NewGoroutine(nil) }
 
 func isPausedInGoroutines(h *Handle, side relay.Side) bool {
-	p := h.in.(*goroutineSession)
+	p := h.controller.(*goroutineSession)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.core.IsPaused(side)

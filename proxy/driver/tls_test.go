@@ -58,7 +58,7 @@ func (c *tap) Write(p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-// isAlert tells whether the last record that came is an alert by its length: that of TLS 1.3 has 2 bytes, a type and a tag.
+// isAlert reports whether the last record that came is an alert by its length: that of TLS 1.3 has 2 bytes, a type and a tag.
 func (c *tap) isAlert() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -19,7 +19,7 @@ func TestTurnsOfLoopsAreCountedWithWhatTheyLast(t *testing.T) {
 	x := begin(t, k, setup{})
 	x.client.write(x.client.text("hello"))
 	x.backend.want("data", x.client.text("hello"))
-	l := x.handle.in.(*loop)
+	l := x.handle.controller.(*loop)
 	const long = 3 * time.Millisecond
 	l.do(func() { time.Sleep(long) })
 	after := d.Turns()

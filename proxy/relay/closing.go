@@ -59,16 +59,16 @@ type closeBoth struct {
 	step   uint8 // 0: waits for a message boundary, 1: for a frame boundary
 }
 
-// isOpen tells whether neither direction has begun to end.
+// isOpen reports whether neither direction has begun to end.
 func (s *Session) isOpen() bool {
 	return s.in[Client].state == inOpen && s.in[Backend].state == inOpen &&
 		s.out[Client].state == outOpen && s.out[Backend].state == outOpen
 }
 
-// HasClosed tells whether a side has sent a close of its own.
+// HasClosed reports whether a side has sent a close of its own.
 func (s *Session) HasClosed(side Side) bool { return s.in[side].state == inClosed }
 
-// isAnswering tells whether the side has been told a close and its answer is waited for.
+// isAnswering reports whether the side has been told a close and its answer is waited for.
 func (o *output) isAnswering() bool { return o.state == outFlushed || o.state == outBroken }
 
 // CloseBoth ends the session with a close to both sides: to the client first, at the next message boundary of what it
@@ -84,7 +84,7 @@ func (s *Session) CloseBoth(e *Env, code uint16, reason Reason) {
 	s.acts |= actOwn(Client) | ActTimer
 }
 
-// isClosable tells whether the close that a side waits for may go, now that its stream is between frames.
+// isClosable reports whether the close that a side waits for may go, now that its stream is between frames.
 func (s *Session) isClosable(to Side) bool {
 	in := &s.in[to.Other()]
 	return in.state != inOpen || !in.isInMessage || s.closeBoth.step > 0

@@ -63,7 +63,7 @@ func checkClose(body []byte) (code uint16, rule Rule) {
 	return code, 0
 }
 
-// IsCloseCode tells whether a close frame may carry the code: RFC 6455 section 7.4 and the registry it founds
+// IsCloseCode reports whether a close frame may carry the code: RFC 6455 section 7.4 and the registry it founds
 // (1012 to 1014). 1004, 1005, 1006 and 1015 never go on the wire; below 1000, 1016 to 2999 and over 4999 nothing is defined.
 func IsCloseCode(code int) bool {
 	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999

@@ -10,7 +10,7 @@ import (
 // maxPongs is how many bytes of unsent pongs a side may cause before it isn't read for a while.
 const maxPongs = 4 << 10
 
-// AtBoundary tells whether the stream to a side, as far as it has been passed, ends between frames: a frame of the
+// AtBoundary reports whether the stream to a side, as far as it has been passed, ends between frames: a frame of the
 // gateway's own may be put there.
 func (s *Session) AtBoundary(to Side) bool { return s.in[to.Other()].left == 0 }
 
@@ -69,7 +69,7 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 	return dst
 }
 
-// isWaiting tells whether a frame of the gateway's own waits for a boundary.
+// isWaiting reports whether a frame of the gateway's own waits for a boundary.
 func (o *output) isWaiting() bool {
 	return o.state == outWanting || o.state == outOpen && o.held > 0
 }

@@ -27,7 +27,7 @@ func (s *Session) Pause(side Side) {
 // Resume ends Pause. The side's clocks restart whole: what it sent meanwhile couldn't be heard.
 func (s *Session) Resume(e *Env, side Side) { s.unpause(e, side, pauseQueue) }
 
-// IsPaused tells whether a side isn't read for a while: after Pause, or because its pongs aren't taken.
+// IsPaused reports whether a side isn't read for a while: after Pause, or because its pongs aren't taken.
 func (s *Session) IsPaused(side Side) bool { return s.in[side].paused != 0 }
 
 func (s *Session) unpause(e *Env, side Side, why pause) {
@@ -94,7 +94,7 @@ func (s *Session) Deadline(e *Env) Instant {
 }
 
 // Advance does what is due. The driver calls it at Deadline or later; an early call does nothing. The next Deadline is known
-// once Take's acts are done.
+// once the acts that TakeActs returned are done.
 func (s *Session) Advance(e *Env) {
 	for t := range numTimers {
 		for side := Client; side <= Backend; side++ {
