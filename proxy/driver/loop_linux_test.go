@@ -128,7 +128,7 @@ func TestAnIdleSessionHasNoPendingStateAfterTraffic(t *testing.T) {
 	c.want("half a frame", half[:9])
 	c.write(c.ping("1"), c.text("mark")[:3])
 	c.write(c.text("mark")[3:])
-	b.want("data behind the ping", c.text("mark"))
+	b.want("data after the ping", c.text("mark"))
 	b.write(half[9:])
 	c.want("the rest", half[9:])
 	c.wantFrame("the pong", isFin|opPong, "1")
@@ -192,7 +192,7 @@ func TestASlotsNextSessionIsNotReachedByTheOldId(t *testing.T) {
 	second := ss.acquire(-1)
 	second.owner = newOwner()
 	if second.index != first.index {
-		t.Fatalf("slot %d behind %d; want the same one", second.index, first.index)
+		t.Fatalf("slot %d after %d; want the same one", second.index, first.index)
 	}
 	if _, isLive := ss.find(old); isLive {
 		t.Error("the old id finds the new session")

@@ -32,7 +32,7 @@ func TestDrainDropsTheBackendsDataAndCountsIt(t *testing.T) {
 		p.closeBoth(1012, relay.ReasonDrain)
 		p.wants(relay.Client, "the drain's close", drainToClient)
 		p.send(relay.Backend, backendHello, backendBegin, backendMiddle)
-		p.wantsIdle(relay.Client, "nothing goes behind a close")
+		p.wantsIdle(relay.Client, "nothing goes after a close")
 		if got, want := p.core.Counts(relay.Backend), (relay.Counts{Frames: 3, Messages: 1, Bytes: 13}); got != want {
 			p.t.Errorf("counts are %+v; want %+v", got, want)
 		}
@@ -44,7 +44,7 @@ func TestPingAmongDroppedDataIsAnswered(t *testing.T) {
 		p.closeBoth(1012, relay.ReasonDrain)
 		p.send(relay.Backend, backendHello, backendPing, backendHello, backendHello, backendPing)
 		p.wants(relay.Backend, "pongs alone", pongToBackend, pongToBackend)
-		p.wants(relay.Client, "nothing behind the close", drainToClient)
+		p.wants(relay.Client, "nothing after the close", drainToClient)
 	})
 }
 

@@ -8,7 +8,7 @@ import (
 	"sluice/proxy/relay"
 )
 
-func TestClosePassesBehindAllDataAndIsAnswered(t *testing.T) {
+func TestClosePassesAfterAllDataAndIsAnswered(t *testing.T) {
 	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, hello[a], beginning[a], bye[a], "'what_is_behind_it'")
 		p.wants(b, "data, then the close", hello[a], beginning[a], bye[a])
@@ -77,12 +77,12 @@ func TestScriptCrossingClosesAreEachOthersAnswer(t *testing.T) {
 	}
 }
 
-func TestNothingOfASideIsReadBehindItsClose(t *testing.T) {
+func TestNothingOfASideIsReadAfterItsClose(t *testing.T) {
 	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.send(a, bye[a])
 		p.send(a, ping[a], hello[a], closing[a])
 		p.wants(b, "the close", bye[a])
-		p.wantsIdle(a, "no pong behind its close")
+		p.wantsIdle(a, "no pong after its close")
 		if p.core.Reads(a) {
 			p.t.Error("a side that closed is read")
 		}
@@ -94,7 +94,7 @@ func TestOtherSidesPingIsAnsweredUntilItsCloseIsQueued(t *testing.T) {
 		p.send(a, bye[a])
 		p.wants(b, "the close", bye[a])
 		p.send(b, ping[b], hello[b])
-		p.wantsIdle(b, "nothing goes behind a close")
+		p.wantsIdle(b, "nothing goes after a close")
 		p.wants(a, "the data of the side that has yet to answer", hello[b])
 	})
 }

@@ -42,13 +42,13 @@ func TestPongIsHeldWhileAFrameIsHalfWritten(t *testing.T) {
 		p.send(a, ping[a], ping[a])
 		p.wants(a, "half a frame, no pong in it", half[b])
 		p.send(b, rest[b], hello[b])
-		p.wants(a, "its rest, the pongs, then what is behind", rest[b], answer, answer, hello[b])
+		p.wants(a, "its rest, the pongs, then what follows", rest[b], answer, answer, hello[b])
 		p.send(a, ping[a])
 		p.wants(a, "at a boundary at once", answer)
 	})
 }
 
-func TestPingIsAnsweredInOrderBehindWhatWaits(t *testing.T) {
+func TestPingIsAnsweredInOrderAfterWhatWaits(t *testing.T) {
 	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
 		p.takes(a, 1)
 		p.send(b, hello[b])
@@ -193,7 +193,7 @@ func TestForwardedPingsAndPongsKeepTheirPlace(t *testing.T) {
 	})
 }
 
-func TestForwardedPingIsDroppedBehindAClose(t *testing.T) {
+func TestForwardedPingIsDroppedAfterAClose(t *testing.T) {
 	c := testConfig()
 	c.ForwardPings = true
 	script(t, c, func(p *scripted) {

@@ -154,7 +154,7 @@ func FuzzScanOracle(f *testing.F) {
 				copy(key[:], rest[min(2, len(rest)):])
 			}
 			if want := draw(t, lost[from.Other()], key); !bytes.Equal(rest, want) {
-				t.Fatalf("%s sent %x; behind what passed is %x, want the close %x", from, b, rest, want)
+				t.Fatalf("%s sent %x; after what passed is %x, want the close %x", from, b, rest, want)
 			}
 		} else if len(rest) > 0 {
 			t.Fatalf("%s sent %x; %x passed, want %x", from, b, got, b[:passed])
@@ -227,7 +227,7 @@ func readHeader(p []byte) (h ws.Header, size int, isWhole bool) {
 	panic(err)
 }
 
-// canGoOn reports whether some bytes behind a begun header make a header that isn't refused.
+// canGoOn reports whether some bytes after a begun header make a header that isn't refused.
 func canGoOn(state ws.State, from relay.Side, hasDeflate bool, part []byte) bool {
 	if len(part) >= 2 {
 		switch n := part[1] &^ bitMask; {

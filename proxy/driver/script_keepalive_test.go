@@ -163,7 +163,7 @@ func TestPongsTimeBeginsWhenThePingHasGone(t *testing.T) {
 	p.wantsReset(relay.Client)
 }
 
-func TestPingsTimeIsNotThatOfWhatIsQueuedBehindIt(t *testing.T) {
+func TestPingsTimeIsNotThatOfWhatIsQueuedAfterIt(t *testing.T) {
 	p := newPinged(t, relay.Client)
 	p.takes(relay.Client, 0)
 	p.pass(30 * time.Second)
@@ -213,7 +213,7 @@ func TestClockStopsWhileAFrameIntoTheSideIsHalfWritten(t *testing.T) {
 		trickle()
 		p.ends[relay.Backend].isLively = true
 		p.pass(30*time.Second - 1)
-		p.wantsIdle(relay.Client, "no ping in the frame, a whole interval behind it")
+		p.wantsIdle(relay.Client, "no ping in the frame, a whole interval after it")
 		p.pass(1)
 		p.wantsPing(relay.Client)
 
@@ -248,7 +248,7 @@ func TestSideThatWasToldACloseIsNotPinged(t *testing.T) {
 	sides(t, c, func(p *scripted, a, b relay.Side) {
 		p.send(a, bye[a])
 		p.pass(49 * time.Second)
-		p.wants(b, "nothing behind the close", bye[a])
+		p.wants(b, "nothing after the close", bye[a])
 		p.wantsIdle(a, "it has said its last")
 	})
 }

@@ -93,7 +93,7 @@ func TestEndOfStreamInsideAFrameCutsTheReceiver(t *testing.T) {
 
 func TestResetAtABoundaryTellsTheOtherSide(t *testing.T) {
 	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
-		p.ends[a].fin = connectionReset // behind what has arrived
+		p.ends[a].fin = connectionReset // after what has arrived
 		p.send(a, hello[a])
 		p.wants(b, "data, then that it is lost", hello[a], lost[b])
 		p.wantsReset(a)

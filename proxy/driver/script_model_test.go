@@ -32,7 +32,7 @@ func (v *verifier) verify(t testing.TB, to relay.Side, p []byte) {
 	}
 	for len(p) > 0 {
 		if v.hasClose {
-			t.Fatalf("%x goes behind a close to the %s: %x", p, to, all)
+			t.Fatalf("%x goes after a close to the %s: %x", p, to, all)
 		}
 		h, size, isWhole := readHeader(p)
 		if !isWhole {

@@ -84,7 +84,7 @@ func TestLongestLengthPassesWhereNoLimitIsSet(t *testing.T) {
 	})
 }
 
-// A fault of a side: what is behind it, and what the offender is told.
+// A fault of a side: what follows it, and what the offender is told.
 var faults = []struct {
 	rule    relay.Rule
 	from    relay.Side

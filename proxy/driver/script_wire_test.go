@@ -22,8 +22,8 @@ const space = " "
 //	1 010 0001    bits, a byte's worth together at last
 //	0x37fa213d    bytes
 //	'Hello'       text
-//	*300          so many zero bytes
-//	key           a masking key that isn't known, for wants: what is behind it, to the end, is masked with it
+//	*300          300 zero bytes
+//	key           a masking key that isn't known, for wants: what follows, to the end, is masked with it
 //
 // In drawn itself, key is four zero bytes.
 func drawn(t testing.TB, drawing string) []byte {

@@ -20,7 +20,7 @@ type kind struct {
 	pair      func(t testing.TB, small bool) (peer, gateway net.Conn) // small: kernel buffers are
 	isVirtual bool                                                    // clocks jump: the script is played in a bubble of testing/synctest
 	hasReset  bool                                                    // the peers see a reset as such
-	tls       security                                                // by side, who speaks TLS
+	tls       security                                                // by side: it speaks TLS
 	isPaused  func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
 }
 

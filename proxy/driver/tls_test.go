@@ -115,7 +115,7 @@ func TestACutOverTLSIsAResetWithoutCloseNotify(t *testing.T) {
 		x, taps := tapped(t, open, false)
 		x.backend.write(x.backend.header(isFin|opBinary, 100), []byte("a part"))
 		x.client.want("the part", append(x.backend.header(isFin|opBinary, 100), "a part"...))
-		x.backend.reset() // nobody can be told inside a frame
+		x.backend.reset() // no close can go inside a frame
 		if _, err := x.client.readOn(); !isReset(err) {
 			t.Errorf("the client reads %v, want a reset", err)
 		}

@@ -24,7 +24,7 @@ func TestTurnsOfLoopsAreCountedWithWhatTheyLast(t *testing.T) {
 	l.do(func() { time.Sleep(long) })
 	after := d.Turns()
 	if after.count() < before.count()+3 || after.Sum < before.Sum+long {
-		t.Errorf("turns before %+v, behind a message and a command of %v %+v", before, long, after)
+		t.Errorf("turns before %+v, after a message and a command of %v %+v", before, long, after)
 	}
 	slow := func(t *Turns) (n uint64) {
 		for i, bucket := range t.Buckets {

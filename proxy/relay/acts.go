@@ -27,26 +27,26 @@ func (a Acts) Own(side Side) bool { return a&actOwn(side) != 0 }
 // Close reports whether side's connection is to be closed.
 func (a Acts) Close(side Side) bool { return a&actClose(side) != 0 }
 
-// Reset reports whether side's connection is to be cut by a reset, whatever waits.
+// Reset reports whether side's connection is to be cut by a reset, also if bytes wait.
 func (a Acts) Reset(side Side) bool { return a&actReset(side) != 0 }
 
 // Unacked reports whether the driver is asked to call Session.Unacked for side.
 func (a Acts) Unacked(side Side) bool { return a&actUnacked(side) != 0 }
 
-// TakeActs returns what is to be done, once. The driver calls it after each call that changes the session, until it is 0.
+// TakeActs returns what the driver must do, each act once. The driver calls it after each call that changes the session, until it returns 0.
 func (s *Session) TakeActs() Acts {
 	a := s.acts
 	s.acts = 0
 	return a
 }
 
-// Reads reports whether a side's bytes are wanted: for Scan, or while it lingers, to be thrown away (IsLingering).
+// Reads reports whether the driver is to read a side: for Scan or, while the side lingers, for Discarded.
 func (s *Session) Reads(side Side) bool {
 	in, out := &s.in[side], &s.out[side]
 	return in.state == inOpen && in.paused == 0 && out.state != outGone || out.state == outEnding
 }
 
-// IsLingering reports whether a side's bytes are thrown away: Discarded.
+// IsLingering reports whether the driver is to discard what a side sends, and to call Discarded.
 func (s *Session) IsLingering(side Side) bool { return s.out[side].state == outEnding }
 
 // IsWritable reports whether bytes may still be written to a side.
