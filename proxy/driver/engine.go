@@ -142,7 +142,7 @@ func (e *engine) send(s *session, to relay.Side) {
 	b.reset()
 }
 
-// drainSlices is how many pieces of a queue are written at once.
+// drainSlices is how many chunks of a queue tryWrite is given at once: as many as one writev of internal/epoll sends.
 const drainSlices = 16
 
 // drain sends what waits in the queue for a side, as far as the side accepts it.
@@ -215,6 +215,7 @@ func (e *engine) discard(s *session, to relay.Side) {
 
 // dropBatches empties the batches after a panic, and reports for each side whether anything of it was lost.
 func (e *engine) dropBatches() (isTorn [2]bool) {
+	clear(e.slices)
 	for side := range e.out {
 		isTorn[side] = e.out[side].n > 0
 		e.out[side].reset()
