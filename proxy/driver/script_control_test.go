@@ -110,6 +110,27 @@ func TestDataThatWaitsForASideDoesNotStopReadingIt(t *testing.T) {
 	})
 }
 
+func TestSideIsReadAgainOnceTheOthersQueueIsBelowTheLowMark(t *testing.T) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
+		p.takes(a, 0)
+		p.send(b, []string{"1 000 0010  1 1111110  0xffff 0x00000000 *65535", "1 000 0010  0 1111110  0xffff *65535"}[b], hello[b])
+		if p.core.Reads(b) {
+			p.t.Fatal("a side is read above the high mark")
+		}
+		for p.waiting(a) > p.marks.low {
+			p.takes(a, 1)
+			if p.waiting(a) >= p.marks.low && p.core.Reads(b) {
+				p.t.Fatalf("a side is read with %d bytes in the other's queue", p.waiting(a))
+			}
+			p.takes(a, max(0, p.waiting(a)-p.marks.low-1))
+		}
+		p.takes(a, 1)
+		if !p.core.Reads(b) {
+			p.t.Errorf("a side isn't read with %d bytes in the other's queue", p.waiting(a))
+		}
+	})
+}
+
 func TestHeldPongsAreBoundedAndAllAreAnsweredInOrder(t *testing.T) {
 	for _, split := range splits {
 		t.Run(split.name, func(t *testing.T) {

@@ -228,6 +228,10 @@ func (m *model) check() {
 		if most := m.marks.high + maxRead + maxPongs + 3*maxRead; m.waiting(side) > most {
 			m.t.Fatalf("%d bytes wait for the %s", m.waiting(side), side)
 		}
+		if !m.core.IsWritable(side) && len(m.held(side))+m.waiting(side) > 0 && !m.core.IsLingering(side) {
+			m.t.Fatalf("%d bytes and %d bytes of pongs are kept for the %s, which gets nothing more\n%s",
+				m.waiting(side), len(m.held(side)), side, strings.Join(m.log, ", "))
+		}
 		if most := maxPongs + 3*maxRead; len(m.held(side)) > most {
 			m.t.Fatalf("%d bytes of pongs are held for the %s", len(m.held(side)), side)
 		}
