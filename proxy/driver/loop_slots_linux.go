@@ -21,6 +21,13 @@ type cold struct {
 	owner   Owner // nil: the slot is a task's, or free
 }
 
+// A slot holds one session or task of a loop. Valid until that is over.
+type slot struct {
+	index uint32
+	*hot
+	*cold
+}
+
 // session returns what the engine works on.
 func (s slot) session() session {
 	return session{&s.core, &s.pending, [2]transport{s.transport(relay.Client), s.transport(relay.Backend)}}
@@ -46,13 +53,6 @@ func (s slot) plain(side relay.Side) (p plainSocket, isPlain bool) {
 		return plainSocket{}, false
 	}
 	return plainSocket{&s.socket[side]}, true
-}
-
-// A slot holds one session or task of a loop. Valid until that is over.
-type slot struct {
-	index uint32
-	*hot
-	*cold
 }
 
 // slots hold a loop's sessions. Owned by the loop goroutine.
