@@ -24,7 +24,7 @@ func baseline(t *testing.T) (check func()) {
 	}
 }
 
-// descriptors counts the process's; 0 where nobody knows.
+// descriptors counts the process's; 0 if that is not known.
 func descriptors(t *testing.T) int {
 	names, err := os.ReadDir("/proc/self/fd")
 	if errors.Is(err, os.ErrNotExist) {

@@ -45,7 +45,7 @@ func TestChurn(t *testing.T) {
 			}
 			t.Cleanup(func() {
 				if n := d.QueuedBytes(); n != 0 {
-					t.Errorf("%s: QueuedBytes = %d behind the last session; want 0", k.name, n)
+					t.Errorf("%s: QueuedBytes = %d after the last session; want 0", k.name, n)
 				}
 			})
 		}
@@ -64,10 +64,10 @@ var ends = map[string]func(x *exchange, p, other *peer){
 		_, _ = p.conn.Write(p.closing(1000, ""))
 		_, _ = other.conn.Write(other.closing(1001, ""))
 	},
-	"a close that nobody answers": func(_ *exchange, p, _ *peer) { _, _ = p.conn.Write(p.closing(1000, "")) },
-	"a reset":                     func(_ *exchange, p, _ *peer) { p.reset() },
-	"two resets":                  func(_ *exchange, p, other *peer) { p.reset(); other.reset() },
-	"half-closed":                 func(_ *exchange, p, _ *peer) { p.shut() },
+	"a close without an answer": func(_ *exchange, p, _ *peer) { _, _ = p.conn.Write(p.closing(1000, "")) },
+	"a reset":                   func(_ *exchange, p, _ *peer) { p.reset() },
+	"two resets":                func(_ *exchange, p, other *peer) { p.reset(); other.reset() },
+	"half-closed":               func(_ *exchange, p, _ *peer) { p.shut() },
 	"cut inside a frame": func(_ *exchange, p, _ *peer) {
 		_, _ = p.conn.Write(p.text("never ends")[:9])
 		p.close()
@@ -126,10 +126,10 @@ func churn(t *testing.T, d Driver, k *kind, r *rand.Rand) {
 	select {
 	case <-x.results:
 	case <-time.After(patience):
-		t.Errorf("%s: a session doesn't end behind: %s", k.name, how)
+		t.Errorf("%s: a session doesn't end after: %s", k.name, how)
 		return
 	}
 	if n := x.count.Load(); n != 1 {
-		t.Errorf("%s: SessionEnded was called %d times behind: %s", k.name, n, how)
+		t.Errorf("%s: SessionEnded was called %d times after: %s", k.name, n, how)
 	}
 }

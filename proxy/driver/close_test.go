@@ -47,7 +47,7 @@ func TestCrossingClosesAreEachOthersAnswer(t *testing.T) {
 	})
 }
 
-func TestDataBehindTheOthersCloseStillArrives(t *testing.T) {
+func TestDataAfterTheOthersCloseStillArrives(t *testing.T) {
 	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
 		x := begin(t, k, setup{})
 		p, other := x.peers(side)
@@ -143,7 +143,7 @@ func TestCloseBothWaitsForTheMessagesEndAndTellsBothSides(t *testing.T) {
 		b.write(first)
 		c.want("a fragment", first)
 		x.handle.CloseBoth(1012, relay.ReasonDrain)
-		if _, isLive := x.handle.Stats(); !isLive { // CloseBoth is behind us
+		if _, isLive := x.handle.Stats(); !isLive { // CloseBoth has been done
 			t.Fatal("the session is over")
 		}
 		b.write(last, b.text("dropped"))

@@ -1,22 +1,36 @@
-// Package driver moves a session's bytes: it owns the two connections after the handshake, the buffers, the queues and the
-// timers, and asks package relay what may pass. It knows no routes, no backends and no HTTP.
+// Package driver moves a session's bytes. It owns the two connections after the handshake, the buffers, the queues and the timers, and
+// asks package relay what may pass. It knows no routes, no backends and no HTTP.
 //
-// There are two drivers behind one interface (driver.go), and one suite tests both:
+// Open engine.go first: it is the part that all drivers share, and the path of the bytes. A read is given to receive, which asks Scan
+// what passes (scan.go) and collects it in a batch for each side. settle sends the batches, queues what a side doesn't accept
+// (pending.go, queue.go), and does what the core asks for, until nothing is left to do.
 //
-//	Loop       epoll loops, Linux; an idle session owns no buffer, no goroutine and no timer (loop.go, flow.go, slab.go, heap.go)
-//	Goroutine  a pair of goroutines a session, for any net.Conn on any OS (goroutine.go, pair.go, port.go)
+// There are two drivers with one interface (driver.go), and one suite tests both:
 //
-// A crypto/tls connection above a Switch (switch.go) lives on a loop, too: tls_linux.go is between the sockets, which carry records,
-// and the rest, which sees plaintext.
+//	Loops      epoll loops, Linux. An idle session owns no buffer, no goroutine and no timer of the runtime.
+//	Goroutine  two goroutines for each session, for any net.Conn on any OS: goroutine.go, goroutine_session.go, goroutine_conn.go
 //
-// What they share:
+// A third driver, scripted in script_session_test.go, has transports in memory and a clock that the test sets. The scripts and the model
+// of package relay's rules run on it, and so on the same engine.
 //
-//	wire.go    bytes that arrived → Scan → what goes to which side, frames of the gateway's own among it
-//	queue.go   bytes that wait for a side, in chunks from a pool
+// Each side of a session is a transport (engine.go). What differs between the drivers is how a transport waits:
 //
-// The loops also do two things beside: pipe.go moves the payload of large frames by splice(2), and work.go lets a handshake wait on a
-// loop for its sockets, in the slot that becomes the session's; take.go is for one that began on a goroutine.
+//	plainSocket    a socket of a loop, which never blocks                       loop_socket_linux.go
+//	secureSocket   crypto/tls above a socket of a loop; switch.go is between     loop_tls_linux.go
+//	goroutineConn  any net.Conn; a goroutine blocks in it                        goroutine_conn.go
 //
-// Reading of a side stops while the other side's queue is over highMark and goes on under lowMark, and stops while pongs to the
-// side itself wait; as a read is never larger than readBytes, a queue never holds more than MaxQueued.
+// The files of the loops:
+//
+//	loops_linux.go            the driver: it spreads sessions over its loops, and replaces a loop that is broken
+//	loop_linux.go             one loop: its turns, its commands, and how each handling of a session ends
+//	loop_flow_linux.go        reading and writing
+//	loop_splice_linux.go      the payload of large frames, moved by splice(2) between plain sockets
+//	loop_slots_linux.go       where the state of sessions lies
+//	loop_deadlines_linux.go   timers
+//	loop_task_linux.go        a handshake in the slot that becomes its session's
+//	loop_handover_linux.go    a handshake that began on a goroutine
+//	loop_recovery_linux.go    what a panic ends; goroutine_recovery.go is its counterpart
+//
+// A side isn't read while more than highMark bytes wait for the other side; it is read again below lowMark. It isn't read either while
+// pongs to the side itself wait. As a read is never larger than readBytes, no more than MaxQueued bytes ever wait for a side.
 package driver

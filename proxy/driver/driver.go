@@ -8,23 +8,23 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Params is what a driver has to know of a session.
+// Params describe a session to a driver.
 type Params struct {
 	Config     *relay.Config
 	HasDeflate bool      // both sides agreed on permessage-deflate
-	Early      [2][]byte // bytes behind the heads, by the side that sent them; copied or used up before Relay returns
+	Early      [2][]byte // bytes after the heads, by the side that sent them; Relay copies or processes them before it returns
 	Owner      Owner
 	Handle     *Handle // filled in by Relay
 }
 
-// Owner is told of a session's end.
+// An Owner learns of its session's end.
 type Owner interface {
 	// SessionEnded is called once, when both connections are closed and nothing of the session is left in the driver.
-	// It is called by the driver's goroutine and must not block.
+	// A goroutine of the driver calls it; it must not block.
 	SessionEnded(Result)
 }
 
-// Result is what a session was.
+// Result is how a session ended, and what it relayed.
 type Result struct {
 	Verdict relay.Verdict
 	Counts  [2]relay.Counts // by the side that sent
@@ -42,43 +42,43 @@ func resultOf(s *relay.Session) Result {
 
 // Driver relays sessions.
 type Driver interface {
-	// Relay takes both connections, whatever happens, and relays between them until both are closed. It doesn't block.
-	// After Close it cuts them and tells the owner before it returns.
+	// Relay becomes the owner of both connections, also if it fails, and relays between them until both are closed. It doesn't
+	// block. After Close it cuts them, and calls SessionEnded before it returns.
 	Relay(p Params, client, backend net.Conn)
 
-	// Totals returns the sums over all sessions, live ones included. It waits for the drivers' goroutines, for a turn.
+	// Totals returns the sums over all sessions, live ones included. It waits for a turn of each loop.
 	Totals() relay.Totals
 
-	// Turns returns how long the turns of loops lasted. It waits for the loops, for a turn.
+	// Turns returns how long the turns of loops lasted. It waits for a turn of each loop.
 	Turns() Turns
 
-	// QueuedBytes returns how many bytes wait in queues now.
+	// QueuedBytes returns the number of bytes that wait in queues now.
 	QueuedBytes() int64
 
-	// Close cuts what is left, and returns when every goroutine has ended or the context has.
+	// Close cuts all sessions, and returns when every goroutine of the driver has ended, or when the context has.
 	Close(context.Context) error
 }
 
-// Handle reaches a session from outside, once Relay has returned; when the session is over it does nothing. Its methods may be
-// called from any goroutine.
+// A Handle controls a session from outside, once Relay has returned; after the session it does nothing. Any goroutine may call its
+// methods.
 type Handle struct {
-	in reacher
-	id uint64 // of use to in alone
+	controller controller
+	id         uint64 // for the controller alone
 }
 
-// reacher is where a Handle leads.
-type reacher interface {
+// A controller acts for handles: a loop for those of its sessions, a goroutineSession for its own.
+type controller interface {
 	closeBoth(h *Handle, code uint16, reason relay.Reason)
 	stats(h *Handle) (Stats, bool)
-	// statsOf calls take for each handle, all of them its own, whose session lives.
-	statsOf(handles []*Handle, take func(i int, st Stats))
+	// statsOf calls report for each handle whose session lives. All handles are the controller's own.
+	statsOf(handles []*Handle, report func(i int, st Stats))
 }
 
-// CloseBoth asks for a close of both sides (relay.Session.CloseBoth). It doesn't wait for it.
-func (h *Handle) CloseBoth(code uint16, reason relay.Reason) { h.in.closeBoth(h, code, reason) }
+// CloseBoth asks for a close of both sides (relay.Session.CloseBoth), and doesn't wait for it.
+func (h *Handle) CloseBoth(code uint16, reason relay.Reason) { h.controller.closeBoth(h, code, reason) }
 
-// Stats returns what the session has done so far; false: it is over. It waits for the driver's goroutine, for a turn.
-func (h *Handle) Stats() (Stats, bool) { return h.in.stats(h) }
+// Stats returns what the session has done so far; false: it is over. It waits for a turn of the session's loop.
+func (h *Handle) Stats() (Stats, bool) { return h.controller.stats(h) }
 
 // Stats is a live session seen from outside.
 type Stats struct {
@@ -89,15 +89,18 @@ type Stats struct {
 }
 
 // statsOf reads a session's statistics. The caller owns both.
-func statsOf(s *relay.Session, r *rare, now relay.Instant) Stats {
+func statsOf(s *relay.Session, p *pending, now relay.Instant) Stats {
 	st := Stats{Idle: time.Duration(now - s.IdleSince())}
 	for side := relay.Client; side <= relay.Backend; side++ {
 		st.Counts[side] = s.Counts(side)
 		st.RTT[side] = s.RTT(side)
-		st.Queued[side] = r.waiting(side)
+		st.Queued[side] = p.waiting(side)
 	}
 	return st
 }
+
+// room names this package in calls of a recovery.Handler.
+const room = "driver"
 
 // clock is a driver's monotonic clock.
 type clock struct{ start time.Time }
@@ -107,8 +110,8 @@ func newClock() clock { return clock{time.Now()} }
 // now returns the present instant, which is never 0.
 func (c clock) now() relay.Instant { return relay.Instant(time.Since(c.start)) + 1 }
 
-// instant turns a time into an instant.
+// instant converts a time to an instant.
 func (c clock) instant(t time.Time) relay.Instant { return relay.Instant(t.Sub(c.start)) + 1 }
 
-// at turns an instant into a time.
+// at converts an instant to a time.
 func (c clock) at(t relay.Instant) time.Time { return c.start.Add(time.Duration(t - 1)) }

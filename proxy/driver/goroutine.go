@@ -11,68 +11,68 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Goroutine is the driver that works with any net.Conn on any OS: two goroutines a session, each reading one side; what passes is
-// written at once where the other side takes it, and by a third goroutine where it has to be waited for, so that the pings of a
-// side are answered however slow the other one is.
+// Goroutine is the driver that works with any net.Conn on any OS. A session has two goroutines, each of which reads one side. What passes
+// is written at once if the other side accepts it. Else it is queued, and another goroutine writes the queue, so that the pings of a
+// side are answered however slow the other side is.
 type Goroutine struct {
-	panics recovery.Handler
-	clock  clock
-	pools  *pools
-	queued atomic.Int64
-	wires  sync.Pool // *wire
+	panics  recovery.Handler
+	clock   clock
+	pools   *pools
+	queued  atomic.Int64
+	engines sync.Pool // *borrowedEngine
 
 	mu sync.Mutex
 
 	// Guarded by mu.
 	totals   relay.Totals // of sessions that are over
-	pairs    map[*pair]struct{}
-	live     int // pairs whose owners haven't been told of the end
+	sessions map[*goroutineSession]struct{}
+	live     int // sessions for which SessionEnded hasn't returned
 	isClosed bool
 	idle     chan struct{} // closed when isClosed and nothing is live
 }
 
 // NewGoroutine returns a driver without sessions.
 func NewGoroutine(panics recovery.Handler) *Goroutine {
-	d := &Goroutine{panics: panics, clock: newClock(), pools: newPools(), pairs: map[*pair]struct{}{}, idle: make(chan struct{})}
-	d.wires.New = func() any { return &wire{pools: d.pools} }
+	d := &Goroutine{panics: panics, clock: newClock(), pools: newPools(), sessions: map[*goroutineSession]struct{}{}, idle: make(chan struct{})}
+	d.engines.New = func() any { return &borrowedEngine{engine: newEngine(d.pools, &d.queued)} }
 	return d
 }
 
 // Relay implements Driver.
 func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
-	p := &pair{
+	g := &goroutineSession{
 		driver: d,
 		config: params.Config,
 		owner:  params.Owner,
-		port:   [2]*port{newPort(client, d.pools), newPort(backend, d.pools)},
+		conn:   [2]*goroutineConn{newGoroutineConn(client, d.pools), newGoroutineConn(backend, d.pools)},
 		users:  2,
 	}
-	p.cond.L = &p.mu
-	params.Handle.in = p
-	var held *wire
-	w := p.lock(&held)
-	p.core.Begin(&w.env, params.HasDeflate)
-	p.timer = time.AfterFunc(time.Until(d.clock.at(p.core.Deadline(&w.env))), p.expire)
-	p.unlock(&held, 0)
-	if !d.add(p) {
-		p.lose()
-		p.timer.Stop()
-		p.owner.SessionEnded(resultOf(&p.core))
+	g.cond.L = &g.mu
+	params.Handle.controller = g
+	var held *borrowedEngine
+	e := g.lock(&held)
+	g.core.Begin(&e.env, params.HasDeflate)
+	g.timer = time.AfterFunc(time.Until(d.clock.at(g.core.Deadline(&e.env))), g.expire)
+	g.unlock(&held, 0)
+	if !d.add(g) {
+		g.lose()
+		g.timer.Stop()
+		g.owner.SessionEnded(resultOf(&g.core))
 		return
 	}
 	for side := relay.Client; side <= relay.Backend; side++ {
-		go p.relay(side, append([]byte(nil), params.Early[side]...))
+		go g.relay(side, append([]byte(nil), params.Early[side]...))
 	}
 }
 
-// add notes a new pair; false: the driver is closed.
-func (d *Goroutine) add(p *pair) bool {
+// add registers a new session; false: the driver is closed.
+func (d *Goroutine) add(g *goroutineSession) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.isClosed {
 		return false
 	}
-	d.pairs[p] = struct{}{}
+	d.sessions[g] = struct{}{}
 	d.live++
 	return true
 }
@@ -82,10 +82,10 @@ func (d *Goroutine) Totals() relay.Totals {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	sum := d.totals
-	for p := range d.pairs {
-		p.mu.Lock()
-		sum.Add(&p.totals)
-		p.mu.Unlock()
+	for g := range d.sessions {
+		g.mu.Lock()
+		sum.Add(&g.totals)
+		g.mu.Unlock()
 	}
 	return sum
 }
@@ -102,9 +102,9 @@ func (d *Goroutine) Close(ctx context.Context) error {
 			close(d.idle)
 		}
 	}
-	for p := range d.pairs {
-		if p.join() {
-			go p.cut()
+	for g := range d.sessions {
+		if g.acquire() {
+			go g.cut()
 		}
 	}
 	d.mu.Unlock()
@@ -116,16 +116,16 @@ func (d *Goroutine) Close(ctx context.Context) error {
 	}
 }
 
-// remove forgets a pair that is over.
-func (d *Goroutine) remove(p *pair) {
+// remove ends add, and keeps the session's totals.
+func (d *Goroutine) remove(g *goroutineSession) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.totals.Add(&p.totals)
-	delete(d.pairs, p)
+	d.totals.Add(&g.totals)
+	delete(d.sessions, g)
 }
 
-// told notes that a pair's owner knows of its end.
-func (d *Goroutine) told() {
+// ended notes that SessionEnded has returned for a session.
+func (d *Goroutine) ended() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.live--

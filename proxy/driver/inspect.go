@@ -2,17 +2,17 @@ package driver
 
 import "slices"
 
-// statsChunk is how many sessions a loop looks at between two turns: some ten microseconds, cold caches included.
+// statsChunk is how many sessions a loop reads between two turns: some ten microseconds, cold caches included.
 const statsChunk = 128
 
 // StatsOf returns what many sessions have done so far, in the order of their handles; where isLive is false the session is over.
-// It asks each loop for a chunk at a time, so that sessions without end stall nobody, and waits for the answers. Whatever was
-// asked of the same sessions before (CloseBoth) has been done when it returns.
+// It asks each loop for a chunk at a time, so that many sessions stall no loop, and waits for the answers. What was asked of the same
+// sessions before (CloseBoth) has been done when it returns.
 func StatsOf(handles []*Handle) (stats []Stats, isLive []bool) {
 	stats, isLive = make([]Stats, len(handles)), make([]bool, len(handles))
-	places := map[reacher][]int{}
+	places := map[controller][]int{}
 	for i, h := range handles {
-		places[h.in] = append(places[h.in], i)
+		places[h.controller] = append(places[h.controller], i)
 	}
 	chunk := make([]*Handle, 0, statsChunk)
 	for in, all := range places {
@@ -27,11 +27,11 @@ func StatsOf(handles []*Handle) (stats []Stats, isLive []bool) {
 	return stats, isLive
 }
 
-// statsOf implements reacher.
-func (p *pair) statsOf(handles []*Handle, take func(int, Stats)) {
+// statsOf implements controller.
+func (g *goroutineSession) statsOf(handles []*Handle, report func(int, Stats)) {
 	for i, h := range handles {
-		if st, isLive := p.stats(h); isLive {
-			take(i, st)
+		if st, isLive := g.stats(h); isLive {
+			report(i, st)
 		}
 	}
 }

@@ -1,11 +1,11 @@
 package driver
 
-// statsOf implements reacher.
-func (l *loop) statsOf(handles []*Handle, take func(int, Stats)) {
+// statsOf implements controller.
+func (l *loop) statsOf(handles []*Handle, report func(int, Stats)) {
 	l.do(func() {
 		for i, h := range handles {
-			if s, isLive := l.slabs.session(h.id); isLive {
-				take(i, statsOf(&s.core, s.rare, l.env.Now))
+			if s, isLive := l.slots.session(h.id); isLive {
+				report(i, statsOf(&s.core, s.pending, l.env.Now))
 			}
 		}
 	})

@@ -45,9 +45,9 @@ func openLoopsThatLendNothing(t testing.TB) Driver {
 }
 
 func isPausedInLoop(h *Handle, side relay.Side) (isPaused bool) {
-	l := h.in.(*loop)
+	l := h.controller.(*loop)
 	l.do(func() {
-		s, isLive := l.slabs.find(h.id)
+		s, isLive := l.slots.find(h.id)
 		isPaused = isLive && s.core.IsPaused(side)
 	})
 	return isPaused

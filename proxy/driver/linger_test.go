@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// closed is an exchange behind both closes: the client has the end of its stream.
+// closed is an exchange after both closes: the client has the end of its stream.
 func closed(t *testing.T, k *kind) *exchange {
 	x := begin(t, k, setup{})
 	x.client.write(x.client.closing(1000, ""))

@@ -115,7 +115,7 @@ func checkNoPointers(t *testing.T, path string, typ reflect.Type) {
 	}
 }
 
-func TestAnIdleSessionHasNoRareStateAfterTraffic(t *testing.T) {
+func TestAnIdleSessionHasNoPendingStateAfterTraffic(t *testing.T) {
 	k := &kind{open: openLoops, pair: tcpPair}
 	x := begin(t, k, setup{isSmall: [2]bool{true, true}})
 	c, b := x.client, x.backend
@@ -128,15 +128,15 @@ func TestAnIdleSessionHasNoRareStateAfterTraffic(t *testing.T) {
 	c.want("half a frame", half[:9])
 	c.write(c.ping("1"), c.text("mark")[:3])
 	c.write(c.text("mark")[3:])
-	b.want("data behind the ping", c.text("mark"))
+	b.want("data after the ping", c.text("mark"))
 	b.write(half[9:])
 	c.want("the rest", half[9:])
 	c.wantFrame("the pong", isFin|opPong, "1")
-	l := x.handle.in.(*loop)
-	eventually(t, "the rare state is given back", func() (is bool) {
+	l := x.handle.controller.(*loop)
+	eventually(t, "the pending state is given back", func() (is bool) {
 		l.do(func() {
-			s, isLive := l.slabs.find(x.handle.id)
-			is = isLive && s.rare == nil
+			s, isLive := l.slots.find(x.handle.id)
+			is = isLive && s.pending == nil
 		})
 		return is
 	})
@@ -144,8 +144,8 @@ func TestAnIdleSessionHasNoRareStateAfterTraffic(t *testing.T) {
 
 func TestDeadlinesComeInOrderWhateverIsAddedMovedAndRemoved(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
-	var ss slabs
-	d := deadlines{slabs: &ss}
+	var ss slots
+	d := deadlines{slots: &ss}
 	want := map[uint32]relay.Instant{}
 	check := func() {
 		var first relay.Instant
@@ -164,7 +164,7 @@ func TestDeadlinesComeInOrderWhateverIsAddedMovedAndRemoved(t *testing.T) {
 		_, isIn := want[index]
 		switch r.IntN(3) {
 		case 0:
-			s := ss.take(-1)
+			s := ss.acquire(-1)
 			d.add(s, at)
 			want[s.index] = roundUp(at)
 		case 1:
@@ -175,7 +175,7 @@ func TestDeadlinesComeInOrderWhateverIsAddedMovedAndRemoved(t *testing.T) {
 		case 2:
 			if isIn {
 				d.remove(ss.at(index))
-				ss.give(ss.at(index))
+				ss.release(ss.at(index))
 				delete(want, index)
 			}
 		}
@@ -184,15 +184,15 @@ func TestDeadlinesComeInOrderWhateverIsAddedMovedAndRemoved(t *testing.T) {
 }
 
 func TestASlotsNextSessionIsNotReachedByTheOldId(t *testing.T) {
-	var ss slabs
-	first := ss.take(-1)
+	var ss slots
+	first := ss.acquire(-1)
 	first.owner = newOwner()
 	old := first.id()
-	ss.give(first)
-	second := ss.take(-1)
+	ss.release(first)
+	second := ss.acquire(-1)
 	second.owner = newOwner()
 	if second.index != first.index {
-		t.Fatalf("slot %d behind %d; want the same one", second.index, first.index)
+		t.Fatalf("slot %d after %d; want the same one", second.index, first.index)
 	}
 	if _, isLive := ss.find(old); isLive {
 		t.Error("the old id finds the new session")

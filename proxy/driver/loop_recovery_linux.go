@@ -6,23 +6,17 @@ import (
 	"math"
 	"runtime/debug"
 
-	"golang.org/x/sys/unix"
-
-	"sluice/internal/epoll"
 	"sluice/proxy/relay"
 )
 
-// A panic in a loop ends the session or handshake for which the loop was at work, and no other one: it is aborted; if that panics too,
-// it is cut. Then the loop looks over its own bookkeeping. If that doesn't hold together, or the panic came from outside of any
-// session, the loop is retired: its sessions are told 1011 as far as possible and cut, and a new loop takes its place (loops.go).
+// A panic in a loop ends only the session or handshake on which the loop was working: it is aborted; if that panics too, it is cut. Then
+// the loop checks its own bookkeeping. If that is inconsistent, or the panic came from outside any session, the loop is retired: its
+// sessions are closed with 1011 where that is possible and cut, and a new loop takes its place (loops_linux.go).
 
-// room is the driver's name in what a recovery.Handler is told.
-const room = "driver"
-
-// errBroken passes through a loop's turn, up to its end: the loop is to be retired. Its cause has been told.
+// errBroken ends a loop's turn, and the loop: it is to be retired. The panic that caused it has been reported.
 var errBroken = errors.New("the loop's own state is broken")
 
-// rescue is deferred by what a loop does for one session or task. It ends that one if there is a panic.
+// rescue is deferred by what a loop does for one session or task. It ends that session or task after a panic.
 func (l *loop) rescue(id uint64) {
 	if l.panics == nil {
 		return
@@ -37,9 +31,9 @@ func (l *loop) rescue(id uint64) {
 	}
 }
 
-// endFaulty ends the session or task of that id, and sees to it that the loop can go on.
+// endFaulty ends the session or task of an id, and makes sure that the loop can continue.
 func (l *loop) endFaulty(id uint64) {
-	s, isLive := l.slabs.find(id)
+	s, isLive := l.slots.find(id)
 	if isLive {
 		if _, isAcceptor := l.tasks[s.index].(*acceptor); isAcceptor {
 			panic(errBroken) // nothing accepts any more
@@ -60,12 +54,11 @@ func (l *loop) endFaulty(id uint64) {
 	}
 }
 
-// dropBatches empties what the panic left in the memory that sessions share, and reports for each side whether anything was lost.
+// dropBatches empties what a panic left in the memory that sessions share, and reports for each side whether bytes were lost.
 func (l *loop) dropBatches() (isTorn [2]bool) {
-	for side := range l.out {
-		isTorn[side] = l.out[side].n > 0
-		l.out[side].reset()
-		if l.tls != nil {
+	isTorn = l.engine.dropBatches()
+	if l.tls != nil {
+		for side := range l.tls.feed {
 			feed := &l.tls.feed[side]
 			isTorn[side] = isTorn[side] || len(feed.out) > 0
 			feed.in, feed.out = nil, feed.out[:0]
@@ -74,7 +67,7 @@ func (l *loop) dropBatches() (isTorn [2]bool) {
 	return isTorn
 }
 
-// abort ends the session or task of a slot with what its peers can be told.
+// abort ends the session or task of a slot with a close, or an answer, to each side that can still receive one.
 func (l *loop) abort(s slot, isTorn [2]bool) {
 	switch task := l.tasks[s.index]; {
 	case s.owner != nil && s.core.Verdict().Reason == relay.ReasonInternal:
@@ -82,24 +75,25 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 	case s.owner != nil:
 		l.env.Config = s.config
 		s.core.Abort(&l.env, isTorn)
-		l.settle(s)
+		x := s.session()
+		l.settle(s, &x)
 	case task != nil:
 		task.Failed(Work{l, s})
 	default:
-		Work{l, s}.Drop() // it was about to become one of them
+		Work{l, s}.Drop() // the panic came before there was a task
 	}
 }
 
 // kill ends the session or task of a slot without a word, and without trusting its state.
 func (l *loop) kill(s slot) {
+	x := s.session()
 	for side := relay.Client; side <= relay.Backend; side++ {
-		l.discard(s, side)
-		if fd := int(s.fd[side]); fd >= 0 {
-			if !s.core.IsLingering(side) {
-				_ = unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
-			}
-			epoll.Close(fd)
-			s.fd[side] = -1
+		l.discardPipe(s, side)
+		l.discard(&x, side)
+		if s.core.IsLingering(side) {
+			s.socket[side].close()
+		} else {
+			s.socket[side].cut()
 		}
 	}
 	if s.owner == nil {
@@ -110,39 +104,39 @@ func (l *loop) kill(s slot) {
 	l.forget(s)
 }
 
-// audit panics if the loop's bookkeeping doesn't hold together: each slot is free, or a task's or a session's with one deadline.
+// audit panics if the loop's bookkeeping is inconsistent: each slot is free, or holds a task or a session with one deadline.
 func (l *loop) audit() {
-	slots := uint32(len(l.slabs.hots) * slabSize)
-	isFree := make([]bool, slots)
-	for _, index := range l.slabs.free {
-		if index >= slots || isFree[index] {
+	count := uint32(len(l.slots.hots) * slabSize)
+	isFree := make([]bool, count)
+	for _, index := range l.slots.free {
+		if index >= count || isFree[index] {
 			panic(fmt.Sprintf("BUG: slot %d is free twice, or is none", index))
 		}
 		isFree[index] = true
 	}
 	for i, e := range l.deadlines.entries {
 		switch {
-		case e.index >= slots || isFree[e.index] || int(l.slabs.at(e.index).timer) != i:
+		case e.index >= count || isFree[e.index] || int(l.slots.at(e.index).timer) != i:
 			panic(fmt.Sprintf("BUG: deadline %d is not that of slot %d", i, e.index))
 		case i > 0 && l.deadlines.entries[(i-1)/2].at > e.at:
 			panic(fmt.Sprintf("BUG: deadline %d comes before its parent", i))
 		}
 	}
-	if used := len(l.deadlines.entries); used+len(l.slabs.free) != int(slots) {
-		panic(fmt.Sprintf("BUG: %d slots, of which %d are free and %d have deadlines", slots, len(l.slabs.free), used))
+	if used := len(l.deadlines.entries); used+len(l.slots.free) != int(count) {
+		panic(fmt.Sprintf("BUG: %d slots, of which %d are free and %d have deadlines", count, len(l.slots.free), used))
 	}
 	for index, free := range isFree {
 		_, isTask := l.tasks[uint32(index)]
-		isSession := l.slabs.at(uint32(index)).owner != nil
+		isSession := l.slots.at(uint32(index)).owner != nil
 		if isTask && isSession || free == (isTask || isSession) {
 			panic(fmt.Sprintf("BUG: slot %d: free %t, a task's %t, a session's %t", index, free, isTask, isSession))
 		}
 	}
 }
 
-// retire ends a loop whose own state is broken, and with it all its sessions and tasks.
+// retire ends all sessions and tasks of a loop whose own state is broken.
 func (l *loop) retire() {
-	l.sessions.Store(math.MaxInt64 / 2) // no new one comes here
+	l.sessions.Store(math.MaxInt64 / 2) // so that no new session comes here
 	l.mu.Lock()
 	commands := l.commands
 	l.commands, l.isClosed = nil, true
@@ -151,8 +145,8 @@ func (l *loop) retire() {
 	for _, c := range commands {
 		l.panics.Guard(room, c) // sessions that were to begin among them
 	}
-	for index := range uint32(len(l.slabs.hots) * slabSize) {
-		s := l.slabs.at(index)
+	for index := range uint32(len(l.slots.hots) * slabSize) {
+		s := l.slots.at(index)
 		if s.owner == nil && l.tasks[index] == nil {
 			continue
 		}
@@ -164,21 +158,21 @@ func (l *loop) retire() {
 				l.abort(s, l.dropBatches())
 			}
 		})
-		if _, isLive := l.slabs.find(id); isLive {
+		if _, isLive := l.slots.find(id); isLive {
 			l.dropBatches()
 			l.panics.Guard(room, func() { l.kill(s) })
 		}
 	}
 }
 
-// rebuild makes the bookkeeping anew, of what the slots say themselves.
+// rebuild creates the bookkeeping anew from the slots.
 func (l *loop) rebuild() {
-	l.deadlines.entries, l.slabs.free = nil, nil
-	for index := range uint32(len(l.slabs.hots) * slabSize) {
-		if s := l.slabs.at(index); s.owner != nil || l.tasks[index] != nil {
+	l.deadlines.entries, l.slots.free = nil, nil
+	for index := range uint32(len(l.slots.hots) * slabSize) {
+		if s := l.slots.at(index); s.owner != nil || l.tasks[index] != nil {
 			l.deadlines.add(s, never)
 		} else {
-			l.slabs.free = append(l.slabs.free, index)
+			l.slots.free = append(l.slots.free, index)
 		}
 	}
 }

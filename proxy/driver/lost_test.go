@@ -111,7 +111,7 @@ func TestASideThatEndsWhileItIsNotReadLosesNothing(t *testing.T) {
 		done := p.writeAll(append(frame, p.closing(1000, "bye")...))
 		eventually(t, "it isn't read", func() bool { return k.isPaused(x.handle, side) })
 		other.want("the frame", frame)
-		other.wantClose("the close behind it", 1000, "bye")
+		other.wantClose("the close after it", 1000, "bye")
 		<-done
 		p.close()
 		other.close()

@@ -7,7 +7,7 @@ import (
 )
 
 // New returns the driver of that name: "loop" (Linux), "goroutine", or "auto", the better one of those that the system has.
-// workers is how many loops there are. panics is told of what a panic of the driver has ended.
+// workers is the number of loops. The driver reports each panic that it recovers to panics.
 func New(name string, workers int, panics recovery.Handler) (Driver, error) {
 	switch name {
 	case "auto", "loop":

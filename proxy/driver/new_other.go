@@ -8,8 +8,8 @@ import (
 	"sluice/internal/recovery"
 )
 
-// New returns the driver of that name: "goroutine", or "auto", which is the same here. panics is told of what a
-// panic of the driver has ended.
+// New returns the driver of that name: "goroutine", or "auto", which is the same here. The driver reports each panic that it recovers to
+// panics.
 func New(name string, _ int, panics recovery.Handler) (Driver, error) {
 	if name == "auto" || name == "goroutine" {
 		return NewGoroutine(panics), nil

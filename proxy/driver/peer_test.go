@@ -109,7 +109,7 @@ func (p *peer) read(n int) []byte {
 	_ = p.conn.SetReadDeadline(time.Now().Add(patience))
 	b := make([]byte, n)
 	if k, err := io.ReadFull(p.conn, b); err != nil {
-		p.Fatalf("%s reads %d bytes: %v behind %d: %.64x", p.side, n, err, k, b[:k])
+		p.Fatalf("%s reads %d bytes: %v after %d: %.64x", p.side, n, err, k, b[:k])
 	}
 	return b
 }

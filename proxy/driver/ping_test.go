@@ -16,7 +16,7 @@ func TestAPingIsAnsweredWhileTheOtherSideTakesNothing(t *testing.T) {
 		p, other := x.peers(side)
 		data := p.frame(isFin|opBinary, make([]byte, highMark-1<<10))
 		p.write(data, p.ping("alive?"))
-		p.wantFrame("the pong behind data that waits for the other side", isFin|opPong, "alive?")
+		p.wantFrame("the pong after data that waits for the other side", isFin|opPong, "alive?")
 		other.want("the data", data)
 	})
 }
@@ -29,7 +29,7 @@ func TestAPongWaitsForTheEndOfTheFrameIntoItsSide(t *testing.T) {
 		other.write(frame[:10])
 		p.want("the first part", frame[:10])
 		p.write(p.ping("1"), p.ping("2"), p.text("mark"))
-		other.want("what stood behind the pings", p.text("mark"))
+		other.want("what followed the pings", p.text("mark"))
 		other.write(frame[10:])
 		p.want("the rest of the frame, the pongs not in it", frame[10:])
 		p.wantFrame("the first pong", isFin|opPong, "1")
@@ -139,7 +139,7 @@ func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
 			defer close(ended)
 			answerPings(alive)
 		}()
-		time.Sleep(200 * time.Millisecond) // the ping is behind the data now
+		time.Sleep(200 * time.Millisecond) // the ping waits after the data now
 		slow.want("some of the data", data[:lowMark])
 		time.Sleep(2500 * time.Millisecond) // longer than a ping that has left may be out
 		slow.want("the rest", data[lowMark:])

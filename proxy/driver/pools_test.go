@@ -7,6 +7,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,7 +35,7 @@ func spoilPools(t testing.TB, ps *pools) {
 	spoilPool(&ps.buffers, func(b *[readBytes]byte) { spoil(b[:]) })
 	spoilPool(&ps.small, func(b *[smallRead]byte) { spoil(b[:]) })
 	spoilPool(&ps.records, func(r *record) { spoil(r[:]) })
-	spoilPool(&ps.rares, func(r *rare) {
+	spoilPool(&ps.pendings, func(r *pending) {
 		wantUnused(t, r)
 		for side := range r.carry {
 			spoil(r.carry[side].b[:])
@@ -60,24 +61,29 @@ func spoilPool[T any](p *sync.Pool, spoil func(*T)) {
 	}
 }
 
-// wantUnused checks that a rare state is as a new one, except for carried bytes that its counts leave out.
-func wantUnused(t testing.TB, r *rare) {
+// wantUnused checks that a pending state is as a new one, except for carried bytes that its counts leave out.
+func wantUnused(t testing.TB, r *pending) {
 	t.Helper()
 	for side := range r.queue {
 		q := &r.queue[side]
-		if r.pipe[side] != nil || q.chunks != nil || q.first != 0 || q.n != 0 || r.carry[side].n != 0 || r.held[side] != nil {
-			t.Errorf("a rare state that is to be lent has, for side %d: pipe %v, queue %+v, %d bytes carried, pongs %x",
+		if r.pipe[side] != nil || r.inFlight[side] != 0 || q.chunks != nil || q.first != 0 || q.n != 0 || r.carry[side].n != 0 || r.held[side] != nil {
+			t.Errorf("a pending state that is to be lent has, for side %d: pipe %v, queue %+v, %d bytes carried, pongs %x",
 				side, r.pipe[side], q, r.carry[side].n, r.held[side])
 		}
 	}
 }
 
-// wantWireEmpty checks that a wire has nothing of a session in it.
-func wantWireEmpty(t testing.TB, w *wire) {
+// wantEngineEmpty checks that an engine has nothing of a session in it.
+func wantEngineEmpty(t testing.TB, e *engine) {
 	t.Helper()
-	for side := range w.out {
-		b := &w.out[side]
-		if b.n != 0 || len(b.spans) != 0 || len(b.own) != 0 {
+	for _, s := range e.slices[:cap(e.slices)] {
+		if s != nil {
+			t.Errorf("between two sessions an engine still points to a queue's memory: %.16x", s)
+		}
+	}
+	for side := range e.out {
+		b := &e.out[side]
+		if b.n != 0 || len(b.spans) != 0 || len(b.own) != 0 || b.isDue {
 			t.Errorf("between two sessions the batch for side %d has %d bytes in %d spans, %d of the gateway's own",
 				side, b.n, len(b.spans), len(b.own))
 		}
@@ -89,11 +95,11 @@ func wantWireEmpty(t testing.TB, w *wire) {
 	}
 }
 
-// spoilWire overwrites what a wire keeps between two sessions.
-func spoilWire(w *wire) {
-	w.env = relay.Env{Config: &relay.Config{MaxFrame: 1, MaxMessage: 1, ForwardPings: true}, Totals: &relay.Totals{}, Now: 1}
-	for side := range w.out {
-		w.out[side].own = spoil(make([]byte, 0, 1<<10))
+// spoilEngine overwrites what an engine keeps between two sessions.
+func spoilEngine(e *engine) {
+	e.env = relay.Env{Config: &relay.Config{MaxFrame: 1, MaxMessage: 1, ForwardPings: true}, Totals: &relay.Totals{}, Now: 1}
+	for side := range e.out {
+		e.out[side].own = spoil(make([]byte, 0, 1<<10))
 	}
 }
 
@@ -101,68 +107,74 @@ func spoilWire(w *wire) {
 func spoilGoroutine(t testing.TB, d *Goroutine) {
 	t.Helper()
 	d.mu.Lock()
-	if n := len(d.pairs); n != 0 {
-		t.Errorf("%d pairs without a session; want none", n)
+	if n := len(d.sessions); n != 0 {
+		t.Errorf("%d sessions in the driver; want none", n)
 	}
 	d.mu.Unlock()
 	spoilPools(t, d.pools)
-	spoilPool(&d.wires, func(w *wire) {
-		wantWireEmpty(t, w)
-		spoilWire(w)
-		w.pools = d.pools
-		w.ahead = [2]int{MaxQueued, MaxQueued}
+	spoilPool(&d.engines, func(e *borrowedEngine) {
+		wantEngineEmpty(t, &e.engine)
+		spoilEngine(&e.engine)
+		e.pools, e.queued, e.marks = d.pools, &d.queued, marks{high: highMark, low: lowMark}
 	})
 }
 
-func TestARareStateIsLentAgainOnlyWhenNothingIsInIt(t *testing.T) {
+func TestAPendingStateIsLentAgainOnlyWhenNothingIsInIt(t *testing.T) {
 	for _, c := range []struct {
 		name string
-		fill func(*rare, *pools)
-		free func(*rare, *pools)
+		fill func(*pending, *pools)
+		free func(*pending, *pools)
 	}{
-		{"a queue", func(r *rare, ps *pools) { r.queue[0].append(ps, []byte("secret")) },
-			func(r *rare, ps *pools) { r.queue[0].drop(ps, len("secret")) }},
-		{"a queue of several chunks", func(r *rare, ps *pools) { r.queue[1].append(ps, make([]byte, 3*chunkBytes)) },
-			func(r *rare, ps *pools) { r.queue[1].drop(ps, chunkBytes+1); r.queue[1].drop(ps, 2*chunkBytes-1) }},
-		{"a carry", func(r *rare, _ *pools) { r.carry[1].n = uint8(copy(r.carry[1].b[:], "secret")) },
-			func(r *rare, _ *pools) { r.carry[1].n = 0 }},
-		{"a held pong", func(r *rare, _ *pools) { r.held[0] = []byte("secret") },
-			func(r *rare, _ *pools) { r.held[0] = nil }},
-		{"a pipe", func(r *rare, _ *pools) { r.pipe[1] = &pipe{n: 6} },
-			func(r *rare, _ *pools) { r.pipe[1] = nil }},
-		{"an empty pipe", func(r *rare, _ *pools) { r.pipe[0] = &pipe{} },
-			func(r *rare, _ *pools) { r.pipe[0] = nil }},
+		{"a queue", func(r *pending, ps *pools) { r.queue[0].append(ps, []byte("secret")) },
+			func(r *pending, ps *pools) { r.queue[0].drop(ps, len("secret")) }},
+		{"a queue of several chunks", func(r *pending, ps *pools) { r.queue[1].append(ps, make([]byte, 3*chunkBytes)) },
+			func(r *pending, ps *pools) { r.queue[1].drop(ps, chunkBytes+1); r.queue[1].drop(ps, 2*chunkBytes-1) }},
+		{"a carry", func(r *pending, _ *pools) { r.carry[1].n = uint8(copy(r.carry[1].b[:], "secret")) },
+			func(r *pending, _ *pools) { r.carry[1].n = 0 }},
+		{"a held pong", func(r *pending, _ *pools) { r.held[0] = []byte("secret") },
+			func(r *pending, _ *pools) { r.held[0] = nil }},
+		{"bytes in flight", func(r *pending, _ *pools) { r.inFlight[1] = 6 },
+			func(r *pending, _ *pools) { r.inFlight[1] = 0 }},
+		{"a pipe", func(r *pending, _ *pools) { r.pipe[1] = &pipe{n: 6} },
+			func(r *pending, _ *pools) { r.pipe[1] = nil }},
+		{"an empty pipe", func(r *pending, _ *pools) { r.pipe[0] = &pipe{} },
+			func(r *pending, _ *pools) { r.pipe[0] = nil }},
 	} {
-		w := wire{pools: newPools()}
-		var held *rare
-		r := w.rareOf(&held)
-		c.fill(r, w.pools)
-		if w.tidy(&held); held != r {
-			t.Errorf("a rare state with %s was given back", c.name)
+		e := newEngine(newPools(), new(atomic.Int64))
+		var held *pending
+		s := &session{pending: &held}
+		r := e.acquirePending(s)
+		c.fill(r, e.pools)
+		if e.releasePending(s); held != r {
+			t.Errorf("a pending state with %s was given back", c.name)
 			continue
 		}
-		c.free(r, w.pools)
-		if w.tidy(&held); held != nil {
-			t.Errorf("an empty rare state, which had %s, was kept", c.name)
+		c.free(r, e.pools)
+		if e.releasePending(s); held != nil {
+			t.Errorf("an empty pending state, which had %s, was kept", c.name)
 		}
 		wantUnused(t, r)
 	}
 }
 
 // What is discarded at a session's end isn't in what the next session is lent.
-func TestADiscardedRareStateHasNothingOfItsSession(t *testing.T) {
-	w := wire{pools: newPools()}
-	var held *rare
-	r := w.rareOf(&held)
+func TestADiscardedPendingStateHasNothingOfItsSession(t *testing.T) {
+	queued := new(atomic.Int64)
+	e := newEngine(newPools(), queued)
+	var held *pending
+	s := &session{pending: &held}
+	r := e.acquirePending(s)
 	for side := relay.Client; side <= relay.Backend; side++ {
-		r.queue[side].append(w.pools, make([]byte, 2*chunkBytes+1))
-		r.queue[side].drop(w.pools, 1)
+		r.queue[side].append(e.pools, make([]byte, 2*chunkBytes+1))
+		r.queue[side].drop(e.pools, 1)
 		r.held[side] = []byte("secret")
-		if n := w.discard(r, side); n != 2*chunkBytes {
+		before := queued.Load()
+		e.discard(s, side)
+		if n := before - queued.Load(); n != 2*chunkBytes {
 			t.Errorf("%d bytes discarded; want %d", n, 2*chunkBytes)
 		}
 	}
-	if w.tidy(&held); held != nil {
+	if e.releasePending(s); held != nil {
 		t.Error("what was discarded is kept")
 	}
 	wantUnused(t, r)
@@ -230,7 +242,7 @@ func TestALentBufferShowsOnlyWhatWasRead(t *testing.T) {
 			peer, gateway := pair(t, false)
 			defer peer.Close()
 			defer gateway.Close()
-			p := newPort(gateway, ps)
+			p := newGoroutineConn(gateway, ps)
 			for _, n := range []int{2000, 1, 100, 7} {
 				spoilPools(t, ps)
 				want := bytes.Repeat([]byte{byte(n)}, n)
@@ -238,16 +250,16 @@ func TestALentBufferShowsOnlyWhatWasRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				for len(want) > 0 {
-					l := p.readSome(ps)
+					l := p.read(ps)
 					if l.err != nil || l.n == 0 || l.n > len(want) || !bytes.Equal(l.bytes(0), want[:l.n]) {
 						t.Fatalf("read %d bytes, %v: %.16x; want %.16x", l.n, l.err, l.bytes(0), want)
 					}
 					want = want[l.n:]
-					l.giveBack(ps)
+					l.release(ps)
 					if l.buf != nil {
 						t.Error("a buffer that was given back is still held")
 					}
-					l.giveBack(ps) // does nothing: another session may have the buffer
+					l.release(ps) // does nothing: another session may have the buffer
 				}
 			}
 		})
@@ -350,20 +362,24 @@ func TestWhatWasQueuedForASessionIsNotSentToTheNext(t *testing.T) {
 	}
 }
 
-// A goroutine borrows a wire that worked on another pair before.
-func TestAWireWorksOnlyOnThePairThatLocksIt(t *testing.T) {
+// A goroutine borrows an engine that worked on another session before.
+func TestAnEngineWorksOnlyOnTheSessionThatLocksIt(t *testing.T) {
 	d := NewGoroutine(nil)
 	spoilGoroutine(t, d)
-	p := &pair{driver: d, config: &relay.Config{}, inFlight: [2]int{1, 2}}
-	p.cond.L = &p.mu
-	var held *wire
-	w := p.lock(&held)
-	defer p.unlock(&held, 0)
-	if w.env.Config != p.config || w.env.Totals != &p.totals || w.ahead != p.inFlight {
-		t.Errorf("a wire has %+v and %v bytes ahead; want those of its pair, %v", w.env, w.ahead, p.inFlight)
+	g := &goroutineSession{driver: d, config: &relay.Config{}, pending: &pending{inFlight: [2]int{1, 2}}}
+	g.cond.L = &g.mu
+	a, b := memoryPair()
+	g.conn = [2]*goroutineConn{newGoroutineConn(a, d.pools), newGoroutineConn(b, d.pools)}
+	var held *borrowedEngine
+	e := g.lock(&held)
+	defer g.unlock(&held, 0)
+	s := g.session()
+	ahead := [2]int{e.ahead(&s, relay.Client), e.ahead(&s, relay.Backend)}
+	if e.env.Config != g.config || e.env.Totals != &g.totals || ahead != g.pending.inFlight {
+		t.Errorf("an engine has %+v and %v bytes ahead; want those of its session, %v", e.env, ahead, g.pending.inFlight)
 	}
-	if now := d.clock.now(); w.env.Now <= 1 || w.env.Now > now {
-		t.Errorf("a wire's time is %d; want that of its driver, %d", w.env.Now, now)
+	if now := d.clock.now(); e.env.Now <= 1 || e.env.Now > now {
+		t.Errorf("an engine's time is %d; want that of its driver, %d", e.env.Now, now)
 	}
-	wantWireEmpty(t, w)
+	wantEngineEmpty(t, &e.engine)
 }

@@ -3,37 +3,37 @@ package driver
 import "sync"
 
 const (
-	readBytes  = 256 << 10 // one read: at large frames fewer, larger writes are what pays, by measurement
-	smallRead  = 4 << 10   // one read of what is no socket: its buffer is held while nothing comes
+	readBytes  = 256 << 10 // one read. For large frames, fewer and larger writes are the cheapest, by measurement
+	smallRead  = 4 << 10   // one read of a connection that is no socket: it holds its buffer while nothing comes
 	chunkBytes = 16 << 10
-	highMark   = 128 << 10 // over it the other side isn't read
-	lowMark    = 32 << 10  // under it it is read again
+	highMark   = 128 << 10 // above it, the other side isn't read
+	lowMark    = 32 << 10  // below it, the other side is read again
 
-	// MaxQueued is how many bytes can wait for one side at most: a read of the other side that began just under the mark; a read
-	// of the side itself that was nothing but pings, whose pongs are up to three times as long; the gateway's ping and close,
-	// and what TLS adds to all of that.
+	// MaxQueued is the most bytes that can wait for one side: highMark; a read of the other side that began just below it; the pongs
+	// to a read of the side itself that was nothing but pings, and which are up to three times as long; the gateway's ping and
+	// close; and what TLS adds to all of that.
 	MaxQueued = highMark + readBytes + 3*readBytes + 8<<10
 )
 
-// pools lend memory for the time in which it is needed. Safe for all goroutines of a driver. The bytes of the last use are still in
-// what is lent: the borrower writes before it reads, and counts how much it has written.
+// pools lend memory for as long as it is needed. All goroutines of a driver may use them. Memory that is lent still holds the bytes of its
+// last use: the borrower writes before it reads, and counts how much it has written.
 type pools struct {
-	chunks  sync.Pool // *chunk; counted by queue.first and n
-	buffers sync.Pool // *[readBytes]byte; by lent.n
-	small   sync.Pool // *[smallRead]byte; by lent.n
-	rares   sync.Pool // *rare; the zero value
-	records sync.Pool // *record; by secure.partSize
+	chunks   sync.Pool // *chunk; counted by queue.first and n
+	buffers  sync.Pool // *[readBytes]byte; by lent.n
+	small    sync.Pool // *[smallRead]byte; by lent.n
+	pendings sync.Pool // *pending; the zero value
+	records  sync.Pool // *record; by secureSocket.partSize
 }
 
 type chunk [chunkBytes]byte
 
 func newPools() *pools {
 	return &pools{
-		chunks:  sync.Pool{New: func() any { return new(chunk) }},
-		buffers: sync.Pool{New: func() any { return new([readBytes]byte) }},
-		small:   sync.Pool{New: func() any { return new([smallRead]byte) }},
-		rares:   sync.Pool{New: func() any { return new(rare) }},
-		records: sync.Pool{New: func() any { return new(record) }},
+		chunks:   sync.Pool{New: func() any { return new(chunk) }},
+		buffers:  sync.Pool{New: func() any { return new([readBytes]byte) }},
+		small:    sync.Pool{New: func() any { return new([smallRead]byte) }},
+		pendings: sync.Pool{New: func() any { return new(pending) }},
+		records:  sync.Pool{New: func() any { return new(record) }},
 	}
 }
 
@@ -44,7 +44,7 @@ type queue struct {
 	n      int // bytes
 }
 
-// append copies p behind what waits.
+// append copies p to the end.
 func (q *queue) append(ps *pools, p []byte) {
 	for len(p) > 0 {
 		end := (q.first + q.n) % chunkBytes
@@ -58,7 +58,7 @@ func (q *queue) append(ps *pools, p []byte) {
 	}
 }
 
-// slices appends what waits, in order, to dst; at most limit slices.
+// slices appends the bytes, in order, to dst, as at most limit slices.
 func (q *queue) slices(dst [][]byte, limit int) [][]byte {
 	first, n := q.first, q.n
 	for i := 0; n > 0 && i < limit; i++ {
@@ -70,7 +70,7 @@ func (q *queue) slices(dst [][]byte, limit int) [][]byte {
 	return dst
 }
 
-// drop takes the first k bytes off.
+// drop removes the first k bytes.
 func (q *queue) drop(ps *pools, k int) {
 	q.first += k
 	q.n -= k

@@ -30,10 +30,10 @@ func poolsOfLoops(d Driver) *pools { return d.(*Loops).pools }
 
 // forgetConfig breaks a session.
 func forgetConfig(h *Handle) {
-	switch in := h.in.(type) {
+	switch in := h.controller.(type) {
 	case *loop:
-		in.do(func() { in.slabs.at(uint32(h.id)).config = nil })
-	case *pair:
+		in.do(func() { in.slots.at(uint32(h.id)).config = nil })
+	case *goroutineSession:
 		in.mu.Lock()
 		defer in.mu.Unlock()
 		in.config = nil
@@ -44,8 +44,8 @@ func forgetConfig(h *Handle) {
 var breakages = map[string]func(*loop){
 	"a deadline of no slot":         func(l *loop) { l.deadlines.entries[0].index = 1 << 20 },
 	"deadlines out of order":        func(l *loop) { l.deadlines.entries[0].at = never + grain },
-	"a slot free and in use":        func(l *loop) { l.slabs.free = append(l.slabs.free, l.deadlines.entries[0].index) },
-	"a slot that is neither":        func(l *loop) { l.slabs.free = l.slabs.free[:len(l.slabs.free)-1] },
+	"a slot free and in use":        func(l *loop) { l.slots.free = append(l.slots.free, l.deadlines.entries[0].index) },
+	"a slot that is neither":        func(l *loop) { l.slots.free = l.slots.free[:len(l.slots.free)-1] },
 	"a task in a session's slot":    func(l *loop) { l.tasks[l.deadlines.entries[0].index] = &greeter{} },
 	"a deadline that is in no heap": func(l *loop) { l.deadlines.entries = l.deadlines.entries[:len(l.deadlines.entries)-1] },
 }
@@ -65,7 +65,7 @@ func TestALoopWhoseOwnStateIsBrokenIsReplacedAndTheOthersGoOn(t *testing.T) {
 			for range 6 {
 				x := join(t, d, k, setup{})
 				x.wantEcho(t, "before the fault")
-				if x.handle.in == reacher(broken) {
+				if x.handle.controller == controller(broken) {
 					hit = append(hit, x)
 				} else {
 					missed = append(missed, x)
@@ -206,7 +206,7 @@ func TestCommandsAfterTheOneThatBreaksALoopAreNotLost(t *testing.T) {
 	l.command(func() { close(isHeld); <-hold })
 	<-isHeld
 	l.command(func() {
-		l.slabs.hots, l.slabs.colds = append(l.slabs.hots, newHots()), append(l.slabs.colds, new([slabSize]cold))
+		l.slots.hots, l.slots.colds = append(l.slots.hots, newHots()), append(l.slots.colds, new([slabSize]cold))
 		panic("injected")
 	})
 	done := make(chan struct{})

@@ -14,7 +14,7 @@ func poolsOfLoops(Driver) *pools { panic("BUG: no loops here") }
 
 // forgetConfig breaks a session.
 func forgetConfig(h *Handle) {
-	in := h.in.(*pair)
+	in := h.controller.(*goroutineSession)
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.config = nil

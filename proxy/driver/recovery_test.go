@@ -79,11 +79,11 @@ func (x *exchange) wantEcho(t testing.TB, what string) {
 func TestAPanicEndsItsSessionAloneWith1011(t *testing.T) {
 	survivors(t, func(t *testing.T, d *tested, k *kind, p *panics) {
 		isArmed := new(atomic.Bool)
-		poolsOf(d.Driver).rares.New = func() any {
+		poolsOf(d.Driver).pendings.New = func() any {
 			if isArmed.Swap(false) {
 				panic("injected")
 			}
-			return new(rare)
+			return new(pending)
 		}
 		var all []*exchange
 		for range 5 {
@@ -130,11 +130,11 @@ func TestASideWhoseBytesWereLostInAPanicIsCut(t *testing.T) {
 	survivors(t, func(t *testing.T, d *tested, k *kind, p *panics) {
 		x := join(t, d, k, setup{})
 		isArmed := new(atomic.Bool)
-		poolsOf(d.Driver).rares.New = func() any {
+		poolsOf(d.Driver).pendings.New = func() any {
 			if isArmed.Swap(false) {
 				panic("injected")
 			}
-			return new(rare)
+			return new(pending)
 		}
 		isArmed.Store(true)
 		// The first frame passes and is in the batch when the second one's beginning is to be kept.

@@ -44,7 +44,7 @@ func openOneLoop(t testing.TB) Driver {
 // wantSameSlot checks that the second session followed the first one in its slot.
 func wantSameSlot(t testing.TB, first, second *Handle) {
 	t.Helper()
-	if first.in != second.in || uint32(first.id) != uint32(second.id) || second.id>>32 != first.id>>32+1 {
+	if first.controller != second.controller || uint32(first.id) != uint32(second.id) || second.id>>32 != first.id>>32+1 {
 		t.Fatalf("slot %d, generation %d after slot %d, generation %d; want the next generation of the same slot",
 			uint32(second.id), second.id>>32, uint32(first.id), first.id>>32)
 	}
@@ -62,7 +62,7 @@ func spoilLoop(t testing.TB, d *Loops) {
 		if len(l.deadlines.entries) != 0 || len(l.tasks) != 0 {
 			t.Errorf("%d deadlines and %d tasks without a session; want none", len(l.deadlines.entries), len(l.tasks))
 		}
-		for _, c := range l.slabs.colds {
+		for _, c := range l.slots.colds {
 			for i := range c {
 				if c[i] != (cold{}) {
 					t.Errorf("slot %d is free and has %+v", i, c[i])
@@ -70,15 +70,15 @@ func spoilLoop(t testing.TB, d *Loops) {
 			}
 		}
 		wantPipesEmpty(t, l)
-		wantWireEmpty(t, &l.wire)
+		wantEngineEmpty(t, &l.engine)
 		if l.tls == nil {
 			l.tls = new(tlsMemory)
 		}
 		wantFeedsEmpty(t, l.tls)
 
 		spoilPools(t, d.pools)
-		spoilWire(&l.wire)
-		l.wire.env.Totals = &l.totals
+		spoilEngine(&l.engine)
+		l.env.Totals = &l.totals
 		spoil(l.buf)
 		spoil(l.tls.records[:])
 		l.tls.joined = spoil(make([]byte, 0, 1<<10))
@@ -118,7 +118,7 @@ func wantFeedsEmpty(t testing.TB, m *tlsMemory) {
 // A session or task finds nothing in its slot that an earlier one left there.
 func TestASlotStartsFromZero(t *testing.T) {
 	var l loop
-	l.deadlines.slabs = &l.slabs
+	l.deadlines.slots = &l.slots
 	first := l.newTask(3)
 	id := first.id()
 	l.deadlines.remove(first)
@@ -127,15 +127,15 @@ func TestASlotStartsFromZero(t *testing.T) {
 		bytesOf[i] = 1
 	}
 	first.generation = uint32(id >> 32)
-	*first.cold = cold{rare: new(rare), transport: new(secure), config: new(relay.Config), owner: newOwner()}
-	l.slabs.give(first)
+	*first.cold = cold{pending: new(pending), secure: [2]*secureSocket{new(secureSocket), new(secureSocket)}, config: new(relay.Config), owner: newOwner()}
+	l.slots.release(first)
 
 	second := l.newTask(4)
 	if second.index != first.index || second.generation != uint32(id>>32)+1 {
 		t.Fatalf("slot %d, generation %d; want the next generation of slot %d", second.index, second.generation, first.index)
 	}
 	var fresh loop
-	fresh.deadlines.slabs = &fresh.slabs
+	fresh.deadlines.slots = &fresh.slots
 	want := fresh.newTask(4)
 	want.generation = second.generation
 	if *second.hot != *want.hot {
@@ -157,11 +157,12 @@ func TestAPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
 		"a drain cuts it":     func(x *reused) { x.handle.CloseBoth(1012, relay.ReasonDrain) },
 		"it is cut": func(x *reused) {
 			l.do(func() {
-				s, _ := l.slabs.session(x.handle.id)
+				s, _ := l.slots.session(x.handle.id)
 				l.env.Config = s.config
 				s.core.Lost(&l.env, relay.Client)
 				s.core.Lost(&l.env, relay.Backend)
-				l.settle(s)
+				y := s.session()
+				l.settle(s, &y)
 			})
 		},
 	} {
@@ -174,8 +175,8 @@ func TestAPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
 		var held *pipe
 		eventually(t, "a pipe holds bytes for the client", func() bool {
 			l.do(func() {
-				if s, isLive := l.slabs.session(x.handle.id); isLive && s.rare != nil {
-					held = s.rare.pipe[relay.Client]
+				if s, isLive := l.slots.session(x.handle.id); isLive && s.pending != nil {
+					held = s.pending.pipe[relay.Client]
 				}
 			})
 			return held != nil
@@ -217,10 +218,10 @@ func TestAPartOfARecordIsItsSessionsOwn(t *testing.T) {
 			random := rand.New(rand.NewPCG(5, 6))
 			for i := range 8 {
 				x := startReused(t, d, securities[3+i%2].tls, false, relay.Client)
-				var c *secure
+				var c [2]*secureSocket
 				l.do(func() {
-					s, _ := l.slabs.session(x.handle.id)
-					c = s.secure()
+					s, _ := l.slots.session(x.handle.id)
+					c = s.secure
 				})
 				for side := relay.Client; side <= relay.Backend; side++ {
 					p, other := x.peers(side)
@@ -239,7 +240,7 @@ func TestAPartOfARecordIsItsSessionsOwn(t *testing.T) {
 					}
 					if name == "loop" { // else crypto/tls keeps it
 						eventually(t, "a part is kept", func() (is bool) {
-							l.do(func() { is = c.partSize[relay.Client] > 0 })
+							l.do(func() { is = c[relay.Client].partSize > 0 })
 							return is
 						})
 					}
@@ -250,8 +251,10 @@ func TestAPartOfARecordIsItsSessionsOwn(t *testing.T) {
 					x.endByClose()
 				}
 				x.wantEnded()
-				if *c != (secure{}) {
-					t.Errorf("after its session the state of TLS is %+v; want nothing", c)
+				for _, c := range c {
+					if *c != (secureSocket{}) {
+						t.Errorf("after its session the state of TLS is %+v; want nothing", c)
+					}
 				}
 				x.checkTaps()
 				r.spoil(t, d.Driver)

@@ -21,7 +21,7 @@ func shrink(_, _ string, c syscall.RawConn) (err error) {
 	return err
 }
 
-// arrived tells whether the other end's kernel has all that was written to a connection.
+// arrived reports whether the other end's kernel has all that was written to a connection.
 func arrived(conn net.Conn) (is bool) {
 	if p, isTLS := conn.(*tlsPeer); isTLS {
 		conn = p.socket

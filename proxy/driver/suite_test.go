@@ -20,20 +20,20 @@ type kind struct {
 	pair      func(t testing.TB, small bool) (peer, gateway net.Conn) // small: kernel buffers are
 	isVirtual bool                                                    // clocks jump: the script is played in a bubble of testing/synctest
 	hasReset  bool                                                    // the peers see a reset as such
-	tls       security                                                // by side, who speaks TLS
+	tls       security                                                // by side: it speaks TLS
 	isPaused  func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
 }
 
 var kinds = []*kind{
-	{name: "goroutine over TCP", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInPair},
+	{name: "goroutine over TCP", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInGoroutines},
 	{name: "goroutine over memory", open: openGoroutine, pair: func(testing.TB, bool) (a, b net.Conn) { return memoryPair() },
-		isVirtual: true, hasReset: true, isPaused: isPausedInPair},
+		isVirtual: true, hasReset: true, isPaused: isPausedInGoroutines},
 }
 
 func openGoroutine(testing.TB) Driver { return NewGoroutine(nil) }
 
-func isPausedInPair(h *Handle, side relay.Side) bool {
-	p := h.in.(*pair)
+func isPausedInGoroutines(h *Handle, side relay.Side) bool {
+	p := h.controller.(*goroutineSession)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.core.IsPaused(side)

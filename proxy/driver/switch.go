@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// A Switch is the connection below a crypto/tls one that a driver is to relay. At first it passes everything on, and blocks as the
-// connection does: crypto/tls takes an error during its handshake for the last. When a loop has taken the socket, it is a place
-// in the loop's memory, and never blocks. Owned by whoever owns the connection above.
+// A Switch is the connection below a crypto/tls one that a driver is to relay. During the handshake it passes everything on, and blocks
+// as its connection does: crypto/tls treats any error of its handshake as final. When a loop owns the socket, a Switch reads and writes
+// memory of the loop, and never blocks. The owner of the connection above owns it.
 type Switch struct {
-	conn  net.Conn // nil: a loop has the socket
-	early []byte   // that was read of conn before; comes first
+	conn  net.Conn // nil: a loop owns the socket
+	early []byte   // was read from conn before; comes first
 	feed  *feed    // of the loop; nil: conn is in use
 }
 
-// A feed is what a loop gives the crypto/tls connections of one side to read, and what they wrote. Owned by the loop goroutine.
+// A feed holds what the crypto/tls connections of one side are to read, and what they have written. Owned by the loop goroutine.
 type feed struct {
 	in  []byte
 	out []byte
 }
 
-// errNothing says that nothing is there now. crypto/tls goes on behind an error that is a temporary net.Error.
+// errNothing means that nothing is there now. crypto/tls can go on after an error that is a temporary net.Error.
 var errNothing net.Error = again{}
 
 type again struct{}
@@ -29,7 +29,7 @@ func (again) Error() string   { return "nothing is there yet" }
 func (again) Timeout() bool   { return false }
 func (again) Temporary() bool { return true }
 
-// NewSwitch returns a switch above conn, which becomes its own; early is what was read of it already.
+// NewSwitch returns a switch that owns conn; early is what was read from conn already.
 func NewSwitch(conn net.Conn, early []byte) *Switch { return &Switch{conn: conn, early: early} }
 
 // switchBelow returns the switch among a connection's layers; nil: there is none.
@@ -68,7 +68,7 @@ func (s *Switch) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write implements net.Conn. In a loop it takes everything: crypto/tls takes a short write for the last.
+// Write implements net.Conn. In a loop it accepts everything: crypto/tls treats a short write as final.
 func (s *Switch) Write(p []byte) (int, error) {
 	if s.feed == nil {
 		return s.conn.Write(p)
@@ -77,7 +77,7 @@ func (s *Switch) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Close implements net.Conn. The socket of a loop is the loop's to close.
+// Close implements net.Conn. Only the loop closes a socket that it owns.
 func (s *Switch) Close() error {
 	if s.conn == nil {
 		return nil
@@ -85,7 +85,7 @@ func (s *Switch) Close() error {
 	return s.conn.Close()
 }
 
-// LocalAddr implements net.Conn; in a loop it tells nothing.
+// LocalAddr implements net.Conn; in a loop it is empty.
 func (s *Switch) LocalAddr() net.Addr {
 	if s.conn == nil {
 		return &net.TCPAddr{}
@@ -93,7 +93,7 @@ func (s *Switch) LocalAddr() net.Addr {
 	return s.conn.LocalAddr()
 }
 
-// RemoteAddr implements net.Conn; in a loop it tells nothing.
+// RemoteAddr implements net.Conn; in a loop it is empty.
 func (s *Switch) RemoteAddr() net.Addr {
 	if s.conn == nil {
 		return &net.TCPAddr{}
@@ -101,7 +101,7 @@ func (s *Switch) RemoteAddr() net.Addr {
 	return s.conn.RemoteAddr()
 }
 
-// SetDeadline implements net.Conn. What never blocks needs no deadline.
+// SetDeadline implements net.Conn. In a loop it does nothing, as nothing blocks.
 func (s *Switch) SetDeadline(t time.Time) error {
 	if s.conn == nil {
 		return nil

@@ -13,17 +13,17 @@ const (
 	maxRecordBytes = recordHeader + 16<<10 + 2048
 )
 
-// A record has room for one of TLS.
+// A record has room for a record of TLS.
 type record [maxRecordBytes]byte
 
-// tlsBuffers says where a tls.Conn has its buffers. crypto/tls keeps them for a connection's whole life, 12 KB behind one record of
-// 16 KB; a loop lends its own for the time of a read and gives those of the handshake up. What this leans on is held by
-// tls/stdlib_test.go.
+// tlsBuffers locates the buffers inside a tls.Conn. crypto/tls keeps them for a connection's whole life, 12 KB after one record of 16 KB.
+// A loop instead lends its own buffer for the time of a read, and drops those of the handshake. tls/stdlib_test.go tests the assumptions
+// about crypto/tls.
 type tlsBuffers struct {
 	rawInput uintptr // bytes.Buffer: records as they came
 	hand     uintptr // bytes.Buffer: messages of the handshake
-	input    uintptr // bytes.Reader: payload that was opened, inside of rawInput's memory
-	isKnown  bool    // all three are as they were with Go 1.26; otherwise nothing is lent
+	input    uintptr // bytes.Reader: payload that was opened, inside rawInput's memory
+	isKnown  bool    // all three are as in Go 1.26; otherwise nothing is lent
 }
 
 // theTLSBuffers are those of the crypto/tls that this program is built with. Immutable.
@@ -46,16 +46,16 @@ func findTLSBuffers() (b tlsBuffers) {
 	return b
 }
 
-// rawInputOf returns the buffer for records; theTLSBuffers are known.
+// rawInputOf returns the buffer for records. The caller has checked theTLSBuffers.isKnown.
 func rawInputOf(conn *tls.Conn) *bytes.Buffer {
 	return (*bytes.Buffer)(unsafe.Add(unsafe.Pointer(conn), theTLSBuffers.rawInput))
 }
 
-// lend gives a connection records to read, in memory that is its own until giveUpBuffers; theTLSBuffers are known.
+// lend gives a connection records to read, in memory that it may use until releaseBuffers. The caller has checked theTLSBuffers.isKnown.
 func lend(conn *tls.Conn, records []byte) { *rawInputOf(conn) = *bytes.NewBuffer(records) }
 
-// giveUpBuffers lets go of memory in which nothing is left.
-func giveUpBuffers(conn *tls.Conn) {
+// releaseBuffers drops the connection's buffers in which nothing is left.
+func releaseBuffers(conn *tls.Conn) {
 	if raw := rawInputOf(conn); raw.Len() == 0 {
 		*raw = bytes.Buffer{}
 	}

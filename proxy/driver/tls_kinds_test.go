@@ -22,7 +22,7 @@ type security struct {
 
 func init() {
 	kinds = append(kinds,
-		&kind{name: "goroutine over TLS 1.3", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInPair,
+		&kind{name: "goroutine over TLS 1.3", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInGoroutines,
 			tls: security{true, true, tls.VersionTLS13}},
 	)
 }

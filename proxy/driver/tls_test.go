@@ -58,7 +58,7 @@ func (c *tap) Write(p []byte) (n int, err error) {
 	return len(p), nil
 }
 
-// isAlert tells whether the last record that came is an alert by its length: that of TLS 1.3 has 2 bytes, a type and a tag.
+// isAlert reports whether the last record that came is an alert by its length: that of TLS 1.3 has 2 bytes, a type and a tag.
 func (c *tap) isAlert() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -115,7 +115,7 @@ func TestACutOverTLSIsAResetWithoutCloseNotify(t *testing.T) {
 		x, taps := tapped(t, open, false)
 		x.backend.write(x.backend.header(isFin|opBinary, 100), []byte("a part"))
 		x.client.want("the part", append(x.backend.header(isFin|opBinary, 100), "a part"...))
-		x.backend.reset() // nobody can be told inside a frame
+		x.backend.reset() // no close can go inside a frame
 		if _, err := x.client.readOn(); !isReset(err) {
 			t.Errorf("the client reads %v, want a reset", err)
 		}

@@ -124,7 +124,7 @@ func newNoise(seed uint64) []byte {
 	return b
 }
 
-// watchQueues samples what waits in a driver of so many sessions; the function it returns ends that and tells the most.
+// watchQueues samples what waits in a driver with that many sessions; the function that it returns ends that, and returns the most.
 func watchQueues(d Driver, sessions int64) (stop func(*testing.T) int64) {
 	var most atomic.Int64
 	done, ended := make(chan struct{}), make(chan struct{})

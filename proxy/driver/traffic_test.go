@@ -71,7 +71,7 @@ func (s *sender) size() int {
 func (s *sender) data(first byte, n int) {
 	start := s.r.IntN(len(s.noise) - n)
 	payload := s.noise[start : start+n]
-	// The payload is sent as it is: whoever masked it, it is noise.
+	// The payload is sent as it is: masked or not, it is noise.
 	frame := append(s.header(first, n), payload...)
 	s.frames++
 	s.payload += uint64(n)

@@ -10,8 +10,8 @@ var TurnBounds = [...]time.Duration{
 	10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond,
 }
 
-// Turns counts the turns of loops by how long they lasted, from an event to the wait for the next. The time in which the system
-// runs something else is in it: a session has to wait for that too.
+// Turns counts the turns of loops by how long they lasted, from an event to the wait for the next one. This includes the time in which
+// the system runs something else: a session has to wait for that too.
 type Turns struct {
 	Buckets [len(TurnBounds) + 1]uint64
 	Sum     time.Duration

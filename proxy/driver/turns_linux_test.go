@@ -19,12 +19,12 @@ func TestTurnsOfLoopsAreCountedWithWhatTheyLast(t *testing.T) {
 	x := begin(t, k, setup{})
 	x.client.write(x.client.text("hello"))
 	x.backend.want("data", x.client.text("hello"))
-	l := x.handle.in.(*loop)
+	l := x.handle.controller.(*loop)
 	const long = 3 * time.Millisecond
 	l.do(func() { time.Sleep(long) })
 	after := d.Turns()
 	if after.count() < before.count()+3 || after.Sum < before.Sum+long {
-		t.Errorf("turns before %+v, behind a message and a command of %v %+v", before, long, after)
+		t.Errorf("turns before %+v, after a message and a command of %v %+v", before, long, after)
 	}
 	slow := func(t *Turns) (n uint64) {
 		for i, bucket := range t.Buckets {

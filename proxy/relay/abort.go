@@ -1,8 +1,8 @@
 package relay
 
-// Abort ends the session at once, for a fault of the gateway's own. Nothing more of either side is looked at. A side whose stream is
-// between frames is told 1011, after what waits for it; one inside a frame is cut, and so is one of whose stream the driver has lost
-// a part (isTorn).
+// Abort ends the session at once, after a fault of the gateway's own. What the sides still send is ignored. A side whose stream is
+// between frames gets a close with 1011, after what waits for it. A side inside a frame is cut, and so is a side of whose stream the
+// driver has lost a part (isTorn).
 func (s *Session) Abort(e *Env, isTorn [2]bool) {
 	s.judge(Aborted)
 	s.closeBoth = closeBoth{at: e.Now, code: Aborted.Code, reason: Aborted.Reason, step: 1}
@@ -22,12 +22,12 @@ func (s *Session) Abort(e *Env, isTorn [2]bool) {
 			out.state = outWanting
 			s.acts |= actOwn(side) | ActTimer
 		default:
-			s.settle(e, side) // its close is on the way
+			s.settle(e, side) // its close is on its way
 		}
 	}
 }
 
-// Kill is for a session that Abort can't end: it is over, whatever state it is in. The driver cuts both connections.
+// Kill ends a session that Abort can't end, from any state. The driver cuts both connections.
 func (s *Session) Kill() {
 	s.judge(Aborted)
 	for side := Client; side <= Backend; side++ {

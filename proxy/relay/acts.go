@@ -21,39 +21,39 @@ func actClose(s Side) Acts   { return actCloseClient << s }
 func actReset(s Side) Acts   { return actResetClient << s }
 func actUnacked(s Side) Acts { return actUnackedClient << s }
 
-// Own tells whether AppendOwn is to be called for side.
+// Own reports whether AppendOwn is to be called for side.
 func (a Acts) Own(side Side) bool { return a&actOwn(side) != 0 }
 
-// Close tells whether side's connection is to be closed.
+// Close reports whether side's connection is to be closed.
 func (a Acts) Close(side Side) bool { return a&actClose(side) != 0 }
 
-// Reset tells whether side's connection is to be cut by a reset, whatever waits.
+// Reset reports whether side's connection is to be cut by a reset, also if bytes wait.
 func (a Acts) Reset(side Side) bool { return a&actReset(side) != 0 }
 
-// Unacked tells whether the driver is asked to call Session.Unacked for side.
+// Unacked reports whether the driver is asked to call Session.Unacked for side.
 func (a Acts) Unacked(side Side) bool { return a&actUnacked(side) != 0 }
 
-// Take returns what is to be done, once. The driver calls it after each call that changes the session, until it is 0.
-func (s *Session) Take() Acts {
+// TakeActs returns what the driver must do, each act once. The driver calls it after each call that changes the session, until it returns 0.
+func (s *Session) TakeActs() Acts {
 	a := s.acts
 	s.acts = 0
 	return a
 }
 
-// Reads tells whether a side's bytes are wanted: for Scan, or while it lingers, to be thrown away (IsLingering).
+// Reads reports whether the driver is to read a side: for Scan or, while the side lingers, for Discarded.
 func (s *Session) Reads(side Side) bool {
 	in, out := &s.in[side], &s.out[side]
 	return in.state == inOpen && in.paused == 0 && out.state != outGone || out.state == outEnding
 }
 
-// IsLingering tells whether a side's bytes are thrown away: Discarded.
+// IsLingering reports whether the driver is to discard what a side sends, and to call Discarded.
 func (s *Session) IsLingering(side Side) bool { return s.out[side].state == outEnding }
 
-// IsWritable tells whether bytes may still be written to a side.
+// IsWritable reports whether bytes may still be written to a side.
 func (s *Session) IsWritable(side Side) bool { return s.out[side].state < outBroken }
 
-// IsGone tells whether a side's connection is closed.
+// IsGone reports whether a side's connection is closed.
 func (s *Session) IsGone(side Side) bool { return s.out[side].state == outGone }
 
-// IsOver tells whether both connections are closed.
+// IsOver reports whether both connections are closed.
 func (s *Session) IsOver() bool { return s.IsGone(Client) && s.IsGone(Backend) }

@@ -29,7 +29,7 @@ type outState uint8
 const (
 	outOpen    outState = iota
 	outWanting          // a close of the gateway's own waits for a boundary
-	outClosing          // the close is in the queue; nothing goes behind it
+	outClosing          // the close is in the queue; nothing follows it
 	outFlushed          // its last byte is in the kernel
 	outBroken           // writing failed; what the side sent before is still read
 	outEnding           // both closes are through: lingering
@@ -47,9 +47,9 @@ const (
 //
 //	Abort           1011                                    1011
 //
-// and, above all of these, the code of closeBoth where the gateway ends the session itself. Inside a frame that is half
-// passed on nobody can be told anything: the receiver is cut. A side whose own input has ended and to whom the close has
-// gone lingers or is released (settle), whatever the other side still does.
+// The code of closeBoth has priority over all of these if the gateway ends the session itself. A receiver inside a frame of
+// which only a part has passed can't be told anything: it is cut. A side whose own input has ended and that has got its close
+// lingers or is released (settle), independently of the other side.
 
 // closeBoth is a close of the gateway's own, to both sides.
 type closeBoth struct {
@@ -59,16 +59,16 @@ type closeBoth struct {
 	step   uint8 // 0: waits for a message boundary, 1: for a frame boundary
 }
 
-// isOpen tells whether neither direction has begun to end.
+// isOpen reports whether neither direction has begun to end.
 func (s *Session) isOpen() bool {
 	return s.in[Client].state == inOpen && s.in[Backend].state == inOpen &&
 		s.out[Client].state == outOpen && s.out[Backend].state == outOpen
 }
 
-// HasClosed tells whether a side has sent a close of its own.
+// HasClosed reports whether a side has sent a close of its own.
 func (s *Session) HasClosed(side Side) bool { return s.in[side].state == inClosed }
 
-// isAnswering tells whether the side has been told a close and its answer is waited for.
+// isAnswering reports whether the session waits for a side's answer to the close that it got.
 func (o *output) isAnswering() bool { return o.state == outFlushed || o.state == outBroken }
 
 // CloseBoth ends the session with a close to both sides: to the client first, at the next message boundary of what it
@@ -84,7 +84,7 @@ func (s *Session) CloseBoth(e *Env, code uint16, reason Reason) {
 	s.acts |= actOwn(Client) | ActTimer
 }
 
-// isClosable tells whether the close that a side waits for may go, now that its stream is between frames.
+// isClosable reports whether the close that a side waits for may go, now that its stream is between frames.
 func (s *Session) isClosable(to Side) bool {
 	in := &s.in[to.Other()]
 	return in.state != inOpen || !in.isInMessage || s.closeBoth.step > 0
@@ -106,7 +106,7 @@ func (s *Session) fault(e *Env, from Side, rule Rule) {
 	s.in[from].rule = rule
 	s.judge(Verdict{Initiator: Gateway, Code: rules[rule].code, Reason: ReasonFault, Rule: rule, Side: from})
 	if s.out[from].state > outWanting {
-		// It has been sent its close and can't be told any more.
+		// It has got its close: it can't be told anything more.
 		s.lose(e, from, ReasonFault)
 		return
 	}
@@ -128,7 +128,7 @@ func (s *Session) Ended(e *Env, from Side) {
 // Lost notes that a side's connection was reset, or failed in another way.
 func (s *Session) Lost(e *Env, side Side) { s.lose(e, side, ReasonReset) }
 
-// WriteFailed notes that a side takes nothing any more. What it sent before is still read, to its end.
+// WriteFailed notes that a side accepts nothing any more. What it sent before is still read, to its end.
 func (s *Session) WriteFailed(e *Env, to Side) {
 	out := &s.out[to]
 	if out.state >= outBroken {
@@ -141,7 +141,7 @@ func (s *Session) WriteFailed(e *Env, to Side) {
 	s.settle(e, to)
 }
 
-// lose gives a side up: its connection is cut, whatever state it is in.
+// lose gives a side up: its connection is cut, from any state.
 func (s *Session) lose(e *Env, side Side, reason Reason) {
 	in, out := &s.in[side], &s.out[side]
 	if out.state == outGone {
@@ -151,11 +151,11 @@ func (s *Session) lose(e *Env, side Side, reason Reason) {
 	if in.state != inOpen {
 		return
 	}
-	who := Gateway
+	initiator := Gateway
 	if reason == ReasonLost || reason == ReasonReset {
-		who = initiatorOf(side)
+		initiator = initiatorOf(side)
 	}
-	s.judge(Verdict{Initiator: who, Code: e.Config.lostCode(side), Reason: reason, Side: side})
+	s.judge(Verdict{Initiator: initiator, Code: e.Config.lostCode(side), Reason: reason, Side: side})
 	s.over(e, side, inBroken)
 }
 
@@ -200,7 +200,7 @@ func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
 	case s.closeBoth.reason == ReasonInternal:
 		return s.closeBoth.code, s.closeBoth.reason.Text()
 	case in.state == inFaulted:
-		return rules[in.rule].code, rules[in.rule].text
+		return rules[in.rule].code, in.rule.Text()
 	case s.closeBoth.at != 0:
 		return s.closeBoth.code, s.closeBoth.reason.Text()
 	case from.state == inSilent && in.state == inClosed:
@@ -232,7 +232,7 @@ func (s *Session) waitForAnswer(e *Env, to Side) {
 
 // silent ends the wait for a side's own close.
 func (s *Session) silent(e *Env, side Side) {
-	// Without a cause so far it is a side that took nothing more and said nothing more.
+	// If the session had no cause to end so far, the side has neither accepted nor sent anything more.
 	s.judge(Verdict{Initiator: initiatorOf(side), Code: e.Config.lostCode(side), Reason: ReasonReset, Side: side})
 	s.over(e, side, inSilent)
 }
@@ -258,7 +258,7 @@ func (s *Session) settle(e *Env, side Side) {
 	}
 }
 
-// release gives a side's connection back to the driver, which closes it; isCut: by a reset.
+// release has the driver close a side's connection; isCut: by a reset.
 func (s *Session) release(side Side, isCut bool) {
 	out := &s.out[side]
 	out.state = outGone
@@ -271,7 +271,7 @@ func (s *Session) release(side Side, isCut bool) {
 	s.acts |= ActTimer
 }
 
-// Discarded notes n bytes of a lingering side that were thrown away.
+// Discarded notes that the driver has discarded n bytes of a lingering side.
 func (s *Session) Discarded(side Side, n int) {
 	out := &s.out[side]
 	if out.discarded += int32(min(n, lingerBytes+1)); out.discarded > lingerBytes && out.state == outEnding {

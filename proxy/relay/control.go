@@ -7,7 +7,7 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// control reads a whole control frame. passes: it goes to the other side as it is.
+// control reads a whole control frame. passes: the frame goes to the other side as it is.
 func (s *Session) control(e *Env, from Side, opcode byte, frame []byte, isDropping bool) (passes bool, step Step) {
 	switch opcode {
 	case opPing:
@@ -15,7 +15,7 @@ func (s *Session) control(e *Env, from Side, opcode byte, frame []byte, isDroppi
 			return !isDropping, Again
 		}
 		// RFC 6455 section 5.5.2: "an endpoint MUST send a Pong frame in response, unless it already received a Close
-		// frame". Behind a close of ours nothing may go.
+		// frame". Nothing may follow the gateway's own close.
 		if s.out[from].state > outWanting {
 			return false, Again
 		}
@@ -63,7 +63,7 @@ func checkClose(body []byte) (code uint16, rule Rule) {
 	return code, 0
 }
 
-// IsCloseCode tells whether a close frame may carry the code: RFC 6455 section 7.4 and the registry it founds
+// IsCloseCode reports whether a close frame may carry the code: RFC 6455 section 7.4 and the registry that it establishes
 // (1012 to 1014). 1004, 1005, 1006 and 1015 never go on the wire; below 1000, 1016 to 2999 and over 4999 nothing is defined.
 func IsCloseCode(code int) bool {
 	return code >= 1000 && code <= 1003 || code >= 1007 && code <= 1014 || code >= 3000 && code <= 4999

@@ -25,7 +25,7 @@ const (
 //	|N|V|V|V|       |S|             |                               |
 //	| |1|2|3|       |K|             |                               |
 //	+-+-+-+-+-------+-+-------------+ - - - - - - - - - - - - - - - +
-//	|  masking key (32), if MASK is set, behind the length          |
+//	|  masking key (32), if MASK is set, after the length           |
 //	+---------------------------------------------------------------+
 const (
 	bitFin  = 0x80
@@ -39,7 +39,7 @@ const (
 	maxControlFrame   = 2 + 4 + maxControlPayload
 )
 
-// MaxCarry is how many bytes at most stay with the driver between two calls of Scan: a control frame less one byte.
+// MaxCarry is the most bytes that stay with the driver between two calls of Scan: a control frame less one byte.
 // (A header less one byte is shorter.)
 const MaxCarry = maxControlFrame - 1
 
@@ -52,7 +52,7 @@ type header struct {
 }
 
 // parseHeader reads the header at the start of p, which isn't empty. size is 0 while bytes of it are missing; a rule
-// is reported as soon as the byte that breaks it is there, so that it doesn't matter how the bytes are split.
+// is reported as soon as the byte that breaks it has come, so that the result doesn't depend on how the bytes are split.
 func (in *input) parseHeader(from Side, p []byte, hasDeflate bool) (h header, rule Rule) {
 	b0 := p[0]
 	h.opcode, h.isFin = b0&0x0f, b0&bitFin != 0

@@ -6,31 +6,31 @@ import (
 	"time"
 )
 
-// A pingState is where the gateway's own ping to a side is.
+// A pingState is the state of the gateway's own ping to a side.
 type pingState uint8
 
 const (
-	pingNone   pingState = iota // none is out
-	pingDue                     // AppendOwn is asked to send it
-	pingQueued                  // in the queue
-	pingSent                    // its last byte has gone: the pong's time runs
+	pingNone   pingState = iota // none is outstanding
+	pingDue                     // AppendOwn is to send it
+	pingQueued                  // it is in the queue
+	pingSent                    // its last byte has left the queue: pong_timeout runs
 )
 
 // keepalive is the state of the pings to one side. One ping is outstanding at most.
 type keepalive struct {
-	pingAt    Instant // when its last byte went
-	restartAt Instant // when the side's clock last restarted, beside what is heard of it (input.clock)
-	pingLeft  int32   // bytes that have to go before it has gone
-	unacked   int32   // bytes in the kernel's queue at the last look; -1: not looked in this wait, for a pong or for a close
+	pingAt    Instant // when the ping's last byte left the queue
+	restartAt Instant // when the side's clock last restarted for another reason than bytes from it (input.clock)
+	pingLeft  int32   // bytes that have to leave the queue before the ping has left it
+	unacked   int32   // bytes in the kernel's queue at the last look; -1: none yet in this wait for a pong or a close
 	rttMicros uint32
-	waits     uint16 // how often that queue, which still shrank, was waited for
+	waits     uint16 // how often the wait was extended because that queue still shrank
 	pingState pingState
 }
 
-// heard notes that the side is alive: the wait for it begins anew.
+// heard notes that the side is alive: the wait for it starts again.
 func (k *keepalive) heard() { k.unacked = -1 }
 
-// untilLook returns how far into a wait the kernel's queue is looked at: half of it the first time, to compare with at the end.
+// untilLook returns when during a wait the kernel's queue is looked at: after half of the wait, and again at its end.
 func (k *keepalive) untilLook(wait time.Duration) time.Duration {
 	if k.unacked < 0 {
 		return wait / 2
@@ -38,13 +38,13 @@ func (k *keepalive) untilLook(wait time.Duration) time.Duration {
 	return wait
 }
 
-// restart begins the wait for the side anew, though nothing was heard of it.
+// restart starts the wait for the side again, though nothing came from it.
 func (k *keepalive) restart(now Instant) {
 	k.restartAt = now
 	k.unacked = -1
 }
 
-// newPing starts a ping to a side and returns its payload: one of the session's own, not to be taken for one that passes.
+// newPing starts a ping to a side and returns its payload. It is the session's own: a ping that passes doesn't have it.
 func (s *Session) newPing(side Side) uint64 {
 	for s.pingID == 0 {
 		s.pingID = rand.Uint64()
@@ -53,7 +53,7 @@ func (s *Session) newPing(side Side) uint64 {
 	return s.pingID
 }
 
-// pinged notes that the ping's last byte has gone.
+// pinged notes that the ping's last byte has left the queue.
 func (k *keepalive) pinged(now Instant) {
 	k.pingLeft = 0
 	k.pingAt = now
@@ -84,7 +84,7 @@ func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 	return true
 }
 
-// keepaliveDue returns when something is to be done about the pings to a side.
+// keepaliveDue returns when keepaliveTimer is to be called for a side.
 func (s *Session) keepaliveDue(c *Config, side Side) (at Instant, isDue bool) {
 	in, out := &s.in[side], &s.out[side]
 	if c.PingInterval <= 0 || in.state != inOpen || out.state > outWanting || in.paused != 0 {
@@ -100,12 +100,12 @@ func (s *Session) keepaliveDue(c *Config, side Side) (at Instant, isDue bool) {
 	return 0, false
 }
 
-// keepaliveTimer acts on what keepaliveDue said is due.
+// keepaliveTimer sends a ping to a side, or checks whether the wait for the pong has failed.
 func (s *Session) keepaliveTimer(e *Env, side Side) {
 	out := &s.out[side]
 	switch {
 	case !s.AtBoundary(side):
-		out.restart(e.Now) // the clock stops while a frame into the side is half-written
+		out.restart(e.Now) // no wait counts while a frame to the side is half-written
 	case out.pingState == pingNone:
 		out.pingState = pingDue
 		s.acts |= actOwn(side)
@@ -114,8 +114,8 @@ func (s *Session) keepaliveTimer(e *Env, side Side) {
 	}
 }
 
-// Unacked tells how many bytes the kernel still holds unacknowledged for a side; 0 where nobody knows. The driver calls it
-// when Acts asks, before the next Deadline.
+// Unacked reports the number of bytes that the kernel still holds unacknowledged for a side; 0 if that isn't known. The
+// driver calls it when Acts asks for it, before the next Deadline.
 func (s *Session) Unacked(e *Env, side Side, bytes int) {
 	out := &s.out[side]
 	isClosing := out.state == outFlushed
@@ -129,7 +129,7 @@ func (s *Session) Unacked(e *Env, side Side, bytes int) {
 		out.waits = 0
 		return
 	}
-	// A slow link may still carry what was queued in front of the close, or of the ping.
+	// A slow link may still transmit what was queued before the close, or before the ping.
 	if isClosing {
 		if out.unacked < before {
 			out.closedAt = e.Now // up to capAt

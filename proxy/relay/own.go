@@ -7,16 +7,16 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// maxPongs is how many bytes of unsent pongs a side may cause before it isn't read for a while.
+// maxPongs is how many bytes of unsent pongs a side may cause. Above it, the side isn't read.
 const maxPongs = 4 << 10
 
-// AtBoundary tells whether the stream to a side, as far as it has been passed, ends between frames: a frame of the
+// AtBoundary reports whether the stream to a side, as far as it has been passed, ends between frames: a frame of the
 // gateway's own may be put there.
 func (s *Session) AtBoundary(to Side) bool { return s.in[to.Other()].left == 0 }
 
-// AppendPong appends the answer to a ping that Scan found (the whole frame) to dst. Where the stream to that side is
-// AtBoundary, dst is its queue, and the driver calls PongQueued; elsewhere dst is what the driver keeps for the next
-// boundary, and it calls PongHeld.
+// AppendPong appends the answer to a ping that Scan found (the whole frame) to dst. If the stream to that side is
+// AtBoundary, dst is its queue, and the driver calls PongQueued afterwards. Else dst is what the driver keeps for the next
+// boundary, and it calls PongHeld afterwards.
 func (s *Session) AppendPong(dst []byte, to Side, ping []byte) []byte {
 	var buf [maxControlPayload]byte
 	return appendFrame(dst, to, opPong, payload(buf[:], to, ping))
@@ -33,21 +33,21 @@ func (s *Session) PongQueued(to Side, n, queued int) {
 }
 
 // PongHeld notes n bytes of pong that wait for a boundary: there Scan stops with Own, and the driver moves all that it
-// holds to the queue. It holds maxPongs bytes and what the rest of the buffer causes in which they were exceeded: from a
-// client no more than that buffer's length (a ping has the masking key that its pong has not), from a backend three times that.
+// holds to the queue. The driver never holds more than maxPongs bytes and the pongs to the rest of the buffer that exceeded
+// them: for a client no more than that buffer's length, as a pong lacks the ping's masking key; for a backend three times that.
 func (s *Session) PongHeld(to Side, n int) {
 	s.out[to].held += int32(n)
 	s.pausePongs(to)
 }
 
-// pausePongs stops reading a side that pings faster than it takes the pongs.
+// pausePongs stops reading a side that pings faster than it accepts the pongs.
 func (s *Session) pausePongs(to Side) {
 	if s.out[to].pongs+s.out[to].held > maxPongs {
 		s.in[to].paused |= pausePongs
 	}
 }
 
-// AppendOwn appends the frames of the gateway's own that wait for side and may go now, for the end of its queue, behind
+// AppendOwn appends the frames of the gateway's own that wait for side and may go now, for the end of its queue, after
 // the pongs that were held: a ping, a close. queued: bytes that wait in front of them. Nothing is appended where the
 // stream isn't at a boundary; Scan stops at the next.
 func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
@@ -69,7 +69,7 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 	return dst
 }
 
-// isWaiting tells whether a frame of the gateway's own waits for a boundary.
+// isWaiting reports whether a frame of the gateway's own waits for a boundary.
 func (o *output) isWaiting() bool {
 	return o.state == outWanting || o.state == outOpen && o.held > 0
 }

@@ -1,6 +1,6 @@
 package relay
 
-// Rule names a rule of the protocol that a side broke; zero: none.
+// Rule is a rule of the protocol that a side broke; 0 means none.
 type Rule uint8
 
 const (
@@ -25,7 +25,7 @@ const (
 	NumRules
 )
 
-// rules gives each rule its name (a metric's label), the close code that the offender is told, and the reason.
+// rules gives each rule its name (a metric's label), the close code that the offender gets, and the reason in its close frame.
 var rules = [NumRules]struct {
 	name string
 	code uint16
@@ -50,3 +50,6 @@ var rules = [NumRules]struct {
 
 // String returns the rule's name, as in sluice_protocol_errors_total{rule}; "" for none.
 func (r Rule) String() string { return rules[r].name }
+
+// Text returns the reason in the close frame to the offender.
+func (r Rule) Text() string { return rules[r].text }

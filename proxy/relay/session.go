@@ -2,27 +2,27 @@ package relay
 
 import "time"
 
-// Instant is nanoseconds on the driver's monotonic clock; zero: never, so the clock starts above it.
+// Instant is a time in nanoseconds on the driver's monotonic clock. 0 means never: the clock starts above it.
 type Instant int64
 
 // Add returns the instant d later.
 func (t Instant) Add(d time.Duration) Instant { return t + Instant(d) }
 
-// Config is what a session is relayed by. Immutable; shared by the sessions of a route.
+// Config are the limits and timeouts of a session. Immutable; the sessions of a route share it.
 type Config struct {
-	MaxFrame   int64 // bytes of payload; 0: no limit
-	MaxMessage int64 // bytes of payload on the wire; 0: no limit
+	MaxFrame   int64 // bytes of payload; 0 means no limit
+	MaxMessage int64 // bytes of payload on the wire; 0 means no limit
 
 	ForwardPings bool // pings and pongs pass; otherwise the gateway answers
 
-	PingInterval time.Duration // 0: no pings
+	PingInterval time.Duration // 0 means no pings
 	PongTimeout  time.Duration
-	IdleTimeout  time.Duration // 0: off
+	IdleTimeout  time.Duration // 0 means no limit
 	CloseTimeout time.Duration
 	WriteTimeout time.Duration
 
-	BackendLost uint16 // what a client is told when its backend is lost
-	ClientLost  uint16 // what a backend is told when its client is lost
+	BackendLost uint16 // close code for a client whose backend is lost
+	ClientLost  uint16 // close code for a backend whose client is lost
 }
 
 // lostCode returns the code that tells of a side's loss.
@@ -33,15 +33,15 @@ func (c *Config) lostCode(side Side) uint16 {
 	return c.BackendLost
 }
 
-// Env is what a call may look at beside the session. Owned by the caller; a loop has one for all its sessions.
+// Env is what a call uses in addition to the session. Owned by the caller; a loop has one for all its sessions.
 type Env struct {
 	Config *Config
 	Totals *Totals
 	Now    Instant
 }
 
-// Session is the state of one session: 2 inputs, 2 outputs, and what concerns both. It has no pointers.
-// Owned by its driver; never used by two goroutines at once.
+// Session is the state of one session: two inputs, two outputs, and what both share. It has no pointers.
+// Owned by its driver, which never uses it in two goroutines at once.
 type Session struct {
 	in  [2]input  // by the side that sends
 	out [2]output // by the side that receives
@@ -54,20 +54,20 @@ type Session struct {
 	hasDeflate bool
 }
 
-// Counts are one direction's, by the side that sends.
+// Counts count what one side has sent.
 type Counts struct {
 	Frames   uint64 // data frames
 	Messages uint64
 	Bytes    uint64 // payload of data frames
 }
 
-// An input is what arrives from one side.
+// An input is the state of what arrives from one side.
 type input struct {
 	Counts
 	left         int64   // payload bytes of the current data frame still to come
 	messageBytes int64   // declared payload of the current message so far
-	clock        Instant // last byte heard, or the restart of that clock
-	code         uint16  // of the close that it sent; 0: none was in it
+	clock        Instant // when the last byte came, or when the wait for bytes restarted
+	code         uint16  // of the close that it sent; 0: the close had none
 	state        inState
 	rule         Rule  // that it broke
 	paused       pause // why its bytes are not read
@@ -76,16 +76,16 @@ type input struct {
 	isPartial    bool // bytes of a header or control frame stay with the driver
 }
 
-// An output is what goes to one side.
+// An output is the state of what goes to one side.
 type output struct {
-	stalledAt Instant // no byte was taken since, while bytes wait; 0: none wait
-	closedAt  Instant // when the wait for the answer to the close began, or began again; then when lingering began
-	capAt     Instant // when the wait for the answer ends whatever comes
+	stalledAt Instant // the side has accepted no byte since, though bytes wait; 0: none wait
+	closedAt  Instant // when the wait for the answer to the close began, or restarted; later, when lingering began
+	capAt     Instant // when the wait for the answer ends in any case
 	keepalive
 	pongs     int32 // bytes of pongs in the queue
-	pongsLeft int32 // bytes that have to go before the last of them is sent
+	pongsLeft int32 // bytes that have to leave the queue before the last of them has left it
 	held      int32 // bytes of pongs that wait for a boundary
-	discarded int32 // input thrown away while lingering
+	discarded int32 // bytes of input, while lingering
 	state     outState
 }
 
@@ -95,27 +95,27 @@ func (s *Session) Begin(e *Env, hasDeflate bool) {
 	s.in[Client].clock, s.in[Backend].clock = e.Now, e.Now
 }
 
-// Step says what the driver does where Scan stopped, once p[:pass] is in the other side's queue.
+// Step is what the driver does at the place where Scan stopped, once p[:pass] is in the other side's queue.
 type Step uint8
 
 const (
-	More  Step = iota // nothing; what is left of p (at most MaxCarry bytes) comes again with the bytes behind it
+	More  Step = iota // nothing; the driver keeps the rest of p (at most MaxCarry bytes) and passes it again, before the next bytes
 	Again             // nothing; call Scan with the rest
 	Pong              // p[pass:pass+skip] is a ping to answer: AppendPong; then Again
 	Own               // the other side's stream is at a boundary that frames wait for: held pongs, AppendOwn; then Again
-	End               // nothing more of this side is looked at; pass and skip are all of p
+	End               // nothing more of this side is scanned; pass and skip are all of p
 )
 
-// Scan looks at bytes that arrived from a side. p[:pass] go to the other side as they are, p[pass:pass+skip] go nowhere,
-// step is to be done there, and what is behind comes again in the next call, at once or (More) with more bytes behind it.
-// A call without a new byte of the side would restart its clocks: the driver makes none, but for the rest of a buffer.
+// Scan parses bytes that arrived from a side. p[:pass] go to the other side as they are, p[pass:pass+skip] go nowhere, and
+// the driver does step at that place. It passes the rest of p in the next call: at once or, for More, with more bytes after it.
+// Each call restarts the side's clocks: the driver makes none without a new byte of the side, except for the rest of a buffer.
 func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) {
 	in, out := &s.in[from], &s.out[from.Other()]
 	if in.state != inOpen {
 		return 0, len(p), End
 	}
 	if in.left > 0 && in.clock < e.Now {
-		out.restart(e.Now) // a frame into the other side was half-written for a while
+		out.restart(e.Now) // a frame to the other side was half-written until now
 	}
 	in.clock = e.Now
 	in.isPartial = false
@@ -134,12 +134,12 @@ func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) 
 		return 0, pass + skip, step
 	}
 	if pass > 0 && s.out[from].isAnswering() {
-		s.out[from].closedAt = e.Now // the side that was told a close still sends what it had to say
+		s.out[from].closedAt = e.Now // the side has got a close, and still sends before it answers
 	}
 	return pass, skip, step
 }
 
-// scan is Scan without regard to whether what passes is dropped. payload: bytes of data frames' payload among pass.
+// scan is Scan for a side whose bytes pass. If isDropping, the caller drops what passes. payload: bytes of data frames' payload in pass.
 func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip, payload int, step Step) {
 	in, out := &s.in[from], &s.out[from.Other()]
 	isWaiting := out.isWaiting()
@@ -209,10 +209,10 @@ func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip
 // Counts returns a side's counts so far.
 func (s *Session) Counts(from Side) Counts { return s.in[from].Counts }
 
-// RTT returns the last round-trip time that a ping to side took; 0: none is known.
+// RTT returns the round-trip time of the last ping to side; 0: none is known.
 func (s *Session) RTT(side Side) time.Duration {
 	return time.Duration(s.out[side].rttMicros) * time.Microsecond
 }
 
-// IdleSince returns when the last payload byte of a data frame passed, or the session's begin.
+// IdleSince returns when the last payload byte of a data frame passed, or else when the session began.
 func (s *Session) IdleSince() Instant { return s.dataAt }

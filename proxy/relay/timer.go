@@ -2,32 +2,32 @@ package relay
 
 import "time"
 
-// A pause is a set of reasons for which a side isn't read.
+// A pause is a set of reasons why a side isn't read.
 type pause uint8
 
 const (
-	pauseQueue pause = 1 << iota // the other side's queue is over its high mark
-	pausePongs                   // it doesn't take the pongs that it causes
+	pauseQueue pause = 1 << iota // the other side's queue is above its high mark
+	pausePongs                   // the side doesn't accept the pongs that it causes
 )
 
-// How a finished side's connection ends.
+// Lingering: how long, and for how many bytes, the gateway waits for the end of a stream that has its close.
 const (
-	lingerTime  = time.Second // RFC 6455 section 7.1.1 lets the server close first; browsers wait for it
+	lingerTime  = time.Second // RFC 6455 section 7.1.1 lets the server close first; browsers wait for that
 	lingerBytes = 256 << 10
 )
 
-// Pause notes that the driver stops reading a side, because the other side's queue is over its high mark. A side whose
-// pongs aren't taken is paused by the session itself: Reads tells.
+// Pause notes that the driver stops reading a side, because the other side's queue is above its high mark. The session
+// itself pauses a side that doesn't accept its pongs (Reads).
 func (s *Session) Pause(side Side) {
 	if s.in[side].state == inOpen {
 		s.in[side].paused |= pauseQueue
 	}
 }
 
-// Resume ends Pause. The side's clocks restart whole: what it sent meanwhile couldn't be heard.
+// Resume ends Pause. The side's clocks restart: what it sent during the pause wasn't read.
 func (s *Session) Resume(e *Env, side Side) { s.unpause(e, side, pauseQueue) }
 
-// IsPaused tells whether a side isn't read for a while: after Pause, or because its pongs aren't taken.
+// IsPaused reports whether a side isn't read at present: after Pause, or because it doesn't accept its pongs.
 func (s *Session) IsPaused(side Side) bool { return s.in[side].paused != 0 }
 
 func (s *Session) unpause(e *Env, side Side, why pause) {
@@ -48,7 +48,7 @@ func (s *Session) unpause(e *Env, side Side, why pause) {
 }
 
 // Sent notes that n bytes of what waited for a side entered the kernel, and that left bytes still wait. The driver calls
-// it after each attempt to write, also one that the kernel took nothing of: then the clock of write_timeout starts.
+// it after each attempt to write, even if the kernel accepted nothing: then write_timeout starts.
 func (s *Session) Sent(e *Env, to Side, n, left int) {
 	out := &s.out[to]
 	switch {
@@ -79,8 +79,8 @@ func (s *Session) Sent(e *Env, to Side, n, left int) {
 	}
 }
 
-// Deadline returns when Advance has to be called next. It is at most write_timeout away, so that a frame which begins
-// meanwhile is looked after in time though its begin arms nothing.
+// Deadline returns when Advance has to be called next. It is at most write_timeout away: the beginning of a frame doesn't
+// change the driver's timer, and yet the frame is checked in time.
 func (s *Session) Deadline(e *Env) Instant {
 	at := e.Now.Add(e.Config.WriteTimeout)
 	for t := range numTimers {
@@ -94,7 +94,7 @@ func (s *Session) Deadline(e *Env) Instant {
 }
 
 // Advance does what is due. The driver calls it at Deadline or later; an early call does nothing. The next Deadline is known
-// once Take's acts are done.
+// once the driver has done all acts.
 func (s *Session) Advance(e *Env) {
 	for t := range numTimers {
 		for side := Client; side <= Backend; side++ {
@@ -109,10 +109,10 @@ type timer uint8
 
 const (
 	timerKeepalive timer = iota
-	timerWrite           // bytes wait for a side that takes none
-	timerFrame           // a begun frame doesn't go on
+	timerWrite           // bytes wait for a side that accepts none
+	timerFrame           // the rest of a frame doesn't come
 	timerClose           // the answer to a close doesn't come
-	timerLinger          // the end of a finished side's stream doesn't come
+	timerLinger          // a lingering side doesn't end its stream
 	timerIdle            // no data either way
 	timerBoundary        // a close of both sides finds no boundary
 	numTimers
@@ -131,7 +131,7 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 	case timerClose:
 		at = out.capAt
 		switch {
-		case in.paused != 0: // it can't be heard
+		case in.paused != 0: // an answer wouldn't be read
 		case out.state == outFlushed:
 			at = min(out.closedAt.Add(out.untilLook(c.CloseTimeout)), at)
 		default:
@@ -148,7 +148,7 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 	panic("BUG: no such timer")
 }
 
-// expire does what follows when a timer that is due has expired.
+// expire does what follows when a timer expires.
 func (s *Session) expire(e *Env, t timer, side Side) {
 	switch t {
 	case timerKeepalive:

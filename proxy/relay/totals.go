@@ -2,8 +2,8 @@ package relay
 
 import "time"
 
-// Totals count for many sessions. Owned by the caller, who gives them to each call in Env: a loop has one, so that a
-// frame costs no cache line that another CPU writes.
+// Totals are counts over many sessions. Owned by the caller, which passes them with each call in Env. A loop has its own,
+// so that counting a frame touches no cache line that another CPU writes.
 type Totals struct {
 	Frames [2][16]uint64       // by sending side and opcode; control frames too
 	Bytes  [2]uint64           // payload of data frames, by sending side

@@ -1,6 +1,6 @@
 package relay
 
-// Initiator is who ended a session.
+// Initiator is the party that ended a session.
 type Initiator uint8
 
 const (
@@ -23,14 +23,14 @@ const (
 	ReasonFault               // a rule of the protocol was broken
 	ReasonLost                // end of stream without a close
 	ReasonReset               // the connection failed
-	ReasonPongTimeout         // nothing heard within pong_timeout
-	ReasonWriteTimeout        // took no byte for write_timeout
-	ReasonFrameTimeout        // a begun frame did not go on for write_timeout
+	ReasonPongTimeout         // no byte came within pong_timeout
+	ReasonWriteTimeout        // the side accepted no byte for write_timeout
+	ReasonFrameTimeout        // a frame stood still for write_timeout
 	ReasonIdle                // no data for idle_timeout
 	ReasonDrain               // the gateway stops
 	ReasonBackendDrain        // the backend is drained
 	ReasonRebalance           // the backend has more than its share
-	ReasonRemoved             // the route or the pool is gone from the configuration
+	ReasonRemoved             // the route or the pool was removed from the configuration
 	ReasonOperator            // closed through the admin API
 	ReasonInternal            // a fault of the gateway's own
 	numReasons
@@ -57,19 +57,19 @@ var reasons = [numReasons]struct{ name, text string }{
 // String returns the reason's name in logs.
 func (r Reason) String() string { return reasons[r].name }
 
-// Text returns what the peer is told beside the code.
+// Text returns the reason in the close frame to a peer.
 func (r Reason) Text() string { return reasons[r].text }
 
 // Verdict is how a session ended: the first thing that made it end.
 type Verdict struct {
 	Initiator Initiator
-	Code      uint16 // the close code that went on the wire for it; 0: a close without one
+	Code      uint16 // the close code on the wire; 0: a close without a code
 	Reason    Reason
 	Rule      Rule // with ReasonFault
 	Side      Side // the offender of a fault, the side that was lost
 }
 
-// Verdict returns how the session ends; Reason is 0 while it doesn't.
+// Verdict returns how the session ends; Reason is 0 if nothing has ended it yet.
 func (s *Session) Verdict() Verdict { return s.verdict }
 
 // judge notes why the session ends; only the first cause counts.

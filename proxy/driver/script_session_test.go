@@ -1,0 +1,191 @@
+package driver
+
+import (
+	"bytes"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"sluice/proxy/relay"
+)
+
+// A scripted session is relayed by the engine that all drivers share, over transports in memory. What the two sides do is a script; the
+// clock goes on in pass alone.
+type scripted struct {
+	engine
+	t       testing.TB
+	core    relay.Session
+	state   *pending
+	totals  relay.Totals
+	ends    [2]scriptedEnd
+	split   func(n int) int // how much of n bytes that have arrived one read takes
+	maxHeld int             // the most bytes of pongs that were held at once
+}
+
+// A scriptedEnd is one side of a scripted session, and the transport of that side.
+type scriptedEnd struct {
+	inbox   []byte // has arrived, isn't read
+	fin     finish // what comes after it
+	written []byte // was written to it
+	room    int    // bytes that its kernel's queue still accepts
+	holds   int    // what the engine is told of unacknowledged bytes
+
+	isLively    bool // it says something whenever a deadline comes
+	hasFailed   bool // writes to it fail
+	isShut      bool
+	isClosed    bool
+	isReset     bool
+	lookedTimes int // how often unacknowledged bytes were asked for
+}
+
+type finish uint8
+
+const (
+	goesOn finish = iota
+	endOfStream
+	connectionReset
+)
+
+const roomEnough = 1 << 40
+
+func newScripted(t testing.TB, c relay.Config) *scripted {
+	p := &scripted{t: t, engine: newEngine(newPools(), new(atomic.Int64)), split: func(n int) int { return n }}
+	p.marks = marks{high: 64 << 10, low: 16 << 10}
+	p.env = relay.Env{Config: &c, Totals: &p.totals, Now: relay.Instant(time.Hour)}
+	p.ends[relay.Client].room, p.ends[relay.Backend].room = roomEnough, roomEnough
+	p.core.Begin(&p.env, false)
+	return p
+}
+
+// testConfig is a route's default.
+func testConfig() relay.Config {
+	return relay.Config{
+		MaxFrame:     16 << 20,
+		MaxMessage:   64 << 20,
+		CloseTimeout: 5 * time.Second,
+		WriteTimeout: time.Minute,
+		BackendLost:  1011,
+		ClientLost:   1001,
+	}
+}
+
+// lostCode returns the code that tells of a side's loss.
+func lostCode(c *relay.Config, side relay.Side) uint16 {
+	if side == relay.Client {
+		return c.ClientLost
+	}
+	return c.BackendLost
+}
+
+func (p *scripted) session() session {
+	return session{core: &p.core, pending: &p.state, transport: [2]transport{&p.ends[relay.Client], &p.ends[relay.Backend]}}
+}
+
+// run reads what may be read, writes what can be written and does what the core asks for, until nothing is left to do.
+func (p *scripted) run() {
+	p.t.Helper()
+	p.settle()
+	for isBusy := true; isBusy; {
+		isBusy = false
+		for side := relay.Client; side <= relay.Backend; side++ {
+			isBusy = p.write(side) || isBusy
+			isBusy = p.read(side) || isBusy
+		}
+	}
+}
+
+// settle ends a handling of the session.
+func (p *scripted) settle() {
+	s := p.session()
+	s.finish(p.engine.settle(&s))
+}
+
+// read reads what has arrived from a side, if it is wanted.
+func (p *scripted) read(side relay.Side) (hasRead bool) {
+	p.t.Helper()
+	e, s := &p.ends[side], p.session()
+	switch {
+	case e.isClosed || e.isReset || !p.core.Reads(side):
+		return false
+	case len(e.inbox) > 0:
+		n := p.split(len(e.inbox))
+		b := append(bytes.Clone(p.carried(&s, side)), e.inbox[:n]...)
+		e.inbox = e.inbox[n:]
+		p.receive(&s, side, b)
+		p.maxHeld = max(p.maxHeld, len(p.held(side)))
+	case e.fin == endOfStream:
+		e.fin = goesOn
+		p.core.Ended(&p.env, side)
+	case e.fin == connectionReset:
+		e.fin = goesOn
+		p.core.Lost(&p.env, side)
+	default:
+		return false
+	}
+	p.settle()
+	return true
+}
+
+// write writes what waits for a side, if that accepts something, or fails.
+func (p *scripted) write(side relay.Side) (hasWritten bool) {
+	e, s := &p.ends[side], p.session()
+	if p.waiting(side) == 0 || e.room == 0 && !e.hasFailed {
+		return false
+	}
+	p.drain(&s, side)
+	p.settle()
+	return true
+}
+
+// waiting returns how many bytes wait for a side.
+func (p *scripted) waiting(side relay.Side) int { return p.state.waiting(side) }
+
+// held returns the pongs that wait for a boundary.
+func (p *scripted) held(side relay.Side) []byte {
+	if p.state == nil {
+		return nil
+	}
+	return p.state.held[side]
+}
+
+// carry returns the part of a header or control frame of a side that has come.
+func (p *scripted) carry(side relay.Side) []byte {
+	s := p.session()
+	return p.carried(&s, side)
+}
+
+// seal implements transport.
+func (*scriptedEnd) seal(*batch, bool) error { return nil }
+
+// tryWrite implements transport.
+func (e *scriptedEnd) tryWrite(spans [][]byte) (left [][]byte, n int, err error) {
+	if e.hasFailed {
+		return spans, 0, syscall.EPIPE
+	}
+	for len(spans) > 0 && e.room > 0 {
+		k := min(e.room, len(spans[0]))
+		e.written = append(e.written, spans[0][:k]...)
+		e.room -= k
+		n += k
+		if spans[0] = spans[0][k:]; len(spans[0]) == 0 {
+			spans = spans[1:]
+		}
+	}
+	return spans, n, nil
+}
+
+// unacked implements transport.
+func (e *scriptedEnd) unacked() int {
+	e.lookedTimes++
+	return e.holds
+}
+
+// shut implements transport.
+func (e *scriptedEnd) shut() { e.isShut = true }
+
+// close implements transport.
+func (e *scriptedEnd) close() { e.isClosed = true }
+
+// cut implements transport.
+func (e *scriptedEnd) cut() { e.isReset = true }

@@ -1,6 +1,0 @@
-//go:build linux && race
-
-package driver
-
-// newHots returns a slab in Go's heap, where the race detector looks.
-func newHots() *[slabSize]hot { return new([slabSize]hot) }
