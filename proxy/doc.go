@@ -9,7 +9,7 @@
 //	            answer.go     any other answer goes to the client whole
 //	relay       session.go    the driver takes both connections               packages driver and relay
 //	close       –             what the relay decided                          package relay
-//	release     session.go    the pick is given back, one line of access log, metrics
+//	release     –             the pick is given back, one access line, metrics  package session
 //
 // This reads as one goroutine goes it. On Linux most handshakes go the same way on a loop, without a goroutine (quick_linux.go), and
 // become ordinary ones where they leave the straight way (quickmove_linux.go); with TLS they do so from the pick on. Whoever has the
@@ -20,6 +20,6 @@
 // plaintransport.go).
 //
 // reload.go puts a new configuration in the place of the one in use; socket.go is where its listeners accept. drain.go ends sessions
-// without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, trace.go follows
+// and requests before a stop. metrics.go counts, inspect.go shows what there is, trace.go follows
 // handshakes, and access.go says which lines log.go writes. rehearsal.go tries a configuration out before it is applied.
 package proxy

@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"strings"
 	"time"
@@ -16,6 +15,7 @@ import (
 	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
@@ -33,7 +33,7 @@ type handshake struct {
 	route    *route.Route
 	asked    *balancer.Backend // the one that was picked last; nil: none was
 	attempt  *attempt          // that holds a pick; nil: none does
-	session  *session          // that the driver is about to have; nil: none is
+	session  *session.Session  // that the driver is about to have; nil: none is
 	status   int               // that the client got; 0: none yet
 
 	isAnswered bool // a part of the answer may have been sent: there can be no other one
@@ -281,7 +281,7 @@ func (h *handshake) connect(first *attempt) error {
 		}
 		a.giveBack()
 		if c := h.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); c != nil {
-			c.Write(zap.String("session", formatID(h.id)), zap.String("backend", a.backend.Name()), zap.Error(err))
+			c.Write(zap.String("session", reach.FormatID(h.id)), zap.String("backend", a.backend.Name()), zap.Error(err))
 		}
 		switch {
 		case next != nil:
@@ -358,5 +358,3 @@ func (h *handshake) ended(err error) {
 	h.proxy.metrics.refused(h.route, reason, h.status)
 	h.proxy.logRefused(h, name, reason)
 }
-
-func formatID(id uint64) string { return fmt.Sprintf("%016x", id) }

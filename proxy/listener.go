@@ -13,6 +13,7 @@ import (
 
 	"sluice/proxy/limits"
 	"sluice/proxy/reach"
+	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
@@ -23,6 +24,7 @@ type listener struct {
 	proxy       *Proxy
 	config      *ListenerConfig
 	name        string
+	source      session.Source // of its sessions
 	headTimeout time.Duration
 	trusted     reach.Trust
 	tls         TLSServer      // nil: connections are not secured
@@ -62,6 +64,7 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		clients:        limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
 		places:         new(limits.Count),
 	}
+	l.source = session.Source{Name: c.Name, Release: l.release}
 	l.holders.Store(1)
 	if before != nil {
 		l.places = before.places
@@ -158,7 +161,7 @@ func (l *listener) handshake(conn net.Conn) {
 // identify completes a client by the head of its request, which has that id.
 func (l *listener) identify(c *reach.Client, r *upgrade.Request, id uint64) {
 	l.trusted.Identify(c, r)
-	c.Proto, c.RequestID = "http", formatID(id)
+	c.Proto, c.RequestID = "http", reach.FormatID(id)
 	if l.tls != nil {
 		c.Proto = "https"
 	}

@@ -9,6 +9,7 @@ import (
 	"sluice/proxy/driver"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // metrics are the proxy's part of what the operator sees. What happens once a session is counted as it happens; frames are counted
@@ -95,16 +96,16 @@ func (m *metrics) installed(n *plan) {
 }
 
 // established counts a session's begin.
-func (m *metrics) established(s *session, took time.Duration) {
-	m.active.WithLabelValues(s.listener.name, s.route.Name, s.route.PoolName).Inc()
-	m.total.WithLabelValues(s.route.Name, s.route.PoolName, resultEstablished).Inc()
+func (m *metrics) established(s *session.Session, took time.Duration) {
+	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Inc()
+	m.total.WithLabelValues(s.Route.Name, s.Route.PoolName, resultEstablished).Inc()
 	m.handshake.Observe(took.Seconds())
 }
 
 // ended counts a session's end.
-func (m *metrics) ended(s *session) {
-	m.active.WithLabelValues(s.listener.name, s.route.Name, s.route.PoolName).Dec()
-	m.duration.Observe(time.Since(s.start).Seconds())
+func (m *metrics) ended(s *session.Session) {
+	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Dec()
+	m.duration.Observe(time.Since(s.Start).Seconds())
 }
 
 // refused counts a handshake that didn't become a session. status is what the client got; 0: nothing. r is nil before it is known.
@@ -144,7 +145,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectDriver(ch)
 	m.collectPools(ch)
-	for _, c := range m.proxy.closes.sums() {
+	for _, c := range m.proxy.sessions.CloseCounts() {
 		m.counter(ch, "sluice_closes_total", c.Count, c.ClosedBy, strconv.Itoa(int(c.Code)))
 	}
 }

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"sluice/balancer"
-	"sluice/proxy/relay"
 	"sluice/proxy/route"
 )
 
@@ -316,29 +315,6 @@ func TestAPanicOfAReloadLeavesWhatThereIs(t *testing.T) {
 	if err := g.Reload(sections); err != nil {
 		t.Errorf("the next reload: %v", err)
 	}
-}
-
-func TestADrainGoesOnAfterAPanic(t *testing.T) {
-	backend := listenRaw(t)
-	s, told := newSetup("goroutine", backend.Addr().String()), new(recovered)
-	s.Panics = told.handle
-	g := s.run(t)
-	first, firstEnd := g.open(t, backend)
-	eventually(t, "a session", func() bool { return len(g.sessions.list()) == 1 })
-	broken := g.sessions.list()[0]
-	second, _ := g.open(t, backend)
-	eventually(t, "two sessions", func() bool { return len(g.sessions.list()) == 2 })
-
-	listener := (*g.listeners.Load())[0]
-	eventually(t, "the end of the handshakes", func() bool { return listener.holders.Load() == 1 })
-	route := broken.route
-	broken.route = nil
-	spread(t.Context(), g.sessions.list(), 0, relay.ReasonDrain)
-	broken.route = route
-	broken.shedding.Store(notShed) // to the race detector, this is before the session's end
-	told.want(t, 1)
-	second.wantClose(t, 1012)
-	wantLive(t, first, firstEnd)
 }
 
 // plainOf returns the handler of a route's plain requests.

@@ -16,6 +16,7 @@ import (
 	"sluice/proxy/driver"
 	"sluice/proxy/limits"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
@@ -85,11 +86,9 @@ type Proxy struct {
 	retiring    map[string]bool             // guarded by reloading; removed pools, each with a goroutine that waits for its end
 
 	handshakes gate
-	sessions   sessions
-	closes     closes
+	sessions   *session.Registry
 	isDraining atomic.Bool // not ready any more
 	refuses    atomic.Bool // sessions that would begin now
-	farewell   farewell
 
 	ctx     context.Context // ends with the Proxy
 	cancel  context.CancelFunc
@@ -111,8 +110,8 @@ func New(c Config) (*Proxy, error) {
 		inherited:   c.Inherited,
 		poolLog:     c.Log,
 		retiring:    map[string]bool{},
-		closes:      closes{counts: map[closeKind]uint64{}},
 	}
+	p.sessions = p.newRegistry()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
@@ -145,7 +144,7 @@ func (p *Proxy) Close() {
 		for _, r := range *p.routes.Load() {
 			r.Plain.CloseIdleConnections()
 		}
-		<-p.sessions.gone()
+		<-p.sessions.Gone()
 		p.running.Wait()
 	})
 }
@@ -195,8 +194,8 @@ func (p *Proxy) CloseTimeout() (longest time.Duration) {
 	for _, r := range *p.routes.Load() {
 		longest = max(longest, r.Relay.CloseTimeout)
 	}
-	for _, s := range p.sessions.list() {
-		longest = max(longest, s.route.Relay.CloseTimeout)
+	for _, s := range p.sessions.List() {
+		longest = max(longest, s.Route.Relay.CloseTimeout)
 	}
 	return longest
 }

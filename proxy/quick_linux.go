@@ -290,7 +290,7 @@ func (q *quick) relay(w driver.Work) {
 	a := q.attempt
 	s := a.newSession()
 	w.Relay(q.loops, a.params(s))
-	s.relayed()
+	s.Relayed()
 }
 
 // await waits for a side. If epoll can't, the handshake fails as if the client had gone.

@@ -18,6 +18,7 @@ import (
 	"sluice/balancer"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // Sections are the parts of a configuration that make a Proxy, and that a reload may change. They have been checked, each by its
@@ -217,7 +218,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 				Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
 					return d.Dial(ctx, b, probeOpening(pool))
 				},
-				CloseSessions: p.closeSessions,
+				CloseSessions: p.sessions.Shed,
 				Panics:        p.panics,
 			})
 		})
@@ -275,13 +276,13 @@ func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
 			r.IsRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
 		}
 	}
-	of := slices.DeleteFunc(p.sessions.list(), func(s *session) bool { return !isGone(s.route) })
+	of := slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) })
 	if len(of) == 0 {
 		return
 	}
 	p.log.Info("draining removed routes and pools", zap.Int("sessions", len(of)), zap.Duration("over", over))
 	p.running.Go(func() {
-		p.panics.Guard(room, func() { spread(p.ctx, of, over, relay.ReasonRemoved) })
+		p.panics.Guard(room, func() { p.sessions.Spread(p.ctx, of, over, relay.ReasonRemoved) })
 	})
 }
 

@@ -45,7 +45,7 @@ func (h *handshake) secure(deadline time.Time) error {
 		return upgrade.ErrPlainHTTP
 	}
 	if c := h.proxy.log.Check(zap.DebugLevel, "TLS handshake ended"); c != nil {
-		c.Write(zap.String("listener", h.listener.name), zap.String("client", formatClient(h.from.Peer)), zap.Error(err))
+		c.Write(zap.String("listener", h.listener.name), zap.String("client", reach.FormatClient(h.from.Peer)), zap.Error(err))
 	}
 	if ctx.Err() == nil {
 		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
 
@@ -97,7 +98,7 @@ func (h *handshake) traceEnded(err error) {
 	if h.followed == nil {
 		return
 	}
-	end := TraceEnd{Session: formatID(h.id), Listener: h.listener.name, Client: formatClient(h.from.Addr), Status: h.status, Err: err}
+	end := TraceEnd{Session: reach.FormatID(h.id), Listener: h.listener.name, Client: reach.FormatClient(h.from.Addr), Status: h.status, Err: err}
 	if h.route != nil {
 		end.Route, end.Pool = h.route.Name, h.route.PoolName
 	}
