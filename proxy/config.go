@@ -1,7 +1,6 @@
 package proxy
 
 import (
-
 	"sluice/internal/units"
 	"sluice/proxy/reach"
 )

@@ -16,10 +16,9 @@
 // handshake owns the connections until the driver does; from then on nothing of it is left: an idle session owns no goroutine and no
 // buffer. A refusal is an error that carries the answer (upgrade.Rejection).
 //
-// A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go), and from there to a backend (plain.go,
-// plaintransport.go).
+// A request that isn't WebSocket is package plain's; the connection comes back where a later one is (plain.go).
 //
 // reload.go puts a new configuration in the place of the one in use; socket.go is where its listeners accept. drain.go ends sessions
-// and requests before a stop. metrics.go counts, inspect.go shows what there is, trace.go follows
-// handshakes, and access.go says which lines log.go writes. rehearsal.go tries a configuration out before it is applied.
+// and requests before a stop. Package limits counts what clients take. metrics.go counts what happens, inspect.go shows what there is,
+// trace.go follows handshakes, and access.go says which lines log.go writes. rehearsal.go tries a configuration out before it is applied.
 package proxy

@@ -26,7 +26,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	var plain sync.WaitGroup
 	for _, l := range *p.listeners.Load() {
 		plain.Go(func() {
-			p.panics.Guard(room, func() { _ = l.server.Shutdown(limit) })
+			p.panics.Guard(room, func() { l.plain.Shutdown(limit) })
 		})
 	}
 	sessions, cancel := context.WithCancel(limit)

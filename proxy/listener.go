@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -12,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/proxy/limits"
+	"sluice/proxy/plain"
 	"sluice/proxy/reach"
 	"sluice/proxy/session"
 	"sluice/upgrade"
@@ -27,9 +27,8 @@ type listener struct {
 	source      session.Source // of its sessions
 	headTimeout time.Duration
 	trusted     reach.Trust
-	tls         TLSServer      // nil: connections are not secured
-	plain       *plainListener // to net/http, for what isn't WebSocket
-	server      *http.Server   // that serves it
+	tls         TLSServer     // nil: connections are not secured
+	plain       *plain.Server // of what isn't WebSocket
 
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
@@ -57,7 +56,6 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		name:           c.Name,
 		tls:            secure,
 		headTimeout:    time.Duration(c.HeadTimeout),
-		plain:          newPlainListener(s.ln.Addr()),
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,
 		maxSessions:    c.MaxSessions,
@@ -79,24 +77,21 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 	if l.trusted, err = reach.ParseTrust(c.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
-	l.server = l.plainServer()
+	l.plain = l.newPlainServer()
 	return l, nil
 }
 
 // start has the listener accept.
 func (l *listener) start() {
-	l.proxy.running.Go(l.serve)
+	l.proxy.running.Go(l.plain.Run)
 	l.socket.give(l)
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
-// serve serves plain requests until nobody holds the listener any more, or the proxy ends.
-func (l *listener) serve() { _ = l.server.Serve(l.plain) }
-
 // end closes the listener's socket. Handshakes go on, and connections of plain requests up to the end of the one under way.
 func (l *listener) end() {
 	l.socket.close()
-	l.server.SetKeepAlivesEnabled(false)
+	l.plain.EndKeepAlive()
 	l.letGo()
 }
 
@@ -113,7 +108,7 @@ func (l *listener) hold() bool {
 // letGo ends a hold. The last one ends the server of plain requests.
 func (l *listener) letGo() {
 	if l.holders.Add(-1) == 0 {
-		_ = l.plain.Close()
+		l.plain.Close()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"sluice/proxy/driver"
+	"sluice/proxy/plain"
 	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/proxy/session"
@@ -123,23 +124,23 @@ func (p *Proxy) queryField(query []byte) zap.Field {
 }
 
 // logPlain writes a plain request's line of the access log.
-func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
+func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 	c := p.accessLine(rand.Uint64(), "request")
 	if c == nil {
 		return
 	}
 	c.Write(
 		zap.String("listener", l.name),
-		zap.String("route", e.route.Name),
-		zap.String("pool", e.route.PoolName),
-		zap.String("backend", e.backend),
-		zap.String("client", reach.FormatClient(e.client.Addr)),
-		zap.String("host", string(e.Host())),
-		zap.String("method", string(e.Method())),
-		zap.String("path", string(e.Path())),
-		zap.Int("status", w.status),
-		zap.Int64("bytes_out", w.bytes),
-		zap.Duration("duration", time.Since(e.start)),
-		p.queryField(e.Query()),
+		zap.String("route", r.Route.Name),
+		zap.String("pool", r.Route.PoolName),
+		zap.String("backend", r.Backend),
+		zap.String("client", reach.FormatClient(r.Client.Addr)),
+		zap.String("host", string(r.Host())),
+		zap.String("method", string(r.Method())),
+		zap.String("path", string(r.Path())),
+		zap.Int("status", r.Status),
+		zap.Int64("bytes_out", r.Bytes),
+		zap.Duration("duration", time.Since(r.Start)),
+		p.queryField(r.Query()),
 	)
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/proxy/driver"
+	"sluice/proxy/plain"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
 	"sluice/proxy/session"
@@ -123,8 +124,8 @@ func (m *metrics) refused(r *route.Route, reason string, status int) {
 }
 
 // plain counts a plain request.
-func (m *metrics) plain(r *route.Route, status int) {
-	m.requests.WithLabelValues(r.Name, r.PoolName, strconv.Itoa(status)).Inc()
+func (m *metrics) plain(r *plain.Request) {
+	m.requests.WithLabelValues(r.Route.Name, r.Route.PoolName, strconv.Itoa(r.Status)).Inc()
 }
 
 // Describe implements prometheus.Collector.

@@ -15,6 +15,7 @@ import (
 	"sluice/internal/recovery"
 	"sluice/proxy/driver"
 	"sluice/proxy/limits"
+	"sluice/proxy/plain"
 	"sluice/proxy/route"
 	"sluice/proxy/session"
 	"sluice/upgrade"
@@ -68,7 +69,6 @@ type Proxy struct {
 	metrics     *metrics
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool
-	copyBuffers copyBuffers
 
 	inherited func(name, address string) net.Listener
 	poolLog   *zap.Logger
@@ -83,6 +83,7 @@ type Proxy struct {
 	reloading sync.Mutex
 
 	poolConfigs map[string]*balancer.Config // guarded by reloading; of the pools that the configuration has
+	plain       map[string]*plain.Handler   // guarded by reloading; of plain requests to those pools
 	retiring    map[string]bool             // guarded by reloading; removed pools, each with a goroutine that waits for its end
 
 	handshakes gate
@@ -141,9 +142,7 @@ func (p *Proxy) Close() {
 		p.cancel()
 		p.handshakes.close()
 		_ = p.driver.Close(context.Background()) // every socket is cut: it ends by itself
-		for _, r := range *p.routes.Load() {
-			r.Plain.CloseIdleConnections()
-		}
+		p.closeIdle()
 		<-p.sessions.Gone()
 		p.running.Wait()
 	})
@@ -178,11 +177,20 @@ func (p *Proxy) closeListeners() {
 	defer p.reloading.Unlock()
 	for _, l := range *p.listeners.Load() {
 		l.socket.close()
-		_ = l.plain.Close()
+		l.plain.Close()
 	}
 }
 
-// stopReloads makes the gateway not ready. Behind it no reload is under way or begins.
+// closeIdle closes the connections to backends that wait for a plain request.
+func (p *Proxy) closeIdle() {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	for _, h := range p.plain {
+		h.CloseIdleConnections()
+	}
+}
+
+// stopReloads makes the gateway not ready. After it no reload is under way or begins.
 func (p *Proxy) stopReloads() {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()

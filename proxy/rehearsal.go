@@ -14,9 +14,9 @@ import (
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/internal/units"
-	"sluice/upgrade"
-
+	"sluice/proxy/plain"
 	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // Rehearse builds what a Proxy would have of the sections, opens no socket, starts no goroutine, and sends each route requests in memory.
@@ -39,7 +39,7 @@ type rehearsal struct {
 
 func newRehearsal(c Sections, report units.Report) *rehearsal {
 	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop()}
-	p.inherited = func(_, _ string) net.Listener { return newPlainListener(&net.TCPAddr{}) } // nothing connects to it
+	p.inherited = func(_, _ string) net.Listener { return noSocket{} }
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*balancer.Pool{})
@@ -47,9 +47,15 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 		sections: c,
 		report:   report,
 		proxy:    p,
-		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}},
+		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
 	}
 }
+
+// A noSocket is a listener to which nothing connects.
+type noSocket struct{ net.Listener }
+
+func (noSocket) Addr() net.Addr { return &net.TCPAddr{} }
+func (noSocket) Close() error   { return nil }
 
 // build is Proxy.prepare, a section at a time. It reports whether all of them could be built.
 func (r *rehearsal) build() bool {

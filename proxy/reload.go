@@ -16,6 +16,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/proxy/plain"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
 	"sluice/proxy/session"
@@ -69,6 +70,7 @@ type plan struct {
 	pools     map[string]*balancer.Pool
 
 	poolConfigs map[string]*balancer.Config
+	plain       map[string]*plain.Handler // of plain requests, by pool
 	backendTLS  map[string]func(host string) *tls.Config
 	maxSessions int
 
@@ -84,6 +86,7 @@ func (p *Proxy) prepare(c *Sections) (*plan, error) {
 	n := &plan{
 		pools:       map[string]*balancer.Pool{},
 		poolConfigs: map[string]*balancer.Config{},
+		plain:       map[string]*plain.Handler{},
 		backendTLS:  c.BackendTLS,
 		maxSessions: c.MaxSessions,
 	}
@@ -116,13 +119,17 @@ func (n *plan) abandon() {
 	}
 }
 
-// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends.
+// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends; idle connections
+// to them stay if the section hasn't changed.
 func (p *Proxy) preparePool(n *plan, c *balancer.Config) error {
-	if pool := (*p.pools.Load())[c.Name]; pool != nil {
+	pool := (*p.pools.Load())[c.Name]
+	if pool != nil && reflect.DeepEqual(p.poolConfigs[c.Name], c) {
+		n.pools[c.Name], n.plain[c.Name] = pool, p.plain[c.Name]
+		return nil
+	}
+	n.plain[c.Name] = plain.NewHandler(p.dialer(c.Name), p.log)
+	if pool != nil {
 		n.pools[c.Name] = pool
-		if reflect.DeepEqual(p.poolConfigs[c.Name], c) {
-			return nil
-		}
 		set, err := pool.Prepare(*c)
 		n.set = append(n.set, set)
 		return err
@@ -178,7 +185,7 @@ func isAnyPort(address string) bool {
 	return err == nil && port == "0" && !strings.HasPrefix(address, "unix:")
 }
 
-// prepareRoutes adds the routes. One that hasn't changed stays, with the idle connections to its backends.
+// prepareRoutes adds the routes. One that hasn't changed stays.
 func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 	inUse := map[route.Key]*route.Route{}
 	for _, r := range *p.routes.Load() {
@@ -197,7 +204,7 @@ func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 		if isSame {
 			r = before
 		} else {
-			r.Plain = p.newPlainHandler(r)
+			r.Plain = n.plain[config.Pool]
 		}
 		n.routes = append(n.routes, r)
 	}
@@ -206,7 +213,7 @@ func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 // install carries a plan out, and returns what it replaces. It can't fail. New listeners don't accept yet. The caller
 // holds reloading.
 func (p *Proxy) install(n *plan) (before *plan) {
-	before = &plan{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load()}
+	before = &plan{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load(), plain: p.plain}
 	for _, set := range n.set {
 		set()
 	}
@@ -227,7 +234,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 	pools := maps.Clone(before.pools)
 	maps.Copy(pools, n.pools)
 	p.pools.Store(&pools)
-	p.poolConfigs = n.poolConfigs
+	p.poolConfigs, p.plain = n.poolConfigs, n.plain
 	p.maxSessions.Store(int64(n.maxSessions))
 	table := route.NewTable(n.routes)
 	p.routes.Store(&table)
@@ -254,9 +261,9 @@ func (p *Proxy) leave(before, n *plan, c *Sections) {
 			p.running.Go(func() { p.retire(name, pool) })
 		}
 	}
-	for _, r := range before.routes {
-		if !slices.Contains(n.routes, r) {
-			r.Plain.CloseIdleConnections()
+	for pool, h := range before.plain {
+		if n.plain[pool] != h {
+			h.CloseIdleConnections()
 		}
 	}
 	if c.DrainsRemoved {

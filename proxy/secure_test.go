@@ -169,7 +169,7 @@ func TestWhereTLSToABackendFailsAnotherOneIsTriedOnBothPaths(t *testing.T) {
 		for i := range 8 {
 			c := g.dial(t)
 			if i%2 == 0 {
-				c.send(t, plain("/", "Connection: close"))
+				c.send(t, getting("/", "Connection: close"))
 				good.accept(t).send(t, answering("good", "Connection: close"))
 				c.wantBody(t, 200, "good")
 			} else {

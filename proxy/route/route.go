@@ -29,7 +29,7 @@ type Route struct {
 	SendsProxy bool // a connection to a backend begins with a PROXY header
 
 	PassesHTTP         bool
-	Plain              Plain // serves the requests that are not WebSocket; set once, by the owner of the table
+	Plain              http.Handler // of the requests that are not WebSocket; set once, by the owner of the table
 	PassesEncodedSlash bool
 	StripPrefix        int // bytes
 	SetHeaders         []upgrade.Field
@@ -43,12 +43,6 @@ type Route struct {
 	WriteTimeout     time.Duration
 
 	IsRemoved atomic.Bool // its sessions are to end, those that begin now too
-}
-
-// A Plain serves the plain requests of a route.
-type Plain interface {
-	http.Handler
-	CloseIdleConnections()
 }
 
 // A Key is what makes a route of one configuration that of another.

@@ -19,9 +19,9 @@ import (
 	"sluice/internal/echo"
 	"sluice/internal/units"
 	"sluice/proxy"
-	"sluice/proxy/session"
 	"sluice/proxy/driver"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // patience is far more than anything here takes.
