@@ -10,9 +10,9 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Shutdown ends the proxy. Readiness goes at once (IsDraining), so that whoever balances in front looks elsewhere; after delay the
-// listeners close; live sessions are closed, spread over drain, and awaited for the longest close_timeout, and plain requests may end
-// meanwhile; what is left then is cut. When ctx ends everything is cut at once.
+// Shutdown ends the proxy. It is not ready at once (IsDraining), so that a balancer in front of it chooses another gateway. After delay
+// the listeners close. Live sessions are closed, spread over drain, and have the longest close_timeout to end; plain requests under way
+// may end until then, too. What is left is cut. When ctx ends, everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.stopReloads()
 	wait(ctx, delay)
@@ -23,9 +23,9 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	over := drain - min(drain/20, lastWords)
 	limit, stop := context.WithTimeout(ctx, over+p.CloseTimeout()+lastWords)
 	defer stop()
-	var plain sync.WaitGroup
+	var requests sync.WaitGroup
 	for _, l := range *p.listeners.Load() {
-		plain.Go(func() {
+		requests.Go(func() {
 			p.panics.Guard(room, func() { l.plain.Shutdown(limit) })
 		})
 	}
@@ -34,7 +34,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	go p.cancelWhenEmpty(cancel)
 	p.panics.Guard(room, func() { p.sessions.Spread(sessions, before, over, relay.ReasonDrain) })
 	<-sessions.Done()
-	plain.Wait()
+	requests.Wait()
 	p.Close()
 	closed, cut, ended := p.sessions.Farewell()
 	p.log.Info("drained", zap.Int64("closed", closed), zap.Int64("cut", cut), zap.Int64("ended", ended))
@@ -47,8 +47,8 @@ func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
 	cancel()
 }
 
-// lastWords is the time after the last session's close_timeout before everything is cut: one that waits for the end of a message
-// gets its close at a frame boundary by then. It is taken off the drain, as far as that is long enough.
+// lastWords is the time from the last session's close_timeout until everything is cut: a session that waits for the end of a message
+// gets its close at a frame boundary by then. It is a part of the drain where that is long enough.
 const lastWords = 250 * time.Millisecond
 
 func wait(ctx context.Context, d time.Duration) {

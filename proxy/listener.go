@@ -40,14 +40,14 @@ type listener struct {
 	holders    atomic.Int64  // handshakes, and 1 while the socket is its
 }
 
-// Accepting pauses so long when it fails for want of something, doubling.
+// The pause after a failed accept: it begins with the first, and doubles up to the second.
 const (
 	minBackoff = 5 * time.Millisecond // as net/http.Server.Serve
 	maxBackoff = time.Second
 )
 
-// newListener makes a listener of its section; secure is nil where connections are not secured. It accepts nothing before it is given a socket. before is the one that had the
-// socket until now; nil: there is none.
+// newListener makes a listener of its section. secure is nil where connections are not secured. before is the listener that had the
+// socket until now; nil: there is none. The listener doesn't accept yet.
 func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, before *listener) (*listener, error) {
 	l := &listener{
 		socket:         s,

@@ -28,7 +28,7 @@ type metrics struct {
 	gathered  map[string]*prometheus.Desc
 }
 
-// What became of a handshake.
+// The results of a handshake.
 const (
 	resultEstablished = "established"
 	resultRefused     = "refused" // the gateway, or the backend by an answer other than 101, said no
@@ -42,7 +42,7 @@ func newMetrics(p *Proxy) *metrics {
 			Name: "sluice_sessions_active", Help: "Live sessions.",
 		}, []string{"listener", "route", "pool"}),
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_sessions_total", Help: "Handshakes by what became of them.",
+			Name: "sluice_sessions_total", Help: "Handshakes by their result.",
 		}, []string{"route", "pool", "result"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
@@ -70,7 +70,7 @@ func newMetrics(p *Proxy) *metrics {
 		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.", []string{"initiator", "code"}},
 		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
 		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
-		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: whoever has a session there waits for so long.", nil},
+		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: the sessions of a loop wait for this long.", nil},
 		{"sluice_queued_bytes", "Bytes that wait for a side which takes them slowly.", nil},
 		{"sluice_backend_up", "1 where new sessions may go to the backend.", []string{"pool", "backend"}},
 		{"sluice_backend_sessions", "Live sessions and handshakes of a backend.", []string{"pool", "backend"}},
@@ -81,8 +81,8 @@ func newMetrics(p *Proxy) *metrics {
 	return m
 }
 
-// installed makes known what may come, at 0: a rate sees nothing of the first event of a counter that begins with it, and whoever adds
-// gateways by their sessions can't tell one without any from one that doesn't answer.
+// installed reports what may come, at 0: a rate misses the first event of a counter that begins with it, and a sum over gateways can't
+// distinguish one without sessions from one that doesn't answer.
 func (m *metrics) installed(n *plan) {
 	for _, r := range n.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
@@ -199,7 +199,7 @@ func (m *metrics) gauge(ch chan<- prometheus.Metric, name string, v float64, lab
 	ch <- prometheus.MustNewConstMetric(m.gathered[name], prometheus.GaugeValue, v, labels...)
 }
 
-// histogram tells of durations that were counted elsewhere; counts has one more than bounds, for those above them.
+// histogram reports durations that were counted elsewhere; counts has one more than bounds, for those above them.
 func (m *metrics) histogram(ch chan<- prometheus.Metric, name string, bounds []time.Duration, counts []uint64, sum time.Duration, labels ...string) {
 	buckets, count := make(map[float64]uint64, len(bounds)), uint64(0)
 	for i, bound := range bounds {

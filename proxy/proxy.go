@@ -134,7 +134,7 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// Close cuts whatever is left and returns when nothing of the Proxy runs any more. Its second call does nothing.
+// Close cuts all that is left, and returns after every goroutine of the Proxy has ended. Its second call does nothing.
 func (p *Proxy) Close() {
 	p.closing.Do(func() {
 		p.refuses.Store(true)
@@ -167,7 +167,7 @@ func (p *Proxy) Addr(listener string) net.Addr {
 	return nil
 }
 
-// IsDraining tells whether the gateway wants no new sessions any more, though it may still take them for a while.
+// IsDraining reports whether the gateway is about to stop. It may still accept sessions for a while.
 func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
 // closeListeners ends accepting, and reloads.

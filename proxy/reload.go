@@ -179,7 +179,7 @@ func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
 	return nil
 }
 
-// isAnyPort tells whether an address leaves its port to the kernel: then it is no place.
+// isAnyPort reports whether an address leaves its port to the kernel: then it doesn't identify a socket.
 func isAnyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return err == nil && port == "0" && !strings.HasPrefix(address, "unix:")
@@ -314,7 +314,7 @@ func (p *Proxy) retire(name string, pool *balancer.Pool) {
 	}
 }
 
-// isThrough tells whether nothing is left to do for a removed pool, which is then closed.
+// isThrough reports whether nothing is left to do for a removed pool, which is then closed.
 func (p *Proxy) isThrough(name string, pool *balancer.Pool) bool {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()

@@ -65,13 +65,14 @@ func (s *Server) Begin(conn net.Conn, client reach.Client, input []byte) *Conn {
 func (c *Conn) Wait() (rest []byte, start time.Time, err error) {
 	<-c.ended
 	c.mu.Lock()
-	defer c.mu.Unlock()
+	start, isAborted, isUnanswered := c.nextStart, c.isAborted, c.isUnanswered
+	c.mu.Unlock()
 	switch {
-	case !c.nextStart.IsZero():
-		return c.in.Bytes(), c.nextStart, nil
-	case c.isAborted:
+	case !start.IsZero():
+		return c.in.Bytes(), start, nil
+	case isAborted:
 		netconn.Cut(c.Conn)
-	case c.isUnanswered:
+	case isUnanswered:
 		return nil, time.Time{}, upgrade.ErrInternal
 	default:
 		netconn.LingerClose(c.Conn)
@@ -160,7 +161,8 @@ func (c *Conn) readAhead(served <-chan struct{}) error {
 	}
 }
 
-// readHead reads the next head. Before it the connection may be idle for as long as net/http says; the head itself has to come within head_timeout.
+// readHead reads the next head. Before it the connection may be idle for as long as net/http says; the head itself has to come within
+// head_timeout.
 func (c *Conn) readHead() error {
 	r := &Request{conn: c, Client: c.client}
 	for {
@@ -289,7 +291,7 @@ func (c *Conn) current() *Request {
 	return c.request
 }
 
-// blamed returns what is wrong with reading the request under way, as its answer; nil: nothing.
+// blamed returns the error that reading the request under way has met, which its answer tells the client then; nil: there is none.
 func (c *Conn) blamed() (fault error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

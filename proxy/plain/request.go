@@ -13,21 +13,25 @@ import (
 	"sluice/upgrade"
 )
 
-// A Request is one plain request, from its head to the end of its answer. Owned by the goroutine that serves it.
+// A Request is one plain request, from its head to the end of its answer.
 type Request struct {
+	// Immutable after the head has been read.
 	upgrade.Request
 	Route  *route.Route
 	Client reach.Client
 	Start  time.Time // of its head
 
+	// Owned by the goroutine that serves the request.
 	Backend string // name of the one that was asked last; "": none was
 	Status  int    // that the client got; 0: none yet
 	Bytes   int64  // of the answer's body that were sent
 
-	head   []byte
-	conn   *Conn
 	cookie string         // of the pool, for the answer; "": none
 	answer *releasingBody // the body of the backend's answer; nil: there is no answer yet
+
+	// Immutable.
+	head []byte
+	conn *Conn
 }
 
 type requestKey struct{}

@@ -15,7 +15,7 @@ import (
 	"sluice/upgrade"
 )
 
-// A Route is a [[Route]] ready for use. Immutable, but for isRemoved.
+// A Route is a [[route]] ready for use. Immutable, but for IsRemoved.
 type Route struct {
 	Config   *Config
 	Name     string // host and path: its name in logs and metrics
@@ -116,9 +116,10 @@ func isReachable(path string) bool {
 		!encodedOctet.MatchString(path)
 }
 
-// Table is the table of all Table, the more exact ones first. Immutable.
+// A Table is all routes, the more exact ones first. Immutable.
 type Table []*Route
 
+// NewTable returns the table of those routes.
 func NewTable(all []*Route) Table {
 	table := slices.Clone(all)
 	slices.SortStableFunc(table, func(a, b *Route) int {
