@@ -33,7 +33,7 @@ var UsualMask = []string{
 	"password", "private_key", "pwd", "refresh_token", "secret", "session", "sessionid", "sid", "sig", "signature", "ticket", "token",
 }
 
-// takes tells whether the session of that id, which is drawn at random, writes lines.
+// takes reports whether the session of that id, which is drawn at random, writes lines.
 func (c *AccessLines) takes(id uint64) bool {
 	return c.Sample == 0 || float64(id>>11)/(1<<53) < c.Sample
 }
@@ -71,7 +71,7 @@ func (c *AccessLines) queryText(query []byte) []byte {
 	return text
 }
 
-// isMasked tells whether a parameter's name, as it was sent, is in the list. One that nobody can read is.
+// isMasked reports whether a parameter's name, as it was sent, is in the list. A name that can't be decoded is masked, too.
 func isMasked(name string, mask []string) bool {
 	decoded, err := url.QueryUnescape(name)
 	return err != nil || slices.ContainsFunc(mask, func(m string) bool { return strings.EqualFold(m, strings.TrimSpace(decoded)) })

@@ -236,7 +236,7 @@ func TestAFullPoolIsA503ThatSaysWhenToComeBack(t *testing.T) {
 		s.Pools[0].Backend[0].MaxSessions = 1
 		g := s.run(t)
 		client, b := g.open(t, backend)
-		for _, text := range []string{asking("/"), plain("/")} {
+		for _, text := range []string{asking("/"), getting("/")} {
 			c := g.dial(t)
 			c.send(t, text)
 			if got := c.wantRefusal(t, http.StatusServiceUnavailable, "available").Header.Get("Retry-After"); got != "5" {

@@ -13,6 +13,7 @@ import (
 	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
@@ -22,9 +23,9 @@ type connection struct {
 	core     handshake.Core
 	listener *listener
 	proxy    *Proxy
-	client   net.Conn // nil on a loop, unless it has TLS
-	backend  net.Conn // of the attempt under way; nil: there is none, or it is on a loop
-	session  *session // that a driver is about to own; nil: there is none
+	client   net.Conn         // nil on a loop, unless it has TLS
+	backend  net.Conn         // of the attempt under way; nil: there is none, or it is on a loop
+	session  *session.Session // that a driver is about to own; nil: there is none
 
 	isFinished     bool // end is at work, or has been
 	isMemoryShared bool // a goroutine may still read the request
@@ -37,7 +38,7 @@ func (l *listener) Tracer() handshake.Tracer { return l.proxy.tracer }
 
 func (l *listener) Identify(c *reach.Client, r *upgrade.Request, id uint64) {
 	l.trusted.Identify(c, r)
-	c.Proto, c.RequestID = "http", handshake.FormatID(id)
+	c.Proto, c.RequestID = "http", reach.FormatID(id)
 	if l.tls != nil {
 		c.Proto = "https"
 	}
@@ -55,7 +56,7 @@ func (l *listener) Refuses() bool { return l.proxy.refuses.Load() }
 
 func (l *listener) AttemptEnded(c *handshake.Core, b *balancer.Backend, err error) {
 	if ce := l.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); ce != nil {
-		ce.Write(zap.String("session", handshake.FormatID(c.ID)), zap.String("backend", b.Name()), zap.Error(err))
+		ce.Write(zap.String("session", reach.FormatID(c.ID)), zap.String("backend", b.Name()), zap.Error(err))
 	}
 }
 
@@ -127,12 +128,12 @@ func (c *connection) abort() handshake.Step {
 }
 
 // params describes the session to a driver. Early are the frames behind both heads.
-func (c *connection) params(s *session) driver.Params {
+func (c *connection) params(s *session.Session) driver.Params {
 	return driver.Params{
 		Config:     &c.core.Route.Relay,
 		HasDeflate: c.core.Memory.Answer.Deflate(),
 		Early:      [2][]byte{c.core.EarlyFrames(), c.core.BehindAnswer()},
 		Owner:      s,
-		Handle:     &s.handle,
+		Handle:     &s.Handle,
 	}
 }

@@ -10,7 +10,7 @@
 //	            executor_pass.go        any other answer goes to the client whole
 //	relay       session.go              the driver takes both connections                 packages driver and relay
 //	close       –                       what the relay decided                            package relay
-//	release     session.go              the pick is given back, one line of access log, metrics
+//	release     –                       the pick is given back, one access line, metrics          package session
 //
 // A connection (connection.go) is a client's until the driver owns it. Its handshake is a handshake.Core, which does no I/O: an executor
 // takes the steps that it names. On Linux that is an event loop (executor_loop_linux.go), where a handshake costs no goroutine; what may
@@ -18,10 +18,9 @@
 // header, TLS) and what lasts (plain requests, an answer other than 101), and all of it elsewhere. executor_move_linux.go is how a
 // connection moves between the two. From the relay on nothing of the handshake is left: an idle session owns no goroutine and no buffer.
 //
-// A request that isn't WebSocket goes to net/http, a head at a time (plainconn.go), and from there to a backend (plain.go,
-// plaintransport.go).
+// A request that isn't WebSocket is package plain's; the connection comes back where a later one is (plain.go).
 //
 // reload.go puts a new configuration in the place of the one in use; socket.go is where its listeners accept. drain.go ends sessions
-// without a crowd coming back at once. metrics.go counts, inspect.go shows what there is, and access.go says which lines log.go
-// writes. rehearsal.go tries a configuration out before it is applied.
+// and requests before a stop. Package limits counts what clients take. metrics.go counts what happens, inspect.go shows what there is,
+// and access.go says which lines log.go writes. rehearsal.go tries a configuration out before it is applied.
 package proxy

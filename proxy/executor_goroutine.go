@@ -6,7 +6,6 @@ import (
 	"net"
 	"time"
 
-	"sluice/internal/netconn"
 	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
 	"sluice/upgrade"
@@ -213,29 +212,27 @@ func (c *connection) relay() {
 	defer c.putMemory()
 	c.proxy.driver.Relay(c.params(s), c.client, c.backend)
 	c.session = nil
-	s.relayed()
+	s.Relayed()
 }
 
 // servePlain has the plain path serve requests until one of them isn't for it, or the connection ends.
 func (c *connection) servePlain() handshake.Step {
-	_ = c.client.SetReadDeadline(time.Time{})
-	netconn.KeepAlive(netconn.Socket(c.client))
-	p := newPlainConn(c)
-	if !c.listener.plain.give(p) {
+	p := c.listener.plain.Begin(c.client, c.core.Client, c.core.Memory.FromClient.Bytes())
+	if p == nil {
 		return c.core.Refuse(upgrade.ErrDraining)
 	}
 	c.putMemory() // it may last, and needs none of this
-	<-p.ended
-	c.core.Memory = c.proxy.memory.Get()
-	start, isTorn, isUntold := p.left(&c.core.Memory.FromClient)
+	rest, start, err := p.Wait()
+	memory := c.proxy.memory.Get()
+	c.core.Memory = memory
 	switch {
-	case !start.IsZero():
-	case isUntold && !isTorn:
+	case err != nil:
 		return c.core.Refuse(upgrade.ErrInternal)
-	default:
-		return c.core.Served(isTorn)
+	case start.IsZero():
+		return c.core.Served(false)
 	}
+	memory.FromClient.Grow(copy(memory.FromClient.Free(), rest))
 	until := start.Add(c.listener.headTimeout)
 	_ = c.client.SetDeadline(until)
-	return c.core.Next(c.core.Memory, start, until, time.Now())
+	return c.core.Next(memory, start, until, time.Now())
 }

@@ -322,7 +322,7 @@ func (t *task) relay(w driver.Work) {
 	defer t.listener.done()
 	defer t.putMemory()
 	w.Relay(t.loops, t.params(s))
-	s.relayed()
+	s.Relayed()
 }
 
 // drop ends a connection whose client has gone, or may not be told anything.

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"sluice/balancer"
-	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // The views are what a Proxy shows of itself: plain values at one moment, whose JSON is that of the admin API.
@@ -58,8 +58,8 @@ type BackendView struct {
 	MaxSessions  int64             `json:"max_sessions"`
 	EjectedUntil *time.Time        `json:"ejected_until,omitempty"` // while it is ejected
 	Failures     map[string]uint64 `json:"failures"`                // by reason, since the start
-	ToBackend    FlowView          `json:"to_backend"`              // of all its sessions, since the start
-	ToClient     FlowView          `json:"to_client"`
+	ToBackend    session.FlowView  `json:"to_backend"`              // of all its sessions, since the start
+	ToClient     session.FlowView  `json:"to_client"`
 }
 
 // Listeners returns all listeners in the order of the configuration.
@@ -85,8 +85,8 @@ func (p *Proxy) Listeners() []ListenerView {
 // Routes returns all routes, the more exact ones first, as they are tried.
 func (p *Proxy) Routes() []RouteView {
 	sessions := map[route.Key]int{}
-	for _, s := range p.sessions.list() {
-		sessions[s.route.Key()]++
+	for _, s := range p.sessions.List() {
+		sessions[s.Route.Key()]++
 	}
 	views := make([]RouteView, 0)
 	for _, r := range *p.routes.Load() {
@@ -103,20 +103,21 @@ func (p *Proxy) Routes() []RouteView {
 }
 
 // Pools returns all pools by name, each with its backends in the order of the configuration. One that a reload has removed is among
-// them as long as it has sessions. It takes a turn of each loop now and then, as Sessions does.
+// them as long as it has sessions. It takes a turn of each loop now and then, as a page of sessions does.
 func (p *Proxy) Pools() []PoolView {
 	pools := *p.pools.Load()
 	statuses := make(map[string][]balancer.BackendStatus, len(pools))
 	for name, pool := range pools {
 		statuses[name] = pool.Status()
 	}
-	live := p.liveTraffic()
+	// The pools were asked before the sessions: one that ends in between is missing this once, and none is counted twice.
+	live := p.sessions.Traffic()
 	views := make([]PoolView, 0, len(pools))
 	for _, name := range slices.Sorted(maps.Keys(pools)) {
 		view := PoolView{Name: name, Backends: []BackendView{}}
 		for _, b := range statuses[name] {
-			b.ToBackend.Add(live[b.Backend].toBackend)
-			b.ToClient.Add(live[b.Backend].toClient)
+			b.ToBackend.Add(live[b.Backend].ToBackend)
+			b.ToClient.Add(live[b.Backend].ToClient)
 			backend := viewBackend(&b)
 			view.Backends = append(view.Backends, backend)
 			view.Sessions += b.Sessions
@@ -127,25 +128,6 @@ func (p *Proxy) Pools() []PoolView {
 		views = append(views, view)
 	}
 	return views
-}
-
-// traffic is what the live sessions of a backend have moved so far.
-type traffic struct{ toBackend, toClient balancer.Traffic }
-
-// liveTraffic asks all sessions. What has ended was asked for before: so a session that ends meanwhile is missing this once, and
-// none is there twice.
-func (p *Proxy) liveTraffic() map[*balancer.Backend]traffic {
-	sums := map[*balancer.Backend]traffic{}
-	for some := range slices.Chunk(p.sessions.list(), askChunk) {
-		found, stats := new(SessionQuery).ask(some)
-		for i, s := range found {
-			sum := sums[s.backend]
-			sum.toBackend.Add(balancer.Traffic(stats[i].Counts[relay.Client]))
-			sum.toClient.Add(balancer.Traffic(stats[i].Counts[relay.Backend]))
-			sums[s.backend] = sum
-		}
-	}
-	return sums
 }
 
 func viewBackend(b *balancer.BackendStatus) BackendView {
@@ -160,8 +142,8 @@ func viewBackend(b *balancer.BackendStatus) BackendView {
 		Sessions:    b.Sessions,
 		MaxSessions: b.MaxSessions,
 		Failures:    b.Failures,
-		ToBackend:   FlowView(b.ToBackend),
-		ToClient:    FlowView(b.ToClient),
+		ToBackend:   session.FlowView(b.ToBackend),
+		ToClient:    session.FlowView(b.ToClient),
 	}
 	if b.State == balancer.Ejected {
 		view.EjectedUntil = &b.EjectedUntil

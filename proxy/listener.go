@@ -3,7 +3,6 @@ package proxy
 import (
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"time"
@@ -11,7 +10,9 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/proxy/limits"
+	"sluice/proxy/plain"
 	"sluice/proxy/reach"
+	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
@@ -22,11 +23,11 @@ type listener struct {
 	proxy       *Proxy
 	config      *ListenerConfig
 	name        string
+	source      session.Source // of its sessions
 	headTimeout time.Duration
 	trusted     reach.Trust
-	tls         TLSServer      // nil: connections are not secured
-	plain       *plainListener // to net/http, for what isn't WebSocket
-	server      *http.Server   // that serves it
+	tls         TLSServer     // nil: connections are not secured
+	plain       *plain.Server // of what isn't WebSocket
 
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
@@ -38,14 +39,14 @@ type listener struct {
 	holders    atomic.Int64  // handshakes, and 1 while the socket is its
 }
 
-// Accepting pauses so long when it fails for want of something, doubling.
+// The pause after a failed accept: it begins with the first, and doubles up to the second.
 const (
 	minBackoff = 5 * time.Millisecond // as net/http.Server.Serve
 	maxBackoff = time.Second
 )
 
-// newListener makes a listener of its section; secure is nil where connections are not secured. It accepts nothing before it is given a socket. before is the one that had the
-// socket until now; nil: there is none.
+// newListener makes a listener of its section. secure is nil where connections are not secured. before is the listener that had the
+// socket until now; nil: there is none. The listener doesn't accept yet.
 func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, before *listener) (*listener, error) {
 	l := &listener{
 		socket:         s,
@@ -54,13 +55,13 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		name:           c.Name,
 		tls:            secure,
 		headTimeout:    time.Duration(c.HeadTimeout),
-		plain:          newPlainListener(s.ln.Addr()),
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,
 		maxSessions:    c.MaxSessions,
 		clients:        limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
 		places:         new(limits.Count),
 	}
+	l.source = session.Source{Name: c.Name, Release: l.Release}
 	l.holders.Store(1)
 	if before != nil {
 		l.places = before.places
@@ -75,24 +76,21 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 	if l.trusted, err = reach.ParseTrust(c.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
-	l.server = l.plainServer()
+	l.plain = l.newPlainServer()
 	return l, nil
 }
 
 // start has the listener accept.
 func (l *listener) start() {
-	l.proxy.running.Go(l.serve)
+	l.proxy.running.Go(l.plain.Run)
 	l.socket.give(l)
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
-// serve serves plain requests until nobody holds the listener any more, or the proxy ends.
-func (l *listener) serve() { _ = l.server.Serve(l.plain) }
-
 // end closes the listener's socket. Handshakes go on, and connections of plain requests up to the end of the one under way.
 func (l *listener) end() {
 	l.socket.close()
-	l.server.SetKeepAlivesEnabled(false)
+	l.plain.EndKeepAlive()
 	l.letGo()
 }
 
@@ -109,7 +107,7 @@ func (l *listener) hold() bool {
 // letGo ends a hold. The last one ends the server of plain requests.
 func (l *listener) letGo() {
 	if l.holders.Add(-1) == 0 {
-		_ = l.plain.Close()
+		l.plain.Close()
 	}
 }
 

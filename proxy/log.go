@@ -9,7 +9,10 @@ import (
 
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
+	"sluice/proxy/plain"
+	"sluice/proxy/reach"
 	"sluice/proxy/relay"
+	"sluice/proxy/session"
 )
 
 // accessLine begins a line of the access log about the handshake or request of that id; nil: none is wanted.
@@ -21,84 +24,66 @@ func (p *Proxy) accessLine(id uint64, message string) *zapcore.CheckedEntry {
 }
 
 // logStarted writes the line of a session that begins, without waiting for a slow log: a loop may be the caller.
-func (p *Proxy) logStarted(s *session) {
+func (p *Proxy) logStarted(s *session.Session) {
 	if p.accessLines.When == AtEnd {
 		return
 	}
-	if c := p.accessLine(s.id, "session started"); c != nil {
-		s.startTold = make(chan struct{})
-		go s.tellStart(c)
+	if c := p.accessLine(s.ID, "session started"); c != nil {
+		s.StartLogged = make(chan struct{})
+		go p.writeStart(s, c)
 	}
 }
 
-// tellStart writes the line.
-func (s *session) tellStart(c *zapcore.CheckedEntry) {
-	defer s.proxy.panics.Catch(room, nil)
-	defer close(s.startTold)
-	c.Write(s.logFields()...)
+func (p *Proxy) writeStart(s *session.Session, c *zapcore.CheckedEntry) {
+	defer p.panics.Catch(room, nil)
+	defer close(s.StartLogged)
+	c.Write(sessionFields(s)...)
 }
 
-// logFields returns what both lines of a session say.
-func (s *session) logFields() []zap.Field {
+// sessionFields returns what both lines of a session say.
+func sessionFields(s *session.Session) []zap.Field {
 	fields := []zap.Field{
-		zap.String("session", handshake.FormatID(s.id)),
-		zap.String("listener", s.listener.name),
-		zap.String("route", s.route.Name),
-		zap.String("pool", s.route.PoolName),
-		zap.String("backend", s.backend.Name()),
-		zap.String("client", handshake.FormatClient(s.client)),
-		zap.String("host", s.host()),
-		zap.String("path", s.path()),
+		zap.String("session", reach.FormatID(s.ID)),
+		zap.String("listener", s.Source.Name),
+		zap.String("route", s.Route.Name),
+		zap.String("pool", s.Route.PoolName),
+		zap.String("backend", s.Backend.Name()),
+		zap.String("client", reach.FormatClient(s.Client)),
+		zap.String("host", s.Host()),
+		zap.String("path", s.Path()),
 		zap.Int("status", 101),
-		zap.String("subprotocol", s.subprotocol()),
+		zap.String("subprotocol", s.Subprotocol()),
 	}
-	if s.querySize > 0 {
-		fields = append(fields, zap.String("query", s.query()))
+	if query := s.Query(); query != "" {
+		fields = append(fields, zap.String("query", query))
 	}
 	return fields
 }
 
 // logEnded writes the line of a session that has ended.
-func (p *Proxy) logEnded(s *session, r *driver.Result) {
+func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 	if p.accessLines.When == AtStart {
 		return
 	}
-	c := p.accessLine(s.id, "session")
+	c := p.accessLine(s.ID, "session")
 	if c == nil {
 		return
 	}
-	if s.startTold != nil {
-		<-s.startTold
+	if s.StartLogged != nil {
+		<-s.StartLogged
 	}
 	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
 	v := r.Verdict
-	c.Write(append(s.logFields(),
+	c.Write(append(sessionFields(s),
 		zap.Uint64("frames_in", in.Frames),
 		zap.Uint64("frames_out", out.Frames),
 		zap.Uint64("bytes_in", in.Bytes),
 		zap.Uint64("bytes_out", out.Bytes),
-		zap.Duration("duration", time.Since(s.start)),
-		zap.Uint16("close_code", closeCode(v)),
+		zap.Duration("duration", time.Since(s.Start)),
+		zap.Uint16("close_code", session.CloseCode(v)),
 		zap.Stringer("closed_by", v.Initiator),
-		zap.String("reason", closeReason(v)),
+		zap.String("reason", session.CloseReason(v)),
 	)...)
-}
-
-// closeCode is the code under which an end is logged and counted: 1005, which never goes on the wire, for a close without one
-// (RFC 6455 section 7.1.5).
-func closeCode(v relay.Verdict) uint16 {
-	if v.Code == 0 {
-		return 1005
-	}
-	return v.Code
-}
-
-// closeReason is why a session ended, as it is logged: for a fault, the rule that was broken.
-func closeReason(v relay.Verdict) string {
-	if v.Reason == relay.ReasonFault {
-		return v.Rule.String()
-	}
-	return v.Reason.String()
 }
 
 // logRefused writes the line of a handshake that didn't become a session.
@@ -116,12 +101,12 @@ func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 		backend = h.Asked.Name()
 	}
 	fields := []zap.Field{
-		zap.String("session", handshake.FormatID(h.ID)),
+		zap.String("session", reach.FormatID(h.ID)),
 		zap.String("listener", l.name),
 		zap.String("route", name),
 		zap.String("pool", pool),
 		zap.String("backend", backend),
-		zap.String("client", handshake.FormatClient(h.Client.Addr)),
+		zap.String("client", reach.FormatClient(h.Client.Addr)),
 		zap.String("host", string(req.Host())),
 		zap.String("path", string(req.Path())),
 		zap.Int("status", h.Status),
@@ -140,23 +125,23 @@ func (p *Proxy) queryField(query []byte) zap.Field {
 }
 
 // logPlain writes a plain request's line of the access log.
-func (p *Proxy) logPlain(l *listener, e *exchange, w *countedWriter) {
+func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 	c := p.accessLine(rand.Uint64(), "request")
 	if c == nil {
 		return
 	}
 	c.Write(
 		zap.String("listener", l.name),
-		zap.String("route", e.route.Name),
-		zap.String("pool", e.route.PoolName),
-		zap.String("backend", e.backend),
-		zap.String("client", handshake.FormatClient(e.client.Addr)),
-		zap.String("host", string(e.Host())),
-		zap.String("method", string(e.Method())),
-		zap.String("path", string(e.Path())),
-		zap.Int("status", w.status),
-		zap.Int64("bytes_out", w.bytes),
-		zap.Duration("duration", time.Since(e.start)),
-		p.queryField(e.Query()),
+		zap.String("route", r.Route.Name),
+		zap.String("pool", r.Route.PoolName),
+		zap.String("backend", r.Backend),
+		zap.String("client", reach.FormatClient(r.Client.Addr)),
+		zap.String("host", string(r.Host())),
+		zap.String("method", string(r.Method())),
+		zap.String("path", string(r.Path())),
+		zap.Int("status", r.Status),
+		zap.Int64("bytes_out", r.Bytes),
+		zap.Duration("duration", time.Since(r.Start)),
+		p.queryField(r.Query()),
 	)
 }

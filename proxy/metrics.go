@@ -7,8 +7,10 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"sluice/proxy/driver"
+	"sluice/proxy/plain"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // metrics are the proxy's part of what the operator sees. What happens once a session is counted as it happens; frames are counted
@@ -26,7 +28,7 @@ type metrics struct {
 	gathered  map[string]*prometheus.Desc
 }
 
-// What became of a handshake.
+// The results of a handshake.
 const (
 	resultEstablished = "established"
 	resultRefused     = "refused" // the gateway, or the backend by an answer other than 101, said no
@@ -40,7 +42,7 @@ func newMetrics(p *Proxy) *metrics {
 			Name: "sluice_sessions_active", Help: "Live sessions.",
 		}, []string{"listener", "route", "pool"}),
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_sessions_total", Help: "Handshakes by what became of them.",
+			Name: "sluice_sessions_total", Help: "Handshakes by their result.",
 		}, []string{"route", "pool", "result"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
@@ -68,7 +70,7 @@ func newMetrics(p *Proxy) *metrics {
 		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.", []string{"initiator", "code"}},
 		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
 		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
-		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: whoever has a session there waits for so long.", nil},
+		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: the sessions of a loop wait for this long.", nil},
 		{"sluice_queued_bytes", "Bytes that wait for a side which takes them slowly.", nil},
 		{"sluice_backend_up", "1 where new sessions may go to the backend.", []string{"pool", "backend"}},
 		{"sluice_backend_sessions", "Live sessions and handshakes of a backend.", []string{"pool", "backend"}},
@@ -79,8 +81,8 @@ func newMetrics(p *Proxy) *metrics {
 	return m
 }
 
-// installed makes known what may come, at 0: a rate sees nothing of the first event of a counter that begins with it, and whoever adds
-// gateways by their sessions can't tell one without any from one that doesn't answer.
+// installed reports what may come, at 0: a rate misses the first event of a counter that begins with it, and a sum over gateways can't
+// distinguish one without sessions from one that doesn't answer.
 func (m *metrics) installed(n *plan) {
 	for _, r := range n.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
@@ -95,16 +97,16 @@ func (m *metrics) installed(n *plan) {
 }
 
 // established counts a session's begin.
-func (m *metrics) established(s *session, took time.Duration) {
-	m.active.WithLabelValues(s.listener.name, s.route.Name, s.route.PoolName).Inc()
-	m.total.WithLabelValues(s.route.Name, s.route.PoolName, resultEstablished).Inc()
+func (m *metrics) established(s *session.Session, took time.Duration) {
+	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Inc()
+	m.total.WithLabelValues(s.Route.Name, s.Route.PoolName, resultEstablished).Inc()
 	m.handshake.Observe(took.Seconds())
 }
 
 // ended counts a session's end.
-func (m *metrics) ended(s *session) {
-	m.active.WithLabelValues(s.listener.name, s.route.Name, s.route.PoolName).Dec()
-	m.duration.Observe(time.Since(s.start).Seconds())
+func (m *metrics) ended(s *session.Session) {
+	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Dec()
+	m.duration.Observe(time.Since(s.Start).Seconds())
 }
 
 // refused counts a handshake that didn't become a session. status is what the client got; 0: nothing. r is nil before it is known.
@@ -122,8 +124,8 @@ func (m *metrics) refused(r *route.Route, reason string, status int) {
 }
 
 // plain counts a plain request.
-func (m *metrics) plain(r *route.Route, status int) {
-	m.requests.WithLabelValues(r.Name, r.PoolName, strconv.Itoa(status)).Inc()
+func (m *metrics) plain(r *plain.Request) {
+	m.requests.WithLabelValues(r.Route.Name, r.Route.PoolName, strconv.Itoa(r.Status)).Inc()
 }
 
 // Describe implements prometheus.Collector.
@@ -144,7 +146,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	}
 	m.collectDriver(ch)
 	m.collectPools(ch)
-	for _, c := range m.proxy.closes.sums() {
+	for _, c := range m.proxy.sessions.CloseCounts() {
 		m.counter(ch, "sluice_closes_total", c.Count, c.ClosedBy, strconv.Itoa(int(c.Code)))
 	}
 }
@@ -197,7 +199,7 @@ func (m *metrics) gauge(ch chan<- prometheus.Metric, name string, v float64, lab
 	ch <- prometheus.MustNewConstMetric(m.gathered[name], prometheus.GaugeValue, v, labels...)
 }
 
-// histogram tells of durations that were counted elsewhere; counts has one more than bounds, for those above them.
+// histogram reports durations that were counted elsewhere; counts has one more than bounds, for those above them.
 func (m *metrics) histogram(ch chan<- prometheus.Metric, name string, bounds []time.Duration, counts []uint64, sum time.Duration, labels ...string) {
 	buckets, count := make(map[float64]uint64, len(bounds)), uint64(0)
 	for i, bound := range bounds {

@@ -9,12 +9,13 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
 
 	"sluice/balancer"
-	"sluice/proxy/relay"
+	"sluice/proxy/plain"
 	"sluice/proxy/route"
 )
 
@@ -26,7 +27,7 @@ type recovered struct {
 }
 
 func (r *recovered) handle(name string, cause any, stack []byte) {
-	if name != room || !bytes.Contains(stack, []byte("sluice/proxy.")) {
+	if name != room || !bytes.Contains(stack, []byte("sluice/proxy")) {
 		panic("told of the room " + name + " with the stack\n" + string(stack))
 	}
 	r.mu.Lock()
@@ -99,25 +100,27 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 	}{
 		"before a backend is picked": {
 			breaks:  func(r *route.Route) { plainOf(r).Rewrite = func(*httputil.ProxyRequest) { panic("boom") } },
-			request: plain("/broken"), status: 502,
+			request: getting("/broken"), status: 502,
 		},
 		"once a backend is picked": {
 			breaks: func(r *route.Route) {
-				plainOf(r).transport.http.Proxy = func(*http.Request) (*url.URL, error) { panic("boom") }
+				transportOf(r).Proxy = func(*http.Request) (*url.URL, error) { panic("boom") }
 			},
-			request: plain("/broken"), status: 502,
+			request: getting("/broken"), status: 502,
 		},
 		"as the request is sent": {
 			breaks: func(r *route.Route) {
-				plainOf(r).transport.http.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
-					conn, err := plainOf(r).transport.dial(ctx, network, address)
+				dial := transportOf(r).DialContext
+				transportOf(r).DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+					conn, err := dial(ctx, network, address)
 					if err == nil {
-						conn.(*stallConn).Conn = trapped{conn.(*stallConn).Conn, "/broken"}
+						lower := reflect.ValueOf(conn).Elem().FieldByName("Conn")
+						lower.Set(reflect.ValueOf(trapped{lower.Interface().(net.Conn), "/broken"}))
 					}
 					return conn, err
 				}
 			},
-			request: plain("/broken"), status: 502,
+			request: getting("/broken"), status: 502,
 		},
 		"as the request's body is read by the transport": {
 			breaks: func(r *route.Route) {
@@ -132,15 +135,15 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 		"as the request's body comes": {
 			request: head("POST /broken HTTP/1.1", "Host: gateway.test", "Content-Length: 4"), then: "boom", status: 502,
 		},
-		"as something comes after the request": {request: plain("/broken"), then: "boom", status: 502},
+		"as something comes after the request": {request: getting("/broken"), then: "boom", status: 502},
 		"as an interim answer passes": {
-			request: plain("/broken"), answer: head("HTTP/1.1 103 Early Hints", "Link: boom") + answering("end"), status: 0,
+			request: getting("/broken"), answer: head("HTTP/1.1 103 Early Hints", "Link: boom") + answering("end"), status: 0,
 		},
 		"once the answer has come": {
 			breaks:  func(r *route.Route) { plainOf(r).ModifyResponse = func(*http.Response) error { panic("boom") } },
-			request: plain("/broken"), answer: answering("end", "X-Own: y"), status: 502,
+			request: getting("/broken"), answer: answering("end", "X-Own: y"), status: 502,
 		},
-		"as the answer is sent": {request: plain("/broken"), answer: answering("boom"), status: 0},
+		"as the answer is sent": {request: getting("/broken"), answer: answering("boom"), status: 0},
 		"once a part of the answer is sent": {
 			breaks: func(r *route.Route) {
 				modify := plainOf(r).ModifyResponse
@@ -149,7 +152,7 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 					return modify(resp)
 				}
 			},
-			request: plain("/broken"), answer: answering(strings.Repeat("x", 100_000) + "crash"), status: 0,
+			request: getting("/broken"), answer: answering(strings.Repeat("x", 100_000) + "crash"), status: 0,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -157,7 +160,7 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 			backend := listenRaw(t)
 			g, told := runTrapped(t, backend.Addr().String(), test.breaks)
 			c := g.dial(t)
-			c.send(t, plain("/"))
+			c.send(t, getting("/"))
 			b := backend.accept(t)
 			b.send(t, answering("first", "Connection: close"))
 			c.wantBody(t, 200, "first")
@@ -191,9 +194,10 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gateway, *recovered) {
 	t.Helper()
 	s, told := newSetup("goroutine", backend), new(recovered)
-	broken := newRouteConfig("pool")
+	broken := newRouteConfig("broken")
 	broken.Path = "/broken"
 	s.Routes = append(s.Routes, broken)
+	s.Pools = append(s.Pools, newPoolConfig("broken", backend))
 	s.Panics = told.handle
 	s.Inherited = func(_, address string) net.Listener {
 		ln, err := listen(address)
@@ -216,7 +220,7 @@ func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gat
 func (g *gateway) wantPlain(t *testing.T, backend rawBackend) {
 	t.Helper()
 	c := g.dial(t)
-	c.send(t, plain("/"))
+	c.send(t, getting("/"))
 	b := backend.connected(t)
 	for b.mayWait(); !b.startsWith("GET / "); b.mayWait() {
 		b = backend.connected(t) // the other one is that of the request that panicked
@@ -235,7 +239,7 @@ func TestAPanicBetweenTwoPlainRequestsEndsTheConnection(t *testing.T) {
 	backend := listenRaw(t)
 	g, told := runTrapped(t, backend.Addr().String(), nil)
 	c := g.dial(t)
-	c.send(t, plain("/"))
+	c.send(t, getting("/"))
 	backend.accept(t).send(t, answering("first"))
 	c.wantBody(t, 200, "first")
 	c.send(t, "GET /boom")
@@ -249,10 +253,10 @@ func TestAPanicBetweenTwoPlainRequestsEndsTheConnection(t *testing.T) {
 func TestAPanicOfADialEndsThePlainRequest(t *testing.T) {
 	backend := listenRaw(t)
 	g, told := runTrapped(t, "wss://"+backend.Addr().String(), func(r *route.Route) {
-		plainOf(r).transport.dialer.TLS = func(string) *tls.Config { panic("boom") }
+		transportOf(r).Dialer.TLS = func(string) *tls.Config { panic("boom") }
 	})
 	c := g.dial(t)
-	c.send(t, plain("/broken"))
+	c.send(t, getting("/broken"))
 	c.wantRefusal(t, 502, "failed")
 	backend.connected(t).wantEnd(t)
 	backend.wantNobody(t) // it wasn't the backend that failed
@@ -318,28 +322,8 @@ func TestAPanicOfAReloadLeavesWhatThereIs(t *testing.T) {
 	}
 }
 
-func TestADrainGoesOnAfterAPanic(t *testing.T) {
-	backend := listenRaw(t)
-	s, told := newSetup("goroutine", backend.Addr().String()), new(recovered)
-	s.Panics = told.handle
-	g := s.run(t)
-	first, firstEnd := g.open(t, backend)
-	eventually(t, "a session", func() bool { return len(g.sessions.list()) == 1 })
-	broken := g.sessions.list()[0]
-	second, _ := g.open(t, backend)
-	eventually(t, "two sessions", func() bool { return len(g.sessions.list()) == 2 })
-
-	listener := (*g.listeners.Load())[0]
-	eventually(t, "the end of the handshakes", func() bool { return listener.holders.Load() == 1 })
-	route := broken.route
-	broken.route = nil
-	spread(t.Context(), g.sessions.list(), 0, relay.ReasonDrain)
-	broken.route = route
-	broken.shedding.Store(notShed) // to the race detector, this is before the session's end
-	told.want(t, 1)
-	second.wantClose(t, 1012)
-	wantLive(t, first, firstEnd)
-}
-
 // plainOf returns the handler of a route's plain requests.
-func plainOf(r *route.Route) *plainHandler { return r.Plain.(*plainHandler) }
+func plainOf(r *route.Route) *plain.Handler { return r.Plain.(*plain.Handler) }
+
+// transportOf returns what sends a route's plain requests to backends.
+func transportOf(r *route.Route) *plain.Transport { return plainOf(r).Transport.(*plain.Transport) }

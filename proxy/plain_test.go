@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +17,7 @@ func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		c := g.dial(t)
-		c.send(t, plain("/one?x=%20&y", "X-Twice: a", "X-Twice: b", "Connection: X-Hop", "X-Hop: 1"))
+		c.send(t, getting("/one?x=%20&y", "X-Twice: a", "X-Twice: b", "Connection: X-Hop", "X-Hop: 1"))
 		b := backend.accept(t)
 		if !strings.HasPrefix(b.head, "GET /one?x=%20&y HTTP/1.1\r\n") || b.field("X-Twice") != "a|b" || b.field("X-Hop") != "" || b.field("Host") != "gateway.test" {
 			t.Errorf("the backend is asked %q", b.head)
@@ -26,7 +27,7 @@ func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
 			t.Errorf("header %v", h)
 		}
 		for _, body := range []string{"second", "third"} {
-			c.send(t, plain("/"+body))
+			c.send(t, getting("/"+body))
 			b.readHead(t)
 			b.send(t, answering(body))
 			c.wantBody(t, 200, body)
@@ -49,7 +50,7 @@ func TestRequestsInOneSegmentAreServedOneByOne(t *testing.T) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		c := g.dial(t)
-		c.send(t, plain("/1")+head("POST /2 HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked")+"3\r\nabc\r\n0\r\n\r\n"+plain("/3")+asking("/4")+c.text("early"))
+		c.send(t, getting("/1")+head("POST /2 HTTP/1.1", "Host: gateway.test", "Transfer-Encoding: chunked")+"3\r\nabc\r\n0\r\n\r\n"+getting("/3")+asking("/4")+c.text("early"))
 		b := backend.accept(t)
 		for i := 1; i <= 3; i++ {
 			if i > 1 {
@@ -83,9 +84,9 @@ func TestALaterRequestIsCheckedAsAFirstOne(t *testing.T) {
 	}{
 		"two keys":               {asking("/later", "Sec-WebSocket-Key: "+sampleKey), "twice", 400, ""},
 		"a bare LF":              {"GET /later HTTP/1.1\nHost: a\n\n", "LF", 400, ""},
-		"two Hosts":              {plain("/later", "Host: other"), "twice", 400, "/later"},
-		"no such route":          {plain("/none"), "nothing", 404, "/none"},
-		"a route without HTTP":   {plain("/later/ws"), "WebSocket only", 426, "/later/ws"},
+		"two Hosts":              {getting("/later", "Host: other"), "twice", 400, "/later"},
+		"no such route":          {getting("/none"), "nothing", 404, "/none"},
+		"a route without HTTP":   {getting("/later/ws"), "WebSocket only", 426, "/later/ws"},
 		"a head that stays away": {"GET /later HTTP/1.1\r\nHost: ", "in time", 408, "/later"},
 		"another method":         {strings.Replace(asking("/later"), "GET", "POST", 1), "GET", 405, "/later"},
 	} {
@@ -99,7 +100,7 @@ func TestALaterRequestIsCheckedAsAFirstOne(t *testing.T) {
 				s.Listeners[0].HeadTimeout = milliseconds(300)
 				g := s.run(t)
 				c := g.dial(t)
-				c.send(t, plain("/later"))
+				c.send(t, getting("/later"))
 				backend.accept(t).send(t, answering("first"))
 				c.wantBody(t, 200, "first")
 				c.send(t, test.text)
@@ -117,8 +118,8 @@ func TestWhatComesBehindTheLastRequestIsNotLookedAt(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
-		for _, first := range []string{plain("/", "Connection: close"), "GET / HTTP/1.0\r\nHost: gateway.test\r\n\r\n"} {
-			for _, second := range []string{asking("/"), plain("/"), "garbage\n"} {
+		for _, first := range []string{getting("/", "Connection: close"), "GET / HTTP/1.0\r\nHost: gateway.test\r\n\r\n"} {
+			for _, second := range []string{asking("/"), getting("/"), "garbage\n"} {
 				c := g.dial(t)
 				c.send(t, first+second)
 				b := backend.accept(t)
@@ -138,7 +139,7 @@ func TestNoBytesPassUnread(t *testing.T) {
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		for _, upgrade := range []string{"h2c", "tls/1.2", "\xff"} {
 			c := g.dial(t)
-			c.send(t, plain("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: "+upgrade, "HTTP2-Settings: AAMA"))
+			c.send(t, getting("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: "+upgrade, "HTTP2-Settings: AAMA"))
 			b := backend.accept(t)
 			if all := b.field("Upgrade") + b.field("Connection") + b.field("Http2-Settings") + b.field("HTTP2-Settings"); all != "" {
 				t.Errorf("the backend is asked %q", b.head)
@@ -159,7 +160,7 @@ func TestABrokenPlainAnswerIsCut(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
-		for _, ask := range []string{plain("/"), "GET / HTTP/1.0\r\n\r\n"} {
+		for _, ask := range []string{getting("/"), "GET / HTTP/1.0\r\n\r\n"} {
 			for _, answer := range []string{head("HTTP/1.1 200 OK", "Content-Length: 10") + "half", head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "4\r\nhalf\r\n"} {
 				c := g.dial(t)
 				c.send(t, ask)
@@ -183,7 +184,7 @@ func TestAClientThatGoesEndsItsPlainRequest(t *testing.T) {
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		for _, answer := range []string{"", head("HTTP/1.1 200 OK", "Content-Type: text/event-stream") + "data: 1\n\n"} {
 			c := g.dial(t)
-			c.send(t, plain("/"))
+			c.send(t, getting("/"))
 			b := backend.accept(t)
 			b.send(t, answer)
 			if answer != "" {
@@ -206,7 +207,7 @@ func TestInterimAnswersPass(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
-		for _, ask := range []string{plain("/", "Connection: close"), "GET / HTTP/1.0\r\n\r\n"} {
+		for _, ask := range []string{getting("/", "Connection: close"), "GET / HTTP/1.0\r\n\r\n"} {
 			c := g.dial(t)
 			c.send(t, ask)
 			backend.accept(t).send(t, head("HTTP/1.1 103 Early Hints", "Link: </a>")+head("HTTP/1.1 100 Continue")+answering("end", "Connection: close"))
@@ -229,7 +230,7 @@ func TestMethodsAndVersions(t *testing.T) {
 		g := newSetup(driver, backend.Addr().String()).run(t)
 
 		c := g.dial(t)
-		c.send(t, strings.Replace(plain("/"), "GET", "HEAD", 1)+plain("/next", "Connection: close"))
+		c.send(t, strings.Replace(getting("/"), "GET", "HEAD", 1)+getting("/next", "Connection: close"))
 		b := backend.accept(t)
 		b.send(t, head("HTTP/1.1 200 OK", "Content-Length: 1000"))
 		response, err := http.ReadResponse(c.reader, &http.Request{Method: "HEAD"})
@@ -272,7 +273,7 @@ func TestWhoIsIdleBetweenRequestsIsLeftAloneAndWhoIsSlowIsNot(t *testing.T) {
 		s.Routes[0].WriteTimeout = milliseconds(200)
 		g := s.run(t)
 		c := g.dial(t)
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		b := backend.accept(t)
 		b.send(t, answering("1"))
 		c.wantBody(t, 200, "1")
@@ -294,10 +295,70 @@ func TestABackendThatDoesNotBeginItsAnswerIsA504(t *testing.T) {
 		s.Routes[0].ResponseTimeout = milliseconds(100)
 		g := s.run(t)
 		c := g.dial(t)
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		backend.accept(t)
 		c.wantRefusal(t, 504, "in time")
 		g.wantIdle(t)
+	})
+}
+
+// What a route says of time applies to its own requests, whatever route the connection was opened for.
+func TestRoutesOfAPoolShareConnectionsAndHaveTheirOwnTimeouts(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		short := newRouteConfig("pool")
+		short.Path, short.ResponseTimeout = "/short", milliseconds(100)
+		s.Routes = append(s.Routes, short)
+		g := s.run(t)
+		c := g.dial(t)
+		c.send(t, getting("/"))
+		b := backend.accept(t)
+		b.send(t, answering("first"))
+		c.wantBody(t, 200, "first")
+		c.send(t, getting("/short"))
+		b.readHead(t)
+		b.send(t, answering("second"))
+		c.wantBody(t, 200, "second")
+		c.send(t, getting("/"))
+		b.readHead(t)
+		time.Sleep(200 * time.Millisecond)
+		b.send(t, answering("third"))
+		c.wantBody(t, 200, "third")
+
+		changed := Sections{Listeners: s.Listeners, Routes: slices.Clone(s.Routes), Pools: s.Pools, MaxSessions: s.MaxSessions}
+		changed.Routes[0].CloseTimeout = milliseconds(1)
+		if err := g.Reload(changed); err != nil {
+			t.Fatal(err)
+		}
+		c.send(t, getting("/"))
+		b.readHead(t)
+		b.send(t, answering("fourth"))
+		c.wantBody(t, 200, "fourth")
+		c.send(t, getting("/short"))
+		b.readHead(t)
+		c.wantRefusal(t, 504, "time")
+		b.wantGone(t)
+		g.wantIdle(t)
+	})
+}
+
+// An answer that has begun in time may last.
+func TestResponseTimeoutIsUpToTheHeadOfTheAnswer(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].ResponseTimeout = milliseconds(100)
+		g := s.run(t)
+		c := g.dial(t)
+		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 4"))
+		b := backend.accept(t)
+		time.Sleep(200 * time.Millisecond) // the request isn't complete yet
+		b.send(t, head("HTTP/1.1 200 OK", "Content-Length: 4"))
+		c.send(t, "body") // the answer has begun before
+		time.Sleep(200 * time.Millisecond)
+		b.send(t, "late")
+		c.wantBody(t, 200, "late")
 	})
 }
 
@@ -317,7 +378,7 @@ func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
 
 		g = newSetup(driver, closedAddress(t)).run(t)
 		c = g.dial(t)
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		c.wantRefusal(t, 502, "reached")
 	})
 }
@@ -332,7 +393,7 @@ func TestAnAnswerWithoutARightStatusIsABadOne(t *testing.T) {
 		statuses := []string{"000", "007", "099", "600", "999"}
 		for _, status := range statuses {
 			c := g.dial(t)
-			c.send(t, plain("/"))
+			c.send(t, getting("/"))
 			b := backend.accept(t)
 			b.send(t, head("HTTP/1.1 "+status+" What", "Content-Length: 0", "Connection: close"))
 			c.wantRefusal(t, 502, "answer")

@@ -111,7 +111,7 @@ func TestTheRestOfABodyThatWasAnsweredEarlyIsNoRequest(t *testing.T) {
 		b := backend.accept(t)
 		b.send(t, answering("early", "Connection: close"))
 		c.wantBody(t, 200, "early")
-		c.send(t, strings.Repeat("x", 12000)+plain("/next"))
+		c.send(t, strings.Repeat("x", 12000)+getting("/next"))
 		next := backend.accept(t)
 		next.send(t, answering("next", "Connection: close"))
 		c.wantBody(t, 200, "next")

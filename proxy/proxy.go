@@ -16,7 +16,9 @@ import (
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
 	"sluice/proxy/limits"
+	"sluice/proxy/plain"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
@@ -68,7 +70,6 @@ type Proxy struct {
 	metrics     *metrics
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool
-	copyBuffers copyBuffers
 
 	inherited func(name, address string) net.Listener
 	poolLog   *zap.Logger
@@ -83,14 +84,13 @@ type Proxy struct {
 	reloading sync.Mutex
 
 	poolConfigs map[string]*balancer.Config // guarded by reloading; of the pools that the configuration has
+	plain       map[string]*plain.Handler   // guarded by reloading; of plain requests to those pools
 	retiring    map[string]bool             // guarded by reloading; removed pools, each with a goroutine that waits for its end
 
 	handshakes gate
-	sessions   sessions
-	closes     closes
+	sessions   *session.Registry
 	isDraining atomic.Bool // not ready any more
 	refuses    atomic.Bool // sessions that would begin now
-	farewell   farewell
 
 	ctx     context.Context // ends with the Proxy
 	cancel  context.CancelFunc
@@ -112,8 +112,8 @@ func New(c Config) (*Proxy, error) {
 		inherited:   c.Inherited,
 		poolLog:     c.Log,
 		retiring:    map[string]bool{},
-		closes:      closes{counts: map[closeKind]uint64{}},
 	}
+	p.sessions = p.newRegistry()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
@@ -135,7 +135,7 @@ func New(c Config) (*Proxy, error) {
 	return p, nil
 }
 
-// Close cuts whatever is left and returns when nothing of the Proxy runs any more. Its second call does nothing.
+// Close cuts all that is left, and returns after every goroutine of the Proxy has ended. Its second call does nothing.
 func (p *Proxy) Close() {
 	p.closing.Do(func() {
 		p.refuses.Store(true)
@@ -143,10 +143,8 @@ func (p *Proxy) Close() {
 		p.cancel()
 		p.handshakes.close()
 		_ = p.driver.Close(context.Background()) // every socket is cut: it ends by itself
-		for _, r := range *p.routes.Load() {
-			r.Plain.CloseIdleConnections()
-		}
-		<-p.sessions.gone()
+		p.closeIdle()
+		<-p.sessions.Gone()
 		p.running.Wait()
 	})
 }
@@ -170,7 +168,7 @@ func (p *Proxy) Addr(listener string) net.Addr {
 	return nil
 }
 
-// IsDraining tells whether the gateway wants no new sessions any more, though it may still take them for a while.
+// IsDraining reports whether the gateway is about to stop. It may still accept sessions for a while.
 func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
 // closeListeners ends accepting, and reloads.
@@ -180,11 +178,20 @@ func (p *Proxy) closeListeners() {
 	defer p.reloading.Unlock()
 	for _, l := range *p.listeners.Load() {
 		l.socket.close()
-		_ = l.plain.Close()
+		l.plain.Close()
 	}
 }
 
-// stopReloads makes the gateway not ready. Behind it no reload is under way or begins.
+// closeIdle closes the connections to backends that wait for a plain request.
+func (p *Proxy) closeIdle() {
+	p.reloading.Lock()
+	defer p.reloading.Unlock()
+	for _, h := range p.plain {
+		h.CloseIdleConnections()
+	}
+}
+
+// stopReloads makes the gateway not ready. After it no reload is under way or begins.
 func (p *Proxy) stopReloads() {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -196,8 +203,8 @@ func (p *Proxy) CloseTimeout() (longest time.Duration) {
 	for _, r := range *p.routes.Load() {
 		longest = max(longest, r.Relay.CloseTimeout)
 	}
-	for _, s := range p.sessions.list() {
-		longest = max(longest, s.route.Relay.CloseTimeout)
+	for _, s := range p.sessions.List() {
+		longest = max(longest, s.Route.Relay.CloseTimeout)
 	}
 	return longest
 }

@@ -148,7 +148,7 @@ func TestAHandshakeThatPanicsGivesBackAllThatItHolds(t *testing.T) {
 			}
 			p.want(t, room, room, room)
 			g.wantIdle(t)
-			eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.count() == 0 })
+			eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
 			if n := g.metric(t, "sluice_sessions_active"); n != 0 {
 				t.Errorf("sluice_sessions_active = %v; want 0", n)
 			}
@@ -200,15 +200,13 @@ func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
 		backend, p := listenRaw(t), new(panics)
 		s := newSetup(driver, backend.Addr().String())
 		s.Panics = p.handle
+		s.breaks = func(p *Proxy) { p.metrics.duration = nil }
 		g := s.run(t)
 		client, b := g.open(t, backend)
-		g.closes.mu.Lock()
-		g.closes.counts = nil
-		g.closes.mu.Unlock()
 		_ = client.Close()
 		_ = b.Close()
 		g.wantIdle(t)
-		eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.count() == 0 })
+		eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
 		p.want(t, room)
 	})
 }

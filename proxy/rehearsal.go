@@ -15,6 +15,7 @@ import (
 	"sluice/internal/recovery"
 	"sluice/internal/units"
 	"sluice/proxy/handshake"
+	"sluice/proxy/plain"
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -40,7 +41,7 @@ type rehearsal struct {
 
 func newRehearsal(c Sections, report units.Report) *rehearsal {
 	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop()}
-	p.inherited = func(_, _ string) net.Listener { return newPlainListener(&net.TCPAddr{}) } // nothing connects to it
+	p.inherited = func(_, _ string) net.Listener { return noSocket{} }
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*balancer.Pool{})
@@ -48,9 +49,15 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 		sections: c,
 		report:   report,
 		proxy:    p,
-		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}},
+		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
 	}
 }
+
+// A noSocket is a listener to which nothing connects.
+type noSocket struct{ net.Listener }
+
+func (noSocket) Addr() net.Addr { return &net.TCPAddr{} }
+func (noSocket) Close() error   { return nil }
 
 // build is Proxy.prepare, a section at a time. It reports whether all of them could be built.
 func (r *rehearsal) build() bool {

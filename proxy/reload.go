@@ -16,8 +16,10 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/proxy/plain"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // Sections are the parts of a configuration that make a Proxy, and that a reload may change. They have been checked, each by its
@@ -68,6 +70,7 @@ type plan struct {
 	pools     map[string]*balancer.Pool
 
 	poolConfigs map[string]*balancer.Config
+	plain       map[string]*plain.Handler // of plain requests, by pool
 	backendTLS  map[string]func(host string) *tls.Config
 	maxSessions int
 
@@ -83,6 +86,7 @@ func (p *Proxy) prepare(c *Sections) (*plan, error) {
 	n := &plan{
 		pools:       map[string]*balancer.Pool{},
 		poolConfigs: map[string]*balancer.Config{},
+		plain:       map[string]*plain.Handler{},
 		backendTLS:  c.BackendTLS,
 		maxSessions: c.MaxSessions,
 	}
@@ -115,13 +119,17 @@ func (n *plan) abandon() {
 	}
 }
 
-// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends.
+// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends; idle connections
+// to them stay if the section hasn't changed.
 func (p *Proxy) preparePool(n *plan, c *balancer.Config) error {
-	if pool := (*p.pools.Load())[c.Name]; pool != nil {
+	pool := (*p.pools.Load())[c.Name]
+	if pool != nil && reflect.DeepEqual(p.poolConfigs[c.Name], c) {
+		n.pools[c.Name], n.plain[c.Name] = pool, p.plain[c.Name]
+		return nil
+	}
+	n.plain[c.Name] = plain.NewHandler(p.dialer(c.Name), p.log)
+	if pool != nil {
 		n.pools[c.Name] = pool
-		if reflect.DeepEqual(p.poolConfigs[c.Name], c) {
-			return nil
-		}
 		set, err := pool.Prepare(*c)
 		n.set = append(n.set, set)
 		return err
@@ -171,13 +179,13 @@ func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
 	return nil
 }
 
-// isAnyPort tells whether an address leaves its port to the kernel: then it is no place.
+// isAnyPort reports whether an address leaves its port to the kernel: then it doesn't identify a socket.
 func isAnyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return err == nil && port == "0" && !strings.HasPrefix(address, "unix:")
 }
 
-// prepareRoutes adds the routes. One that hasn't changed stays, with the idle connections to its backends.
+// prepareRoutes adds the routes. One that hasn't changed stays.
 func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 	inUse := map[route.Key]*route.Route{}
 	for _, r := range *p.routes.Load() {
@@ -196,7 +204,7 @@ func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 		if isSame {
 			r = before
 		} else {
-			r.Plain = p.newPlainHandler(r)
+			r.Plain = n.plain[config.Pool]
 		}
 		n.routes = append(n.routes, r)
 	}
@@ -205,7 +213,7 @@ func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 // install carries a plan out, and returns what it replaces. It can't fail. New listeners don't accept yet. The caller
 // holds reloading.
 func (p *Proxy) install(n *plan) (before *plan) {
-	before = &plan{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load()}
+	before = &plan{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load(), plain: p.plain}
 	for _, set := range n.set {
 		set()
 	}
@@ -217,7 +225,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 				Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
 					return d.Dial(ctx, b, probeOpening(pool))
 				},
-				CloseSessions: p.closeSessions,
+				CloseSessions: p.sessions.Shed,
 				Panics:        p.panics,
 			})
 		})
@@ -226,7 +234,7 @@ func (p *Proxy) install(n *plan) (before *plan) {
 	pools := maps.Clone(before.pools)
 	maps.Copy(pools, n.pools)
 	p.pools.Store(&pools)
-	p.poolConfigs = n.poolConfigs
+	p.poolConfigs, p.plain = n.poolConfigs, n.plain
 	p.maxSessions.Store(int64(n.maxSessions))
 	table := route.NewTable(n.routes)
 	p.routes.Store(&table)
@@ -253,9 +261,9 @@ func (p *Proxy) leave(before, n *plan, c *Sections) {
 			p.running.Go(func() { p.retire(name, pool) })
 		}
 	}
-	for _, r := range before.routes {
-		if !slices.Contains(n.routes, r) {
-			r.Plain.CloseIdleConnections()
+	for pool, h := range before.plain {
+		if n.plain[pool] != h {
+			h.CloseIdleConnections()
 		}
 	}
 	if c.DrainsRemoved {
@@ -275,13 +283,13 @@ func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
 			r.IsRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
 		}
 	}
-	of := slices.DeleteFunc(p.sessions.list(), func(s *session) bool { return !isGone(s.route) })
+	of := slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) })
 	if len(of) == 0 {
 		return
 	}
 	p.log.Info("draining removed routes and pools", zap.Int("sessions", len(of)), zap.Duration("over", over))
 	p.running.Go(func() {
-		p.panics.Guard(room, func() { spread(p.ctx, of, over, relay.ReasonRemoved) })
+		p.panics.Guard(room, func() { p.sessions.Spread(p.ctx, of, over, relay.ReasonRemoved) })
 	})
 }
 
@@ -306,7 +314,7 @@ func (p *Proxy) retire(name string, pool *balancer.Pool) {
 	}
 }
 
-// isThrough tells whether nothing is left to do for a removed pool, which is then closed.
+// isThrough reports whether nothing is left to do for a removed pool, which is then closed.
 func (p *Proxy) isThrough(name string, pool *balancer.Pool) bool {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()

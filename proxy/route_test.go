@@ -96,7 +96,7 @@ func TestRouting(t *testing.T) {
 			withDrivers(t, func(t *testing.T, driver string) {
 				backend := listenRaw(t)
 				g := newRoutingSetup(driver, backend).run(t)
-				for _, ask := range []string{asking(test.target), plain(test.target, "Connection: close")} {
+				for _, ask := range []string{asking(test.target), getting(test.target, "Connection: close")} {
 					c := g.dial(t)
 					c.send(t, strings.Replace(ask, "gateway.test", test.host, 1))
 					if test.route == "400" {
@@ -150,7 +150,7 @@ func TestARouteSetsAndRemovesFieldsOnBothPaths(t *testing.T) {
 		s.Routes[0].RemoveHeader = []string{"X-Debug", "Cookie", "X-Request-Id"}
 		g := s.run(t)
 		forged := []string{"X-Team: forged", "x-team: again", "X_Team: underscored", "User-Agent: own", "X-Debug: 1", "X_DEBUG: 2", "Cookie: a=b", "X-Other: stays"}
-		for _, ask := range []string{asking("/", forged...), plain("/", append(forged, "Connection: close")...)} {
+		for _, ask := range []string{asking("/", forged...), getting("/", append(forged, "Connection: close")...)} {
 			c := g.dial(t)
 			c.send(t, ask)
 			b := backend.accept(t)
@@ -175,7 +175,7 @@ func TestAFieldIsRemovedUnderEverySpellingOnBothPaths(t *testing.T) {
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].RemoveHeader = []string{"X_Forwarded_For", "x_request_id", "X_Forwarded_Proto"}
 		g := s.run(t)
-		for _, ask := range []string{asking("/"), plain("/", "Connection: close")} {
+		for _, ask := range []string{asking("/"), getting("/", "Connection: close")} {
 			c := g.dial(t)
 			c.send(t, ask)
 			b := backend.accept(t)
@@ -195,10 +195,10 @@ func TestAListenerThatRedirectsSendsAllToHTTPS(t *testing.T) {
 		s.Listeners[0].RedirectHTTPS = true
 		g := s.run(t)
 		for _, test := range []struct{ ask, want string }{
-			{plain("/a%20b?x=1"), "https://gateway.test/a%20b?x=1"},
+			{getting("/a%20b?x=1"), "https://gateway.test/a%20b?x=1"},
 			{asking("/chat"), "https://gateway.test/chat"},
-			{strings.Replace(plain("/"), "gateway.test", "Gateway.test:8080", 1), "https://gateway.test/"},
-			{strings.Replace(plain("/"), "gateway.test", "[::1]:8080", 1), "https://[::1]/"},
+			{strings.Replace(getting("/"), "gateway.test", "Gateway.test:8080", 1), "https://gateway.test/"},
+			{strings.Replace(getting("/"), "gateway.test", "[::1]:8080", 1), "https://[::1]/"},
 			{head("POST /form HTTP/1.1", "Host: gateway.test", "Content-Length: 4") + "body", "https://gateway.test/form"},
 		} {
 			c := g.dial(t)
@@ -218,7 +218,7 @@ func TestARouteMayRefusePlainRequests(t *testing.T) {
 		s.Routes[0].HTTP = false
 		g := s.run(t)
 		c := g.dial(t)
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		if h := c.wantRefusal(t, 426, "WebSocket only").Header; h.Get("Upgrade") != "websocket" || h.Get("Sec-WebSocket-Version") != "13" {
 			t.Errorf("header %v", h)
 		}
@@ -235,7 +235,7 @@ func TestFindDoesNotAllocate(t *testing.T) {
 	}
 	table := route.NewTable(all)
 	var r upgrade.Request
-	if _, err := r.Parse([]byte(plain("/chat/room/7"))); err != nil {
+	if _, err := r.Parse([]byte(getting("/chat/room/7"))); err != nil {
 		t.Fatal(err)
 	}
 	if n := testing.AllocsPerRun(100, func() { table.Find("public", r.Hostname(), r.Path()) }); n != 0 {

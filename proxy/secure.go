@@ -13,7 +13,6 @@ import (
 
 	"sluice/internal/netconn"
 	"sluice/proxy/driver"
-	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
@@ -48,7 +47,7 @@ func (c *connection) secure(deadline time.Time) error {
 		return upgrade.ErrPlainHTTP
 	}
 	if ce := c.proxy.log.Check(zap.DebugLevel, "TLS handshake ended"); ce != nil {
-		ce.Write(zap.String("listener", c.listener.name), zap.String("client", handshake.FormatClient(c.core.Client.Peer)), zap.Error(err))
+		ce.Write(zap.String("listener", c.listener.name), zap.String("client", reach.FormatClient(c.core.Client.Peer)), zap.Error(err))
 	}
 	if ctx.Err() == nil {
 		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sluice/proxy/session"
 )
 
 // A tlsServer secures a listener with a certificate of its own.
@@ -63,7 +65,7 @@ func TestFramesThatComeBeforeTheAnswerArriveOverTLS(t *testing.T) {
 		b.wantText(t, "with the head")
 		b.wantText(t, "behind it")
 		wantLive(t, c, b)
-		page, err := g.Sessions(&SessionQuery{}, "", 10)
+		page, err := g.Sessions().Page(&session.Query{}, "", 10)
 		if err != nil || len(page.Sessions) != 1 || page.Sessions[0].Client.TLS == "" {
 			t.Errorf("sessions %+v, %v; want one whose client has TLS", page.Sessions, err)
 		}
@@ -167,7 +169,7 @@ func TestWhereTLSToABackendFailsAnotherOneIsTriedOnBothPaths(t *testing.T) {
 		for i := range 8 {
 			c := g.dial(t)
 			if i%2 == 0 {
-				c.send(t, plain("/", "Connection: close"))
+				c.send(t, getting("/", "Connection: close"))
 				good.accept(t).send(t, answering("good", "Connection: close"))
 				c.wantBody(t, 200, "good")
 			} else {

@@ -31,17 +31,17 @@ func TestSendProxyTellsEachBackendOfItsClient(t *testing.T) {
 			b.readHead(t)
 		}
 		c := g.dial(t)
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		b := backend.connected(t)
 		wantHeader(b, c)
 		b.send(t, answering("1"))
 		c.wantBody(t, 200, "1")
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		b.readHead(t) // the same client: the same connection
 		b.send(t, answering("2"))
 		c.wantBody(t, 200, "2")
 
-		for _, text := range []string{plain("/"), asking("/")} { // others never get that
+		for _, text := range []string{getting("/"), asking("/")} { // others never get that
 			other := g.dial(t)
 			other.send(t, text)
 			wantHeader(backend.connected(t), other)

@@ -88,9 +88,9 @@ func TestNothingReachesABackendDifferentlyThanItWasRead(t *testing.T) {
 			statuses []int
 		}{
 			"plain, first":      {s.bytes, s.plain},
-			"plain, second":     {plain("/before") + s.bytes, append([]int{200}, s.plain...)},
+			"plain, second":     {getting("/before") + s.bytes, append([]int{200}, s.plain...)},
 			"websocket, first":  {s.asWebSocket(), s.websocket},
-			"websocket, second": {plain("/before") + s.asWebSocket(), append([]int{200}, s.websocket...)},
+			"websocket, second": {getting("/before") + s.asWebSocket(), append([]int{200}, s.websocket...)},
 		} {
 			t.Run(s.name+"/"+name, func(t *testing.T) {
 				withDrivers(t, func(t *testing.T, driver string) { smuggle(t, driver, way.bytes, way.statuses) })

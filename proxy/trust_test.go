@@ -71,7 +71,7 @@ func TestWhoIsBelieved(t *testing.T) {
 				s := newSetup(driver, backend.Addr().String())
 				s.Listeners[0].TrustedProxies, s.Listeners[0].ProxyProtocol = test.trusted, test.proxy != ""
 				g := s.run(t)
-				for i, ask := range []string{plain("/", append(slices.Clone(test.fields), "Connection: close")...), asking("/", test.fields...)} {
+				for i, ask := range []string{getting("/", append(slices.Clone(test.fields), "Connection: close")...), asking("/", test.fields...)} {
 					c := g.dial(t)
 					c.send(t, test.proxy+ask)
 					b := backend.accept(t)
@@ -111,8 +111,8 @@ func TestAConnectionWithoutItsPROXYHeaderEnds(t *testing.T) {
 	for name, test := range map[string]struct {
 		trusted, text string
 	}{
-		"no header":              {"127.0.0.1", plain("/")},
-		"from a stranger":        {"10.0.0.0/8", "PROXY TCP4 192.0.2.7 203.0.113.1 4711 443\r\n" + plain("/")},
+		"no header":              {"127.0.0.1", getting("/")},
+		"from a stranger":        {"10.0.0.0/8", "PROXY TCP4 192.0.2.7 203.0.113.1 4711 443\r\n" + getting("/")},
 		"garbage of version 1":   {"127.0.0.1", "PROXY TCP4 nowhere\r\n"},
 		"version 1 without end":  {"127.0.0.1", "PROXY " + strings.Repeat("x", 200)},
 		"an unknown version":     {"127.0.0.1", proxy2 + "\x31\x11\x00\x0c" + strings.Repeat("x", 12)},
@@ -163,7 +163,7 @@ func TestUnixSocketsOnBothSides(t *testing.T) {
 			wantLive(t, c, b)
 		}
 		c := g.dial(t)
-		c.send(t, plain("/"))
+		c.send(t, getting("/"))
 		b := backend.connected(t)
 		if _, err := b.reader.Discard(16); err != nil {
 			t.Fatal(err)

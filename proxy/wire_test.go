@@ -157,7 +157,7 @@ func switching(more ...string) string {
 }
 
 // plain is a plain request with more lines.
-func plain(path string, more ...string) string {
+func getting(path string, more ...string) string {
 	return head(append([]string{"GET " + path + " HTTP/1.1", "Host: gateway.test"}, more...)...)
 }
 

@@ -12,7 +12,7 @@ import (
 
 	"github.com/gobwas/ws"
 
-	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 // mustInvoke runs a command that has to succeed, and returns its output.
@@ -61,7 +61,7 @@ func TestSessionsAreListedShownAndClosed(t *testing.T) {
 	if text := mustInvoke(t, "sessions", "-admin", p.admin, "-age", "1h"); !strings.HasSuffix(text, "0 sessions\n") {
 		t.Errorf("sessions -age 1h:\n%s", text)
 	}
-	var page proxy.SessionPage
+	var page session.Page
 	if err := json.Unmarshal([]byte(mustInvoke(t, "sessions", "-json", "-limit", "0", "-admin", p.admin)), &page); err != nil || len(page.Sessions) != 3 {
 		t.Fatalf("sessions -json: %+v, %v", page, err)
 	}

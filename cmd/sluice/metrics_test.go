@@ -24,7 +24,7 @@ import (
 	"github.com/prometheus/common/model"
 
 	"sluice/internal/admin"
-	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 // fetch asks the admin listener.
@@ -314,7 +314,7 @@ func TestScrapeAndListOfManySessionsStallNobody(t *testing.T) {
 }
 
 // pageOf reads a page of sessions.
-func pageOf(t *testing.T, text []byte) (page proxy.SessionPage) {
+func pageOf(t *testing.T, text []byte) (page session.Page) {
 	t.Helper()
 	if err := json.Unmarshal(text, &page); err != nil {
 		t.Fatal(err)

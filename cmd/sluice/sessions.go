@@ -10,7 +10,7 @@ import (
 
 	"sluice/internal/admin"
 	"sluice/internal/units"
-	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 // A sessionsCall is a call of sessions.
@@ -82,14 +82,14 @@ var _ flag.Value = filterFlag{}
 
 // list prints sessions, page by page.
 func (s *sessionsCall) list() error {
-	all := proxy.SessionPage{Sessions: []proxy.SessionView{}}
+	all := session.Page{Sessions: []session.View{}}
 	for {
 		limit := admin.MostPage
 		if s.limit > 0 {
 			limit = min(limit, s.limit-len(all.Sessions))
 		}
 		s.filter.Set("limit", strconv.Itoa(limit))
-		var page proxy.SessionPage
+		var page session.Page
 		if err := s.send("GET", "/api/v1/sessions", s.filter, &page); err != nil {
 			return err
 		}
@@ -121,7 +121,7 @@ func (s *sessionsCall) list() error {
 
 // show prints everything about one session.
 func (s *sessionsCall) show() error {
-	var v proxy.SessionView
+	var v session.View
 	if err := s.send("GET", "/api/v1/sessions/"+url.PathEscape(s.session), nil, &v); err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (s *sessionsCall) close() error {
 	return err
 }
 
-func sideText(v *proxy.SideView) string {
+func sideText(v *session.SideView) string {
 	text := v.Address
 	if v.TLS != "" {
 		text += ", TLS " + v.TLS
@@ -181,7 +181,7 @@ func sideText(v *proxy.SideView) string {
 	return text
 }
 
-func flowText(v *proxy.FlowView) string {
+func flowText(v *session.FlowView) string {
 	return fmt.Sprintf("%d frames, %d messages, %s", v.Frames, v.Messages, bytesText(v.Bytes))
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/units"
 	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 // An api answers /api/v1/. Immutable; the state that it shows and changes guards itself.
@@ -38,7 +39,7 @@ type (
 	}
 	// Closes is the answer of GET /api/v1/closes.
 	Closes struct {
-		Closes []proxy.CloseView `json:"closes"`
+		Closes []session.CloseView `json:"closes"`
 	}
 	// Closed is the answer of a DELETE: how many sessions were asked to close. They end when both peers have.
 	Closed struct {
@@ -60,7 +61,7 @@ func (a *api) addTo(routes *router) {
 		writeJSON(w, http.StatusOK, a.Proxy.Totals())
 	})
 	routes.handle("GET", "/api/v1/closes", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, Closes{a.Proxy.Closes()})
+		writeJSON(w, http.StatusOK, Closes{a.Proxy.Sessions().Closes()})
 	})
 	routes.handle("GET", "/api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, Listeners{a.Proxy.Listeners()})

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 func noReload(context.Context) error { return nil }
@@ -69,7 +70,7 @@ func TestTotalsAndBackendsTellWhatSessionsHaveMoved(t *testing.T) {
 	if before.Sessions != 0 || len(before.Closes) != 0 || before.IsDraining || before.Started.After(before.Time) {
 		t.Errorf("totals of an idle gateway: %+v", before)
 	}
-	want := proxy.FlowView{}
+	want := session.FlowView{}
 	for i := range 4 { // the first two end, and count on
 		conn := g.dial("/")
 		for range 3 {
@@ -85,7 +86,7 @@ func TestTotalsAndBackendsTellWhatSessionsHaveMoved(t *testing.T) {
 	if after.Sessions != 2 || after.ToBackend != want || after.ToClient != want {
 		t.Errorf("totals %+v, want %+v both ways", after, want)
 	}
-	var sum proxy.FlowView
+	var sum session.FlowView
 	for _, b := range get[Pools](g, "GET", "/api/v1/pools", 200).Pools[0].Backends {
 		if b.ToBackend != b.ToClient || b.ToBackend.Frames == 0 {
 			t.Errorf("backend %+v", b)
@@ -107,20 +108,20 @@ func TestLastClosesTellWhoClosedAndWhy(t *testing.T) {
 	}
 	conn := g.dial("/chat/1?token=secret")
 	g.echo(conn, "hello")
-	session := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0]
-	get[Closed](g, "DELETE", "/api/v1/sessions/"+session.ID+"?code=4321", 200)
+	shown := get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions[0]
+	get[Closed](g, "DELETE", "/api/v1/sessions/"+shown.ID+"?code=4321", 200)
 	g.wantClose(conn, 4321)
 	g.waitForEnds()
 	closes := get[Closes](g, "GET", "/api/v1/closes", 200).Closes
 	if len(closes) != 1 {
 		t.Fatalf("closes %+v", closes)
 	}
-	flow := proxy.FlowView{Frames: 1, Messages: 1, Bytes: 5}
-	want := proxy.CloseView{
-		ID: session.ID, Listener: "public", Route: "/chat", Pool: "echo", Backend: session.Backend.Address, Client: conn.LocalAddr().String(), Path: "/chat/1",
+	flow := session.FlowView{Frames: 1, Messages: 1, Bytes: 5}
+	want := session.CloseView{
+		ID: shown.ID, Listener: "public", Route: "/chat", Pool: "echo", Backend: shown.Backend.Address, Client: conn.LocalAddr().String(), Path: "/chat/1",
 		Ended: closes[0].Ended, DurationSeconds: closes[0].DurationSeconds, Code: 4321, ClosedBy: "gateway", Reason: "operator", ToBackend: flow, ToClient: flow,
 	}
-	if closes[0] != want || closes[0].Ended.Before(session.Started) || closes[0].DurationSeconds <= 0 {
+	if closes[0] != want || closes[0].Ended.Before(shown.Started) || closes[0].DurationSeconds <= 0 {
 		t.Errorf("close %+v, want %+v", closes[0], want)
 	}
 	// The last 50 stay, the newest first.
@@ -145,7 +146,7 @@ func TestLastClosesTellWhoClosedAndWhy(t *testing.T) {
 		}
 	}
 	totals := get[proxy.TotalsView](g, "GET", "/api/v1/totals", 200)
-	if n := len(totals.Closes); n != 61 || totals.Closes[0] != (proxy.CloseCount{ClosedBy: "client", Code: 4000, Count: 1}) {
+	if n := len(totals.Closes); n != 61 || totals.Closes[0] != (session.CloseCount{ClosedBy: "client", Code: 4000, Count: 1}) {
 		t.Errorf("%d kinds of closes, at first %+v", n, totals.Closes[0])
 	}
 	if _, body := ask(t, "GET", "http://"+g.admin+"/metrics", "", ""); !strings.Contains(body, `sluice_closes_total{code="4321",initiator="gateway"} 1`) {
@@ -159,11 +160,11 @@ func TestSessionIsShownWhole(t *testing.T) {
 	conn := g.dial("/chat/1?token=secret")
 	g.echo(conn, "hello")
 	g.echo(conn, "you")
-	page := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200)
+	page := get[session.Page](g, "GET", "/api/v1/sessions", 200)
 	if len(page.Sessions) != 1 || page.Next != "" {
 		t.Fatalf("page %+v", page)
 	}
-	s := get[proxy.SessionView](g, "GET", "/api/v1/sessions/"+page.Sessions[0].ID, 200)
+	s := get[session.View](g, "GET", "/api/v1/sessions/"+page.Sessions[0].ID, 200)
 	if s.Listener != "public" || s.Route != "/chat" || s.Pool != "echo" || s.Host != g.address || s.Path != "/chat/1" || s.Subprotocol != "chat.v1" {
 		t.Errorf("session %+v", s)
 	}
@@ -173,7 +174,7 @@ func TestSessionIsShownWhole(t *testing.T) {
 	if s.Backend.Address != g.backends[0] && s.Backend.Address != g.backends[1] {
 		t.Errorf("backend %+v", s.Backend)
 	}
-	if want := (proxy.FlowView{Frames: 2, Messages: 2, Bytes: 8}); s.ToBackend != want || s.ToClient != want {
+	if want := (session.FlowView{Frames: 2, Messages: 2, Bytes: 8}); s.ToBackend != want || s.ToClient != want {
 		t.Errorf("to backend %+v, to client %+v; want %+v", s.ToBackend, s.ToClient, want)
 	}
 	if age := time.Since(began).Seconds(); s.AgeSeconds <= 0 || s.AgeSeconds > age || s.IdleSeconds < 0 || s.IdleSeconds > age || s.IsClosing {
@@ -185,7 +186,7 @@ func TestSessionIsClosedWithTheCodeThatWasAskedFor(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	for query, want := range map[string]ws.StatusCode{"": 1012, "?code=4321": 4321} {
 		conn := g.dial("/")
-		id := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0].ID
+		id := get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions[0].ID
 		if closed := get[Closed](g, "DELETE", "/api/v1/sessions/"+id+query, 200); closed.Closed != 1 {
 			t.Errorf("DELETE %s: %+v", query, closed)
 		}
@@ -200,7 +201,7 @@ func TestSessionIsClosedWithTheCodeThatWasAskedFor(t *testing.T) {
 func (g *testGateway) waitForSessions(want int) {
 	g.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		got := len(get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions)
+		got := len(get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions)
 		if got == want {
 			return
 		}
@@ -214,7 +215,7 @@ func TestDrainedBackendLosesItsSessionsAndGetsNone(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	conn := g.dial("/")
 	g.echo(conn, "hello")
-	backend := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0].Backend.Address
+	backend := get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions[0].Backend.Address
 	at := "/api/v1/pools/echo/backends/" + url.PathEscape(backend)
 	if view := get[proxy.BackendView](g, "POST", at+"/drain?over=0s", 200); view.State != "draining" || view.IsAvailable {
 		t.Errorf("drained backend %+v", view)
@@ -224,7 +225,7 @@ func TestDrainedBackendLosesItsSessionsAndGetsNone(t *testing.T) {
 	for range 4 {
 		g.dial("/")
 	}
-	for _, s := range get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions {
+	for _, s := range get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions {
 		if s.Backend.Address == backend {
 			t.Errorf("a session on the drained backend: %+v", s)
 		}

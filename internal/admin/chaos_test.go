@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 // A monkey makes requests of what the API knows and of what it doesn't.
@@ -136,7 +137,7 @@ func TestAdminPortSurvivesWhateverIsAsked(t *testing.T) {
 		if count%200 == 0 {
 			g.undrainAll()
 			_ = g.dial("/").Close()
-			for _, s := range get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions {
+			for _, s := range get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions {
 				m.ids = append(m.ids, s.ID)
 			}
 			m.ids = m.ids[max(0, len(m.ids)-20):]

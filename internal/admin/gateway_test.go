@@ -21,6 +21,7 @@ import (
 	"sluice/proxy"
 	"sluice/proxy/driver"
 	"sluice/proxy/route"
+	"sluice/proxy/session"
 )
 
 // patience is far more than anything here takes.
@@ -157,11 +158,11 @@ func (g *testGateway) dial(path string) net.Conn {
 
 // has reports whether the gateway has the session of a client.
 func (g *testGateway) has(conn net.Conn) bool {
-	page, err := g.proxy.Sessions(&proxy.SessionQuery{}, "", MostPage)
+	page, err := g.proxy.Sessions().Page(&session.Query{}, "", MostPage)
 	if err != nil {
 		g.Fatal(err)
 	}
-	return slices.ContainsFunc(page.Sessions, func(s proxy.SessionView) bool { return s.Client.Address == conn.LocalAddr().String() })
+	return slices.ContainsFunc(page.Sessions, func(s session.View) bool { return s.Client.Address == conn.LocalAddr().String() })
 }
 
 // echo sends a text and waits for it.

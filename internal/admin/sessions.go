@@ -12,8 +12,8 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/internal/units"
-	"sluice/proxy"
 	"sluice/proxy/relay"
+	"sluice/proxy/session"
 )
 
 // How many sessions a page has.
@@ -44,7 +44,7 @@ func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	page, err := a.Proxy.Sessions(query, values.Get("cursor"), limit)
+	page, err := a.Proxy.Sessions().Page(query, values.Get("cursor"), limit)
 	if err != nil {
 		writeError(w, http.StatusBadRequest, "cursor: "+err.Error())
 		return
@@ -53,7 +53,7 @@ func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 }
 
 func (a *api) showSession(w http.ResponseWriter, r *http.Request) {
-	view, isLive := a.Proxy.Session(r.PathValue("id"))
+	view, isLive := a.Proxy.Sessions().View(r.PathValue("id"))
 	if !isLive {
 		writeError(w, http.StatusNotFound, "no live session has that id")
 		return
@@ -71,7 +71,7 @@ func (a *api) closeSession(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if !a.Proxy.CloseSession(r.PathValue("id"), code) {
+	if !a.Proxy.Sessions().Close(r.PathValue("id"), code) {
 		writeError(w, http.StatusNotFound, "no live session has that id")
 		return
 	}
@@ -82,7 +82,7 @@ func (a *api) closeSession(w http.ResponseWriter, r *http.Request) {
 // closeSessions closes all sessions of a filter. One that chooses everything must say so: it may be a slip.
 func (a *api) closeSessions(w http.ResponseWriter, r *http.Request) {
 	values, err := queryOf(r, append([]string{"code", "all"}, filters...)...)
-	var query *proxy.SessionQuery
+	var query *session.Query
 	var code uint16
 	if err == nil {
 		query, err = readFilter(values)
@@ -95,21 +95,21 @@ func (a *api) closeSessions(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 	case values.Has("all") && !isAll:
 		err = errors.New("all can only be true")
-	case isAll == (*query != proxy.SessionQuery{}):
+	case isAll == (*query != session.Query{}):
 		err = errors.New("either a filter or all=true has to say which sessions are meant")
 	}
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	count := a.Proxy.CloseSessions(query, code)
+	count := a.Proxy.Sessions().CloseAll(query, code)
 	a.log.Info("sessions closed by the operator", zap.Int("sessions", count), zap.String("query", values.Encode()))
 	writeJSON(w, http.StatusOK, Closed{count})
 }
 
 // readFilter returns the query that filters make.
-func readFilter(values url.Values) (*proxy.SessionQuery, error) {
-	query := proxy.SessionQuery{
+func readFilter(values url.Values) (*session.Query, error) {
+	query := session.Query{
 		ID:       values.Get("id"),
 		Listener: values.Get("listener"),
 		Route:    values.Get("route"),

@@ -7,7 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"sluice/proxy"
+	"sluice/proxy/session"
 )
 
 // ids returns the ids on all pages of a query, and fails if one is there twice.
@@ -15,7 +15,7 @@ func (g *testGateway) ids(query string, limit int) (ids []string) {
 	g.Helper()
 	seen := map[string]bool{}
 	for cursor := ""; ; {
-		page := get[proxy.SessionPage](g, "GET", fmt.Sprintf("/api/v1/sessions?limit=%d%s%s", limit, query, cursor), 200)
+		page := get[session.Page](g, "GET", fmt.Sprintf("/api/v1/sessions?limit=%d%s%s", limit, query, cursor), 200)
 		if len(page.Sessions) > limit {
 			g.Fatalf("a page of %d with limit %d", len(page.Sessions), limit)
 		}
@@ -46,9 +46,9 @@ func TestPagesHoldEachSessionOnce(t *testing.T) {
 			t.Errorf("%d idle sessions in pages of %d, want 23", got, limit)
 		}
 	}
-	first := get[proxy.SessionPage](g, "GET", "/api/v1/sessions?limit=10", 200)
+	first := get[session.Page](g, "GET", "/api/v1/sessions?limit=10", 200)
 	last := g.dial("/") // stands behind all that is there
-	second := get[proxy.SessionPage](g, "GET", "/api/v1/sessions?cursor="+first.Next, 200)
+	second := get[session.Page](g, "GET", "/api/v1/sessions?cursor="+first.Next, 200)
 	if len(second.Sessions) != 14 || second.Sessions[13].Client.Address != last.LocalAddr().String() {
 		t.Errorf("second page of %d sessions", len(second.Sessions))
 	}
@@ -57,7 +57,7 @@ func TestPagesHoldEachSessionOnce(t *testing.T) {
 func TestFiltersChooseSessions(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	conns := []net.Conn{g.dial("/"), g.dial("/chat/1"), g.dial("/chat/2")}
-	at := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions
+	at := get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions
 	inPool := 0
 	for _, s := range at {
 		if s.Backend.Address == g.backends[0] {
@@ -67,7 +67,7 @@ func TestFiltersChooseSessions(t *testing.T) {
 	// The two others come to be idle for longer than an echo takes.
 	for end := time.Now().Add(patience); ; {
 		g.echo(conns[0], "busy")
-		if len(get[proxy.SessionPage](g, "GET", "/api/v1/sessions?idle=100ms", 200).Sessions) == 2 {
+		if len(get[session.Page](g, "GET", "/api/v1/sessions?idle=100ms", 200).Sessions) == 2 {
 			break
 		}
 		if time.Now().After(end) {
@@ -88,7 +88,7 @@ func TestFiltersChooseSessions(t *testing.T) {
 		{"age=1ms", 3}, {"age=1h", 0}, {"idle=1h", 0}, {"idle=1ns", 3},
 	}
 	for _, test := range tests {
-		if got := len(get[proxy.SessionPage](g, "GET", "/api/v1/sessions?"+test.query, 200).Sessions); got != test.want {
+		if got := len(get[session.Page](g, "GET", "/api/v1/sessions?"+test.query, 200).Sessions); got != test.want {
 			t.Errorf("%s chooses %d sessions, want %d", test.query, got, test.want)
 		}
 	}
@@ -135,7 +135,7 @@ func TestWrongFiltersAreRefused(t *testing.T) {
 	for _, query := range []string{"", "code=1012", "all=false", "all=true&route=/", "all=1", "code=1005&all=true", "code=1&all=true", "code=x&all=true", "code=70000&all=true", "limit=1&all=true"} {
 		get[Error](g, "DELETE", "/api/v1/sessions?"+query, 400)
 	}
-	id := get[proxy.SessionPage](g, "GET", "/api/v1/sessions", 200).Sessions[0].ID
+	id := get[session.Page](g, "GET", "/api/v1/sessions", 200).Sessions[0].ID
 	for _, query := range []string{"code=1006", "code=", "code=5000", "all=true", "code=1000&code=1001"} {
 		get[Error](g, "DELETE", "/api/v1/sessions/"+id+"?"+query, 400)
 	}

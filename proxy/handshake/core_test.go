@@ -9,6 +9,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/internal/units"
+	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
 )
@@ -47,7 +48,7 @@ func TestWhatTheBackendIsAsked(t *testing.T) {
 	c.client(asking("/chat", "X-Own: stays"))
 	c.step = c.core.Dialing()
 	out := join(c.core.Out())
-	for _, line := range []string{"GET /chat HTTP/1.1\r\n", "\r\nX-Own: stays\r\n", "\r\nX-Forwarded-For: 192.0.2.1\r\n", "\r\nX-Request-Id: " + FormatID(c.core.ID) + "\r\n"} {
+	for _, line := range []string{"GET /chat HTTP/1.1\r\n", "\r\nX-Own: stays\r\n", "\r\nX-Forwarded-For: 192.0.2.1\r\n", "\r\nX-Request-Id: " + reach.FormatID(c.core.ID) + "\r\n"} {
 		if !strings.Contains(out, line) {
 			t.Errorf("the backend is asked %q; want %q in it", out, line)
 		}

@@ -2,8 +2,6 @@ package handshake
 
 import (
 	"errors"
-	"fmt"
-	"net/netip"
 	"time"
 
 	"sluice/upgrade"
@@ -62,15 +60,4 @@ func rejectionOf(err error) *upgrade.Rejection {
 		panic("BUG: refused by " + err.Error())
 	}
 	return rejection
-}
-
-// FormatID returns a handshake's id, which becomes its session's, as logs and the API have it.
-func FormatID(id uint64) string { return fmt.Sprintf("%016x", id) }
-
-// FormatClient returns a client's address as logs and the API have it; a client at a Unix socket has none.
-func FormatClient(a netip.AddrPort) string {
-	if !a.IsValid() {
-		return "unix"
-	}
-	return a.String()
 }

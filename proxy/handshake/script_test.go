@@ -53,7 +53,9 @@ func (g *gate) Ended(c *Core)                       { g.ended = append(g.ended, 
 func (g *gate) Route(r *upgrade.Request) *route.Route {
 	return route.NewTable([]*route.Route{g.route}).Find("public", r.Hostname(), r.Path())
 }
-func (g *gate) Identify(c *reach.Client, _ *upgrade.Request, id uint64) { c.RequestID = FormatID(id) }
+func (g *gate) Identify(c *reach.Client, _ *upgrade.Request, id uint64) {
+	c.RequestID = reach.FormatID(id)
+}
 func (g *gate) Acquire(netip.Addr, time.Time) *upgrade.Rejection {
 	if g.refusal == nil {
 		g.places++

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
 
@@ -109,7 +110,7 @@ func (c *Core) endTrace() {
 	if c.trace == nil {
 		return
 	}
-	end := TraceEnd{Session: FormatID(c.ID), Listener: c.gateway.Name(), Client: FormatClient(c.Client.Addr), Status: c.Status}
+	end := TraceEnd{Session: reach.FormatID(c.ID), Listener: c.gateway.Name(), Client: reach.FormatClient(c.Client.Addr), Status: c.Status}
 	if c.Route != nil {
 		end.Route, end.Pool = c.Route.Name, c.Route.PoolName
 	}

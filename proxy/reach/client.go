@@ -2,6 +2,7 @@ package reach
 
 import (
 	"bytes"
+	"fmt"
 	"net"
 	"net/netip"
 	"strings"
@@ -103,4 +104,15 @@ func (c *Client) Forward(r *route.Route) upgrade.Forward {
 		SetHeaders:    r.SetHeaders,
 		RemoveHeaders: r.RemoveHeaders,
 	}
+}
+
+// FormatID formats the id of a session or request as logs, traces and X-Request-Id have it.
+func FormatID(id uint64) string { return fmt.Sprintf("%016x", id) }
+
+// FormatClient formats a client's address; a client at a Unix socket has none.
+func FormatClient(a netip.AddrPort) string {
+	if !a.IsValid() {
+		return "unix"
+	}
+	return a.String()
 }

@@ -17,7 +17,7 @@ import (
 	"sluice/upgrade"
 )
 
-// A Route is a [[Route]] ready for use. Immutable, but for isRemoved.
+// A Route is a [[route]] ready for use. Immutable, but for IsRemoved.
 type Route struct {
 	Config   *Config
 	Name     string // host and path: its name in logs and metrics
@@ -31,7 +31,7 @@ type Route struct {
 	SendsProxy bool // a connection to a backend begins with a PROXY header
 
 	PassesHTTP         bool
-	Plain              Plain // serves the requests that are not WebSocket; set once, by the owner of the table
+	Plain              http.Handler // of the requests that are not WebSocket; set once, by the owner of the table
 	PassesEncodedSlash bool
 	StripPrefix        int // bytes
 	SetHeaders         []upgrade.Field
@@ -45,12 +45,6 @@ type Route struct {
 	WriteTimeout     time.Duration
 
 	IsRemoved atomic.Bool // its sessions are to end, those that begin now too
-}
-
-// A Plain serves the plain requests of a route.
-type Plain interface {
-	http.Handler
-	CloseIdleConnections()
 }
 
 // A Key is what makes a route of one configuration that of another.
@@ -124,9 +118,10 @@ func isReachable(path string) bool {
 		!encodedOctet.MatchString(path)
 }
 
-// Table is the table of all Table, the more exact ones first. Immutable.
+// A Table is all routes, the more exact ones first. Immutable.
 type Table []*Route
 
+// NewTable returns the table of those routes.
 func NewTable(all []*Route) Table {
 	table := slices.Clone(all)
 	slices.SortStableFunc(table, func(a, b *Route) int {

@@ -1,0 +1,14 @@
+// Package plain serves HTTP requests that are not WebSocket. net/http does the work; around it, this package sees to it that nothing
+// passes which the gateway has not read itself:
+//
+//	server.go     net/http's server, and what it needs of the gateway
+//	conn.go       a client's connection: lets one head pass at a time, each after package upgrade has read it
+//	listener.go   hands connections to the server
+//	request.go    one request, from its head to the end of its answer
+//	handler.go    passes requests on to the backends of a pool
+//	transport.go  picks a backend, connects, tries another one
+//	writer.go     counts what the client is sent
+//
+// It knows no handshake: a head that isn't for it goes back to the caller of Conn.Wait, together with the connection. Which requests
+// are for it, whose they are, and what is noted of them is given to it once, as functions of Config.
+package plain

@@ -1,0 +1,73 @@
+package plain
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httputil"
+
+	"go.uber.org/zap"
+
+	"sluice/proxy/reach"
+	"sluice/upgrade"
+)
+
+// A Handler passes plain requests on to the backends of a pool. The routes to the pool share it, and with it idle connections; what a
+// route says of time applies to its own requests.
+type Handler struct{ *httputil.ReverseProxy }
+
+// NewHandler returns the handler for a pool, whose backends that dialer reaches.
+func NewHandler(d reach.Dialer, log *zap.Logger) *Handler {
+	return &Handler{&httputil.ReverseProxy{
+		Rewrite:       rewrite,
+		Transport:     newTransport(d),
+		FlushInterval: -1, // what comes passes at once: server-sent events, long polls
+		BufferPool:    new(copyBuffers),
+		ErrorLog:      stdLog(log, zap.DebugLevel),
+		ModifyResponse: func(resp *http.Response) error {
+			if r := requestOf(resp.Request.Context()); r.cookie != "" {
+				resp.Header.Add("Set-Cookie", r.cookie)
+			}
+			return nil
+		},
+		ErrorHandler: refuse,
+	}}
+}
+
+// CloseIdleConnections closes connections to backends that wait for a request, and those under way after theirs.
+func (h *Handler) CloseIdleConnections() { h.Transport.(*Transport).CloseIdleConnections() }
+
+// rewrite makes the backend's request of the client's: net/http's, with the fields that a handshake would send too.
+func rewrite(pr *httputil.ProxyRequest) {
+	r := requestOf(pr.In.Context())
+	header := http.Header{}
+	f := r.Client.Forward(r.Route)
+	for name, value := range r.Forwarded(&f) {
+		header.Add(name, value)
+	}
+	pr.Out.Header = header
+	pr.Out.Host = string(r.Host())
+	pr.Out.URL = r.url()
+	pr.Out.Trailer = nil // RFC 9110 section 6.5.1: they may be dropped, and a backend may take them for fields that we judge
+}
+
+// refuse answers a request that got no answer.
+func refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var rejection *upgrade.Rejection
+	switch {
+	case errors.As(requestOf(r.Context()).conn.blamed(), &rejection):
+	case r.Context().Err() != nil:
+		panic(http.ErrAbortHandler) // the client has gone
+	case errors.As(err, &rejection):
+	default:
+		rejection = reach.Rejection(err, reach.OutcomeOf(err))
+	}
+	reject(w, rejection)
+}
+
+func reject(w http.ResponseWriter, rejection *upgrade.Rejection) {
+	for _, f := range rejection.Header {
+		w.Header().Set(f.Name, f.Value)
+	}
+	w.Header().Set("Connection", "close")
+	http.Error(w, rejection.Text, rejection.Status)
+}

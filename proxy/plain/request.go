@@ -1,0 +1,99 @@
+package plain
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"sluice/proxy/reach"
+	"sluice/proxy/route"
+	"sluice/upgrade"
+)
+
+// A Request is one plain request, from its head to the end of its answer.
+type Request struct {
+	// Immutable after the head has been read.
+	upgrade.Request
+	Route  *route.Route
+	Client reach.Client
+	Start  time.Time // of its head
+
+	// Owned by the goroutine that serves the request.
+	Backend string // name of the one that was asked last; "": none was
+	Status  int    // that the client got; 0: none yet
+	Bytes   int64  // of the answer's body that were sent
+
+	cookie string         // of the pool, for the answer; "": none
+	answer *releasingBody // the body of the backend's answer; nil: there is no answer yet
+
+	// Immutable.
+	head []byte
+	conn *Conn
+}
+
+type requestKey struct{}
+
+// requestOf returns the request whose context, or one derived from it, ctx is.
+func requestOf(ctx context.Context) *Request { return ctx.Value(requestKey{}).(*Request) }
+
+// serve passes the request on, and reports whether the client got a whole answer. It recovers every panic but http.ErrAbortHandler.
+func (r *Request) serve(w *writer, in *http.Request) (isWhole bool) {
+	panics := r.conn.panics()
+	if panics != nil {
+		defer func() {
+			switch cause := recover(); cause {
+			case nil:
+			case http.ErrAbortHandler:
+				panic(cause)
+			default:
+				panics.Told(room, cause, func() { isWhole = r.abandon(w) })
+			}
+		}()
+	}
+	// A backend may answer before it has read all, and the client goes on sending.
+	_ = http.NewResponseController(w).EnableFullDuplex()
+	for _, name := range []string{"Upgrade", "Http2-Settings"} {
+		in.Header.Del(name) // or ReverseProxy would ask the backend for it
+	}
+	r.Route.Plain.ServeHTTP(w, in.WithContext(context.WithValue(in.Context(), requestKey{}, r)))
+	return true
+}
+
+// abandon ends the request after a panic. The client gets a 502, unless another answer has begun: then isWhole is false.
+func (r *Request) abandon(w *writer) (isWhole bool) {
+	if r.answer != nil {
+		_ = r.answer.Close()
+	}
+	if r.Status != 0 {
+		return false
+	}
+	clear(w.Header())
+	reject(w, upgrade.ErrInternal)
+	return true
+}
+
+// url returns the URL for the backend: the target as it was sent, less the route's strip_prefix. The transport fills in the host.
+func (r *Request) url() *url.URL {
+	raw := r.RawPath()
+	if r.Route.StripPrefix > 0 {
+		raw = upgrade.BehindPrefix(raw, r.Route.StripPrefix)
+	}
+	path := string(raw)
+	if !strings.HasPrefix(path, "/") {
+		path = "/" + path
+	}
+	u := &url.URL{Scheme: "http", RawQuery: string(r.Query()), ForceQuery: bytes.IndexByte(r.Target(), '?') >= 0}
+	if !strings.HasPrefix(path, "//") {
+		u.Opaque = path // sent as it is: Path would be encoded anew
+		return u
+	}
+	// As Opaque, two slashes would begin an authority.
+	u.Path, u.RawPath = path, path
+	if decoded, err := url.PathUnescape(path); err == nil {
+		u.Path = decoded
+	}
+	return u
+}

@@ -1,0 +1,108 @@
+package plain
+
+import (
+	"context"
+	stdlog "log"
+	"net"
+	"net/http"
+	"time"
+
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"sluice/internal/recovery"
+	"sluice/proxy/reach"
+	"sluice/proxy/route"
+	"sluice/upgrade"
+)
+
+// Config is what a Server needs of the gateway. Its functions are called by any goroutine.
+type Config struct {
+	Addr        net.Addr      // that clients connect to
+	HeadTimeout time.Duration // for a head, from its first byte
+	// Route returns the route of a request; nil: the request is not for the server.
+	Route func(*upgrade.Request) *route.Route
+	// Identify completes a client by the head of its request, which has that id.
+	Identify func(c *reach.Client, r *upgrade.Request, id uint64)
+	// Served accounts for a request that is over: metrics, its access line.
+	Served func(*Request)
+
+	Log    *zap.Logger
+	Panics recovery.Handler // nil: panics are not recovered
+}
+
+// room is the name of this part of the program in calls of Config.Panics.
+const room = "proxy"
+
+// idleTimeout is how long a connection may wait for its next request, on either side. As nginx's keepalive_timeout.
+const idleTimeout = 75 * time.Second
+
+// A Server serves the plain requests of a listener. Its methods may be called from any goroutine.
+type Server struct {
+	config   Config
+	http     *http.Server
+	listener *listener
+}
+
+// NewServer returns a server that does not run yet.
+func NewServer(c Config) *Server {
+	return &Server{config: c, listener: newListener(c.Addr), http: &http.Server{
+		Handler:        http.HandlerFunc(serve),
+		IdleTimeout:    idleTimeout,
+		MaxHeaderBytes: 2 * upgrade.MaxHeadBytes, // what is larger never gets here
+		ErrorLog:       stdLog(c.Log, zap.ErrorLevel),
+		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
+			return context.WithValue(ctx, connKey{}, c)
+		},
+		ConnState: func(c net.Conn, state http.ConnState) {
+			if state == http.StateIdle {
+				c.(*Conn).finish()
+			}
+		},
+	}}
+}
+
+// stdLog returns a logger as net/http wants one.
+func stdLog(log *zap.Logger, level zapcore.Level) *stdlog.Logger {
+	l, err := zap.NewStdLogAt(log, level)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return l
+}
+
+// Run serves until Close or Shutdown.
+func (s *Server) Run() { _ = s.http.Serve(s.listener) }
+
+// Close has the server take no more connections. Those that it has go on.
+func (s *Server) Close() { _ = s.listener.Close() }
+
+// EndKeepAlive ends each connection after the request under way.
+func (s *Server) EndKeepAlive() { s.http.SetKeepAlivesEnabled(false) }
+
+// Shutdown takes no more connections, and waits until the requests under way are over, or ctx ends.
+func (s *Server) Shutdown(ctx context.Context) { _ = s.http.Shutdown(ctx) }
+
+// serve is the handler of every plain request: the connection knows its route.
+func serve(w http.ResponseWriter, r *http.Request) {
+	c := r.Context().Value(connKey{}).(*Conn)
+	request := c.current()
+	if request == nil {
+		panic(http.ErrAbortHandler) // net/http reads a request where upgrade saw none: they disagree, and nothing may pass
+	}
+	counted := &writer{ResponseWriter: w, request: request, isHTTP10: !r.ProtoAtLeast(1, 1)}
+	isWhole := false
+	defer func() {
+		c.answered(isWhole)
+		if isWhole && r.ContentLength != 0 {
+			// net/http discards the rest of a body after the answer, too, but then reads on at once, on another goroutine, for what it
+			// takes to be the next request: the two reads met (golang.org/issue/68560).
+			_ = http.NewResponseController(w).Flush()
+			_ = r.Body.Close()
+		}
+		c.panics().Guard(room, func() { c.config().Served(request) })
+	}()
+	if isWhole = request.serve(counted, r); !isWhole {
+		panic(http.ErrAbortHandler)
+	}
+}

@@ -1,0 +1,143 @@
+package plain
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/zap"
+
+	"sluice/proxy/reach"
+	"sluice/proxy/route"
+	"sluice/upgrade"
+)
+
+// patience bounds each wait for something that is expected at once.
+const patience = 10 * time.Second
+
+// runServer runs a server for requests below /plain. Each is answered by its own body and path, in the place of a backend, and goes to
+// served after that.
+func runServer(t *testing.T) (s *Server, served chan *Request) {
+	t.Helper()
+	served = make(chan *Request, 10)
+	r := &route.Route{WriteTimeout: patience, Plain: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusOK)
+		_, _ = io.Copy(w, r.Body)
+		_, _ = io.WriteString(w, r.URL.Path)
+	})}
+	s = NewServer(Config{
+		Addr:        &net.TCPAddr{},
+		HeadTimeout: patience,
+		Route: func(head *upgrade.Request) *route.Route {
+			if strings.HasPrefix(string(head.Path()), "/plain") {
+				return r
+			}
+			return nil
+		},
+		Identify: func(*reach.Client, *upgrade.Request, uint64) {},
+		Served:   func(r *Request) { served <- r },
+		Log:      zap.NewNop(),
+	})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		s.Run()
+	}()
+	t.Cleanup(func() {
+		s.Close()
+		<-ended
+	})
+	return s, served
+}
+
+// connect returns both ends of a connection.
+func connect(t *testing.T) (client, gateway net.Conn) {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = ln.Close() }()
+	if client, err = net.Dial("tcp", ln.Addr().String()); err != nil {
+		t.Fatal(err)
+	}
+	if gateway, err = ln.Accept(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _, _ = client.Close(), gateway.Close() })
+	_ = client.SetDeadline(time.Now().Add(patience))
+	return client, gateway
+}
+
+func wantAnswer(t *testing.T, from *bufio.Reader, want string) {
+	t.Helper()
+	response, err := http.ReadResponse(from, nil)
+	if err != nil {
+		t.Fatalf("no answer: %v", err)
+	}
+	if body, err := io.ReadAll(response.Body); string(body) != want || err != nil {
+		t.Errorf("the answer is %q, %v; want %q", body, err, want)
+	}
+}
+
+func TestAHeadThatIsNotForTheServerComesBackWithTheConnection(t *testing.T) {
+	s, served := runServer(t)
+	client, gateway := connect(t)
+	const first, second, other = "GET /plain/1 HTTP/1.1\r\nHost: a\r\n\r\n", "POST /plain/2 HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\n\r\nbody", "GET /other HTTP/1.1\r\nHost: a\r\n\r\nmore"
+	c := s.Begin(gateway, reach.Client{}, []byte(first+second[:10]))
+	if c == nil {
+		t.Fatal("the server takes no connection")
+	}
+	if _, err := io.WriteString(client, second[10:]+other); err != nil {
+		t.Fatal(err)
+	}
+	answers := bufio.NewReader(client)
+	wantAnswer(t, answers, "/plain/1")
+	wantAnswer(t, answers, "body/plain/2")
+	rest, start, err := c.Wait()
+	if string(rest) != other || start.IsZero() || err != nil {
+		t.Errorf("Wait() = %q, %v, %v; want %q", rest, start, err, other)
+	}
+	for _, want := range []string{"/plain/1", "/plain/2"} {
+		if r := <-served; string(r.Path()) != want || r.Status != 200 {
+			t.Errorf("a request for %s with status %d is over, want %s with 200", r.Path(), r.Status, want)
+		}
+	}
+	if _, err := io.WriteString(gateway, "still open"); err != nil {
+		t.Errorf("the connection isn't the caller's: %v", err)
+	}
+}
+
+func TestAConnectionThatEndsIsClosed(t *testing.T) {
+	s, served := runServer(t)
+	client, gateway := connect(t)
+	c := s.Begin(gateway, reach.Client{}, []byte("GET /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+	answers := bufio.NewReader(client)
+	wantAnswer(t, answers, "/plain")
+	_ = client.(*net.TCPConn).CloseWrite()
+	if rest, start, err := c.Wait(); rest != nil || !start.IsZero() || err != nil {
+		t.Errorf("Wait() = %q, %v, %v; want nothing", rest, start, err)
+	}
+	if _, err := answers.ReadByte(); err != io.EOF {
+		t.Errorf("%v, want the end of the connection", err)
+	}
+	<-served
+}
+
+func TestAServerThatIsClosedTakesNoConnection(t *testing.T) {
+	s, _ := runServer(t)
+	s.Shutdown(context.Background())
+	client, gateway := connect(t)
+	if s.Begin(gateway, reach.Client{}, nil) != nil {
+		t.Error("it takes one")
+	}
+	_, _ = io.WriteString(gateway, "x")
+	if _, err := client.Read(make([]byte, 1)); err != nil {
+		t.Errorf("the connection isn't the caller's: %v", err)
+	}
+}

@@ -1,0 +1,244 @@
+package plain
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"net"
+	"net/http"
+	"net/http/httptrace"
+	"os"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"sluice/balancer"
+	"sluice/internal/netconn"
+	"sluice/internal/recovery"
+	"sluice/proxy/reach"
+	"sluice/upgrade"
+)
+
+// A Transport sends plain requests to the backends of a pool.
+type Transport struct {
+	*http.Transport // to the backend that was picked
+	Dialer          reach.Dialer
+}
+
+// maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
+const maxAnswerHead = 64 << 10
+
+func newTransport(d reach.Dialer) *Transport {
+	t := &Transport{Dialer: d}
+	t.Transport = &http.Transport{
+		DialContext:            t.dial,
+		DisableCompression:     true,
+		MaxIdleConnsPerHost:    64,
+		MaxIdleConns:           1024,
+		IdleConnTimeout:        idleTimeout,
+		ExpectContinueTimeout:  time.Second, // as http.DefaultTransport
+		MaxResponseHeaderBytes: maxAnswerHead,
+	}
+	return t
+}
+
+// RoundTrip implements http.RoundTripper. A backend that can't be reached has seen nothing of the request: another one is tried.
+func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
+	r := requestOf(in.Context())
+	pool := r.Route.Pool
+	want := balancer.Request{Client: r.Client.Addr.Addr(), Head: &r.Request}
+	pick, err := pool.Pick(in.Context(), &want, nil)
+	if err != nil {
+		return nil, reach.Unpicked(err)
+	}
+	held := pick.Backend
+	defer func() {
+		if held != nil { // after a panic
+			held.Release(balancer.GatewayFault)
+		}
+	}()
+	var body *clientBody
+	if in.Body != nil {
+		body = &clientBody{Reader: in.Body, panics: r.conn.panics()}
+	}
+	var tried []*balancer.Backend
+	for {
+		r.Backend, r.cookie = pick.Backend.Name(), pick.SetCookie
+		resp, err := t.send(outgoing(in, r, pick.Backend, body), r)
+		if err == nil && isFinalStatus(resp.StatusCode) {
+			resp.Request = in
+			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
+			resp.Body, held = r.answer, nil
+			return resp, nil
+		}
+		outcome, isUnsent := balancer.BadAnswer, false
+		if err == nil {
+			_ = resp.Body.Close()
+			err = upgrade.ErrBadAnswer
+		} else {
+			outcome, isUnsent = reach.OutcomeOf(err), reach.IsUnsent(err)
+		}
+		if in.Context().Err() != nil || body != nil && body.isBroken.Load() {
+			outcome = balancer.ClientFault
+		}
+		held = nil
+		pick.Backend.Release(outcome)
+		tried = append(tried, pick.Backend)
+		if !isUnsent || !pool.MayRetry(outcome, len(tried)) {
+			return nil, err
+		}
+		next, errPick := pool.Pick(in.Context(), &want, tried)
+		if errPick != nil {
+			return nil, err
+		}
+		pick, held = next, next.Backend
+	}
+}
+
+// isFinalStatus reports whether a backend's answer to a plain request may have that status. RFC 9110 section 15: "values outside the
+// range 100..599 are invalid". net/http's transport accepts any three digits, and its server panics at a status under 100. Interim
+// answers the transport handles itself, except for a 101: the bytes after it would pass unread.
+func isFinalStatus(status int) bool { return status >= 200 && status <= 599 }
+
+type backendKey struct{}
+
+// outgoing returns the request for a backend. body is nil if there is none.
+func outgoing(in *http.Request, r *Request, b *balancer.Backend, body *clientBody) *http.Request {
+	out := in.WithContext(context.WithValue(in.Context(), backendKey{}, b))
+	u := *in.URL
+	u.Host = keyOf(r, b)
+	out.URL = &u
+	if out.Host == "" { // of a client that speaks HTTP/1.0
+		out.Host = "localhost"
+		if b.Network() == "tcp" {
+			out.Host = b.Address()
+		}
+	}
+	if body != nil {
+		out.Body = body
+	}
+	return out
+}
+
+// keyOf is the name under which connections to a backend wait for the next request; it is never resolved. A connection that began with
+// a client's PROXY header is of use to that client alone.
+func keyOf(r *Request, b *balancer.Backend) string {
+	if r.Route.SendsProxy {
+		return fmt.Sprintf("%x-%x.backend", b.Name(), r.Client.Peer.String())
+	}
+	return fmt.Sprintf("%x.backend", b.Name())
+}
+
+// send sends the request to its backend. The head of the answer has to come within the route's response_timeout after all is sent.
+func (t *Transport) send(out *http.Request, r *Request) (*http.Response, error) {
+	ctx, cancel := context.WithCancel(out.Context()) // ends with that of the client's request, at the latest
+	var isOver atomic.Bool                           // the head has come, or the time has passed: whichever is first
+	timer := time.AfterFunc(math.MaxInt64, func() {
+		if !isOver.Swap(true) {
+			cancel()
+		}
+	})
+	defer timer.Stop()
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(info httptrace.GotConnInfo) {
+			if c, ok := info.Conn.(*backendConn); ok {
+				c.writeTimeout.Store(int64(r.Route.WriteTimeout))
+			}
+		},
+		WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(r.Route.ResponseTimeout) },
+	})
+	resp, err := t.Transport.RoundTrip(out.WithContext(ctx))
+	if !isOver.Swap(true) {
+		return resp, err
+	}
+	if err == nil {
+		_ = resp.Body.Close()
+	}
+	return nil, fmt.Errorf("wait for the answer of backend %s: %w", r.Backend, os.ErrDeadlineExceeded)
+}
+
+// dial connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.
+func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+	r := requestOf(ctx)
+	panics := r.conn.panics()
+	defer panics.Catch(room, func() {
+		if conn != nil {
+			_ = conn.Close()
+		}
+		conn, err = nil, upgrade.ErrInternal
+	})
+	b := ctx.Value(backendKey{}).(*balancer.Backend)
+	ctx, cancel := context.WithTimeout(ctx, r.Route.ConnectTimeout)
+	defer cancel()
+	var opening []byte
+	if r.Route.SendsProxy {
+		opening = r.Client.ProxyHeader()
+	}
+	conn, err = t.Dialer.Dial(ctx, b, opening)
+	if err != nil {
+		return nil, err
+	}
+	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
+	return &backendConn{Conn: conn, panics: panics}, nil
+}
+
+// A backendConn is a connection to a backend. A write fails when the backend takes nothing for the write_timeout of the request's route.
+// Its writes are those of one goroutine.
+type backendConn struct {
+	net.Conn
+	panics       recovery.Handler
+	writeTimeout atomic.Int64 // of the request under way; a time.Duration
+	hasSent      bool
+}
+
+// Write implements net.Conn. A backend may answer a request of which it reads no more, and close: the reset that the rest meets must not
+// take the answer from the client's hands. So it is Read that reports it. net/http's transport
+// calls it on a goroutine that recovers no panic.
+func (c *backendConn) Write(p []byte) (n int, err error) {
+	defer c.panics.Catch(room, func() { n, err = 0, upgrade.ErrInternal })
+	_ = c.SetWriteDeadline(time.Now().Add(time.Duration(c.writeTimeout.Load())))
+	n, err = c.Conn.Write(p)
+	if c.hasSent && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
+		return len(p), nil
+	}
+	c.hasSent = c.hasSent || n > 0
+	return n, err
+}
+
+// A clientBody is the body of a client's request. It is not closed with the request to a backend: another backend may want it. It
+// knows whether the client broke it off.
+type clientBody struct {
+	io.Reader
+	panics   recovery.Handler
+	isBroken atomic.Bool // the transport reads on a goroutine of its own, which recovers no panic
+}
+
+func (b *clientBody) Read(p []byte) (n int, err error) {
+	defer b.panics.Catch(room, func() {
+		b.isBroken.Store(true)
+		n, err = 0, upgrade.ErrInternal
+	})
+	n, err = b.Reader.Read(p)
+	if err != nil && err != io.EOF {
+		b.isBroken.Store(true)
+	}
+	return n, err
+}
+
+func (b *clientBody) Close() error { return nil }
+
+// A releasingBody is the body of an answer. Its end gives back the backend's place.
+type releasingBody struct {
+	io.ReadCloser
+	pick   balancer.Pick
+	status int
+	once   sync.Once
+}
+
+func (b *releasingBody) Close() error {
+	b.once.Do(func() { b.pick.Backend.Release(balancer.Outcome(b.status)) })
+	return b.ReadCloser.Close()
+}

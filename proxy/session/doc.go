@@ -1,0 +1,11 @@
+// Package session keeps the live sessions of a gateway, from the moment when the driver gets their connections until their end:
+//
+//	session.go   what a session says of itself, and what happens at its end
+//	registry.go  the set of all live sessions
+//	query.go     which of them an operator means: pages, closes
+//	view.go      what an operator sees of one
+//	spread.go    closing many without a crowd of clients that come back at once
+//	closes.go    how sessions ended
+//
+// It knows no listener and no HTTP. What the gateway does at a session's end is given to it once, as functions of Config and Source.
+package session

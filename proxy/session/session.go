@@ -1,0 +1,169 @@
+package session
+
+import (
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"sluice/balancer"
+	"sluice/proxy/driver"
+	"sluice/proxy/relay"
+	"sluice/proxy/route"
+)
+
+// Info is what a session says of itself. The slices are copied.
+type Info struct {
+	ID      uint64
+	Source  *Source
+	Route   *route.Route
+	Backend *balancer.Backend // on which the session holds a place
+	Client  netip.AddrPort
+
+	Host, Path  []byte
+	Query       []byte // as it may be logged
+	Subprotocol []byte
+
+	TLS        [2]uint16 // version, by side; 0: none
+	HasDeflate bool
+}
+
+// A Source is what the sessions of one listener share. Immutable.
+type Source struct {
+	Name string // of the listener
+	// Release gives back the places that a session of that client holds. It must not block.
+	Release func(client netip.Addr, now time.Time)
+}
+
+// A Session is one relayed WebSocket connection. Its bytes are the driver's. It implements driver.Owner.
+type Session struct {
+	registry *Registry
+	Handle   driver.Handle // set by the driver, which is given its address
+
+	// Immutable.
+	ID        uint64
+	Start     time.Time
+	Source    *Source
+	Route     *route.Route
+	Backend   *balancer.Backend
+	Client    netip.AddrPort
+	text      string // host, path, query and subprotocol, in one allocation
+	hostSize  uint16
+	pathSize  uint16
+	querySize uint16
+
+	index int // in the registry; guarded by its mu
+
+	tls        [2]uint16 // immutable
+	hasDeflate bool      // immutable
+
+	// StartLogged is closed after the access line of the session's start is written; nil: there is none. Set before Add.
+	StartLogged chan struct{}
+
+	isRelayed atomic.Bool // Handle is set
+	isEnded   atomic.Bool
+	isClosing atomic.Bool // a close of both sides has been asked for
+	shedding  atomic.Int32
+}
+
+// What the pool has been told of a session that it asked to close (Session.shedding).
+const (
+	notShed  = iota
+	isShed   // the pool counts on the session's end as one of those
+	hasEnded // the session can't be asked any more
+)
+
+// New returns a session that begins now. It isn't in the registry yet.
+func (r *Registry) New(i *Info) *Session {
+	return &Session{
+		registry:   r,
+		ID:         i.ID,
+		Start:      time.Now(),
+		Source:     i.Source,
+		Route:      i.Route,
+		Backend:    i.Backend,
+		Client:     i.Client,
+		text:       string(slices.Concat(i.Host, i.Path, i.Query, i.Subprotocol)),
+		hostSize:   uint16(len(i.Host)),
+		pathSize:   uint16(len(i.Path)),
+		querySize:  uint16(len(i.Query)),
+		tls:        i.TLS,
+		hasDeflate: i.HasDeflate,
+	}
+}
+
+// Host returns the host of the request.
+func (s *Session) Host() string { return s.text[:s.hostSize] }
+
+// Path returns the path of the request.
+func (s *Session) Path() string { return s.text[s.hostSize:][:s.pathSize] }
+
+// Query returns the query of the request as it may be logged.
+func (s *Session) Query() string {
+	return s.text[int(s.hostSize)+int(s.pathSize):][:s.querySize]
+}
+
+// Subprotocol returns the subprotocol that the backend chose.
+func (s *Session) Subprotocol() string {
+	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
+}
+
+// Relayed notes that the driver owns both connections.
+func (s *Session) Relayed() {
+	s.isRelayed.Store(true)
+	switch { // a drain that began meanwhile has missed it
+	case s.registry.config.IsDraining():
+		s.close(uint16(s.Route.CloseCodes.Drained), relay.ReasonDrain)
+	case s.Route.IsRemoved.Load():
+		s.close(uint16(s.Route.CloseCodes.Drained), relay.ReasonRemoved)
+	}
+}
+
+// close asks for a close of both sides.
+func (s *Session) close(code uint16, reason relay.Reason) {
+	s.isClosing.Store(true)
+	s.Handle.CloseBoth(code, reason)
+}
+
+// SessionEnded implements driver.Owner. A loop may be the caller: what can block on a slow log gets a goroutine.
+func (s *Session) SessionEnded(r driver.Result) {
+	if s.isEnded.Swap(true) {
+		return // a panic has ended it once already
+	}
+	outcome := outcomeOf(r.Verdict)
+	if outcome == balancer.Lost || s.registry.config.MayBlock() {
+		go s.release(r, outcome)
+	} else {
+		s.release(r, outcome)
+	}
+}
+
+// release gives back all that the session holds, and accounts for it.
+func (s *Session) release(r driver.Result, outcome balancer.Outcome) {
+	config := &s.registry.config
+	defer config.Panics.Catch(room, nil)
+	defer s.registry.remove(s)
+	defer func() { s.Source.Release(s.Client.Addr(), time.Now()) }()
+	if s.shedding.Swap(hasEnded) == isShed {
+		// Whatever ended it first: the pool waits for this one.
+		outcome = balancer.Shed
+	}
+	s.Backend.Carried(balancer.Traffic(r.Counts[relay.Client]), balancer.Traffic(r.Counts[relay.Backend]))
+	s.Backend.Release(outcome)
+	s.registry.closes.add(s, &r)
+	if config.IsDraining() {
+		s.registry.farewell.count(&r)
+	}
+	config.Ended(s, &r)
+}
+
+// outcomeOf returns what the end of a session says about its backend. A client's fault never counts against one.
+func outcomeOf(v relay.Verdict) balancer.Outcome {
+	switch v.Reason {
+	case relay.ReasonFault, relay.ReasonLost, relay.ReasonReset, relay.ReasonPongTimeout, relay.ReasonWriteTimeout, relay.ReasonFrameTimeout:
+		if v.Side == relay.Backend {
+			return balancer.Lost
+		}
+	}
+	return balancer.Ended
+}
