@@ -47,7 +47,7 @@ var rooms = map[string]room{
 	"balancer/discovery/dnstest": {},
 	"tls":                        {ours: []string{"internal/units", "internal/recovery", "internal/filewatch"}},
 	"proxy/handshake": {
-		ours:  []string{"proxy/reach", "proxy/route", "upgrade", "balancer", "internal/netconn"},
+		ours:  []string{"proxy/reach", "proxy/route", "upgrade", "balancer", "internal/netconn", "internal/recovery"},
 		never: []string{"net/http", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap"},
 		calls: theClock,
 	},

@@ -48,6 +48,7 @@ type gateway struct {
 	admin     string            // host:port
 	listeners map[string]string // name → host:port
 	log       *tail             // all lines
+	mayPanic  bool              // the test provokes panics
 }
 
 // basics are the sections of a configuration that most tests share; a test adds routes and pools.
@@ -94,14 +95,22 @@ func runSluice(t *testing.T, listeners int, args ...string) *gateway {
 // runWatched is runSluice with a function that is called with each line of the log, by one goroutine.
 func runWatched(t *testing.T, watch func(line string), listeners int, args ...string) *gateway {
 	t.Helper()
+	return runProgram(t, sluice, watch, listeners, args...)
+}
+
+// runProgram is runWatched with another build of the program.
+func runProgram(t *testing.T, program string, watch func(line string), listeners int, args ...string) *gateway {
+	t.Helper()
 	g := &gateway{listeners: map[string]string{}, log: new(tail)}
-	cmd := exec.Command(sluice, args...)
+	cmd := exec.Command(program, args...)
 	lines := make(chan logLine, 64)
 	cmd.Stderr = &logReader{log: g.log, watch: watch, lines: lines}
 	g.program = start(t, cmd, nil)
 	t.Cleanup(func() {
 		g.stop(t)
-		g.log.wantNoPanic(t)
+		if !g.mayPanic {
+			g.log.wantNoPanic(t)
+		}
 	})
 
 	deadline := time.After(patience)

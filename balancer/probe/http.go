@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"slices"
+
+	"sluice/internal/recovery"
 )
 
 // maxInterim bounds the 1xx answers before the final one.
@@ -41,6 +43,7 @@ func (c *Config) request(conn net.Conn, r *bufio.Reader, host, fields string) (*
 		if err != nil {
 			return nil, fmt.Errorf("read the answer: %w", err)
 		}
+		recovery.Provoke("probe", []byte(answer.Status))
 		if answer.StatusCode >= 200 || answer.StatusCode == http.StatusSwitchingProtocols {
 			return answer, nil
 		}

@@ -88,6 +88,13 @@ func (g *goroutineSession) startWriting() {
 // relay reads one side until its end, and sends what passes to the other side.
 func (g *goroutineSession) relay(from relay.Side, early []byte) {
 	defer g.release()
+	for !g.readToEnd(from, early) {
+		early = nil // a panic has aborted the session; the side may have to linger
+	}
+}
+
+// readToEnd is relay, and reports whether it came to the side's end; false: it panicked.
+func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool) {
 	var held *borrowedEngine
 	defer g.rescue(&held, nil)
 	if len(early) > 0 {
@@ -108,6 +115,7 @@ func (g *goroutineSession) relay(from relay.Side, early []byte) {
 		g.unlock(&held, 0)
 		l.release(g.driver.pools)
 	}
+	return true
 }
 
 // waitForReading waits until a side is to be read; false: it won't be any more.

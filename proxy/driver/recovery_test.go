@@ -100,7 +100,7 @@ func TestAPanicEndsItsSessionAloneWith1011(t *testing.T) {
 			x.wantEcho(t, "after the panic")
 		}
 		one.client.close()
-		one.backend.close()
+		one.backend.wantCut("the client has gone")
 		one.wantVerdict(t, relay.Gateway, 1011, relay.ReasonInternal)
 		p.want(t, "injected")
 		x := join(t, d, k, setup{})

@@ -1,6 +1,9 @@
 package driver
 
-import "sluice/proxy/relay"
+import (
+	"sluice/internal/recovery"
+	"sluice/proxy/relay"
+)
 
 // A batch is what is to be written to a side after what waits in its queue.
 type batch struct {
@@ -35,6 +38,7 @@ func (e *engine) receive(s *session, from relay.Side, p []byte) {
 		s.core.Discarded(from, len(p))
 		return
 	}
+	recovery.Provoke("session", p)
 	if *s.pending != nil {
 		(*s.pending).carry[from].n = 0
 	}

@@ -7,6 +7,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/internal/netconn"
+	"sluice/internal/recovery"
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -132,6 +133,7 @@ func (c *Core) ClientRead(n int, err error, now time.Time) Step {
 
 // classify says what a request is.
 func (c *Core) classify(now time.Time) Step {
+	recovery.Provoke("handshake", c.Memory.Request.Target())
 	if c.gateway.IsChallenge(&c.Memory.Request) {
 		return c.step(Challenge)
 	}
