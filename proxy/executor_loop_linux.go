@@ -134,7 +134,6 @@ func (t *task) begin(w driver.Work) (next handshake.Step, isDone bool) {
 		return t.dial(w)
 	case handshake.WriteBackend:
 		t.left = t.core.Out()
-		w.SetDeadline(t.core.Deadline)
 		return t.send(w, relay.Backend)
 	case handshake.ReadBackend:
 		w.SetDeadline(t.core.Deadline)
@@ -249,18 +248,21 @@ func (t *task) write(w driver.Work) {
 func (t *task) send(w driver.Work, to relay.Side) (next handshake.Step, isDone bool) {
 	n, err := 0, error(nil)
 	t.left, n, err = sendNow(w.FD(to), t.left)
-	if n > 0 && to == relay.Backend {
-		t.core.Wrote(time.Now())
-		w.SetDeadline(t.core.Deadline)
-	}
-	switch {
-	case err == nil && len(t.left) > 0:
-		return t.await(w, to, unix.EPOLLOUT|unix.EPOLLONESHOT)
-	case to == relay.Client:
+	if to == relay.Client {
+		if err == nil && len(t.left) > 0 {
+			return t.await(w, to, unix.EPOLLOUT|unix.EPOLLONESHOT)
+		}
 		return t.core.Accepted(err), true
-	default:
-		return t.core.Sent(err, time.Now()), true
 	}
+	now := time.Now()
+	if n > 0 {
+		t.core.Wrote(now)
+	}
+	if err == nil && len(t.left) > 0 {
+		w.SetDeadline(t.core.Deadline)
+		return t.await(w, to, unix.EPOLLOUT|unix.EPOLLONESHOT)
+	}
+	return t.core.Sent(err, now), true
 }
 
 // sendNow writes slices as far as the socket takes them, and returns those that are left, and how many bytes it took.

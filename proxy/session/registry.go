@@ -28,6 +28,7 @@ const room = "proxy"
 type Registry struct {
 	config   Config // immutable
 	closes   closes
+	ender    ender
 	farewell farewell
 
 	mu sync.Mutex

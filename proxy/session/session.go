@@ -125,14 +125,14 @@ func (s *Session) close(code uint16, reason relay.Reason) {
 	s.Handle.CloseBoth(code, reason)
 }
 
-// SessionEnded implements driver.Owner. A loop may be the caller: what can block on a slow log gets a goroutine.
+// SessionEnded implements driver.Owner. A loop may be the caller, so another goroutine does what can block on a slow log.
 func (s *Session) SessionEnded(r driver.Result) {
 	if s.isEnded.Swap(true) {
 		return // a panic has ended it once already
 	}
 	outcome := outcomeOf(r.Verdict)
 	if outcome == balancer.Lost || s.registry.config.MayBlock() {
-		go s.release(r, outcome)
+		s.registry.ender.add(ended{s, r, outcome})
 	} else {
 		s.release(r, outcome)
 	}
@@ -148,8 +148,8 @@ func (s *Session) release(r driver.Result, outcome balancer.Outcome) {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed
 	}
+	defer s.Backend.Release(outcome)
 	s.Backend.Carried(balancer.Traffic(r.Counts[relay.Client]), balancer.Traffic(r.Counts[relay.Backend]))
-	s.Backend.Release(outcome)
 	s.registry.closes.add(s, &r)
 	if config.IsDraining() {
 		s.registry.farewell.count(&r)
