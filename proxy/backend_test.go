@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/balancer"
 	"sluice/internal/netconn"
+	"sluice/internal/units"
 )
 
 func TestABadAnswerIsA502AndIsNotTriedElsewhere(t *testing.T) {
@@ -244,5 +247,57 @@ func TestAFullPoolIsA503ThatSaysWhenToComeBack(t *testing.T) {
 			}
 		}
 		wantLive(t, client, b)
+	})
+}
+
+// Where a loop would have to wait for a place, or for the address of a name, a goroutine does, and the loop goes on with the result.
+func TestABackendByItsNameIsReached(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		_, port, _ := net.SplitHostPort(backend.Addr().String())
+		g := newSetup(driver, "localhost:"+port).run(t)
+		for range 3 {
+			client, b := g.open(t, backend, "X-Early: none")
+			wantLive(t, client, b)
+			_ = client.Close()
+			_ = b.Close()
+		}
+		g.wantIdle(t)
+	})
+}
+
+func TestAHandshakeWaitsForAPlaceAndGoesOn(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Pools[0].QueueTimeout, s.Pools[0].Queue = units.Duration(time.Minute), 10
+		s.Pools[0].Backend[0].MaxSessions = 1
+		g := s.run(t)
+		first := g.dial(t)
+		first.send(t, asking("/"))
+		firstEnd := backend.accept(t)
+		firstEnd.send(t, switching())
+		first.wantOpen(t)
+
+		gone := g.dial(t)
+		gone.send(t, asking("/"))
+		eventually(t, "the first one in the queue", func() bool { return g.Listeners()[0].Handshakes == 1 })
+		waiting := g.dial(t)
+		waiting.send(t, asking("/")+waiting.text("early"))
+		eventually(t, "both in the queue", func() bool { return g.Listeners()[0].Handshakes == 2 })
+		_ = gone.Close()
+		eventually(t, "the one that has gone isn't waited for", func() bool { return g.Listeners()[0].Handshakes == 1 })
+		wantLive(t, first, firstEnd)
+
+		_ = first.Close()
+		_ = firstEnd.Close()
+		b := backend.accept(t)
+		b.send(t, switching())
+		waiting.wantOpen(t)
+		b.wantText(t, "early")
+		wantLive(t, waiting, b)
+		_ = waiting.Close()
+		_ = b.Close()
+		g.wantIdle(t)
 	})
 }
