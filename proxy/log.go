@@ -72,18 +72,31 @@ func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 	if s.StartLogged != nil {
 		<-s.StartLogged
 	}
-	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
+	toBackend, toClient := r.Counts[relay.Client], r.Counts[relay.Backend]
 	v := r.Verdict
-	c.Write(append(sessionFields(s),
-		zap.Uint64("frames_in", in.Frames),
-		zap.Uint64("frames_out", out.Frames),
-		zap.Uint64("bytes_in", in.Bytes),
-		zap.Uint64("bytes_out", out.Bytes),
+	fields := append(sessionFields(s),
+		zap.Uint64("frames_to_backend", toBackend.Frames),
+		zap.Uint64("frames_to_client", toClient.Frames),
+		zap.Uint64("bytes_to_backend", toBackend.Bytes),
+		zap.Uint64("bytes_to_client", toClient.Bytes),
 		zap.Duration("duration", time.Since(s.Start)),
 		zap.Uint16("close_code", session.CloseCode(v)),
-		zap.Stringer("closed_by", v.Initiator),
+		zap.Stringer("initiator", v.Initiator),
 		zap.String("reason", session.CloseReason(v)),
-	)...)
+	)
+	c.Write(append(fields, earlierFields(r)...)...)
+}
+
+// earlierFields returns what the line of a session's end says under the names that it had in the version before.
+func earlierFields(r *driver.Result) []zap.Field {
+	toBackend, toClient := r.Counts[relay.Client], r.Counts[relay.Backend]
+	return []zap.Field{
+		zap.Uint64("frames_in", toBackend.Frames),
+		zap.Uint64("frames_out", toClient.Frames),
+		zap.Uint64("bytes_in", toBackend.Bytes),
+		zap.Uint64("bytes_out", toClient.Bytes),
+		zap.Stringer("closed_by", r.Verdict.Initiator),
+	}
 }
 
 // logRefused writes the line of a handshake that didn't become a session.
@@ -140,7 +153,8 @@ func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 		zap.String("method", string(r.Method())),
 		zap.String("path", string(r.Path())),
 		zap.Int("status", r.Status),
-		zap.Int64("bytes_out", r.Bytes),
+		zap.Int64("bytes_to_client", r.Bytes),
+		zap.Int64("bytes_out", r.Bytes), // the name in the version before
 		zap.Duration("duration", time.Since(r.Start)),
 		p.queryField(r.Query()),
 	)

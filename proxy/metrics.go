@@ -147,7 +147,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.collectDriver(ch)
 	m.collectPools(ch)
 	for _, c := range m.proxy.sessions.CloseCounts() {
-		m.counter(ch, "sluice_closes_total", c.Count, c.ClosedBy, strconv.Itoa(int(c.Code)))
+		m.counter(ch, "sluice_closes_total", c.Count, c.Initiator, strconv.Itoa(int(c.Code)))
 	}
 }
 

@@ -34,7 +34,7 @@ func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
 		}
 		g.wantIdle(t)
 		for i, line := range g.lines(t, 3) {
-			if m := line.ContextMap(); m["status"] != int64(200) || m["bytes_out"] != int64(len([]string{"first", "second", "third"}[i])) || m["method"] != "GET" {
+			if m := line.ContextMap(); m["status"] != int64(200) || m["bytes_to_client"] != int64(len([]string{"first", "second", "third"}[i])) || m["method"] != "GET" {
 				t.Errorf("line %d of the access log says %v", i, m)
 			}
 		}
