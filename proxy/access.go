@@ -33,8 +33,8 @@ var UsualMask = []string{
 	"password", "private_key", "pwd", "refresh_token", "secret", "session", "sessionid", "sid", "sig", "signature", "ticket", "token",
 }
 
-// takes reports whether the session of that id, which is drawn at random, writes lines.
-func (c *AccessLines) takes(id uint64) bool {
+// includes reports whether the session of that id writes lines. Ids are random.
+func (c *AccessLines) includes(id uint64) bool {
 	return c.Sample == 0 || float64(id>>11)/(1<<53) < c.Sample
 }
 

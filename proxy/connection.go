@@ -79,7 +79,7 @@ const refusalTimeout = time.Second
 // end ends a connection that became no session, by the last step of its handshake. It blocks for netconn.LingerTime at most.
 func (c *connection) end(step handshake.Step) {
 	c.isFinished = true
-	defer c.listener.done()
+	defer c.listener.releaseHandshake()
 	defer c.putMemory()
 	c.closeBackend()
 	switch {
@@ -105,8 +105,8 @@ func (c *connection) putMemory() {
 	c.core.Memory = nil
 }
 
-// broken ends a connection after a panic.
-func (c *connection) broken() {
+// endAfterPanic ends a connection after a panic.
+func (c *connection) endAfterPanic() {
 	step := c.abort()
 	if !c.isFinished {
 		c.end(step)

@@ -15,12 +15,12 @@ import (
 
 // handshake runs the handshake of a connection, from accept to the driver or its end.
 func (l *listener) handshake(conn net.Conn) {
-	defer l.proxy.handshakes.leave(conn)
+	defer l.proxy.handshakes.remove(conn)
 	c := &connection{listener: l, proxy: l.proxy, client: conn}
 	client, now := reach.NewClient(addrOf(conn)), time.Now()
 	client.Local = conn.LocalAddr()
 	step := c.core.Begin(l, client, l.proxy.memory.Get(), now, now.Add(l.headTimeout))
-	defer l.proxy.panics.Catch(room, c.broken)
+	defer l.proxy.panics.Catch(room, c.endAfterPanic)
 	var rejection *upgrade.Rejection
 	switch err := c.begin(); {
 	case err == nil:
@@ -49,7 +49,7 @@ func (c *connection) begin() error {
 	return nil
 }
 
-// proceed takes steps up to the end of the handshake, or until a loop owns the connection.
+// proceed executes steps until the handshake ends, or a loop owns the connection.
 func (c *connection) proceed(step handshake.Step) {
 	a := attempts{connection: c}
 	defer a.stop()
@@ -69,9 +69,9 @@ func (c *connection) proceed(step handshake.Step) {
 			if a.ctx == nil && c.moveToLoop(step) {
 				return
 			}
-			step = a.take(step)
+			step = a.execute(step)
 		case handshake.WriteBackend, handshake.ReadBackend:
-			step = a.take(step)
+			step = a.execute(step)
 		case handshake.WriteClient, handshake.Pass:
 			if a.stop(); a.isLost() {
 				step = c.core.ClientLost()
@@ -107,8 +107,8 @@ type attempts struct {
 	watch  *clientWatch
 }
 
-// take takes a step with a backend.
-func (a *attempts) take(step handshake.Step) handshake.Step {
+// execute executes a step with a backend, and returns the next one.
+func (a *attempts) execute(step handshake.Step) handshake.Step {
 	if a.ctx == nil {
 		a.ctx, a.cancel = context.WithCancel(a.proxy.ctx)
 		a.watch = watchClient(a.connection, a.cancel)
@@ -208,7 +208,7 @@ func (c *connection) relay() {
 	_ = c.backend.SetDeadline(time.Time{})
 	s := c.newSession() // a panic up to here ends a handshake, from here on a session
 	c.isFinished = true
-	defer c.listener.done()
+	defer c.listener.releaseHandshake()
 	defer c.putMemory()
 	c.proxy.driver.Relay(c.params(s), c.client, c.backend)
 	c.session = nil

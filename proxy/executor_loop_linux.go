@@ -46,7 +46,7 @@ func (l *listener) acceptOnLoops() bool {
 	}
 	s := l.socket
 	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {
-		return s.current().accepted(w, peer, loops)
+		return s.acquireListener().accepted(w, peer, loops)
 	}, l.failed)
 	if err != nil {
 		l.proxy.log.Warn("no loop accepts, a goroutine does", zap.String("listener", l.name), zap.Error(err))
@@ -58,8 +58,8 @@ func (l *listener) acceptOnLoops() bool {
 
 // accepted begins a handshake.
 func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
-	if !l.enter() {
-		defer l.letGo()
+	if !l.acquireHandshake() {
+		defer l.releaseRef()
 		rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
 		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
 		w.Drop()
@@ -69,7 +69,7 @@ func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Lo
 	isBegun := false
 	defer func() {
 		if !isBegun {
-			l.done()
+			l.releaseHandshake()
 		}
 	}()
 	a := &accepted{own: connection{listener: l, proxy: l.proxy}}
@@ -100,10 +100,10 @@ func (t *task) Ready(w driver.Work, side relay.Side, events uint32) {
 }
 
 // Due implements driver.Task.
-func (t *task) Due(w driver.Work) { t.take(w, t.core.Due(time.Now())) }
+func (t *task) Due(w driver.Work) { t.execute(w, t.core.Due(time.Now())) }
 
 // Cut implements driver.Task.
-func (t *task) Cut(w driver.Work) { t.take(w, t.core.ClientLost()) }
+func (t *task) Cut(w driver.Work) { t.execute(w, t.core.ClientLost()) }
 
 // Failed implements driver.Task.
 func (t *task) Failed(w driver.Work) {
@@ -111,19 +111,19 @@ func (t *task) Failed(w driver.Work) {
 	if t.core.Memory == nil {
 		step = t.core.ClientLost() // nothing was read yet
 	}
-	t.take(w, step)
+	t.execute(w, step)
 }
 
-// take begins a step, and those after it, up to one that is to be waited for.
-func (t *task) take(w driver.Work, step handshake.Step) {
+// execute starts a step, and the steps after it, until one has to wait.
+func (t *task) execute(w driver.Work, step handshake.Step) {
 	for isDone := true; isDone; {
 		t.step = step
-		step, isDone = t.begin(w)
+		step, isDone = t.start(w)
 	}
 }
 
-// begin begins the present step; isDone: it is over already, and next comes after it.
-func (t *task) begin(w driver.Work) (next handshake.Step, isDone bool) {
+// start starts the current step. If the step is complete at once, isDone is true and next is the step after it.
+func (t *task) start(w driver.Work) (next handshake.Step, isDone bool) {
 	switch t.step {
 	case handshake.ReadClient:
 		return 0, false // it is awaited from the beginning
@@ -153,7 +153,7 @@ func (t *task) begin(w driver.Work) (next handshake.Step, isDone bool) {
 		t.drop(w)
 		return 0, false
 	default:
-		t.leave(w)
+		t.moveToGoroutine(w)
 		return 0, false
 	}
 }
@@ -168,7 +168,7 @@ func (t *task) readClient(w driver.Work) {
 		err = nil
 	}
 	buf.Grow(n)
-	t.take(w, t.core.ClientRead(n, err, time.Now()))
+	t.execute(w, t.core.ClientRead(n, err, time.Now()))
 }
 
 // readEarly keeps what the client sends before it is answered, and notices that it goes.
@@ -176,9 +176,9 @@ func (t *task) readEarly(w driver.Work, events uint32) {
 	if t.lent != nil || t.secured() != nil || len(t.core.Memory.FromClient.Free()) == 0 {
 		switch {
 		case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
-			t.take(w, t.core.ClientLost())
+			t.execute(w, t.core.ClientLost())
 		case w.Await(relay.Client, unix.EPOLLRDHUP) != nil:
-			t.take(w, t.core.ClientLost())
+			t.execute(w, t.core.ClientLost())
 		}
 		return
 	}
@@ -186,7 +186,7 @@ func (t *task) readEarly(w driver.Work, events uint32) {
 	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
 	buf.Grow(n)
 	if err != nil && err != unix.EAGAIN {
-		t.take(w, t.core.ClientLost())
+		t.execute(w, t.core.ClientLost())
 	}
 }
 
@@ -200,7 +200,7 @@ func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	}
 	b := t.core.Backend()
 	if _, isTLS := b.TLS(); isTLS {
-		t.leave(w)
+		t.moveToGoroutine(w)
 		return 0, false
 	}
 	fd, err := -1, error(nil)
@@ -241,7 +241,7 @@ func (t *task) write(w driver.Work) {
 		side = relay.Client
 	}
 	if next, isDone := t.send(w, side); isDone {
-		t.take(w, next)
+		t.execute(w, next)
 	}
 }
 
@@ -299,7 +299,7 @@ func (t *task) readBackend(w driver.Work) {
 		return
 	}
 	buf.Grow(n)
-	t.take(w, t.core.Answered(n, err, time.Now()))
+	t.execute(w, t.core.Answered(n, err, time.Now()))
 }
 
 // await waits for a side. If epoll can't, the handshake ends as if the client had gone.
@@ -319,7 +319,7 @@ func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handsh
 func (t *task) relay(w driver.Work) {
 	s := t.newSession()
 	t.session = nil // from here on the loop ends it after a panic
-	defer t.listener.done()
+	defer t.listener.releaseHandshake()
 	defer t.putMemory()
 	w.Relay(t.loops, t.params(s))
 	s.Relayed()
@@ -328,7 +328,7 @@ func (t *task) relay(w driver.Work) {
 // drop ends a connection whose client has gone, or may not be told anything.
 func (t *task) drop(w driver.Work) {
 	if t.core.IsTorn || t.core.Outcome != handshake.ClientLost {
-		t.leave(w)
+		t.moveToGoroutine(w)
 		return
 	}
 	w.Drop()
@@ -338,7 +338,7 @@ func (t *task) drop(w driver.Work) {
 
 // lost is the part of drop that may block on a slow log.
 func (t *task) lost() {
-	defer t.listener.done()
+	defer t.listener.releaseHandshake()
 	defer t.proxy.panics.Catch(room, nil)
 	t.core.End(time.Now())
 	t.putMemory()

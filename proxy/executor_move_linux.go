@@ -41,7 +41,7 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 		if w.Await(relay.Client, events) != nil {
 			step = c.core.ClientLost()
 		}
-		t.take(w, step)
+		t.execute(w, step)
 	})
 	if err != nil {
 		c.end(c.core.ClientLost())
@@ -55,16 +55,17 @@ func (t *task) secured() *tls.Conn {
 	return conn
 }
 
-// lend has a goroutine do what may block for the present step. do returns what the loop then does with the result, and what is done with it
-// if the handshake is over by then.
+// lend has a goroutine run do, the part of the current step that may block. do returns two functions for its result: the loop calls then, or
+// undo if the handshake has ended meanwhile.
 func (t *task) lend(w driver.Work, do func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func())) {
 	ctx, cancel := context.WithCancel(t.proxy.ctx)
 	t.lent = cancel
 	w.SetDeadline(time.Time{})
-	go t.borrowed(ctx, w.Resume(), do)
+	go t.runLent(ctx, w.Resume(), do)
 }
 
-func (t *task) borrowed(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
+// runLent runs do on a goroutine of its own, and hands its result to the loop.
+func (t *task) runLent(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
 	then, undo := func(driver.Work) handshake.Step { return t.abort() }, func() {}
 	defer func() {
 		resume(func(w driver.Work, isLive bool) {
@@ -74,7 +75,7 @@ func (t *task) borrowed(ctx context.Context, resume func(func(driver.Work, bool)
 			}
 			t.lent()
 			t.lent = nil
-			t.take(w, then(w))
+			t.execute(w, then(w))
 		})
 	}()
 	t.proxy.panics.Guard(room, func() { then, undo = do(ctx) })
@@ -122,18 +123,19 @@ func (t *task) dialByName(ctx context.Context) (then func(driver.Work) handshake
 	}
 }
 
-// leave continues on a goroutine, with connections of package net, from the present step on.
-func (t *task) leave(w driver.Work) {
+// moveToGoroutine continues from the current step on a goroutine, with connections of package net.
+func (t *task) moveToGoroutine(w driver.Work) {
 	t.endLoan()
-	go t.ordinary(w.Release())
+	go t.proceedOnGoroutine(w.Release())
 }
 
-func (t *task) ordinary(fds [2]int) {
+// proceedOnGoroutine proceeds with a handshake that its loop has released. It owns the descriptors.
+func (t *task) proceedOnGoroutine(fds [2]int) {
 	c := t.connection
-	defer c.proxy.panics.Catch(room, c.broken)
+	defer c.proxy.panics.Catch(room, c.endAfterPanic)
 	conns, err := netConns(fds, t.secured() == nil)
 	client := conns[relay.Client]
-	if err == nil && !c.proxy.handshakes.enter(client) {
+	if err == nil && !c.proxy.handshakes.add(client) {
 		err = net.ErrClosed
 	}
 	if err != nil {
@@ -143,7 +145,7 @@ func (t *task) ordinary(fds [2]int) {
 			}
 		}
 		c.isFinished = true
-		defer c.listener.done()
+		defer c.listener.releaseHandshake()
 		defer c.putMemory()
 		if reach.IsExhausted(err) {
 			c.core.Refuse(upgrade.ErrLimit)
@@ -153,7 +155,7 @@ func (t *task) ordinary(fds [2]int) {
 		c.core.End(time.Now())
 		return
 	}
-	defer c.proxy.handshakes.leave(client)
+	defer c.proxy.handshakes.remove(client)
 	if secured := t.secured(); secured != nil {
 		driver.Restore(secured, client)
 	} else {

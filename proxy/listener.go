@@ -36,7 +36,7 @@ type listener struct {
 
 	places     *limits.Count // of all listeners that have had the socket
 	handshakes chan struct{} // one for each that is under way; nil: no limit
-	holders    atomic.Int64  // handshakes, and 1 while the socket is its
+	refs       atomic.Int64  // handshakes, and 1 while the socket is its
 }
 
 // The pause after a failed accept: it begins with the first, and doubles up to the second.
@@ -62,7 +62,7 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		places:         new(limits.Count),
 	}
 	l.source = session.Source{Name: c.Name, Release: l.Release}
-	l.holders.Store(1)
+	l.refs.Store(1)
 	if before != nil {
 		l.places = before.places
 		if l.clients.Limit() == before.clients.Limit() {
@@ -83,7 +83,7 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 // start has the listener accept.
 func (l *listener) start() {
 	l.proxy.running.Go(l.plain.Run)
-	l.socket.give(l)
+	l.socket.assign(l)
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
@@ -91,22 +91,23 @@ func (l *listener) start() {
 func (l *listener) end() {
 	l.socket.close()
 	l.plain.EndKeepAlive()
-	l.letGo()
+	l.releaseRef()
 }
 
-// hold keeps what handshakes need of the listener; false: it is gone, and the socket is another one's.
-func (l *listener) hold() bool {
-	for n := l.holders.Load(); n > 0; n = l.holders.Load() {
-		if l.holders.CompareAndSwap(n, n+1) {
+// acquireRef keeps what handshakes need of the listener until releaseRef. It returns false if the listener has ended and its socket
+// belongs to another one.
+func (l *listener) acquireRef() bool {
+	for n := l.refs.Load(); n > 0; n = l.refs.Load() {
+		if l.refs.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
 	return false
 }
 
-// letGo ends a hold. The last one ends the server of plain requests.
-func (l *listener) letGo() {
-	if l.holders.Add(-1) == 0 {
+// releaseRef releases what acquireRef has acquired. The last release closes the server of plain requests.
+func (l *listener) releaseRef() {
+	if l.refs.Add(-1) == 0 {
 		l.plain.Close()
 	}
 }
@@ -122,8 +123,8 @@ func (l *listener) refuse(conn net.Conn) {
 	l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
 }
 
-// enter takes a handshake's part of the listener's limit; false: there is none left.
-func (l *listener) enter() bool {
+// acquireHandshake acquires one of the listener's max_handshakes, and reports whether one was left.
+func (l *listener) acquireHandshake() bool {
 	if l.handshakes == nil {
 		return true
 	}
@@ -135,12 +136,12 @@ func (l *listener) enter() bool {
 	}
 }
 
-// done ends a handshake: its part of the listener's limit, and its hold.
-func (l *listener) done() {
+// releaseHandshake releases what a handshake has acquired of the listener: its part of max_handshakes, and its reference.
+func (l *listener) releaseHandshake() {
 	if l.handshakes != nil {
 		<-l.handshakes
 	}
-	l.letGo()
+	l.releaseRef()
 }
 
 // addrOf returns a connection's peer; the zero Addr for a Unix socket.

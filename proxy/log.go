@@ -17,7 +17,7 @@ import (
 
 // accessLine begins a line of the access log about the handshake or request of that id; nil: none is wanted.
 func (p *Proxy) accessLine(id uint64, message string) *zapcore.CheckedEntry {
-	if !p.accessLines.takes(id) {
+	if !p.accessLines.includes(id) {
 		return nil
 	}
 	return p.access.Check(zap.InfoLevel, message)

@@ -81,14 +81,14 @@ func newMetrics(p *Proxy) *metrics {
 	return m
 }
 
-// installed reports what may come, at 0: a rate misses the first event of a counter that begins with it, and a sum over gateways can't
-// distinguish one without sessions from one that doesn't answer.
-func (m *metrics) installed(n *plan) {
-	for _, r := range n.routes {
+// initialize creates the series of a generation, at 0: a rate misses the first event of a counter that begins with it, and a sum over
+// gateways can't distinguish a gateway without sessions from one that doesn't answer.
+func (m *metrics) initialize(next *generation) {
+	for _, r := range next.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
 			m.total.WithLabelValues(r.Name, r.PoolName, result)
 		}
-		for _, l := range n.listeners {
+		for _, l := range next.listeners {
 			if r.Listener == "" || r.Listener == l.name {
 				m.active.WithLabelValues(l.name, r.Name, r.PoolName)
 			}

@@ -118,7 +118,7 @@ func New(c Config) (*Proxy, error) {
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*balancer.Pool{})
-	n, err := p.prepare(&Sections{
+	next, err := p.prepare(&Sections{
 		Listeners: c.Listeners, Routes: c.Routes, Pools: c.Pools, MaxSessions: c.MaxSessions, TLS: c.TLS, BackendTLS: c.BackendTLS,
 	})
 	if err != nil {
@@ -127,11 +127,11 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.metrics = newMetrics(p)
 	if err := c.Metrics.Register(p.metrics); err != nil {
-		n.abandon()
+		next.abandon()
 		p.cancel()
 		return nil, err
 	}
-	p.install(n)
+	p.install(next)
 	return p, nil
 }
 

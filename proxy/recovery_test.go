@@ -246,8 +246,8 @@ func TestAPanicAsAHandshakeBecomesASessionGivesBackEverythingOnce(t *testing.T) 
 		b := backend.accept(t)
 		b.send(t, switching())
 		eventually(t, "the panic told, places given back", func() bool { return p.count() == 1 && g.places.N() == 0 })
-		if n := (*g.listeners.Load())[0].holders.Load(); n != 1 {
-			t.Errorf("the listener has %d holders; want 1", n)
+		if n := (*g.listeners.Load())[0].refs.Load(); n != 1 {
+			t.Errorf("the listener has %d refs; want 1", n)
 		}
 	})
 }

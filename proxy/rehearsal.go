@@ -36,7 +36,7 @@ type rehearsal struct {
 	sections Sections
 	report   units.Report
 	proxy    *Proxy
-	plan     *plan
+	next     *generation
 }
 
 func newRehearsal(c Sections, report units.Report) *rehearsal {
@@ -49,7 +49,7 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 		sections: c,
 		report:   report,
 		proxy:    p,
-		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
+		next:     &generation{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
 	}
 }
 
@@ -61,7 +61,7 @@ func (noSocket) Close() error   { return nil }
 
 // build is Proxy.prepare, a section at a time. It reports whether all of them could be built.
 func (r *rehearsal) build() bool {
-	p, n, c := r.proxy, r.plan, &r.sections
+	p, next, c := r.proxy, r.next, &r.sections
 	isBuilt := true
 	try := func(key string, f func() error) {
 		if err := recovery.Try(f); err != nil {
@@ -71,24 +71,24 @@ func (r *rehearsal) build() bool {
 	}
 	for i := range c.Pools {
 		pool := &c.Pools[i]
-		n.poolConfigs[pool.Name] = pool
-		try(indexed("pool", i), func() error { return p.preparePool(n, pool) })
+		next.poolConfigs[pool.Name] = pool
+		try(indexed("pool", i), func() error { return p.preparePool(next, pool) })
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		try(indexed("listener", i), func() error { return p.prepareListener(n, l, c.TLS[l.Name]) })
+		try(indexed("listener", i), func() error { return p.prepareListener(next, l, c.TLS[l.Name]) })
 	}
 	for i := range c.Routes {
-		try(indexed("route", i), func() error { p.prepareRoutes(n, &Sections{Routes: c.Routes[i : i+1]}); return nil })
+		try(indexed("route", i), func() error { p.prepareRoutes(next, &Sections{Routes: c.Routes[i : i+1]}); return nil })
 	}
-	table := route.NewTable(n.routes)
+	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
 	return isBuilt
 }
 
 // play sends every route its requests.
 func (r *rehearsal) play() {
-	for i, route := range r.plan.routes {
+	for i, route := range r.next.routes {
 		at, stage := indexed("route", i), r.listenersOf(route)
 		if len(stage) == 0 {
 			if route.Listener != "" {
@@ -104,7 +104,7 @@ func (r *rehearsal) play() {
 
 // listenersOf returns the listeners on which requests can come to a route.
 func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
-	for _, l := range r.plan.listeners {
+	for _, l := range r.next.listeners {
 		if (of.Listener == "" || of.Listener == l.name) && !l.redirectsHTTPS {
 			stage = append(stage, l)
 		}
@@ -126,7 +126,7 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 		if a.route == route && a.refusal == nil {
 			return l
 		}
-		if taker := indexed("route", slices.Index(r.plan.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
+		if taker := indexed("route", slices.Index(r.next.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
 			takers = append(takers, taker)
 		}
 		last = a
@@ -195,7 +195,7 @@ func (r *rehearsal) hostFor(of *route.Route) string {
 	}
 	for label := "a"; ; label += "a" {
 		host := label + of.Host
-		if !slices.ContainsFunc(r.plan.routes, func(other *route.Route) bool { return other.Host == host }) {
+		if !slices.ContainsFunc(r.next.routes, func(other *route.Route) bool { return other.Host == host }) {
 			return host
 		}
 	}

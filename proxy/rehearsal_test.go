@@ -70,13 +70,13 @@ func TestAPanicIsAProblemOfTheSectionThatItHappensIn(t *testing.T) {
 	}{
 		{"a route as it is built", func(r *rehearsal) { r.sections.Routes[1].Pool = "none" }, "route[1]: panics: BUG: a route to no pool, got <nil>"},
 		{"a request", func(r *rehearsal) {
-			if len(r.plan.routes) > 0 {
-				r.plan.routes[1].Pool = nil
+			if len(r.next.routes) > 0 {
+				r.next.routes[1].Pool = nil
 			}
 		}, "route[1]: panics: runtime error: invalid memory address or nil pointer dereference, got GET /chat, Host: a"},
 		{"a request with Origin", func(r *rehearsal) {
-			if len(r.plan.routes) > 0 {
-				r.plan.routes[1].Origins[1].Hosts = 99
+			if len(r.next.routes) > 0 {
+				r.next.routes[1].Origins[1].Hosts = 99
 			}
 		}, "route[1].origins[1]: panics: BUG: unknown kind of an origin, got GET /chat, Host: a, Origin: https://b.example"},
 	} {

@@ -56,9 +56,9 @@ func listen(address string) (net.Listener, error) {
 	return lc.Listen(context.Background(), "unix", path)
 }
 
-// give makes the socket a listener's. Where another one had it, that one accepts no more, and what waits in the socket is the new
-// one's. The caller holds proxy.reloading.
-func (s *socket) give(l *listener) {
+// assign makes the socket a listener's. The listener that had it before accepts no more, and the new one accepts the connections that
+// wait in the socket. The caller holds proxy.reloading.
+func (s *socket) assign(l *listener) {
 	before := s.serving.Swap(l)
 	if before != nil && !s.pause() {
 		return // the goroutine goes on for l
@@ -93,10 +93,11 @@ func (s *socket) close() {
 	s.accepting.Wait()
 }
 
-// current returns the listener that a connection which was accepted now belongs to. It is held: letGo has to follow.
-func (s *socket) current() *listener {
+// acquireListener returns the listener to which a connection that is accepted now belongs. The caller has a reference to it, until
+// releaseRef.
+func (s *socket) acquireListener() *listener {
 	for {
-		if l := s.serving.Load(); l.hold() {
+		if l := s.serving.Load(); l.acquireRef() {
 			return l
 		}
 	}
@@ -128,17 +129,17 @@ func (s *socket) accept() {
 
 // begin begins the handshake of a connection.
 func (s *socket) begin(conn net.Conn) {
-	l := s.current()
+	l := s.acquireListener()
 	defer l.proxy.panics.Catch(room, func() { _ = conn.Close() })
-	if !l.enter() {
-		defer l.letGo()
+	if !l.acquireHandshake() {
+		defer l.releaseRef()
 		l.refuse(conn)
 		return
 	}
-	if l.proxy.handshakes.enter(conn) {
+	if l.proxy.handshakes.add(conn) {
 		go l.handshake(conn)
 	} else {
-		l.done()
+		l.releaseHandshake()
 	}
 }
 
