@@ -20,8 +20,8 @@ import (
 
 // How a handshake moves between a goroutine and a loop, and how a loop lends a step to a goroutine.
 
-// moveToLoop gives a handshake that is about to ask a backend to a loop, which does that for less than a goroutine does. It reports whether
-// the connection isn't the caller's any more.
+// moveToLoop hands a handshake that is about to contact a backend over to a loop, where the rest of it costs less. It returns false if the
+// caller still owns the connection.
 func (c *connection) moveToLoop(step handshake.Step) bool {
 	loops, isLoops := c.proxy.driver.(*driver.Loops)
 	if !isLoops || !loops.CanTake(c.client) {
@@ -29,14 +29,14 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 	}
 	if step == handshake.Dial {
 		if _, isTLS := c.core.Backend().TLS(); isTLS {
-			return false // it would come back
+			return false // the loop would move it back
 		}
 	}
 	t := &task{connection: c, loops: loops, step: step}
 	err := loops.Take(c.client, t, func(w driver.Work) {
 		events := uint32(unix.EPOLLIN)
 		if t.secured() != nil {
-			events = unix.EPOLLRDHUP // what it sends early waits in the socket, and in crypto/tls
+			events = unix.EPOLLRDHUP // early frames wait in the socket, and in crypto/tls
 		}
 		if w.Await(relay.Client, events) != nil {
 			step = c.core.ClientLost()
@@ -49,7 +49,7 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 	return true
 }
 
-// secured returns the client's connection if that has TLS, else nil.
+// secured returns the client's connection if it has TLS, otherwise nil.
 func (t *task) secured() *tls.Conn {
 	conn, _ := t.client.(*tls.Conn)
 	return conn
@@ -81,7 +81,7 @@ func (t *task) runLent(ctx context.Context, resume func(func(driver.Work, bool))
 	t.proxy.panics.Guard(room, func() { then, undo = do(ctx) })
 }
 
-// endLoan gives up what a goroutine does.
+// endLoan cancels the goroutine to which the step is lent, if there is one.
 func (t *task) endLoan() {
 	if t.lent != nil {
 		t.lent()
@@ -90,7 +90,7 @@ func (t *task) endLoan() {
 	}
 }
 
-// pick waits for a place of a backend.
+// pick waits until the pool has a backend for the request.
 func (t *task) pick(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
 	want := t.core.Wanted()
 	pick, err := t.core.Route.Pool.Pick(ctx, &want, nil)
@@ -166,8 +166,8 @@ func (t *task) proceedOnGoroutine(fds [2]int) {
 	c.proceed(t.step)
 }
 
-// netConns makes connections of package net of descriptors, which it takes; nil for -1. It needs one more descriptor for a moment; a
-// client for which there is none is told so, if it isPlain.
+// netConns makes connections of package net from descriptors, which it then owns; -1 becomes nil. It needs one more descriptor for a moment.
+// If there is none left, it tells a client whose connection isPlain, which means without TLS.
 func netConns(fds [2]int, isPlain bool) (conns [2]net.Conn, err error) {
 	for side, fd := range fds {
 		if fd < 0 {

@@ -16,37 +16,37 @@ import (
 	"sluice/upgrade"
 )
 
-// A listener starts a handshake for each connection that its socket accepts. Immutable but for what it counts: a reload that
-// changes its section makes another one, and this one lives until its last handshake is over.
+// A listener starts a handshake for each connection that its socket accepts. Immutable except for what it counts: a reload that changes its
+// section makes a new listener, and the old one exists until its last handshake has ended.
 type listener struct {
 	*socket
 	proxy       *Proxy
 	config      *ListenerConfig
 	name        string
-	source      session.Source // of its sessions
+	source      session.Source // what its sessions share
 	headTimeout time.Duration
 	trusted     reach.Trust
-	tls         TLSServer     // nil: connections are not secured
-	plain       *plain.Server // of what isn't WebSocket
+	tls         TLSServer     // nil if connections are not secured
+	plain       *plain.Server // for requests that aren't WebSocket
 
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
-	maxSessions    int // 0: no limit
+	maxSessions    int // 0 means no limit
 	clients        *limits.Clients
 
-	places     *limits.Count // of all listeners that have had the socket
-	handshakes chan struct{} // one for each that is under way; nil: no limit
-	refs       atomic.Int64  // handshakes, and 1 while the socket is its
+	places     *limits.Count // shared by all listeners that have had the socket
+	handshakes chan struct{} // one value for each handshake under way; nil means no limit
+	refs       atomic.Int64  // handshakes, and 1 while the socket belongs to it
 }
 
-// The pause after a failed accept: it begins with the first, and doubles up to the second.
+// The pause after a failed accept is minBackoff at first, and doubles up to maxBackoff.
 const (
 	minBackoff = 5 * time.Millisecond // as net/http.Server.Serve
 	maxBackoff = time.Second
 )
 
-// newListener makes a listener of its section. secure is nil where connections are not secured. before is the listener that had the
-// socket until now; nil: there is none. The listener doesn't accept yet.
+// newListener makes a listener of its section, which doesn't accept yet. secure is nil if connections are not secured. before is the
+// listener that had the socket until now, or nil.
 func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, before *listener) (*listener, error) {
 	l := &listener{
 		socket:         s,
@@ -80,14 +80,14 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 	return l, nil
 }
 
-// start has the listener accept.
+// start makes the listener accept.
 func (l *listener) start() {
 	l.proxy.running.Go(l.plain.Run)
 	l.socket.assign(l)
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
-// end closes the listener's socket. Handshakes go on, and connections of plain requests up to the end of the one under way.
+// end closes the listener's socket. Handshakes continue, and a connection of plain requests ends after the request under way.
 func (l *listener) end() {
 	l.socket.close()
 	l.plain.EndKeepAlive()
@@ -112,11 +112,11 @@ func (l *listener) releaseRef() {
 	}
 }
 
-// refuse answers a connection for which there is no handshake left, without reading it.
+// refuse answers a connection over the limit of max_handshakes, without reading from it.
 func (l *listener) refuse(conn net.Conn) {
 	rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
 	if l.tls == nil {
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it fits into the socket's buffer, or isn't sent
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it is written only if the socket's buffer has room for it
 		_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
 	}
 	_ = conn.Close()
@@ -144,7 +144,7 @@ func (l *listener) releaseHandshake() {
 	l.releaseRef()
 }
 
-// addrOf returns a connection's peer; the zero Addr for a Unix socket.
+// addrOf returns the address of a connection's peer; the zero AddrPort for a Unix socket.
 func addrOf(conn net.Conn) netip.AddrPort {
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		ap := a.AddrPort()

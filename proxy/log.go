@@ -15,7 +15,7 @@ import (
 	"sluice/proxy/session"
 )
 
-// accessLine begins a line of the access log about the handshake or request of that id; nil: none is wanted.
+// accessLine begins a line of the access log about the handshake or request of that id. It returns nil if there is to be no line.
 func (p *Proxy) accessLine(id uint64, message string) *zapcore.CheckedEntry {
 	if !p.accessLines.includes(id) {
 		return nil
@@ -23,7 +23,7 @@ func (p *Proxy) accessLine(id uint64, message string) *zapcore.CheckedEntry {
 	return p.access.Check(zap.InfoLevel, message)
 }
 
-// logStarted writes the line of a session that begins, without waiting for a slow log: a loop may be the caller.
+// logStarted writes the line of a session's start. A loop may call it, so it doesn't wait for a slow log.
 func (p *Proxy) logStarted(s *session.Session) {
 	if p.accessLines.When == AtEnd {
 		return
@@ -40,7 +40,7 @@ func (p *Proxy) writeStart(s *session.Session, c *zapcore.CheckedEntry) {
 	c.Write(sessionFields(s)...)
 }
 
-// sessionFields returns what both lines of a session say.
+// sessionFields returns the fields that both lines of a session have.
 func sessionFields(s *session.Session) []zap.Field {
 	fields := []zap.Field{
 		zap.String("session", reach.FormatID(s.ID)),
@@ -60,7 +60,7 @@ func sessionFields(s *session.Session) []zap.Field {
 	return fields
 }
 
-// logEnded writes the line of a session that has ended.
+// logEnded writes the line of a session's end.
 func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 	if p.accessLines.When == AtStart {
 		return
@@ -99,7 +99,7 @@ func earlierFields(r *driver.Result) []zap.Field {
 	}
 }
 
-// logRefused writes the line of a handshake that didn't become a session.
+// logRefused writes the line of a handshake that made no session.
 func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 	c := p.accessLine(h.ID, "session")
 	if c == nil {

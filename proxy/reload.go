@@ -22,29 +22,29 @@ import (
 	"sluice/proxy/session"
 )
 
-// Sections are the parts of a configuration that make a Proxy, and that a reload may change. They have been checked, each by its
-// Check and all for the names that they refer to. They are the Proxy's.
+// Sections are the parts of a configuration that describe a Proxy and that a reload may change. The caller has checked them: each by its
+// Check, and all of them for the names that they refer to. The Proxy owns them.
 type Sections struct {
 	Listeners   []ListenerConfig
 	Routes      []route.Config
 	Pools       []balancer.Config
 	MaxSessions int // live sessions at once
 
-	TLS        map[string]TLSServer                     // as Config has it
-	BackendTLS map[string]func(host string) *tls.Config // as Config has it
+	TLS        map[string]TLSServer                     // as in Config
+	BackendTLS map[string]func(host string) *tls.Config // as in Config
 
-	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Else they live on.
+	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Otherwise these sessions continue.
 	DrainsRemoved bool
 	Drain         time.Duration
 }
 
-// ErrStopping is the error of a Reload that comes when the gateway ends.
+// ErrStopping is the error of a Reload after the gateway has begun to stop.
 var ErrStopping = errors.New("the gateway is stopping")
 
-// Reload makes the sections those of the proxy. Listeners are known by their addresses, routes by listener, host and path, pools by
-// their names: what is known and has changed is replaced in its place, what is unknown opens, what is left closes. Live sessions
-// stay as they are; timers and limits count for those that begin from then on. All that may fail is done before anything changes:
-// on an error nothing has.
+// Reload replaces the sections of the proxy. Listeners are identified by their addresses, routes by listener, host and path, and pools by
+// their names: a changed one is replaced in its place, a new one opens, and a removed one closes. Live sessions stay as they are; new timers
+// and limits apply to sessions that begin afterwards. Every step that may fail comes before the first change: after an error nothing has
+// changed.
 func (p *Proxy) Reload(c Sections) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -70,18 +70,18 @@ type generation struct {
 	pools     map[string]*balancer.Pool
 
 	poolConfigs map[string]*balancer.Config
-	plain       map[string]*plain.Handler // of plain requests, by pool
+	plain       map[string]*plain.Handler // by pool
 	backendTLS  map[string]func(host string) *tls.Config
 	maxSessions int
 
-	opened  []*socket        // for it
-	started []*listener      // which don't accept yet
-	created []*balancer.Pool // which don't run yet
-	set     []func()         // new definitions of pools that stay
+	opened  []*socket        // new sockets
+	started []*listener      // new listeners, which don't accept yet
+	created []*balancer.Pool // new pools, which don't run yet
+	set     []func()         // put the new definitions of existing pools in force
 }
 
-// prepare makes what the sections describe, of new parts and of those in use that fit. On an error nothing is left of it. The caller
-// holds reloading.
+// prepare makes a generation from the sections, of new parts and of parts in use that haven't changed. After an error nothing stays open.
+// The caller holds reloading.
 func (p *Proxy) prepare(c *Sections) (*generation, error) {
 	next := &generation{
 		pools:       map[string]*balancer.Pool{},
@@ -92,7 +92,7 @@ func (p *Proxy) prepare(c *Sections) (*generation, error) {
 	}
 	isReady := false
 	defer func() {
-		if !isReady { // there are problems, or it panicked
+		if !isReady { // after problems, or a panic
 			next.abandon()
 		}
 	}()
@@ -119,8 +119,8 @@ func (g *generation) abandon() {
 	}
 }
 
-// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends; idle connections
-// to them stay if the section hasn't changed.
+// preparePool adds the pool of a section. An existing pool of that name stays, with all that it knows of its backends; idle connections to
+// them stay if the section hasn't changed.
 func (p *Proxy) preparePool(next *generation, c *balancer.Config) error {
 	pool := (*p.pools.Load())[c.Name]
 	if pool != nil && reflect.DeepEqual(p.poolConfigs[c.Name], c) {
@@ -143,7 +143,7 @@ func (p *Proxy) preparePool(next *generation, c *balancer.Config) error {
 	return nil
 }
 
-// prepareListener adds the listener of a section, with the socket that is at its address already.
+// prepareListener adds the listener of a section. If a socket is open at its address already, the listener gets that.
 func (p *Proxy) prepareListener(next *generation, c *ListenerConfig, secure TLSServer) error {
 	before := p.listenerAt(c)
 	if before != nil && before.tls == secure && reflect.DeepEqual(before.config, c) {
@@ -169,7 +169,7 @@ func (p *Proxy) prepareListener(next *generation, c *ListenerConfig, secure TLSS
 	return nil
 }
 
-// listenerAt returns the listener whose socket one of that section takes over; nil: there is none.
+// listenerAt returns the listener whose socket a listener of that section takes over, or nil.
 func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
 	for _, l := range *p.listeners.Load() {
 		if l.config.Address == c.Address && (l.name == c.Name || !isAnyPort(c.Address)) {
@@ -179,13 +179,13 @@ func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
 	return nil
 }
 
-// isAnyPort reports whether an address leaves its port to the kernel: then it doesn't identify a socket.
+// isAnyPort reports whether the kernel chooses the port of an address. Such an address doesn't identify a socket.
 func isAnyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return err == nil && port == "0" && !strings.HasPrefix(address, "unix:")
 }
 
-// prepareRoutes adds the routes. One that hasn't changed stays.
+// prepareRoutes adds the routes. A route that hasn't changed stays.
 func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 	inUse := map[route.Key]*route.Route{}
 	for _, r := range *p.routes.Load() {
@@ -230,7 +230,7 @@ func (p *Proxy) install(next *generation) (before *generation) {
 			})
 		})
 	}
-	// A pool that is left lives until its last session has ended.
+	// A removed pool stays until its last session has ended.
 	pools := maps.Clone(before.pools)
 	maps.Copy(pools, next.pools)
 	p.pools.Store(&pools)
@@ -271,7 +271,7 @@ func (p *Proxy) closeRemoved(before, next *generation, c *Sections) {
 	}
 }
 
-// drainRemoved closes the sessions whose route or pool is gone.
+// drainRemoved closes the sessions whose route or pool is removed.
 func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 	kept := map[route.Key]bool{}
 	for _, r := range next.routes {
@@ -280,7 +280,7 @@ func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 	isGone := func(r *route.Route) bool { return !kept[r.Key()] || next.pools[r.PoolName] == nil }
 	for _, r := range before.routes {
 		if isGone(r) {
-			r.IsRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
+			r.IsRemoved.Store(true) // before the list is made: a handshake under way sees it, or its session is in the list
 		}
 	}
 	of := slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) })
@@ -293,10 +293,10 @@ func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 	})
 }
 
-// retireInterval is the time between two looks whether a removed pool is still in use.
+// retireInterval is the time between two checks whether a removed pool is still in use.
 const retireInterval = time.Second
 
-// retire closes a removed pool when its last session has ended, unless a reload brings it back.
+// retire closes a removed pool after its last session has ended, unless a reload adds the pool again.
 func (p *Proxy) retire(name string, pool *balancer.Pool) {
 	ticker := time.NewTicker(retireInterval)
 	defer ticker.Stop()
