@@ -133,7 +133,7 @@ func (c *connection) params(s *session.Session) driver.Params {
 	return driver.Params{
 		Config:     &c.core.Route.Relay,
 		HasDeflate: c.core.Memory.Answer.Deflate(),
-		Early:      [2][]byte{c.core.EarlyFrames(), c.core.BehindAnswer()},
+		Early:      [2][]byte{c.core.EarlyFrames(), c.core.AfterAnswer()},
 		Owner:      s,
 		Handle:     &s.Handle,
 	}

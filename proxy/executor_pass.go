@@ -18,7 +18,7 @@ func (c *connection) passAnswer() error {
 	if _, err := out.WriteTo(c.client); err != nil {
 		return err
 	}
-	p := c.core.BehindAnswer()
+	p := c.core.AfterAnswer()
 	for {
 		n, err := body.Scan(p)
 		_ = c.client.SetWriteDeadline(time.Now().Add(patience))

@@ -105,8 +105,8 @@ func TestAnotherStatusIsTheClientsUnlessThePoolWantsToTryElsewhere(t *testing.T)
 		c.asked()
 		c.backend(busy)
 		c.want("the last one's answer passes", Pass)
-		if string(c.core.BehindAnswer()) != "busy" && c.split(2) == 2 {
-			t.Errorf("behind the answer's head is %q; want its body", c.core.BehindAnswer())
+		if string(c.core.AfterAnswer()) != "busy" && c.split(2) == 2 {
+			t.Errorf("behind the answer's head is %q; want its body", c.core.AfterAnswer())
 		}
 		c.step = c.core.Passed(nil)
 		if c.step != Drop || c.core.Outcome != Passed || c.core.Status != 503 || c.core.IsTorn {

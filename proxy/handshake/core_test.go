@@ -25,8 +25,8 @@ func TestAHandshakeBecomesASession(t *testing.T) {
 		}
 		c.step = c.core.Accepted(nil)
 		c.want("the client has it", Relay)
-		if string(c.core.EarlyFrames()) != "early frames" || string(c.core.BehindAnswer()) != "frames of the backend" {
-			t.Errorf("behind the heads are %q and %q", c.core.EarlyFrames(), c.core.BehindAnswer())
+		if string(c.core.EarlyFrames()) != "early frames" || string(c.core.AfterAnswer()) != "frames of the backend" {
+			t.Errorf("behind the heads are %q and %q", c.core.EarlyFrames(), c.core.AfterAnswer())
 		}
 		b := c.core.Backend()
 		c.core.Establish()
