@@ -29,7 +29,7 @@ func TestQueryIsLoggedWithItsSecretsMasked(t *testing.T) {
 	}
 }
 
-func TestSampleTakesItsShareById(t *testing.T) {
+func TestSampleIncludesItsShareOfIds(t *testing.T) {
 	const all = 100_000
 	for _, share := range []float64{0.001, 0.25, 1} {
 		lines, taken := AccessLines{Sample: share}, 0

@@ -14,13 +14,13 @@ import (
 
 // An attempt is the handshake with one backend, with what the next attempts need to know of it.
 type attempt struct {
-	pick      balancer.Pick       // held if hasPick
-	until     time.Time           // deadline of this attempt
-	overall   time.Time           // deadline of all attempts
-	tried     []*balancer.Backend // backends of failed attempts
-	hasPick   bool
-	isDialled bool // the backend is connected
-	isUnsent  bool // no byte of the request has been sent to it
+	pick     balancer.Pick       // held if hasPick
+	until    time.Time           // deadline of this attempt
+	overall  time.Time           // deadline of all attempts
+	tried    []*balancer.Backend // backends of failed attempts
+	hasPick  bool
+	isDialed bool // the backend is connected
+	isUnsent bool // no byte of the request has been sent to it
 
 	answerSize int  // bytes of the answer's head
 	isAnswered bool // bytes of an answer may have been sent to the client
@@ -56,7 +56,7 @@ func (c *Core) Picked(pick balancer.Pick, err error, now time.Time) Step {
 func (c *Core) begin(pick balancer.Pick, now time.Time) Step {
 	c.pick, c.hasPick, c.Asked = pick, true, pick.Backend
 	c.trace.picked(pick.Backend.Name(), now)
-	c.isDialled, c.isUnsent = false, true
+	c.isDialed, c.isUnsent = false, true
 	c.until = c.overall
 	if pick.HasNext {
 		// A backend that accepts and never answers must leave time for another backend.
@@ -97,7 +97,7 @@ func (c *Core) Connected(err error, now time.Time) Step {
 }
 
 func (c *Core) connected(now time.Time) {
-	c.isDialled = true
+	c.isDialed = true
 	c.Deadline = c.until
 	c.trace.step("dial", nil, now)
 }
@@ -129,7 +129,7 @@ func (c *Core) answerHead() [][]byte {
 
 // Wrote notes that a part of the request has been sent.
 func (c *Core) Wrote(now time.Time) {
-	if !c.isDialled {
+	if !c.isDialed {
 		c.connected(now)
 	}
 	c.isUnsent = false
@@ -223,7 +223,7 @@ func (c *Core) Passed(err error) Step {
 // attemptDue ends an attempt whose deadline has passed.
 func (c *Core) attemptDue(now time.Time) Step {
 	err := error(os.ErrDeadlineExceeded)
-	if !c.isDialled {
+	if !c.isDialed {
 		err = unsent(err)
 	}
 	return c.failed(err, now)
@@ -239,7 +239,7 @@ func unsent(err error) error {
 // failed ends an attempt: the Core tries another backend, or refuses the request.
 func (c *Core) failed(err error, now time.Time) Step {
 	step := "answer"
-	if !c.isDialled {
+	if !c.isDialed {
 		step = "dial"
 	}
 	c.trace.step(step, err, now)
