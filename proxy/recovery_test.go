@@ -228,8 +228,11 @@ func (b brokenCore) With(f []zapcore.Field) zapcore.Core {
 	return brokenCore{b.Core.With(f), b.message}
 }
 
-func (g *gateway) breakAccessLines(message string) {
-	g.Proxy.access = g.Proxy.access.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return brokenCore{c, message} }))
+// breakAccessLines makes access lines with that message panic.
+func (s *setup) breakAccessLines(message string) {
+	s.breaks = func(p *Proxy) {
+		p.access = p.access.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return brokenCore{c, message} }))
+	}
 }
 
 func TestAPanicAsAHandshakeBecomesASessionReleasesEverythingOnce(t *testing.T) {
@@ -239,8 +242,8 @@ func TestAPanicAsAHandshakeBecomesASessionReleasesEverythingOnce(t *testing.T) {
 		s.Panics = p.handle
 		s.AccessLines.When = AtBoth
 		s.Listeners[0].MaxHandshakes = 0
+		s.breakAccessLines("session started")
 		g := s.run(t)
-		g.breakAccessLines("session started")
 		client := g.dial(t)
 		client.send(t, asking("/"))
 		b := backend.accept(t)
@@ -258,8 +261,8 @@ func TestAPanicAsALostHandshakeIsLoggedReleasesItsPlace(t *testing.T) {
 		s := newSetup(driver, "127.0.0.1:1")
 		s.Panics = p.handle
 		s.Listeners[0].MaxHandshakes = 3
+		s.breakAccessLines("session")
 		g := s.run(t)
-		g.breakAccessLines("session")
 		client := g.dial(t)
 		client.send(t, "GET / HTTP/1.1\r\nHo")
 		eventually(t, "a handshake under way", func() bool { return handshakes(g) == 1 })
