@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// AccessLines says which lines the access log has. The zero value: one for each session, at its end.
+// AccessLines says which lines the access log has. The zero value means one line for each session, at its end.
 type AccessLines struct {
 	When AccessWhen
-	// Sample is the share of the sessions, refusals and plain requests that write any; 0: all of them.
+	// Sample is the share of the sessions, refusals and plain requests that write lines; 0 means all of them.
 	Sample float64
 	// Query adds the request's query.
 	Query bool
-	// Mask names the parameters whose values are masked in it, in any case; nil: UsualMask.
+	// Mask names the parameters of the query whose values are masked; upper and lower case are the same. nil means UsualMask.
 	Mask []string
 }
 
@@ -23,25 +23,25 @@ type AccessWhen uint8
 
 const (
 	AtEnd   AccessWhen = iota
-	AtStart            // what has no end of its own, a refusal or a plain request, still writes its line
+	AtStart            // a refusal or a plain request, which has no start of its own, writes its line at its end
 	AtBoth
 )
 
-// UsualMask are the parameters by which browsers, which can't set Authorization on a WebSocket, bring credentials along.
+// UsualMask names the parameters that often carry credentials: browsers can't set Authorization on a WebSocket.
 var UsualMask = []string{
 	"access_token", "api_key", "apikey", "auth", "authorization", "code", "credential", "id_token", "jwt", "key", "pass", "passwd",
 	"password", "private_key", "pwd", "refresh_token", "secret", "session", "sessionid", "sid", "sig", "signature", "ticket", "token",
 }
 
-// takes reports whether the session of that id, which is drawn at random, writes lines.
-func (c *AccessLines) takes(id uint64) bool {
+// includes reports whether the session of that id writes lines. Ids are random.
+func (c *AccessLines) includes(id uint64) bool {
 	return c.Sample == 0 || float64(id>>11)/(1<<53) < c.Sample
 }
 
-// maxQueryText bounds what a session keeps of its query for its last line.
+// maxQueryText bounds the bytes of a query that a session keeps for its last line.
 const maxQueryText = 1024
 
-// queryText returns a query as it may be logged; "" if it may not be, or there is none.
+// queryText returns a query as it may be logged. The result is empty if there is no query, or queries are not logged.
 func (c *AccessLines) queryText(query []byte) []byte {
 	if !c.Query || len(query) == 0 {
 		return nil
@@ -71,7 +71,7 @@ func (c *AccessLines) queryText(query []byte) []byte {
 	return text
 }
 
-// isMasked reports whether a parameter's name, as it was sent, is in the list. A name that can't be decoded is masked, too.
+// isMasked reports whether the list has a parameter's name, which is as the client sent it. A name that can't be decoded is masked as well.
 func isMasked(name string, mask []string) bool {
 	decoded, err := url.QueryUnescape(name)
 	return err != nil || slices.ContainsFunc(mask, func(m string) bool { return strings.EqualFold(m, strings.TrimSpace(decoded)) })

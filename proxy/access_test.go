@@ -29,12 +29,12 @@ func TestQueryIsLoggedWithItsSecretsMasked(t *testing.T) {
 	}
 }
 
-func TestSampleTakesItsShareById(t *testing.T) {
+func TestSampleIncludesItsShareOfIds(t *testing.T) {
 	const all = 100_000
 	for _, share := range []float64{0.001, 0.25, 1} {
 		lines, taken := AccessLines{Sample: share}, 0
 		for i := range uint64(all) {
-			if lines.takes(i * ((1<<64 - 1) / all)) {
+			if lines.includes(i * ((1<<64 - 1) / all)) {
 				taken++
 			}
 		}
@@ -42,7 +42,7 @@ func TestSampleTakesItsShareById(t *testing.T) {
 			t.Errorf("%v of %d sessions: %d", share, all, taken)
 		}
 	}
-	if lines := (AccessLines{}); !lines.takes(0) || !lines.takes(1<<64-1) {
+	if lines := (AccessLines{}); !lines.includes(0) || !lines.includes(1<<64-1) {
 		t.Error("without a share some sessions write no line")
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"sluice/upgrade"
 )
 
-// Acquire takes the places of a session of that client: the gateway's, the listener's, the client's. nil: they are the caller's until
-// Release.
+// Acquire acquires the places of a session of that client: the gateway's, the listener's and the client's. A nil result means that the
+// caller has them until Release.
 func (l *listener) Acquire(client netip.Addr, now time.Time) *upgrade.Rejection {
 	if !l.proxy.places.Acquire(l.proxy.maxSessions.Load()) {
 		return upgrade.ErrLimit
@@ -25,7 +25,7 @@ func (l *listener) Acquire(client netip.Addr, now time.Time) *upgrade.Rejection 
 	return nil
 }
 
-// Release gives back what Acquire took.
+// Release releases what Acquire has acquired.
 func (l *listener) Release(client netip.Addr, now time.Time) {
 	l.clients.Release(client, now)
 	l.places.Release()

@@ -16,21 +16,21 @@ import (
 func TestABadAnswerIsA502AndIsNotTriedElsewhere(t *testing.T) {
 	good := switching()
 	for name, answer := range map[string]string{
-		"no HTTP":                        "SSH-2.0-OpenSSH\r\n",
-		"no Accept":                      strings.Replace(good, "Sec-WebSocket-Accept: "+sampleAccept+"\r\n", "", 1),
-		"Accept of another key":          strings.Replace(good, sampleAccept, acceptOf("another"), 1),
-		"no Upgrade":                     strings.Replace(good, "Upgrade: websocket\r\n", "", 1),
-		"subprotocol nobody offered":     switching("Sec-WebSocket-Protocol: other"),
-		"subprotocol in another case":    switching("Sec-WebSocket-Protocol: CHAT"),
-		"extension nobody offered":       switching("Sec-WebSocket-Extensions: x-taken"),
-		"extension twice":                switching("Sec-WebSocket-Extensions: permessage-deflate, permessage-deflate"),
-		"nine interim answers":           strings.Repeat(head("HTTP/1.1 102 Processing"), 9) + good,
-		"16 KiB of interim answers":      strings.Repeat(head("HTTP/1.1 103 Hints", "Link: "+strings.Repeat("x", 4<<10)), 4) + good,
-		"a body of two lengths":          head("HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 2") + "a",
-		"101 in HTTP/1.0":                strings.Replace(good, "HTTP/1.1", "HTTP/1.0", 1),
-		"a bare LF":                      strings.Replace(good, "\r\n", "\n", 1),
-		"Content-Length and chunked":     head("HTTP/1.1 200 OK", "Content-Length: 1", "Transfer-Encoding: chunked") + "0\r\n\r\n",
-		"a Connection that isn't a list": strings.Replace(good, "Connection: Upgrade", "Connection: Upgrade; x", 1),
+		"no HTTP":                          "SSH-2.0-OpenSSH\r\n",
+		"no Accept":                        strings.Replace(good, "Sec-WebSocket-Accept: "+sampleAccept+"\r\n", "", 1),
+		"Accept of another key":            strings.Replace(good, sampleAccept, acceptOf("another"), 1),
+		"no Upgrade":                       strings.Replace(good, "Upgrade: websocket\r\n", "", 1),
+		"subprotocol that was not offered": switching("Sec-WebSocket-Protocol: other"),
+		"subprotocol in another case":      switching("Sec-WebSocket-Protocol: CHAT"),
+		"extension that was not offered":   switching("Sec-WebSocket-Extensions: x-taken"),
+		"extension twice":                  switching("Sec-WebSocket-Extensions: permessage-deflate, permessage-deflate"),
+		"nine interim answers":             strings.Repeat(head("HTTP/1.1 102 Processing"), 9) + good,
+		"16 KiB of interim answers":        strings.Repeat(head("HTTP/1.1 103 Hints", "Link: "+strings.Repeat("x", 4<<10)), 4) + good,
+		"a body of two lengths":            head("HTTP/1.1 200 OK", "Content-Length: 1", "Content-Length: 2") + "a",
+		"101 in HTTP/1.0":                  strings.Replace(good, "HTTP/1.1", "HTTP/1.0", 1),
+		"a bare LF":                        strings.Replace(good, "\r\n", "\n", 1),
+		"Content-Length and chunked":       head("HTTP/1.1 200 OK", "Content-Length: 1", "Transfer-Encoding: chunked") + "0\r\n\r\n",
+		"a Connection that isn't a list":   strings.Replace(good, "Connection: Upgrade", "Connection: Upgrade; x", 1),
 	} {
 		t.Run(name, func(t *testing.T) {
 			withDrivers(t, func(t *testing.T, driver string) {
@@ -45,7 +45,7 @@ func TestABadAnswerIsA502AndIsNotTriedElsewhere(t *testing.T) {
 				b.send(t, answer)
 				c.wantRefusal(t, 502, "backend's answer")
 				b.wantGone(t)
-				idle.wantNobody(t)
+				idle.wantNoConnection(t)
 				g.wantIdle(t)
 				if n := g.metric(t, "sluice_backend_failures_total", "reason=bad_answer"); n != 1 {
 					t.Errorf("%v bad answers counted", n)
@@ -62,12 +62,12 @@ func TestAnotherStatusPassesWhole(t *testing.T) {
 		status       int
 		isToEnd      bool
 	}{
-		"Content-Length":      {head("HTTP/1.1 403 No", "Content-Length: 3", "Set-Cookie: a=b", "Keep-Alive: 5") + "no\nmore", "no\n", 403, false},
-		"chunked":             {head("HTTP/1.1 500 Oh", "Transfer-Encoding: chunked", "Set-Cookie: a=b") + "3;x=y\r\nno\n\r\n0\r\nX-Sum: 1\r\n\r\n", "no\n", 500, false},
-		"to the end":          {head("HTTP/1.1 503 Busy", "Set-Cookie: a=b") + long, long, 503, true},
-		"in HTTP/1.0":         {head("HTTP/1.0 404 Gone", "Set-Cookie: a=b") + "gone", "gone", 404, true},
-		"204":                 {head("HTTP/1.1 204 None", "Set-Cookie: a=b"), "", 204, false},
-		"behind interim ones": {head("HTTP/1.1 103 Hints") + head("HTTP/1.1 401 Who", "Content-Length: 0", "Set-Cookie: a=b"), "", 401, false},
+		"Content-Length":        {head("HTTP/1.1 403 No", "Content-Length: 3", "Set-Cookie: a=b", "Keep-Alive: 5") + "no\nmore", "no\n", 403, false},
+		"chunked":               {head("HTTP/1.1 500 Oh", "Transfer-Encoding: chunked", "Set-Cookie: a=b") + "3;x=y\r\nno\n\r\n0\r\nX-Sum: 1\r\n\r\n", "no\n", 500, false},
+		"to the end":            {head("HTTP/1.1 503 Busy", "Set-Cookie: a=b") + long, long, 503, true},
+		"in HTTP/1.0":           {head("HTTP/1.0 404 Gone", "Set-Cookie: a=b") + "gone", "gone", 404, true},
+		"204":                   {head("HTTP/1.1 204 None", "Set-Cookie: a=b"), "", 204, false},
+		"after interim answers": {head("HTTP/1.1 103 Hints") + head("HTTP/1.1 401 Who", "Content-Length: 0", "Set-Cookie: a=b"), "", 401, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			withDrivers(t, func(t *testing.T, driver string) {
@@ -106,7 +106,7 @@ func TestAnotherStatusPassesWhole(t *testing.T) {
 	}
 }
 
-// The end of such a body is that of the connection: what is torn has to look torn.
+// The end of the connection may be the end of a body: an incomplete answer must not look complete.
 func TestAnAnswerThatEndsEarlyIsCut(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -150,7 +150,7 @@ func TestThe101PassesWithItsHeadAndTheStickyCookie(t *testing.T) {
 	})
 }
 
-// withBackup adds a backend that is second to the others.
+// withBackup adds a backup backend.
 func (s *setup) withBackup(b rawBackend) *setup {
 	backup := newPoolConfig("", b.Addr().String()).Backend[0]
 	backup.Backup = true
@@ -158,7 +158,7 @@ func (s *setup) withBackup(b rawBackend) *setup {
 	return s
 }
 
-// Where a backend gives no answer, the next one gets the session.
+// If a backend gives no answer, the next one gets the session.
 func TestTheNextBackendIsTried(t *testing.T) {
 	for name, fail := range map[string]func(t *testing.T, b *wire){
 		"reset in the middle of its 101": func(t *testing.T, b *wire) {

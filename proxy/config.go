@@ -11,24 +11,24 @@ type ListenerConfig struct {
 	Name string `toml:"name"`
 	// Address is "host:port", or "unix:/path" for a Unix socket.
 	Address string `toml:"address"`
-	// HeadTimeout bounds accept to the end of the request's head, in all.
+	// HeadTimeout is the time allowed from accept until the request head is complete.
 	HeadTimeout units.Duration `toml:"head_timeout" default:"10s"`
-	// ProxyProtocol: every connection begins with a PROXY header, version 1 or 2, from one of TrustedProxies.
+	// ProxyProtocol requires every connection to begin with a PROXY header, version 1 or 2, from one of TrustedProxies.
 	ProxyProtocol bool `toml:"proxy_protocol" default:"false"`
 	// TrustedProxies are addresses and prefixes whose X-Forwarded-* fields and PROXY headers are believed.
 	TrustedProxies []string `toml:"trusted_proxies"`
 	// RedirectHTTPS answers every request with a redirection to https.
 	RedirectHTTPS bool `toml:"redirect_https" default:"false"`
 
-	// MaxSessions bounds the listener's live sessions; zero: only the gateway's limit counts.
+	// MaxSessions bounds the listener's live sessions; 0 means that only the gateway's limit applies.
 	MaxSessions int `toml:"max_sessions" default:"0"`
-	// MaxHandshakes bounds the listener's handshakes under way; zero: no limit.
+	// MaxHandshakes bounds the listener's handshakes under way; 0 means no limit.
 	MaxHandshakes int `toml:"max_handshakes" default:"4096"`
-	// MaxSessionsPerIP bounds the live sessions of one client address (IPv6: of one /64); zero: no limit.
+	// MaxSessionsPerIP bounds the live sessions of one client address (IPv6: of one /64); 0 means no limit.
 	MaxSessionsPerIP int `toml:"max_sessions_per_ip" default:"0"`
-	// HandshakeRate is how many handshakes a second one client address may begin (IPv6: one /64); zero: no limit.
+	// HandshakeRate is how many handshakes a second one client address (IPv6: one /64) may begin; 0 means no limit.
 	HandshakeRate int `toml:"handshake_rate" default:"0"`
-	// HandshakeBurst is how many it may begin at once; zero: as many as HandshakeRate.
+	// HandshakeBurst is how many it may begin at once; 0 means as many as HandshakeRate.
 	HandshakeBurst int `toml:"handshake_burst" default:"0"`
 }
 

@@ -17,17 +17,17 @@ import (
 	"sluice/upgrade"
 )
 
-// A connection is a client's, from accept until a driver owns it, or it has ended. Its handshake is the core's. One executor at a time owns
-// it: executor_goroutine.go or executor_loop_linux.go.
+// A connection is a client's connection from accept until a driver owns it, or it ends. The core has the state of its handshake. One
+// executor at a time owns it: executor_goroutine.go or executor_loop_linux.go.
 type connection struct {
 	core     handshake.Core
 	listener *listener
 	proxy    *Proxy
-	client   net.Conn         // nil on a loop, unless it has TLS
-	backend  net.Conn         // of the attempt under way; nil: there is none, or it is on a loop
-	session  *session.Session // that a driver is about to own; nil: there is none
+	client   net.Conn         // nil on a loop, unless the connection has TLS
+	backend  net.Conn         // of the attempt under way; nil if there is none, and on a loop
+	session  *session.Session // that a driver is about to own, or nil
 
-	isFinished     bool // end is at work, or has been
+	isFinished     bool // end has been called, or must not be
 	isMemoryShared bool // a goroutine may still read the request
 }
 
@@ -65,7 +65,7 @@ func (l *listener) Ended(c *handshake.Core) {
 	l.proxy.logRefused(l, c)
 }
 
-// closeBackend ends the connection to a backend that was tried.
+// closeBackend closes the connection to the backend of the last attempt.
 func (c *connection) closeBackend() {
 	if c.backend != nil {
 		_ = c.backend.Close()
@@ -73,22 +73,23 @@ func (c *connection) closeBackend() {
 	}
 }
 
-// refusalTimeout is how long a client may take to receive a refusal: it fits into any socket's buffer.
+// refusalTimeout bounds the write of a refusal, which fits into the buffer of any socket.
 const refusalTimeout = time.Second
 
-// end ends a connection that became no session, by the last step of its handshake. It blocks for netconn.LingerTime at most.
+// end ends a connection whose handshake made no session. step is the last step of the handshake. It blocks for at most
+// netconn.LingerTime.
 func (c *connection) end(step handshake.Step) {
 	c.isFinished = true
-	defer c.listener.done()
+	defer c.listener.releaseHandshake()
 	defer c.putMemory()
 	c.closeBackend()
 	switch {
 	case step == handshake.Refuse:
 		_ = c.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
 		_, _ = c.client.Write(upgrade.AppendRejection(nil, c.core.Rejection))
-		defer netconn.LingerClose(c.client) // which may last: it is accounted for before
+		defer netconn.LingerClose(c.client) // it may take a while, so the handshake is accounted for before
 	case c.core.IsTorn:
-		netconn.Cut(c.client) // only this shows the client that something is missing
+		netconn.Cut(c.client) // only a reset shows the client that a part of the answer is missing
 	case c.core.Outcome == handshake.Passed, c.core.Outcome == handshake.Served:
 		defer netconn.LingerClose(c.client)
 	default:
@@ -97,7 +98,7 @@ func (c *connection) end(step handshake.Step) {
 	c.core.End(time.Now())
 }
 
-// putMemory gives the handshake's memory back. One that is shared goes to the garbage collector.
+// putMemory puts the handshake's memory back into the pool. Shared memory is left to the garbage collector.
 func (c *connection) putMemory() {
 	if c.core.Memory != nil && !c.isMemoryShared {
 		c.proxy.memory.Put(c.core.Memory)
@@ -105,8 +106,8 @@ func (c *connection) putMemory() {
 	c.core.Memory = nil
 }
 
-// broken ends a connection after a panic.
-func (c *connection) broken() {
+// endAfterPanic ends a connection whose goroutine has panicked.
+func (c *connection) endAfterPanic() {
 	step := c.abort()
 	if !c.isFinished {
 		c.end(step)
@@ -119,7 +120,7 @@ func (c *connection) broken() {
 	c.closeBackend()
 }
 
-// abort gives up what a connection whose handshake panicked holds of others, and returns its last step.
+// abort ends the session, if there is one already, and the handshake of a connection after a panic. It returns the last step.
 func (c *connection) abort() handshake.Step {
 	if c.session != nil {
 		c.session.SessionEnded(driver.Result{Verdict: relay.Aborted})
@@ -127,12 +128,12 @@ func (c *connection) abort() handshake.Step {
 	return c.core.Abort()
 }
 
-// params describes the session to a driver. Early are the frames behind both heads.
+// params describes the session to a driver. Early has the frames that came after both heads.
 func (c *connection) params(s *session.Session) driver.Params {
 	return driver.Params{
 		Config:     &c.core.Route.Relay,
 		HasDeflate: c.core.Memory.Answer.Deflate(),
-		Early:      [2][]byte{c.core.EarlyFrames(), c.core.BehindAnswer()},
+		Early:      [2][]byte{c.core.EarlyFrames(), c.core.AfterAnswer()},
 		Owner:      s,
 		Handle:     &s.Handle,
 	}

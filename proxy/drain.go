@@ -10,9 +10,9 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Shutdown ends the proxy. It is not ready at once (IsDraining), so that a balancer in front of it chooses another gateway. After delay
-// the listeners close. Live sessions are closed, spread over drain, and have the longest close_timeout to end; plain requests under way
-// may end until then, too. What is left is cut. When ctx ends, everything is cut at once.
+// Shutdown ends the proxy. The proxy reports at once that it is not ready (IsDraining), so that a balancer in front of it chooses another
+// gateway. After delay the listeners close. Live sessions are closed, spread over drain, and then have the longest close_timeout to end;
+// plain requests under way may end until then as well. What is left is cut. When ctx ends, everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.stopReloads()
 	wait(ctx, delay)
@@ -40,15 +40,15 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.log.Info("drained", zap.Int64("closed", closed), zap.Int64("cut", cut), zap.Int64("ended", ended))
 }
 
-// cancelWhenEmpty calls cancel when no session is left, at the latest after Close.
+// cancelWhenEmpty calls cancel when no session is left, which is after Close at the latest.
 func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
 	defer p.panics.Catch(room, nil)
 	<-p.sessions.Gone()
 	cancel()
 }
 
-// lastWords is the time from the last session's close_timeout until everything is cut: a session that waits for the end of a message
-// gets its close at a frame boundary by then. It is a part of the drain where that is long enough.
+// lastWords is the time between the last session's close_timeout and the cut of everything: a session that waits for the end of a message
+// gets its close at a frame boundary within it. It is taken from the drain if the drain is long enough.
 const lastWords = 250 * time.Millisecond
 
 func wait(ctx context.Context, d time.Duration) {

@@ -84,19 +84,19 @@ func TestADrainSpreadsTheClosesOfLiveSessions(t *testing.T) {
 	})
 }
 
-func TestNewSessionsAreTakenUntilTheDelayIsOverAndRefusedAfterIt(t *testing.T) {
+func TestNewSessionsAreAcceptedDuringTheDelayAndRefusedAfterIt(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		ctx, second := context.WithCancel(t.Context())
-		late := [2]*wire{g.dial(t), g.dial(t)} // their heads come when it is too late
+		late := [2]*wire{g.dial(t), g.dial(t)} // their heads are complete after the delay
 		for _, c := range late {
 			c.send(t, "GET ")
 		}
 		live, b := g.open(t, backend)
 		done := g.shutDown(ctx, 500*time.Millisecond, time.Minute)
 		eventually(t, "not ready", g.IsDraining)
-		g.open(t, backend) // whoever balances in front may not have noticed yet
+		g.open(t, backend) // a balancer in front may not have noticed yet
 		eventually(t, "sessions refused", g.refuses.Load)
 		eventually(t, "listeners closed", func() bool {
 			c, err := dialTry(g)
@@ -111,14 +111,14 @@ func TestNewSessionsAreTakenUntilTheDelayIsOverAndRefusedAfterIt(t *testing.T) {
 		late[1].wantRefusal(t, 503, "shutting down")
 		wantLive(t, live, b)
 
-		second() // as a second signal
+		second() // as a second signal does
 		wantDone(t, done, "the end of Shutdown")
 		live.wantGone(t)
 		b.wantGone(t)
 	})
 }
 
-func TestPlainRequestsUnderWayEndInPeace(t *testing.T) {
+func TestADrainLetsPlainRequestsUnderWayEnd(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
@@ -134,7 +134,7 @@ func TestPlainRequestsUnderWayEndInPeace(t *testing.T) {
 		idle.wantEnd(t)
 		b.send(t, answering("2"))
 		if response := busy.wantBody(t, 200, "2"); !response.Close {
-			t.Error("the connection's end isn't announced")
+			t.Error("the answer doesn't announce the end of the connection")
 		}
 		busy.wantEnd(t)
 		wantDone(t, done, "the end of Shutdown")
@@ -142,7 +142,7 @@ func TestPlainRequestsUnderWayEndInPeace(t *testing.T) {
 	})
 }
 
-// A request that never ends doesn't hold up the stop for more than drain and close_timeout.
+// A request that never ends delays the stop by drain and close_timeout at most.
 func TestAStreamOfEventsIsCutAtTheEndOfADrain(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -160,7 +160,7 @@ func TestAStreamOfEventsIsCutAtTheEndOfADrain(t *testing.T) {
 	})
 }
 
-func TestCloseCutsWhateverIsUnderWay(t *testing.T) {
+func TestCloseCutsEverythingUnderWay(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)

@@ -8,8 +8,8 @@ import (
 	"sluice/internal/netconn"
 )
 
-// A clientWatch notices that a client goes while a goroutine deals with backends, and keeps the frames that it sends meanwhile. Most
-// handshakes are over before it begins: only a slow one starts the goroutine.
+// A clientWatch reads from a client while a goroutine waits for backends: it notices when the client goes, and keeps the frames that the
+// client sends meanwhile. Its goroutine starts after watchDelay, and most handshakes end before that.
 type clientWatch struct {
 	connection *connection
 	cancel     context.CancelFunc
@@ -54,7 +54,7 @@ func (w *clientWatch) read() {
 // isLost reports whether the client has gone.
 func (w *clientWatch) isLost() bool { return w.lost.Load() }
 
-// stop ends the watching: afterwards the connection and its buffer are the caller's again.
+// stop ends the watch: afterwards the caller owns the connection and its buffer again.
 func (w *clientWatch) stop() {
 	if w.isStopped {
 		return

@@ -11,20 +11,21 @@ import (
 	"sluice/upgrade"
 )
 
-// The executor of handshakes on a goroutine, for what a loop can't do or doesn't accept. It blocks, and has package net's connections.
+// The executor of handshakes on a goroutine, for connections that a loop doesn't accept and for steps that a loop can't execute. It blocks,
+// and its connections are package net's.
 
-// handshake runs the handshake of a connection, from accept to the driver or its end.
+// handshake runs the handshake of a connection from accept until it ends, or a driver or a loop owns the connection.
 func (l *listener) handshake(conn net.Conn) {
-	defer l.proxy.handshakes.leave(conn)
+	defer l.proxy.handshakes.remove(conn)
 	c := &connection{listener: l, proxy: l.proxy, client: conn}
 	client, now := reach.NewClient(addrOf(conn)), time.Now()
 	client.Local = conn.LocalAddr()
 	step := c.core.Begin(l, client, l.proxy.memory.Get(), now, now.Add(l.headTimeout))
-	defer l.proxy.panics.Catch(room, c.broken)
+	defer l.proxy.panics.Catch(room, c.endAfterPanic)
 	var rejection *upgrade.Rejection
 	switch err := c.begin(); {
 	case err == nil:
-		step = c.core.ClientRead(0, nil, time.Now()) // a part of it may have come behind a PROXY header
+		step = c.core.ClientRead(0, nil, time.Now()) // a part of the head may have come with the PROXY header
 	case errors.As(err, &rejection):
 		step = c.core.Refuse(rejection)
 	default:
@@ -33,7 +34,8 @@ func (l *listener) handshake(conn net.Conn) {
 	c.proceed(step)
 }
 
-// begin is what comes before the head. On an error the client has gone, or is of no use.
+// begin reads what comes before the head: a PROXY header and the TLS handshake. After an error the connection can't be used, unless the
+// error is a *upgrade.Rejection.
 func (c *connection) begin() error {
 	if err := c.client.SetReadDeadline(c.core.Deadline); err != nil {
 		return err
@@ -49,7 +51,7 @@ func (c *connection) begin() error {
 	return nil
 }
 
-// proceed takes steps up to the end of the handshake, or until a loop owns the connection.
+// proceed executes steps until the handshake ends, or a loop owns the connection.
 func (c *connection) proceed(step handshake.Step) {
 	a := attempts{connection: c}
 	defer a.stop()
@@ -69,9 +71,9 @@ func (c *connection) proceed(step handshake.Step) {
 			if a.ctx == nil && c.moveToLoop(step) {
 				return
 			}
-			step = a.take(step)
+			step = a.execute(step)
 		case handshake.WriteBackend, handshake.ReadBackend:
-			step = a.take(step)
+			step = a.execute(step)
 		case handshake.WriteClient, handshake.Pass:
 			if a.stop(); a.isLost() {
 				step = c.core.ClientLost()
@@ -91,7 +93,7 @@ func (c *connection) proceed(step handshake.Step) {
 	}
 }
 
-// readClient reads on in the client's head.
+// readClient reads more of the client's head.
 func (c *connection) readClient() handshake.Step {
 	buf := &c.core.Memory.FromClient
 	n, err := c.client.Read(buf.Free())
@@ -99,16 +101,16 @@ func (c *connection) readClient() handshake.Step {
 	return c.core.ClientRead(n, err, time.Now())
 }
 
-// attempts are a handshake's with backends. The client is watched meanwhile.
+// attempts executes the steps with backends, and watches the client meanwhile.
 type attempts struct {
 	*connection
-	ctx    context.Context // ends with the client, or the gateway; nil: nothing has been asked yet
+	ctx    context.Context // ends with the client, or the gateway; nil before the first step
 	cancel context.CancelFunc
 	watch  *clientWatch
 }
 
-// take takes a step with a backend.
-func (a *attempts) take(step handshake.Step) handshake.Step {
+// execute executes a step with a backend, and returns the next one.
+func (a *attempts) execute(step handshake.Step) handshake.Step {
 	if a.ctx == nil {
 		a.ctx, a.cancel = context.WithCancel(a.proxy.ctx)
 		a.watch = watchClient(a.connection, a.cancel)
@@ -171,7 +173,7 @@ func (a *attempts) read() handshake.Step {
 	return a.core.Answered(n, err, time.Now())
 }
 
-// interruptible has the end of ctx interrupt what blocks on the backend, until the function that it returns is called.
+// interruptible makes the end of ctx interrupt reads and writes of the backend, until the function that it returns is called.
 func (a *attempts) interruptible() (stop func() bool) {
 	conn := a.backend
 	return context.AfterFunc(a.ctx, func() {
@@ -183,7 +185,7 @@ func (a *attempts) interruptible() (stop func() bool) {
 // isLost reports whether the client has gone.
 func (a *attempts) isLost() bool { return a.watch != nil && a.watch.isLost() }
 
-// stop ends the watching.
+// stop ends the watch.
 func (a *attempts) stop() {
 	if a.ctx != nil {
 		a.watch.stop()
@@ -191,7 +193,7 @@ func (a *attempts) stop() {
 	}
 }
 
-// answer gives the client the backend's answer.
+// answer writes the backend's answer to the client.
 func (c *connection) answer(step handshake.Step) handshake.Step {
 	if step == handshake.Pass {
 		return c.core.Passed(c.passAnswer())
@@ -202,26 +204,26 @@ func (c *connection) answer(step handshake.Step) handshake.Step {
 	return c.core.Accepted(err)
 }
 
-// relay gives both connections to the driver.
+// relay hands both connections over to the driver.
 func (c *connection) relay() {
 	_ = c.client.SetDeadline(time.Time{})
 	_ = c.backend.SetDeadline(time.Time{})
-	s := c.newSession() // a panic up to here ends a handshake, from here on a session
+	s := c.newSession() // a panic before this ends the handshake, one after it the session
 	c.isFinished = true
-	defer c.listener.done()
+	defer c.listener.releaseHandshake()
 	defer c.putMemory()
 	c.proxy.driver.Relay(c.params(s), c.client, c.backend)
 	c.session = nil
 	s.Relayed()
 }
 
-// servePlain has the plain path serve requests until one of them isn't for it, or the connection ends.
+// servePlain lets the plain path serve requests until a request isn't for it, or the connection ends.
 func (c *connection) servePlain() handshake.Step {
 	p := c.listener.plain.Begin(c.client, c.core.Client, c.core.Memory.FromClient.Bytes())
 	if p == nil {
 		return c.core.Refuse(upgrade.ErrDraining)
 	}
-	c.putMemory() // it may last, and needs none of this
+	c.putMemory() // plain requests may go on for long, and need none of it
 	rest, start, err := p.Wait()
 	memory := c.proxy.memory.Get()
 	c.core.Memory = memory

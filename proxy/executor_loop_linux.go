@@ -18,26 +18,26 @@ import (
 	"sluice/upgrade"
 )
 
-// The executor of handshakes on an event loop: a handshake costs no goroutine there, and its sockets never are package net's. A step that
-// may block is lent to a goroutine and comes back; one that ends the connection, or lasts, leaves for a goroutine (executor_move_linux.go),
-// and so does a handshake with a backend over TLS.
+// The executor of handshakes on an event loop. A handshake costs no goroutine here, and package net never has its sockets. A step that may
+// block is lent to a goroutine, and the loop continues with its result. A step that takes long or ends the connection with an answer moves
+// the handshake to a goroutine for good, and so does a backend over TLS (executor_move_linux.go).
 
 // A task is a connection whose handshake a loop executes. It implements driver.Task. Owned by the loop goroutine.
 type task struct {
 	*connection
 	loops *driver.Loops
-	left  [][]byte           // of what is being written
-	step  handshake.Step     // that is waited for
-	lent  context.CancelFunc // ends what a goroutine does for the step; nil: none is at work
+	left  [][]byte           // the rest of what is being written
+	step  handshake.Step     // the current one
+	lent  context.CancelFunc // cancels the goroutine to which the step is lent; nil if it isn't lent
 }
 
-// An accepted connection is a task from its beginning.
+// An accepted is a task together with its connection, in one allocation.
 type accepted struct {
 	task
 	own connection
 }
 
-// acceptOnLoops has the driver's loops accept, and reports whether they can.
+// acceptOnLoops makes the driver's loops accept, and reports whether they can.
 func (l *listener) acceptOnLoops() bool {
 	loops, isLoops := l.proxy.driver.(*driver.Loops)
 	ln, isSocket := l.ln.(syscall.Conn)
@@ -46,20 +46,20 @@ func (l *listener) acceptOnLoops() bool {
 	}
 	s := l.socket
 	stop, err := loops.Accept(ln, func(w driver.Work, peer netip.AddrPort) driver.Task {
-		return s.current().accepted(w, peer, loops)
+		return s.acquireListener().accepted(w, peer, loops)
 	}, l.failed)
 	if err != nil {
-		l.proxy.log.Warn("no loop accepts, a goroutine does", zap.String("listener", l.name), zap.Error(err))
+		l.proxy.log.Warn("loops cannot accept; a goroutine accepts instead", zap.String("listener", l.name), zap.Error(err))
 		return false
 	}
 	s.stopLoops = stop
 	return true
 }
 
-// accepted begins a handshake.
+// accepted begins the handshake of a connection that a loop has accepted.
 func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
-	if !l.enter() {
-		defer l.letGo()
+	if !l.acquireHandshake() {
+		defer l.releaseRef()
 		rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
 		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
 		w.Drop()
@@ -69,7 +69,7 @@ func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Lo
 	isBegun := false
 	defer func() {
 		if !isBegun {
-			l.done()
+			l.releaseHandshake()
 		}
 	}()
 	a := &accepted{own: connection{listener: l, proxy: l.proxy}}
@@ -100,33 +100,33 @@ func (t *task) Ready(w driver.Work, side relay.Side, events uint32) {
 }
 
 // Due implements driver.Task.
-func (t *task) Due(w driver.Work) { t.take(w, t.core.Due(time.Now())) }
+func (t *task) Due(w driver.Work) { t.execute(w, t.core.Due(time.Now())) }
 
 // Cut implements driver.Task.
-func (t *task) Cut(w driver.Work) { t.take(w, t.core.ClientLost()) }
+func (t *task) Cut(w driver.Work) { t.execute(w, t.core.ClientLost()) }
 
 // Failed implements driver.Task.
 func (t *task) Failed(w driver.Work) {
 	step := t.abort()
 	if t.core.Memory == nil {
-		step = t.core.ClientLost() // nothing was read yet
+		step = t.core.ClientLost() // no byte was read yet, so no answer is expected
 	}
-	t.take(w, step)
+	t.execute(w, step)
 }
 
-// take begins a step, and those after it, up to one that is to be waited for.
-func (t *task) take(w driver.Work, step handshake.Step) {
+// execute starts a step, and the steps after it, until one has to wait.
+func (t *task) execute(w driver.Work, step handshake.Step) {
 	for isDone := true; isDone; {
 		t.step = step
-		step, isDone = t.begin(w)
+		step, isDone = t.start(w)
 	}
 }
 
-// begin begins the present step; isDone: it is over already, and next comes after it.
-func (t *task) begin(w driver.Work) (next handshake.Step, isDone bool) {
+// start starts the current step. If the step is complete at once, isDone is true and next is the step after it.
+func (t *task) start(w driver.Work) (next handshake.Step, isDone bool) {
 	switch t.step {
 	case handshake.ReadClient:
-		return 0, false // it is awaited from the beginning
+		return 0, false // accepted has begun to wait for it
 	case handshake.Pick:
 		t.lend(w, t.pick)
 		return 0, false
@@ -152,7 +152,7 @@ func (t *task) begin(w driver.Work) (next handshake.Step, isDone bool) {
 		t.drop(w)
 		return 0, false
 	default:
-		t.leave(w)
+		t.moveToGoroutine(w)
 		return 0, false
 	}
 }
@@ -167,17 +167,17 @@ func (t *task) readClient(w driver.Work) {
 		err = nil
 	}
 	buf.Grow(n)
-	t.take(w, t.core.ClientRead(n, err, time.Now()))
+	t.execute(w, t.core.ClientRead(n, err, time.Now()))
 }
 
-// readEarly keeps what the client sends before it is answered, and notices that it goes.
+// readEarly keeps what the client sends before it has its answer, and notices when the client goes.
 func (t *task) readEarly(w driver.Work, events uint32) {
 	if t.lent != nil || t.secured() != nil || len(t.core.Memory.FromClient.Free()) == 0 {
 		switch {
 		case events&(unix.EPOLLRDHUP|unix.EPOLLHUP|unix.EPOLLERR) != 0:
-			t.take(w, t.core.ClientLost())
+			t.execute(w, t.core.ClientLost())
 		case w.Await(relay.Client, unix.EPOLLRDHUP) != nil:
-			t.take(w, t.core.ClientLost())
+			t.execute(w, t.core.ClientLost())
 		}
 		return
 	}
@@ -185,11 +185,11 @@ func (t *task) readEarly(w driver.Work, events uint32) {
 	n, err := epoll.Read(w.FD(relay.Client), buf.Free())
 	buf.Grow(n)
 	if err != nil && err != unix.EAGAIN {
-		t.take(w, t.core.ClientLost())
+		t.execute(w, t.core.ClientLost())
 	}
 }
 
-// dial begins to connect to the backend.
+// dial starts to connect to the backend.
 func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	if w.FD(relay.Backend) >= 0 {
 		w.CloseBackend() // of the attempt before
@@ -199,7 +199,7 @@ func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	}
 	b := t.core.Backend()
 	if _, isTLS := b.TLS(); isTLS {
-		t.leave(w)
+		t.moveToGoroutine(w)
 		return 0, false
 	}
 	fd, err := -1, error(nil)
@@ -220,7 +220,7 @@ func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	return t.core.Dialing(), true
 }
 
-// localAddr returns where the client of a socket connected to; nil: that has no address.
+// localAddr returns the address that the client of a socket connected to; nil for a Unix socket.
 func localAddr(fd int) net.Addr {
 	sa, _ := unix.Getsockname(fd)
 	switch sa := sa.(type) {
@@ -233,18 +233,18 @@ func localAddr(fd int) net.Addr {
 	}
 }
 
-// write goes on with what is being written.
+// write continues to write.
 func (t *task) write(w driver.Work) {
 	side := relay.Backend
 	if t.step == handshake.WriteClient {
 		side = relay.Client
 	}
 	if next, isDone := t.send(w, side); isDone {
-		t.take(w, next)
+		t.execute(w, next)
 	}
 }
 
-// send writes what is left, as far as the socket takes it.
+// send writes as much of t.left as the socket accepts.
 func (t *task) send(w driver.Work, to relay.Side) (next handshake.Step, isDone bool) {
 	n, err := 0, error(nil)
 	t.left, n, err = sendNow(w.FD(to), t.left)
@@ -265,7 +265,7 @@ func (t *task) send(w driver.Work, to relay.Side) (next handshake.Step, isDone b
 	return t.core.Sent(err, now), true
 }
 
-// sendNow writes slices as far as the socket takes them, and returns those that are left, and how many bytes it took.
+// sendNow writes as much of the slices as the socket accepts. It returns the rest, and the number of bytes written.
 func sendNow(fd int, slices [][]byte) (left [][]byte, sent int, err error) {
 	for len(slices) > 0 {
 		n, err := epoll.Writev(fd, slices)
@@ -283,7 +283,7 @@ func sendNow(fd int, slices [][]byte) (left [][]byte, sent int, err error) {
 	return nil, sent, nil
 }
 
-// consume takes n bytes off the front.
+// consume removes the first n bytes.
 func consume(b *net.Buffers, n int) {
 	for len(*b) > 0 && n >= len((*b)[0]) {
 		n -= len((*b)[0])
@@ -301,13 +301,13 @@ func (t *task) readBackend(w driver.Work) {
 		return
 	}
 	buf.Grow(n)
-	t.take(w, t.core.Answered(n, err, time.Now()))
+	t.execute(w, t.core.Answered(n, err, time.Now()))
 }
 
-// await waits for a side. If epoll can't, the handshake ends as if the client had gone.
+// await makes the task wait for events of a side. If epoll can't, the handshake ends as if the client had gone.
 func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handshake.Step, isDone bool) {
 	if t.step == handshake.WriteClient && side == relay.Client {
-		if w.Await(relay.Backend, 0) != nil { // its early frames would be reported all the time
+		if w.Await(relay.Backend, 0) != nil { // else epoll would report the backend's early frames all the time
 			return t.core.ClientLost(), true
 		}
 	}
@@ -317,20 +317,20 @@ func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handsh
 	return 0, false
 }
 
-// relay makes the slot a session's.
+// relay makes the slot that of a session.
 func (t *task) relay(w driver.Work) {
 	s := t.newSession()
-	t.session = nil // from here on the loop ends it after a panic
-	defer t.listener.done()
+	t.session = nil // from here on the loop ends the session after a panic
+	defer t.listener.releaseHandshake()
 	defer t.putMemory()
 	w.Relay(t.loops, t.params(s))
 	s.Relayed()
 }
 
-// drop ends a connection whose client has gone, or may not be told anything.
+// drop closes a connection without an answer.
 func (t *task) drop(w driver.Work) {
 	if t.core.IsTorn || t.core.Outcome != handshake.ClientLost {
-		t.leave(w)
+		t.moveToGoroutine(w)
 		return
 	}
 	w.Drop()
@@ -338,9 +338,9 @@ func (t *task) drop(w driver.Work) {
 	go t.lost()
 }
 
-// lost is the part of drop that may block on a slow log.
+// lost accounts for a handshake whose client has gone. It may block on a slow log.
 func (t *task) lost() {
-	defer t.listener.done()
+	defer t.listener.releaseHandshake()
 	defer t.proxy.panics.Catch(room, nil)
 	t.core.End(time.Now())
 	t.putMemory()

@@ -20,8 +20,8 @@ import (
 
 // How a handshake moves between a goroutine and a loop, and how a loop lends a step to a goroutine.
 
-// moveToLoop gives a handshake that is about to ask a backend to a loop, which does that for less than a goroutine does. It reports whether
-// the connection isn't the caller's any more.
+// moveToLoop hands a handshake that is about to contact a backend over to a loop, where the rest of it costs less. It returns false if the
+// caller still owns the connection.
 func (c *connection) moveToLoop(step handshake.Step) bool {
 	loops, isLoops := c.proxy.driver.(*driver.Loops)
 	if !isLoops || !loops.CanTake(c.client) {
@@ -29,19 +29,19 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 	}
 	if step == handshake.Dial {
 		if _, isTLS := c.core.Backend().TLS(); isTLS {
-			return false // it would come back
+			return false // the loop would move it back
 		}
 	}
 	t := &task{connection: c, loops: loops, step: step}
 	err := loops.Take(c.client, t, func(w driver.Work) {
 		events := uint32(unix.EPOLLIN)
 		if t.secured() != nil {
-			events = unix.EPOLLRDHUP // what it sends early waits in the socket, and in crypto/tls
+			events = unix.EPOLLRDHUP // early frames wait in the socket, and in crypto/tls
 		}
 		if w.Await(relay.Client, events) != nil {
 			step = c.core.ClientLost()
 		}
-		t.take(w, step)
+		t.execute(w, step)
 	})
 	if err != nil {
 		c.end(c.core.ClientLost())
@@ -49,22 +49,23 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 	return true
 }
 
-// secured returns the client's connection if that has TLS, else nil.
+// secured returns the client's connection if it has TLS, otherwise nil.
 func (t *task) secured() *tls.Conn {
 	conn, _ := t.client.(*tls.Conn)
 	return conn
 }
 
-// lend has a goroutine do what may block for the present step. do returns what the loop then does with the result, and what is done with it
-// if the handshake is over by then.
+// lend has a goroutine run do, the part of the current step that may block. do returns two functions for its result: the loop calls then, or
+// undo if the handshake has ended meanwhile.
 func (t *task) lend(w driver.Work, do func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func())) {
 	ctx, cancel := context.WithCancel(t.proxy.ctx)
 	t.lent = cancel
 	w.SetDeadline(time.Time{})
-	go t.borrowed(ctx, w.Resume(), do)
+	go t.runLent(ctx, w.Resume(), do)
 }
 
-func (t *task) borrowed(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
+// runLent runs do on a goroutine of its own, and hands its result to the loop.
+func (t *task) runLent(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
 	then, undo := func(driver.Work) handshake.Step { return t.abort() }, func() {}
 	defer func() {
 		resume(func(w driver.Work, isLive bool) {
@@ -74,13 +75,13 @@ func (t *task) borrowed(ctx context.Context, resume func(func(driver.Work, bool)
 			}
 			t.lent()
 			t.lent = nil
-			t.take(w, then(w))
+			t.execute(w, then(w))
 		})
 	}()
 	t.proxy.panics.Guard(room, func() { then, undo = do(ctx) })
 }
 
-// endLoan gives up what a goroutine does.
+// endLoan cancels the goroutine to which the step is lent, if there is one.
 func (t *task) endLoan() {
 	if t.lent != nil {
 		t.lent()
@@ -89,7 +90,7 @@ func (t *task) endLoan() {
 	}
 }
 
-// pick waits for a place of a backend.
+// pick waits until the pool has a backend for the request.
 func (t *task) pick(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
 	want := t.core.Wanted()
 	pick, err := t.core.Route.Pool.Pick(ctx, &want, nil)
@@ -122,18 +123,19 @@ func (t *task) dialByName(ctx context.Context) (then func(driver.Work) handshake
 	}
 }
 
-// leave continues on a goroutine, with connections of package net, from the present step on.
-func (t *task) leave(w driver.Work) {
+// moveToGoroutine continues from the current step on a goroutine, with connections of package net.
+func (t *task) moveToGoroutine(w driver.Work) {
 	t.endLoan()
-	go t.ordinary(w.Release())
+	go t.proceedOnGoroutine(w.Release())
 }
 
-func (t *task) ordinary(fds [2]int) {
+// proceedOnGoroutine proceeds with a handshake that its loop has released. It owns the descriptors.
+func (t *task) proceedOnGoroutine(fds [2]int) {
 	c := t.connection
-	defer c.proxy.panics.Catch(room, c.broken)
+	defer c.proxy.panics.Catch(room, c.endAfterPanic)
 	conns, err := netConns(fds, t.secured() == nil)
 	client := conns[relay.Client]
-	if err == nil && !c.proxy.handshakes.enter(client) {
+	if err == nil && !c.proxy.handshakes.add(client) {
 		err = net.ErrClosed
 	}
 	if err != nil {
@@ -143,7 +145,7 @@ func (t *task) ordinary(fds [2]int) {
 			}
 		}
 		c.isFinished = true
-		defer c.listener.done()
+		defer c.listener.releaseHandshake()
 		defer c.putMemory()
 		if reach.IsExhausted(err) {
 			c.core.Refuse(upgrade.ErrLimit)
@@ -153,7 +155,7 @@ func (t *task) ordinary(fds [2]int) {
 		c.core.End(time.Now())
 		return
 	}
-	defer c.proxy.handshakes.leave(client)
+	defer c.proxy.handshakes.remove(client)
 	if secured := t.secured(); secured != nil {
 		driver.Restore(secured, client)
 	} else {
@@ -164,8 +166,8 @@ func (t *task) ordinary(fds [2]int) {
 	c.proceed(t.step)
 }
 
-// netConns makes connections of package net of descriptors, which it takes; nil for -1. It needs one more descriptor for a moment; a
-// client for which there is none is told so, if it isPlain.
+// netConns makes connections of package net from descriptors, which it then owns; -1 becomes nil. It needs one more descriptor for a moment.
+// If there is none left, it tells a client whose connection isPlain, which means without TLS.
 func netConns(fds [2]int, isPlain bool) (conns [2]net.Conn, err error) {
 	for side, fd := range fds {
 		if fd < 0 {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// passAnswer passes an answer other than 101 to the client, head and body. After an error the client has seen a part only. Each stall may
-// last write_timeout.
+// passAnswer passes an answer other than 101 to the client, head and body. After an error the client may have got a part of it. Each read
+// and each write may take write_timeout.
 func (c *connection) passAnswer() error {
 	patience := c.core.Route.WriteTimeout
 	memory, body := c.core.Memory, c.core.Memory.Answer.Body()
@@ -18,7 +18,7 @@ func (c *connection) passAnswer() error {
 	if _, err := out.WriteTo(c.client); err != nil {
 		return err
 	}
-	p := c.core.BehindAnswer()
+	p := c.core.AfterAnswer()
 	for {
 		n, err := body.Scan(p)
 		_ = c.client.SetWriteDeadline(time.Now().Add(patience))

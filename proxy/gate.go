@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// A gate keeps the connections whose handshake is under way, so that a stop can end them.
+// A gate is the set of connections whose handshake runs on a goroutine. A stop closes them.
 type gate struct {
 	mu sync.Mutex
 
@@ -14,8 +14,8 @@ type gate struct {
 	running  sync.WaitGroup
 }
 
-// enter admits a connection; false: the gateway stops, and the connection is closed. Each enter that admits wants a leave.
-func (g *gate) enter(conn net.Conn) bool {
+// add adds a connection, until remove. After close it closes the connection instead and returns false.
+func (g *gate) add(conn net.Conn) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.isClosed {
@@ -30,14 +30,15 @@ func (g *gate) enter(conn net.Conn) bool {
 	return true
 }
 
-func (g *gate) leave(conn net.Conn) {
+// remove removes a connection that add has added.
+func (g *gate) remove(conn net.Conn) {
 	g.mu.Lock()
 	delete(g.conns, conn)
 	g.mu.Unlock()
 	g.running.Done()
 }
 
-// close ends what is under way, and waits for it.
+// close closes all connections, and waits until they are removed.
 func (g *gate) close() {
 	g.mu.Lock()
 	g.isClosed = true

@@ -5,14 +5,14 @@ import (
 	"testing"
 )
 
-// refusals are requests that the gateway refuses by itself, by the number of the rule of the wire.
+// refusals are requests that the gateway refuses. A name begins with the number of the rule.
 func refusals() []refusal {
 	good := asking("/chat")
 	with := func(lines ...string) string { return asking("/chat", lines...) }
 	replaced := func(old, new string) string { return strings.Replace(good, old, new, 1) }
 	return []refusal{
-		{"1 the first fault is answered at once", "GET /chat HTTP/1.1\n", 400, "LF"},
-		{"1 TLS, which ends no line", "\x16\x03\x01", 400, "TLS"},
+		{"1 the first fault, before the end of the head", "GET /chat HTTP/1.1\n", 400, "LF"},
+		{"1 TLS, without the end of a line", "\x16\x03\x01", 400, "TLS"},
 		{"1 a bare CR", with("X: a\rb"), 400, "CR"},
 		{"1 a folded line", with("X: a", " b"), 400, "white space"},
 		{"1 a space before a colon", with("X : a"), 400, "colon"},
@@ -29,10 +29,10 @@ func refusals() []refusal {
 		{"5 the authority of another host", asking("http://other.test/chat"), 400, "target"},
 		{"5 a dot segment", asking("/chat/%2e%2e/admin"), 400, "dots"},
 		{"5 an encoded slash", asking("/chat/a%2fb"), 400, "percent"},
-		{"5 nothing under the path", asking("/chatter"), 404, "nothing"},
+		{"5 a path without a route", asking("/chatter"), 404, "nothing"},
 		{"6 a nominated Host", with("Connection: Host"), 400, "Connection"},
 		{"6 a nominated Authorization", with("Connection: authorization"), 400, "Connection"},
-		{"8 an Origin that may not", with("Origin: https://bad.example"), 403, "Origin"},
+		{"8 an Origin that is not allowed", with("Origin: https://bad.example"), 403, "Origin"},
 		{"1 a NUL in a value", with("X: a\x00b"), 400, "control"},
 		{"1 a name that is no token", with("X(y): a"), 400, "token"},
 		{"1 a line without a colon", with("nothing"), 400, "token"},
@@ -61,7 +61,7 @@ func refusals() []refusal {
 type refusal struct {
 	name, head string
 	status     int
-	word       string // of the line of text
+	word       string // in the text of the answer
 }
 
 func TestARefusalSaysWhyAndNoOtherSessionNotices(t *testing.T) {
@@ -90,14 +90,14 @@ func TestARefusalSaysWhyAndNoOtherSessionNotices(t *testing.T) {
 				}
 			})
 		}
-		backend.wantNobody(t)
+		backend.wantNoConnection(t)
 		if got := g.metric(t, "sluice_handshakes_rejected_total"); int(got) != len(refusals()) {
 			t.Errorf("%v refusals counted, want %d", got, len(refusals()))
 		}
 	})
 }
 
-func TestTheHeadHasItsOwnClock(t *testing.T) {
+func TestHeadTimeoutEndsASlowHead(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		s := newSetup(driver, closedAddress(t))
 		s.Listeners[0].HeadTimeout = milliseconds(100)
@@ -105,7 +105,7 @@ func TestTheHeadHasItsOwnClock(t *testing.T) {
 		slow := g.dial(t)
 		slow.send(t, "GET / HTTP/1.1\r\n")
 		slow.wantRefusal(t, 408, "in time")
-		g.dial(t).wantEnd(t) // who says nothing is told nothing
+		g.dial(t).wantEnd(t) // a client that sends nothing gets no answer
 		g.lines(t, 1)
 	})
 }
@@ -131,7 +131,7 @@ func TestLegalButUnusualRequestsPass(t *testing.T) {
 				}
 				b := backend.accept(t)
 				if !strings.HasPrefix(b.head, "GET /chat HTTP/1.1\r\n") {
-					t.Errorf("the backend is asked %q, want origin-form", b.head)
+					t.Errorf("the backend gets %q, want origin-form", b.head)
 				}
 				b.send(t, switching())
 				c.wantOpen(t)
@@ -140,8 +140,8 @@ func TestLegalButUnusualRequestsPass(t *testing.T) {
 	}
 }
 
-// Bytes behind a head are frames, on either side; those of the client wait for the 101.
-func TestFramesBehindTheHeadsSurvive(t *testing.T) {
+// Bytes after a head are frames, on either side. Those of the client wait for the 101.
+func TestFramesThatFollowTheHeadsPass(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
@@ -149,21 +149,21 @@ func TestFramesBehindTheHeadsSurvive(t *testing.T) {
 		c.send(t, asking("/")+c.text("with the head"))
 		b := backend.accept(t)
 		c.send(t, c.text("while we dial"))
-		// Long enough that who watches the client has read it.
-		eventually(t, "the frame read", func() bool { return unread(t, g, c) == 0 })
+		// A handshake on a goroutine reads early frames only after watchDelay.
+		eventually(t, "the read of the frame", func() bool { return unread(t, g, c) == 0 })
 		if b.reader.Buffered() > 0 {
-			t.Error("frames are sent on before the backend has agreed")
+			t.Error("the backend gets frames before its 101")
 		}
-		b.send(t, switching()+b.text("behind the 101"))
+		b.send(t, switching()+b.text("after the 101"))
 		c.wantOpen(t)
-		c.wantText(t, "behind the 101")
+		c.wantText(t, "after the 101")
 		b.wantText(t, "with the head")
 		b.wantText(t, "while we dial")
 		wantLive(t, c, b)
 	})
 }
 
-func TestAClientLostWhileItsBackendIsDialledReleasesThePick(t *testing.T) {
+func TestAClientLostWhileItsBackendIsDialedReleasesThePick(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)

@@ -23,22 +23,22 @@ import (
 // patience bounds each wait for something that is expected at once. The machine may be busy.
 const patience = 10 * time.Second
 
-// A gateway is a running Proxy whose every line and metric a test can see.
+// A gateway is a running Proxy with its logs and metrics.
 type gateway struct {
 	*Proxy
-	access   *observer.ObservedLogs // one line a session or request
-	log      *observer.ObservedLogs // what operators are told, from debug on
+	access   *observer.ObservedLogs // the access log
+	log      *observer.ObservedLogs // the log, from debug on
 	registry *prometheus.Registry
 }
 
-// A setup is what a gateway is made of: one listener "public", one route, one pool "pool" until a test says more.
+// A setup is the configuration of a gateway. It begins with one listener "public", one route and one pool "pool".
 type setup struct {
 	driver string
 	Config
 	breaks func(p *Proxy) // called before the gateway accepts; may be nil
 }
 
-// newSetup returns a gateway in front of those backends. drivers picks what accepts and relays.
+// newSetup returns the setup of a gateway with these backends. driverName is the driver that accepts and relays.
 func newSetup(driverName string, backends ...string) *setup {
 	s := &setup{driver: driverName}
 	s.Listeners = []ListenerConfig{newListenerConfig("public", "127.0.0.1:0")}
@@ -71,7 +71,7 @@ func newPoolConfig(name string, backends ...string) (c balancer.Config) {
 	return c
 }
 
-// setDefaults gives a section's keys the values that they have when a file doesn't mention them.
+// setDefaults sets the fields of a section to the defaults of their keys.
 func setDefaults(v reflect.Value) {
 	for i := range v.NumField() {
 		field, text := v.Field(i), v.Type().Field(i).Tag.Get("default")
@@ -105,12 +105,12 @@ func mustDo(err error) {
 	}
 }
 
-// milliseconds is a duration as configured.
+// milliseconds returns a duration of the configuration.
 func milliseconds(n int) units.Duration {
 	return units.Duration(time.Duration(n) * time.Millisecond)
 }
 
-// run starts the gateway; it is stopped with the test, after which nothing of it may be left.
+// run starts the gateway, which stops at the end of the test.
 func (s *setup) run(t *testing.T) *gateway {
 	t.Helper()
 	s.check(t)
@@ -138,7 +138,7 @@ func (s *setup) run(t *testing.T) *gateway {
 	return g
 }
 
-// check reports problems of the configuration: a test that has some tests something else than it says.
+// check fails the test if the configuration has problems.
 func (s *setup) check(t *testing.T) {
 	t.Helper()
 	report := func(key, problem string, got any, want string) {
@@ -155,7 +155,7 @@ func (s *setup) check(t *testing.T) {
 	}
 }
 
-// withDrivers runs a test with each driver: a loop's handshakes go another way than a goroutine's.
+// withDrivers runs a test with each driver: each has an executor of handshakes of its own.
 func withDrivers(t *testing.T, test func(t *testing.T, driver string)) {
 	for _, name := range []string{"loop", "goroutine"} {
 		t.Run(name, func(t *testing.T) {
@@ -165,10 +165,10 @@ func withDrivers(t *testing.T, test func(t *testing.T, driver string)) {
 	}
 }
 
-// address returns where clients of the listener "public" connect.
+// address returns the address of the listener "public".
 func (g *gateway) address() string { return g.Addr("public").String() }
 
-// metric returns the sum of a metric over those of its labels that have these values, name=value.
+// metric returns the sum of a metric over all series that have these labels, each as name=value.
 func (g *gateway) metric(t *testing.T, name string, labels ...string) (sum float64) {
 	t.Helper()
 	families, err := g.registry.Gather()
@@ -201,7 +201,7 @@ func hasAll(text string, parts []string) bool {
 	return true
 }
 
-// lines waits until the access log has so many lines, and returns them.
+// lines waits until the access log has count lines, and returns them.
 func (g *gateway) lines(t *testing.T, count int) []observer.LoggedEntry {
 	t.Helper()
 	eventually(t, "lines of the access log", func() bool { return g.access.Len() >= count })
@@ -211,19 +211,19 @@ func (g *gateway) lines(t *testing.T, count int) []observer.LoggedEntry {
 	return g.access.All()
 }
 
-// wantIdle waits until no backend has a place taken.
+// wantIdle waits until no backend has a session or handshake.
 func (g *gateway) wantIdle(t *testing.T) {
 	t.Helper()
-	eventually(t, "all places of backends given back", func() bool { return g.metric(t, "sluice_backend_sessions") == 0 })
+	eventually(t, "backends without sessions", func() bool { return g.metric(t, "sluice_backend_sessions") == 0 })
 }
 
-// eventually polls until what holds; it is for what no event tells of.
+// eventually polls until holds returns true. It is for conditions that no event reports.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
 	deadline := time.Now().Add(patience)
 	for !holds() {
 		if time.Now().After(deadline) {
-			t.Fatalf("%v went by without: %s", patience, what)
+			t.Fatalf("waited %v in vain for: %s", patience, what)
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -11,15 +11,15 @@ import (
 	"sluice/proxy/session"
 )
 
-// The views are what a Proxy shows of itself: plain values at one moment, whose JSON is that of the admin API.
+// The views show a Proxy at one moment: plain values, whose JSON is that of the admin API.
 
 // A ListenerView is a listener at one moment.
 type ListenerView struct {
 	Name           string `json:"name"`
-	Address        string `json:"address"` // that is bound
+	Address        string `json:"address"` // as bound
 	Sessions       int64  `json:"sessions"`
-	MaxSessions    int    `json:"max_sessions"` // 0: only the gateway's limit counts
-	Handshakes     int    `json:"handshakes"`   // under way; counted only under a limit
+	MaxSessions    int    `json:"max_sessions"` // 0 means that only the gateway's limit applies
+	Handshakes     int    `json:"handshakes"`   // under way; 0 without a limit
 	MaxHandshakes  int    `json:"max_handshakes"`
 	TLS            bool   `json:"tls"`
 	IsBehindProxy  bool   `json:"proxy_protocol"`
@@ -29,18 +29,18 @@ type ListenerView struct {
 // A RouteView is a route at one moment.
 type RouteView struct {
 	Name     string `json:"name"`     // as in logs and metrics
-	Listener string `json:"listener"` // "": every one
-	Host     string `json:"host"`     // "": any
+	Listener string `json:"listener"` // "" means every listener
+	Host     string `json:"host"`     // "" means any host
 	Path     string `json:"path"`
 	Pool     string `json:"pool"`
-	HTTP     bool   `json:"http"` // plain requests pass too
+	HTTP     bool   `json:"http"` // plain requests pass as well
 	Sessions int    `json:"sessions"`
 }
 
 // A PoolView is a pool at one moment.
 type PoolView struct {
 	Name      string        `json:"name"`
-	Sessions  int64         `json:"sessions"`  // and handshakes
+	Sessions  int64         `json:"sessions"`  // with handshakes
 	Available int           `json:"available"` // backends that new sessions may go to
 	Backends  []BackendView `json:"backends"`
 }
@@ -52,9 +52,9 @@ type BackendView struct {
 	IsAvailable  bool              `json:"available"`
 	TLS          bool              `json:"tls"`
 	Weight       int               `json:"weight"`
-	Warmth       float64           `json:"warmth"` // the part of its weight that a slow start gives it
+	Warmth       float64           `json:"warmth"` // the share of its weight that it has during a slow start
 	Backup       bool              `json:"backup"`
-	Sessions     int64             `json:"sessions"` // and handshakes
+	Sessions     int64             `json:"sessions"` // with handshakes
 	MaxSessions  int64             `json:"max_sessions"`
 	EjectedUntil *time.Time        `json:"ejected_until,omitempty"` // while it is ejected
 	Failures     map[string]uint64 `json:"failures"`                // by reason, since the start
@@ -102,15 +102,15 @@ func (p *Proxy) Routes() []RouteView {
 	return views
 }
 
-// Pools returns all pools by name, each with its backends in the order of the configuration. One that a reload has removed is among
-// them as long as it has sessions. It takes a turn of each loop now and then, as a page of sessions does.
+// Pools returns all pools by name, each with its backends in the order of the configuration. A pool that a reload has removed is among them
+// as long as it has sessions. Pools waits for a few turns of each loop, as a page of sessions does.
 func (p *Proxy) Pools() []PoolView {
 	pools := *p.pools.Load()
 	statuses := make(map[string][]balancer.BackendStatus, len(pools))
 	for name, pool := range pools {
 		statuses[name] = pool.Status()
 	}
-	// The pools were asked before the sessions: one that ends in between is missing this once, and none is counted twice.
+	// The pools were asked before the sessions: a session that ends in between is missing in this answer, and none is counted twice.
 	live := p.sessions.Traffic()
 	views := make([]PoolView, 0, len(pools))
 	for _, name := range slices.Sorted(maps.Keys(pools)) {

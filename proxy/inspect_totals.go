@@ -7,7 +7,7 @@ import (
 	"sluice/proxy/session"
 )
 
-// A TotalsView is what the gateway has done since its start, at one moment: rates are the differences of two.
+// A TotalsView counts what the gateway has done since its start. Rates are the differences of two views.
 type TotalsView struct {
 	Time        time.Time            `json:"time"`
 	Started     time.Time            `json:"started"`
@@ -20,15 +20,15 @@ type TotalsView struct {
 	Closes      []session.CloseCount `json:"closes"`
 }
 
-// An RTTView is the round-trip times of the gateway's pings. Client and Backend count those within each bound and over the one
-// before; the last number is of those over all bounds.
+// An RTTView has the round-trip times of the gateway's pings. Client and Backend count those within each bound and over the bound before;
+// the last number counts those over all bounds.
 type RTTView struct {
 	BoundsSeconds []float64 `json:"bounds_seconds"`
 	Client        []uint64  `json:"client"`
 	Backend       []uint64  `json:"backend"`
 }
 
-// Totals returns what the gateway has done so far. It waits for the loops, for a turn.
+// Totals returns what the gateway has done so far. It waits for one turn of each loop.
 func (p *Proxy) Totals() TotalsView {
 	t := p.driver.Totals()
 	view := TotalsView{
@@ -48,7 +48,7 @@ func (p *Proxy) Totals() TotalsView {
 	return view
 }
 
-// viewTotal returns what a side has sent: data frames, which are those of RFC 6455's opcodes 0 to 2; a message begins with 1 or 2.
+// viewTotal returns the data frames that a side has sent: opcodes 0 to 2 of RFC 6455. A message begins with opcode 1 or 2.
 func viewTotal(t *relay.Totals, from relay.Side) session.FlowView {
 	frames := &t.Frames[from]
 	return session.FlowView{Frames: frames[0] + frames[1] + frames[2], Messages: frames[1] + frames[2], Bytes: t.Bytes[from]}

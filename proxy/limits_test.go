@@ -6,7 +6,7 @@ import (
 	"sluice/internal/netconn"
 )
 
-func TestOverALimitTheAnswerComesBeforeABackendIsDialled(t *testing.T) {
+func TestARequestOverALimitIsRefusedBeforeADial(t *testing.T) {
 	for name, test := range map[string]struct {
 		limit  func(s *setup)
 		status int
@@ -27,26 +27,26 @@ func TestOverALimitTheAnswerComesBeforeABackendIsDialled(t *testing.T) {
 				g := s.run(t)
 				client, b := g.open(t, backend)
 				if s.Listeners[0].MaxHandshakes == 1 {
-					eventually(t, "the first handshake over", func() bool { return g.Listeners()[0].Handshakes == 0 })
+					eventually(t, "the end of the first handshake", func() bool { return g.Listeners()[0].Handshakes == 0 })
 					waiting := g.dial(t)
 					waiting.send(t, "GET")
 					eventually(t, "a handshake under way", func() bool { return g.Listeners()[0].Handshakes == 1 })
 				}
 				c := g.dial(t)
-				if s.Listeners[0].MaxHandshakes != 1 { // it is answered unread
+				if s.Listeners[0].MaxHandshakes != 1 { // the gateway answers without reading
 					c.send(t, asking("/"))
 				}
 				if got := c.wantRefusal(t, test.status, test.word).Header.Get("Retry-After"); got == "" {
 					t.Error("no Retry-After")
 				}
-				backend.wantNobody(t)
+				backend.wantNoConnection(t)
 				wantLive(t, client, b)
 			})
 		})
 	}
 }
 
-func TestPlacesOfAnAddressComeBack(t *testing.T) {
+func TestPlacesOfAnAddressAreReleased(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
@@ -61,10 +61,10 @@ func TestPlacesOfAnAddressComeBack(t *testing.T) {
 			c.wantClose(t, 1000)
 			_ = c.Close()
 			g.wantIdle(t)
-			eventually(t, "the place given back", func() bool {
+			eventually(t, "the release of the place", func() bool {
 				return (*g.listeners.Load())[0].clients.Len() == 0
 			})
-			// A handshake that comes to nothing takes none with it.
+			// A handshake that fails releases its place as well.
 			c = g.dial(t)
 			c.send(t, asking("/"))
 			netconn.Cut(backend.accept(t).Conn)

@@ -16,37 +16,37 @@ import (
 	"sluice/upgrade"
 )
 
-// A listener starts a handshake for each connection that its socket accepts. Immutable but for what it counts: a reload that
-// changes its section makes another one, and this one lives until its last handshake is over.
+// A listener starts a handshake for each connection that its socket accepts. Immutable except for what it counts: a reload that changes its
+// section makes a new listener, and the old one exists until its last handshake has ended.
 type listener struct {
 	*socket
 	proxy       *Proxy
 	config      *ListenerConfig
 	name        string
-	source      session.Source // of its sessions
+	source      session.Source // what its sessions share
 	headTimeout time.Duration
 	trusted     reach.Trust
-	tls         TLSServer     // nil: connections are not secured
-	plain       *plain.Server // of what isn't WebSocket
+	tls         TLSServer     // nil if connections are not secured
+	plain       *plain.Server // for requests that aren't WebSocket
 
 	isBehindProxy  bool // every connection begins with a PROXY header
 	redirectsHTTPS bool
-	maxSessions    int // 0: no limit
+	maxSessions    int // 0 means no limit
 	clients        *limits.Clients
 
-	places     *limits.Count // of all listeners that have had the socket
-	handshakes chan struct{} // one for each that is under way; nil: no limit
-	holders    atomic.Int64  // handshakes, and 1 while the socket is its
+	places     *limits.Count // shared by all listeners that have had the socket
+	handshakes chan struct{} // one value for each handshake under way; nil means no limit
+	refs       atomic.Int64  // handshakes, and 1 while the socket belongs to it
 }
 
-// The pause after a failed accept: it begins with the first, and doubles up to the second.
+// The pause after a failed accept is minBackoff at first, and doubles up to maxBackoff.
 const (
 	minBackoff = 5 * time.Millisecond // as net/http.Server.Serve
 	maxBackoff = time.Second
 )
 
-// newListener makes a listener of its section. secure is nil where connections are not secured. before is the listener that had the
-// socket until now; nil: there is none. The listener doesn't accept yet.
+// newListener makes a listener of its section, which doesn't accept yet. secure is nil if connections are not secured. before is the
+// listener that had the socket until now, or nil.
 func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, before *listener) (*listener, error) {
 	l := &listener{
 		socket:         s,
@@ -62,7 +62,7 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 		places:         new(limits.Count),
 	}
 	l.source = session.Source{Name: c.Name, Release: l.Release}
-	l.holders.Store(1)
+	l.refs.Store(1)
 	if before != nil {
 		l.places = before.places
 		if l.clients.Limit() == before.clients.Limit() {
@@ -80,50 +80,51 @@ func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, befo
 	return l, nil
 }
 
-// start has the listener accept.
+// start makes the listener accept.
 func (l *listener) start() {
 	l.proxy.running.Go(l.plain.Run)
-	l.socket.give(l)
+	l.socket.assign(l)
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
-// end closes the listener's socket. Handshakes go on, and connections of plain requests up to the end of the one under way.
+// end closes the listener's socket. Handshakes continue, and a connection of plain requests ends after the request under way.
 func (l *listener) end() {
 	l.socket.close()
 	l.plain.EndKeepAlive()
-	l.letGo()
+	l.releaseRef()
 }
 
-// hold keeps what handshakes need of the listener; false: it is gone, and the socket is another one's.
-func (l *listener) hold() bool {
-	for n := l.holders.Load(); n > 0; n = l.holders.Load() {
-		if l.holders.CompareAndSwap(n, n+1) {
+// acquireRef keeps what handshakes need of the listener until releaseRef. It returns false if the listener has ended and its socket
+// belongs to another one.
+func (l *listener) acquireRef() bool {
+	for n := l.refs.Load(); n > 0; n = l.refs.Load() {
+		if l.refs.CompareAndSwap(n, n+1) {
 			return true
 		}
 	}
 	return false
 }
 
-// letGo ends a hold. The last one ends the server of plain requests.
-func (l *listener) letGo() {
-	if l.holders.Add(-1) == 0 {
+// releaseRef releases what acquireRef has acquired. The last release closes the server of plain requests.
+func (l *listener) releaseRef() {
+	if l.refs.Add(-1) == 0 {
 		l.plain.Close()
 	}
 }
 
-// refuse answers a connection for which there is no handshake left, without reading it.
+// refuse answers a connection over the limit of max_handshakes, without reading from it.
 func (l *listener) refuse(conn net.Conn) {
 	rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
 	if l.tls == nil {
-		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it fits into the socket's buffer, or isn't sent
+		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it is written only if the socket's buffer has room for it
 		_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
 	}
 	_ = conn.Close()
 	l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
 }
 
-// enter takes a handshake's part of the listener's limit; false: there is none left.
-func (l *listener) enter() bool {
+// acquireHandshake acquires one of the listener's max_handshakes, and reports whether one was left.
+func (l *listener) acquireHandshake() bool {
 	if l.handshakes == nil {
 		return true
 	}
@@ -135,15 +136,15 @@ func (l *listener) enter() bool {
 	}
 }
 
-// done ends a handshake: its part of the listener's limit, and its hold.
-func (l *listener) done() {
+// releaseHandshake releases what a handshake has acquired of the listener: its part of max_handshakes, and its reference.
+func (l *listener) releaseHandshake() {
 	if l.handshakes != nil {
 		<-l.handshakes
 	}
-	l.letGo()
+	l.releaseRef()
 }
 
-// addrOf returns a connection's peer; the zero Addr for a Unix socket.
+// addrOf returns the address of a connection's peer; the zero AddrPort for a Unix socket.
 func addrOf(conn net.Conn) netip.AddrPort {
 	if a, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		ap := a.AddrPort()

@@ -15,15 +15,15 @@ import (
 	"sluice/proxy/session"
 )
 
-// accessLine begins a line of the access log about the handshake or request of that id; nil: none is wanted.
+// accessLine begins a line of the access log about the handshake or request of that id. It returns nil if there is to be no line.
 func (p *Proxy) accessLine(id uint64, message string) *zapcore.CheckedEntry {
-	if !p.accessLines.takes(id) {
+	if !p.accessLines.includes(id) {
 		return nil
 	}
 	return p.access.Check(zap.InfoLevel, message)
 }
 
-// logStarted writes the line of a session that begins, without waiting for a slow log: a loop may be the caller.
+// logStarted writes the line of a session's start. A loop may call it, so it doesn't wait for a slow log.
 func (p *Proxy) logStarted(s *session.Session) {
 	if p.accessLines.When == AtEnd {
 		return
@@ -40,7 +40,7 @@ func (p *Proxy) writeStart(s *session.Session, c *zapcore.CheckedEntry) {
 	c.Write(sessionFields(s)...)
 }
 
-// sessionFields returns what both lines of a session say.
+// sessionFields returns the fields that both lines of a session have.
 func sessionFields(s *session.Session) []zap.Field {
 	fields := []zap.Field{
 		zap.String("session", reach.FormatID(s.ID)),
@@ -60,7 +60,7 @@ func sessionFields(s *session.Session) []zap.Field {
 	return fields
 }
 
-// logEnded writes the line of a session that has ended.
+// logEnded writes the line of a session's end.
 func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 	if p.accessLines.When == AtStart {
 		return
@@ -72,21 +72,34 @@ func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 	if s.StartLogged != nil {
 		<-s.StartLogged
 	}
-	in, out := r.Counts[relay.Client], r.Counts[relay.Backend]
+	toBackend, toClient := r.Counts[relay.Client], r.Counts[relay.Backend]
 	v := r.Verdict
-	c.Write(append(sessionFields(s),
-		zap.Uint64("frames_in", in.Frames),
-		zap.Uint64("frames_out", out.Frames),
-		zap.Uint64("bytes_in", in.Bytes),
-		zap.Uint64("bytes_out", out.Bytes),
+	fields := append(sessionFields(s),
+		zap.Uint64("frames_to_backend", toBackend.Frames),
+		zap.Uint64("frames_to_client", toClient.Frames),
+		zap.Uint64("bytes_to_backend", toBackend.Bytes),
+		zap.Uint64("bytes_to_client", toClient.Bytes),
 		zap.Duration("duration", time.Since(s.Start)),
 		zap.Uint16("close_code", session.CloseCode(v)),
-		zap.Stringer("closed_by", v.Initiator),
+		zap.Stringer("initiator", v.Initiator),
 		zap.String("reason", session.CloseReason(v)),
-	)...)
+	)
+	c.Write(append(fields, earlierFields(r)...)...)
 }
 
-// logRefused writes the line of a handshake that didn't become a session.
+// earlierFields returns what the line of a session's end says under the names that it had in the version before.
+func earlierFields(r *driver.Result) []zap.Field {
+	toBackend, toClient := r.Counts[relay.Client], r.Counts[relay.Backend]
+	return []zap.Field{
+		zap.Uint64("frames_in", toBackend.Frames),
+		zap.Uint64("frames_out", toClient.Frames),
+		zap.Uint64("bytes_in", toBackend.Bytes),
+		zap.Uint64("bytes_out", toClient.Bytes),
+		zap.Stringer("closed_by", r.Verdict.Initiator),
+	}
+}
+
+// logRefused writes the line of a handshake that made no session.
 func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 	c := p.accessLine(h.ID, "session")
 	if c == nil {
@@ -140,7 +153,8 @@ func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 		zap.String("method", string(r.Method())),
 		zap.String("path", string(r.Path())),
 		zap.Int("status", r.Status),
-		zap.Int64("bytes_out", r.Bytes),
+		zap.Int64("bytes_to_client", r.Bytes),
+		zap.Int64("bytes_out", r.Bytes), // the name in the version before
 		zap.Duration("duration", time.Since(r.Start)),
 		p.queryField(r.Query()),
 	)

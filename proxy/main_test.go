@@ -14,5 +14,5 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-// builtIn is where tests that need the program as a process of its own have built it; "": none has. Guarded by buildOnce.
+// builtIn is the directory in which a test has built the program to run it as a process, or "". Guarded by buildOnce.
 var builtIn string

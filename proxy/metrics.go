@@ -13,8 +13,8 @@ import (
 	"sluice/proxy/session"
 )
 
-// metrics are the proxy's part of what the operator sees. What happens once a session is counted as it happens; frames are counted
-// by the drivers, a loop at a time, and gathered when they are asked for. It is a prometheus.Collector.
+// metrics has the proxy's metrics. It counts handshakes and sessions as they begin and end. The drivers count frames, each loop its own,
+// and metrics gathers them when it is scraped. It is a prometheus.Collector.
 type metrics struct {
 	proxy *Proxy
 
@@ -31,8 +31,8 @@ type metrics struct {
 // The results of a handshake.
 const (
 	resultEstablished = "established"
-	resultRefused     = "refused" // the gateway, or the backend by an answer other than 101, said no
-	resultFailed      = "failed"  // the client was lost, or no backend gave an answer
+	resultRefused     = "refused" // by the gateway, or by a backend that answered with another status than 101
+	resultFailed      = "failed"  // the client was lost, or no backend answered
 )
 
 func newMetrics(p *Proxy) *metrics {
@@ -67,12 +67,12 @@ func newMetrics(p *Proxy) *metrics {
 	}{
 		{"sluice_frames_total", "Frames that arrived, control frames included.", []string{"direction", "opcode"}},
 		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
-		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; 1005: a close without a code.", []string{"initiator", "code"}},
+		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; code 1005 means a close without a code.", []string{"initiator", "code"}},
 		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
 		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
-		{"sluice_loop_turn_seconds", "How long the turns of event loops lasted: the sessions of a loop wait for this long.", nil},
-		{"sluice_queued_bytes", "Bytes that wait for a side which takes them slowly.", nil},
-		{"sluice_backend_up", "1 where new sessions may go to the backend.", []string{"pool", "backend"}},
+		{"sluice_loop_turn_seconds", "Duration of the turns of event loops: the other sessions of a loop wait for this time.", nil},
+		{"sluice_queued_bytes", "Bytes that wait for a side that reads slowly.", nil},
+		{"sluice_backend_up", "1 if new sessions may go to the backend, otherwise 0.", []string{"pool", "backend"}},
 		{"sluice_backend_sessions", "Live sessions and handshakes of a backend.", []string{"pool", "backend"}},
 		{"sluice_backend_failures_total", "Failures of a backend by reason.", []string{"pool", "backend", "reason"}},
 	} {
@@ -81,14 +81,14 @@ func newMetrics(p *Proxy) *metrics {
 	return m
 }
 
-// installed reports what may come, at 0: a rate misses the first event of a counter that begins with it, and a sum over gateways can't
-// distinguish one without sessions from one that doesn't answer.
-func (m *metrics) installed(n *plan) {
-	for _, r := range n.routes {
+// initialize creates the series of a generation, at 0: a rate misses the first event of a counter that begins with it, and a sum over
+// gateways can't distinguish a gateway without sessions from one that doesn't answer.
+func (m *metrics) initialize(next *generation) {
+	for _, r := range next.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
 			m.total.WithLabelValues(r.Name, r.PoolName, result)
 		}
-		for _, l := range n.listeners {
+		for _, l := range next.listeners {
 			if r.Listener == "" || r.Listener == l.name {
 				m.active.WithLabelValues(l.name, r.Name, r.PoolName)
 			}
@@ -96,20 +96,20 @@ func (m *metrics) installed(n *plan) {
 	}
 }
 
-// established counts a session's begin.
+// established counts the start of a session.
 func (m *metrics) established(s *session.Session, took time.Duration) {
 	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Inc()
 	m.total.WithLabelValues(s.Route.Name, s.Route.PoolName, resultEstablished).Inc()
 	m.handshake.Observe(took.Seconds())
 }
 
-// ended counts a session's end.
+// ended counts the end of a session.
 func (m *metrics) ended(s *session.Session) {
 	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Dec()
 	m.duration.Observe(time.Since(s.Start).Seconds())
 }
 
-// refused counts a handshake that didn't become a session. status is what the client got; 0: nothing. r is nil before it is known.
+// refused counts a handshake that made no session. status is the status that the client got, or 0. r is nil if no route was found yet.
 func (m *metrics) refused(r *route.Route, reason string, status int) {
 	routeName, pool := "", ""
 	if r != nil {
@@ -140,18 +140,18 @@ func (m *metrics) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (m *metrics) Collect(ch chan<- prometheus.Metric) {
-	defer m.proxy.panics.Catch(room, nil) // the registry collects on a goroutine that recovers none
+	defer m.proxy.panics.Catch(room, nil) // the registry calls Collect on a goroutine that recovers no panic
 	for _, c := range m.own {
 		c.Collect(ch)
 	}
 	m.collectDriver(ch)
 	m.collectPools(ch)
 	for _, c := range m.proxy.sessions.CloseCounts() {
-		m.counter(ch, "sluice_closes_total", c.Count, c.ClosedBy, strconv.Itoa(int(c.Code)))
+		m.counter(ch, "sluice_closes_total", c.Count, c.Initiator, strconv.Itoa(int(c.Code)))
 	}
 }
 
-// directions are the labels of what a side sends.
+// directions are the labels of the directions, by the side that sends.
 var directions = [2]string{relay.Client: "to_backend", relay.Backend: "to_client"}
 
 // opcodes are the labels of RFC 6455 section 5.2's opcodes.
@@ -199,7 +199,7 @@ func (m *metrics) gauge(ch chan<- prometheus.Metric, name string, v float64, lab
 	ch <- prometheus.MustNewConstMetric(m.gathered[name], prometheus.GaugeValue, v, labels...)
 }
 
-// histogram reports durations that were counted elsewhere; counts has one more than bounds, for those above them.
+// histogram reports durations that were counted elsewhere. counts has one element more than bounds, for durations over all bounds.
 func (m *metrics) histogram(ch chan<- prometheus.Metric, name string, bounds []time.Duration, counts []uint64, sum time.Duration, labels ...string) {
 	buckets, count := make(map[float64]uint64, len(bounds)), uint64(0)
 	for i, bound := range bounds {

@@ -40,11 +40,11 @@ func (r *recovered) want(t *testing.T, count int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.count != count {
-		t.Errorf("%d panics were told, want %d", r.count, count)
+		t.Errorf("%d panics were reported, want %d", r.count, count)
 	}
 }
 
-// A trappedListener accepts connections that panic where "boom" passes.
+// A trappedListener accepts connections that panic when "boom" passes.
 type trappedListener struct{ net.Listener }
 
 func (l trappedListener) Accept() (net.Conn, error) {
@@ -55,7 +55,7 @@ func (l trappedListener) Accept() (net.Conn, error) {
 	return trapped{conn, "boom"}, nil
 }
 
-// A trapped connection panics where its word passes.
+// A trapped connection panics when its word passes.
 type trapped struct {
 	net.Conn
 	word string
@@ -80,7 +80,7 @@ func spring(p []byte, word string) {
 	}
 }
 
-// A trappedBody panics where "crash" passes.
+// A trappedBody panics when "crash" passes.
 type trappedBody struct{ io.ReadCloser }
 
 func (b trappedBody) Read(p []byte) (int, error) {
@@ -89,14 +89,14 @@ func (b trappedBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Some of these panics are on goroutines of net/http that recover none.
+// Some of these panics happen on goroutines of net/http that recover no panic.
 func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 	for name, test := range map[string]struct {
 		breaks  func(r *route.Route)
 		request string
-		then    string // of the client, once the backend has the request; "": nothing
-		answer  string // of the backend; "": none
-		status  int    // that the client gets; 0: its connection is reset
+		then    string // that the client sends after the backend has the request, or ""
+		answer  string // of the backend, or ""
+		status  int    // that the client gets; 0 if its connection is reset
 	}{
 		"before a backend is picked": {
 			breaks:  func(r *route.Route) { plainOf(r).Rewrite = func(*httputil.ProxyRequest) { panic("boom") } },
@@ -190,7 +190,7 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 	}
 }
 
-// runTrapped runs a gateway whose clients' connections are trapped. breaks gets the route /broken before the gateway accepts; it may be nil.
+// runTrapped runs a gateway with a trappedListener. breaks may be nil; it gets the route /broken before the gateway accepts.
 func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gateway, *recovered) {
 	t.Helper()
 	s, told := newSetup("goroutine", backend), new(recovered)
@@ -216,14 +216,14 @@ func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gat
 	return s.run(t), told
 }
 
-// wantPlain checks that a further plain request is served.
+// wantPlain checks that the gateway serves another plain request.
 func (g *gateway) wantPlain(t *testing.T, backend rawBackend) {
 	t.Helper()
 	c := g.dial(t)
 	c.send(t, getting("/"))
 	b := backend.connected(t)
 	for b.mayWait(); !b.startsWith("GET / "); b.mayWait() {
-		b = backend.connected(t) // the other one is that of the request that panicked
+		b = backend.connected(t) // the first one belongs to the request that panicked
 	}
 	b.readHead(t)
 	b.send(t, answering("well"))
@@ -250,7 +250,7 @@ func TestAPanicBetweenTwoPlainRequestsEndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestAPanicOfADialEndsThePlainRequest(t *testing.T) {
+func TestAPanicInADialEndsThePlainRequest(t *testing.T) {
 	backend := listenRaw(t)
 	g, told := runTrapped(t, "wss://"+backend.Addr().String(), func(r *route.Route) {
 		transportOf(r).Dialer.TLS = func(string) *tls.Config { panic("boom") }
@@ -259,7 +259,7 @@ func TestAPanicOfADialEndsThePlainRequest(t *testing.T) {
 	c.send(t, getting("/broken"))
 	c.wantRefusal(t, 502, "failed")
 	backend.connected(t).wantEnd(t)
-	backend.wantNobody(t) // it wasn't the backend that failed
+	backend.wantNoConnection(t) // the dial panicked before
 	g.wantIdle(t)
 	told.want(t, 1)
 	if n := g.metric(t, "sluice_backend_failures_total"); n != 0 {
@@ -267,8 +267,8 @@ func TestAPanicOfADialEndsThePlainRequest(t *testing.T) {
 	}
 }
 
-// The registry collects on goroutines that recover no panic.
-func TestAPanicOfAScrapeEndsThat(t *testing.T) {
+// The registry calls Collect on goroutines that recover no panic.
+func TestAPanicInAScrapeEndsOnlyTheScrape(t *testing.T) {
 	s, told := newSetup("goroutine", closedAddress(t)), new(recovered)
 	s.Panics = told.handle
 	g := s.run(t)
@@ -284,7 +284,7 @@ func TestAPanicOfAScrapeEndsThat(t *testing.T) {
 	}
 }
 
-func TestAPanicOfAReloadLeavesWhatThereIs(t *testing.T) {
+func TestAPanicInAReloadChangesNothing(t *testing.T) {
 	backend := listenRaw(t)
 	g := newSetup("goroutine", backend.Addr().String()).run(t)
 	sections := Sections{
@@ -304,7 +304,7 @@ func TestAPanicOfAReloadLeavesWhatThereIs(t *testing.T) {
 	func() {
 		defer func() {
 			if cause := recover(); cause == nil {
-				t.Error("a route to no pool is no panic")
+				t.Error("a route without a pool didn't panic")
 			}
 		}()
 		_ = g.Reload(sections)
@@ -325,5 +325,5 @@ func TestAPanicOfAReloadLeavesWhatThereIs(t *testing.T) {
 // plainOf returns the handler of a route's plain requests.
 func plainOf(r *route.Route) *plain.Handler { return r.Plain.(*plain.Handler) }
 
-// transportOf returns what sends a route's plain requests to backends.
+// transportOf returns the transport of a route's plain requests.
 func transportOf(r *route.Route) *plain.Transport { return plainOf(r).Transport.(*plain.Transport) }

@@ -22,7 +22,7 @@ func (l *listener) newPlainServer() *plain.Server {
 	})
 }
 
-// plainRoute returns the route of a request that goes to the plain path; nil: it is a handshake's, which may refuse it.
+// plainRoute returns the route of a request for the plain path. It returns nil if the handshake has to accept or refuse the request.
 func (l *listener) plainRoute(r *upgrade.Request) *route.Route {
 	if r.IsWebSocket() || l.redirectsHTTPS {
 		return nil

@@ -20,7 +20,7 @@ func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
 		c.send(t, getting("/one?x=%20&y", "X-Twice: a", "X-Twice: b", "Connection: X-Hop", "X-Hop: 1"))
 		b := backend.accept(t)
 		if !strings.HasPrefix(b.head, "GET /one?x=%20&y HTTP/1.1\r\n") || b.field("X-Twice") != "a|b" || b.field("X-Hop") != "" || b.field("Host") != "gateway.test" {
-			t.Errorf("the backend is asked %q", b.head)
+			t.Errorf("the backend gets %q", b.head)
 		}
 		b.send(t, answering("first", "Set-Cookie: a=b", "X-Own: y"))
 		if h := c.wantBody(t, 200, "first").Header; h.Get("Set-Cookie") != "a=b" || h.Get("X-Own") != "y" || len(h["Content-Type"]) > 0 {
@@ -34,7 +34,7 @@ func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
 		}
 		g.wantIdle(t)
 		for i, line := range g.lines(t, 3) {
-			if m := line.ContextMap(); m["status"] != int64(200) || m["bytes_out"] != int64(len([]string{"first", "second", "third"}[i])) || m["method"] != "GET" {
+			if m := line.ContextMap(); m["status"] != int64(200) || m["bytes_to_client"] != int64(len([]string{"first", "second", "third"}[i])) || m["method"] != "GET" {
 				t.Errorf("line %d of the access log says %v", i, m)
 			}
 		}
@@ -44,7 +44,7 @@ func TestPlainRequestsShareConnectionsOnBothSides(t *testing.T) {
 	})
 }
 
-// Frames of a session, refusals and plain answers come in the order of their requests, wherever their bytes were read.
+// Answers, refusals and the frames of a session come in the order of their requests, also if one read has the bytes of several requests.
 func TestRequestsInOneSegmentAreServedOneByOne(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -72,7 +72,7 @@ func TestRequestsInOneSegmentAreServedOneByOne(t *testing.T) {
 		c.wantOpen(t)
 		b.wantText(t, "early")
 		wantLive(t, c, b)
-		g.lines(t, 3) // the session's comes at its end
+		g.lines(t, 3) // the line of the session comes at its end
 	})
 }
 
@@ -80,7 +80,7 @@ func TestALaterRequestIsCheckedAsAFirstOne(t *testing.T) {
 	for name, test := range map[string]struct {
 		text, word string
 		status     int
-		path       string // in the access log
+		path       string // in the access line
 	}{
 		"two keys":               {asking("/later", "Sec-WebSocket-Key: "+sampleKey), "twice", 400, ""},
 		"a bare LF":              {"GET /later HTTP/1.1\nHost: a\n\n", "LF", 400, ""},
@@ -113,8 +113,8 @@ func TestALaterRequestIsCheckedAsAFirstOne(t *testing.T) {
 	}
 }
 
-// The client has been told that nothing comes any more.
-func TestWhatComesBehindTheLastRequestIsNotLookedAt(t *testing.T) {
+// The answer to the last request has announced the end of the connection.
+func TestBytesAfterTheLastRequestAreIgnored(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
@@ -127,13 +127,13 @@ func TestWhatComesBehindTheLastRequestIsNotLookedAt(t *testing.T) {
 				c.wantBody(t, 200, "last")
 				c.wantEnd(t)
 				b.wantGone(t)
-				backend.wantNobody(t)
+				backend.wantNoConnection(t)
 			}
 		}
 	})
 }
 
-func TestNoBytesPassUnread(t *testing.T) {
+func TestA101ToAPlainRequestIsABadAnswer(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
@@ -142,7 +142,7 @@ func TestNoBytesPassUnread(t *testing.T) {
 			c.send(t, getting("/", "Connection: Upgrade, HTTP2-Settings", "Upgrade: "+upgrade, "HTTP2-Settings: AAMA"))
 			b := backend.accept(t)
 			if all := b.field("Upgrade") + b.field("Connection") + b.field("Http2-Settings") + b.field("HTTP2-Settings"); all != "" {
-				t.Errorf("the backend is asked %q", b.head)
+				t.Errorf("the backend gets %q", b.head)
 			}
 			b.send(t, head("HTTP/1.1 101 Switching Protocols", "Connection: Upgrade", "Upgrade: h2c")+"PRI * HTTP/2.0")
 			c.wantRefusal(t, 502, "answer")
@@ -155,7 +155,7 @@ func TestNoBytesPassUnread(t *testing.T) {
 	})
 }
 
-// An answer of which a part is missing must not look whole, even where the connection's end is the answer's.
+// An incomplete answer must not look complete, even if the end of the connection is the end of the answer.
 func TestABrokenPlainAnswerIsCut(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -169,7 +169,7 @@ func TestABrokenPlainAnswerIsCut(t *testing.T) {
 				_ = b.Close()
 				c.mayWait()
 				if text, err := io.ReadAll(c); err == nil {
-					t.Errorf("%q to %q arrives as if it were whole", text, ask)
+					t.Errorf("%q to %q arrives as if it were complete", text, ask)
 				}
 			}
 		}
@@ -217,7 +217,7 @@ func TestInterimAnswersPass(t *testing.T) {
 				}
 			}
 			if h := c.wantBody(t, 200, "end").Header; h.Get("Link") != "" {
-				t.Errorf("header %v has that of the hints", h)
+				t.Errorf("header %v has fields of the hints", h)
 			}
 			c.wantEnd(t)
 		}
@@ -241,11 +241,11 @@ func TestMethodsAndVersions(t *testing.T) {
 		b.send(t, answering("next"))
 		c.wantBody(t, 200, "next")
 
-		c = g.dial(t) // RFC 9112 section 9.3 with 1.0: kept alive only on demand
+		c = g.dial(t) // RFC 9112 section 9.3: in HTTP/1.0 connections persist only on request
 		c.send(t, "GET /old HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
 		b.readHead(t)
 		if host := b.field("Host"); host != backend.Addr().String() {
-			t.Errorf("Host %q for a client that says none, want the backend's address", host)
+			t.Errorf("Host %q for a client without Host, want the backend's address", host)
 		}
 		b.send(t, answering("old"))
 		if h := c.wantBody(t, 200, "old").Header; h.Get("Connection") != "keep-alive" {
@@ -265,7 +265,7 @@ func TestMethodsAndVersions(t *testing.T) {
 	})
 }
 
-func TestWhoIsIdleBetweenRequestsIsLeftAloneAndWhoIsSlowIsNot(t *testing.T) {
+func TestAnIdleConnectionStaysOpenAndASlowBodyEndsIt(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
@@ -281,7 +281,7 @@ func TestWhoIsIdleBetweenRequestsIsLeftAloneAndWhoIsSlowIsNot(t *testing.T) {
 		if _, err := c.reader.ReadByte(); !netconn.IsTimeout(err) {
 			t.Fatalf("%v, want silence beyond head_timeout", err)
 		}
-		// A body may stall for write_timeout.
+		// A body may stall for write_timeout at most.
 		c.send(t, head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 4")+"bo")
 		c.wantGone(t)
 		g.wantIdle(t)
@@ -302,7 +302,7 @@ func TestABackendThatDoesNotBeginItsAnswerIsA504(t *testing.T) {
 	})
 }
 
-// What a route says of time applies to its own requests, whatever route the connection was opened for.
+// The timeouts of a route apply to its own requests, even on a connection that was opened for another route.
 func TestRoutesOfAPoolShareConnectionsAndHaveTheirOwnTimeouts(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -343,8 +343,8 @@ func TestRoutesOfAPoolShareConnectionsAndHaveTheirOwnTimeouts(t *testing.T) {
 	})
 }
 
-// An answer that has begun in time may last.
-func TestResponseTimeoutIsUpToTheHeadOfTheAnswer(t *testing.T) {
+// response_timeout doesn't bound an answer that has begun.
+func TestResponseTimeoutEndsWithTheHeadOfTheAnswer(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
@@ -355,14 +355,14 @@ func TestResponseTimeoutIsUpToTheHeadOfTheAnswer(t *testing.T) {
 		b := backend.accept(t)
 		time.Sleep(200 * time.Millisecond) // the request isn't complete yet
 		b.send(t, head("HTTP/1.1 200 OK", "Content-Length: 4"))
-		c.send(t, "body") // the answer has begun before
+		c.send(t, "body") // the answer has begun already
 		time.Sleep(200 * time.Millisecond)
 		b.send(t, "late")
 		c.wantBody(t, 200, "late")
 	})
 }
 
-func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
+func TestThePlainPathTriesTheNextBackendOnlyIfNothingWasSent(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, closedAddress(t)).withBackup(backend).run(t)
@@ -372,9 +372,9 @@ func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
 		if body, err := io.ReadAll(io.LimitReader(b.reader, 4)); string(body) != "body" || err != nil {
 			t.Fatalf("%q, %v", body, err)
 		}
-		_ = b.Close() // it may have done what it was asked
+		_ = b.Close() // the backend may have processed the request
 		c.wantRefusal(t, 502, "answer")
-		backend.wantNobody(t)
+		backend.wantNoConnection(t)
 
 		g = newSetup(driver, closedAddress(t)).run(t)
 		c = g.dial(t)
@@ -383,8 +383,8 @@ func TestThePlainPathTriesTheNextBackendOnlyWhereNothingWasSent(t *testing.T) {
 	})
 }
 
-// net/http's server panics at a status under 100.
-func TestAnAnswerWithoutARightStatusIsABadOne(t *testing.T) {
+// net/http's server panics on a status under 100.
+func TestAnAnswerWithAnInvalidStatusIsABadAnswer(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())

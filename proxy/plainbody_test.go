@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// The backend decides whether it wants the body.
-func TestExpectContinueIsTheBackendsToAnswer(t *testing.T) {
+// The backend decides whether the client sends the body.
+func TestTheBackendAnswersExpectContinue(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
@@ -29,10 +29,10 @@ func TestExpectContinueIsTheBackendsToAnswer(t *testing.T) {
 
 		c = g.dial(t)
 		c.send(t, post)
-		b.readHead(t) // on the connection of before
+		b.readHead(t) // on the same connection
 		b.send(t, head("HTTP/1.1 413 Too Much", "Content-Length: 0", "Connection: close"))
 		if response := c.wantBody(t, 413, ""); !response.Close {
-			t.Error("the connection goes on, and nobody knows whether a body or a request comes next")
+			t.Error("the connection stays open, though the gateway can't know whether a body or a request comes next")
 		}
 		c.wantEnd(t)
 	})
@@ -55,7 +55,7 @@ func TestAMalformedBodyIsTheClientsFault(t *testing.T) {
 	})
 }
 
-// An answer may come while the body goes on.
+// A backend may answer while the client still sends the body.
 func TestBothDirectionsStreamAtOnce(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -83,7 +83,7 @@ func TestBothDirectionsStreamAtOnce(t *testing.T) {
 	})
 }
 
-// A body that nobody wants is not waited for, and the answer isn't torn from the client's hands by a reset.
+// The gateway doesn't wait for the rest of a body that the backend has refused, and no reset keeps the client from reading the answer.
 func TestAnAnswerBeforeTheEndOfAnUploadArrives(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -96,13 +96,13 @@ func TestAnAnswerBeforeTheEndOfAnUploadArrives(t *testing.T) {
 		c.wantBody(t, 413, "no\n")
 		c.wantEnd(t)
 		for range 10 {
-			c.send(t, "who knows") // is discarded, not answered by a reset
+			c.send(t, "more bytes") // discarded, not answered by a reset
 		}
 	})
 }
 
-// An upload that is answered before it has come whole, as a 401 or 413 does, leaves its connection fit for the next request.
-func TestTheRestOfABodyThatWasAnsweredEarlyIsNoRequest(t *testing.T) {
+// A backend may answer an upload early, with a 401 or 413 for example. The next request of the connection works all the same.
+func TestTheRestOfABodyAfterAnEarlyAnswerIsNotReadAsARequest(t *testing.T) {
 	backend := listenRaw(t)
 	g := newSetup("goroutine", backend.Addr().String()).run(t)
 	for range 20 {

@@ -13,7 +13,7 @@ import (
 	"sluice/internal/netconn"
 )
 
-func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
+func TestEstablishedSessionsContinueWhenDescriptorsRunOut(t *testing.T) {
 	const descriptors = 400
 	if testing.Short() {
 		t.Skip("takes seconds")
@@ -21,13 +21,13 @@ func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
 	p, address := startGateway(t, descriptors, startEcho(t), `head_timeout = "2s"`)
 	idle := p.descriptors(t)
 
-	// As many sessions as there may be leave room to say no to more.
+	// Even with as many sessions as possible the gateway has descriptors left to refuse more.
 	var live []*wire
 	for status := 101; ; {
 		var c *wire
 		if c, status = openAt(t, address); status != 101 {
 			if status != 503 {
-				t.Fatalf("status %d behind %d sessions, want 503", status, len(live))
+				t.Fatalf("status %d after %d sessions, want 503", status, len(live))
 			}
 			break
 		}
@@ -37,7 +37,7 @@ func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
 		t.Fatalf("%d sessions with %d descriptors", len(live), descriptors)
 	}
 
-	// Connections that say nothing take the rest.
+	// Silent connections use up the remaining descriptors.
 	for range descriptors / 3 {
 		c, err := net.Dial("tcp", address)
 		if err != nil {
@@ -54,16 +54,16 @@ func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
 	}
 	time.Sleep(time.Second - min(time.Since(begin), time.Second))
 	if spent, took := p.cpu(t)-before, time.Since(begin); spent > took/2 {
-		t.Errorf("%v of CPU in %v: it spins", spent, took)
+		t.Errorf("%v of CPU in %v: a loop spins", spent, took)
 	}
 
-	// They go at head_timeout; who came meanwhile is told that there is no room.
+	// head_timeout ends the silent connections. A client that came meanwhile gets a 503.
 	if _, status := openAt(t, address); status != 503 {
 		t.Errorf("status %d, want 503", status)
 	}
 	eventually(t, "accepting works again", func() bool { return strings.Contains(p.output.String(), "accept works again") })
 	if n := strings.Count(p.output.String(), "accept fails"); n > 3 {
-		t.Errorf("it is said %d times that accepting fails", n)
+		t.Errorf("the log reports %d times that accepting fails", n)
 	}
 	for _, c := range live[:10] {
 		c.send(t, c.closing(1000))
@@ -81,15 +81,15 @@ func TestAtTheEndOfItsDescriptorsEstablishedSessionsGoOn(t *testing.T) {
 		c.wantEcho(t)
 		_ = c.Close()
 	}
-	eventually(t, "all descriptors given back", func() bool { return p.descriptors(t) <= idle+2*10+2 })
+	eventually(t, "the release of all descriptors", func() bool { return p.descriptors(t) <= idle+2*10+2 })
 }
 
-// With more sessions allowed than there are descriptors for, it is the dial that finds none left: the gateway is full, and no backend
-// is to blame.
+// If max_sessions allows more sessions than there are descriptors, the dial fails for want of one. Then the gateway is full, and the failure
+// is not the backend's.
 func TestAHandshakeWithoutADescriptorForItsBackendIsA503(t *testing.T) {
 	backend := startEcho(t)
 	statuses := map[int]int{}
-	for silent := range 2 { // the last descriptor is a client's or a backend's
+	for silent := range 2 { // the last descriptor is that of a client or of a backend
 		p, address := startGateway(t, 64, backend, "head_timeout = \"1s\"\n[gateway]\nmax_sessions = 1000")
 		for range silent {
 			c, err := net.Dial("tcp", address)
@@ -101,7 +101,7 @@ func TestAHandshakeWithoutADescriptorForItsBackendIsA503(t *testing.T) {
 		acceptFails := func() bool { return strings.Contains(p.output.String(), "accept fails") }
 		for status := 101; status == 101 && !acceptFails(); {
 			c := askAt(t, address)
-			// Once accepting fails, nobody is answered any more who still waits to be accepted.
+			// When accepting fails, connections that wait to be accepted get no answer any more.
 			eventually(t, "an answer, or that accepting fails", func() bool { return c.isAnswered() || acceptFails() })
 			if c.isAnswered() {
 				status = c.answer(t).StatusCode
@@ -114,7 +114,7 @@ func TestAHandshakeWithoutADescriptorForItsBackendIsA503(t *testing.T) {
 	}
 }
 
-func TestSlowClientsAreGoneAndLiveSessionsDoNotNotice(t *testing.T) {
+func TestSlowClientsAreDroppedAndDoNotDelayLiveSessions(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
 	}
@@ -158,14 +158,14 @@ func TestSlowClientsAreGoneAndLiveSessionsDoNotNotice(t *testing.T) {
 	}
 }
 
-// drip sends a byte a second on every connection, from the first one of a head on, and closes done when it is over.
+// drip sends a head on every connection, one byte a second, and closes done at its end.
 func drip(conns []net.Conn, during time.Duration, done chan<- struct{}) {
 	defer close(done)
 	text := asking("/")
 	for i := range int(during / time.Second) {
 		next := time.Now().Add(time.Second)
 		for _, c := range conns {
-			_, _ = c.Write([]byte{text[i]}) // it may be gone
+			_, _ = c.Write([]byte{text[i]}) // the connection may have ended
 		}
 		time.Sleep(time.Until(next))
 	}
@@ -188,7 +188,7 @@ func medianLatency(t *testing.T, live []*wire, during time.Duration) time.Durati
 
 const large = 1 << 30 // bytes
 
-// TestLargeBodiesPassWithFlatMemory passes 1 GiB each way through a process, and looks at what that holds.
+// TestLargeBodiesPassWithFlatMemory passes 1 GiB in each direction through a process, and measures the memory of the process.
 func TestLargeBodiesPassWithFlatMemory(t *testing.T) {
 	if testing.Short() {
 		t.Skip("takes seconds")
@@ -246,7 +246,7 @@ func TestLargeBodiesPassWithFlatMemory(t *testing.T) {
 	}
 }
 
-// zeros is as many zeros as are read.
+// zeros is an endless stream of zeros.
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }

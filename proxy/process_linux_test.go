@@ -40,7 +40,7 @@ func program(t *testing.T) string {
 	return path
 }
 
-// A process is the program on its own, which is what limits of a process and its memory are measured at.
+// A process is the program as a process of its own, for tests of its limits and its memory.
 type process struct {
 	*exec.Cmd
 	output *transcript
@@ -77,8 +77,8 @@ func startEcho(t *testing.T) string {
 	return address
 }
 
-// startGateway starts a gateway with so many descriptors (0: as many as there are), and returns its address. keys are those of its
-// listener, and behind "[gateway]" those of itself.
+// startGateway starts a gateway with a limit of descriptors, or with 0 without one, and returns its address. keys are keys of its listener,
+// and after "[gateway]" keys of that section.
 func startGateway(t *testing.T, descriptors int, backend, keys string) (p *process, address string) {
 	t.Helper()
 	file := filepath.Join(t.TempDir(), "sluice.toml")
@@ -122,7 +122,7 @@ backend = [{ address = %q }]
 	return p, address
 }
 
-// descriptors returns how many the process has open.
+// descriptors returns the number of descriptors that the process has open.
 func (p *process) descriptors(t *testing.T) int {
 	t.Helper()
 	all, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", p.Process.Pid))
@@ -132,7 +132,7 @@ func (p *process) descriptors(t *testing.T) int {
 	return len(all)
 }
 
-// resident returns how much memory the process holds, in bytes.
+// resident returns the resident memory of the process in bytes.
 func (p *process) resident(t *testing.T) int {
 	t.Helper()
 	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Process.Pid))
@@ -147,7 +147,7 @@ func (p *process) resident(t *testing.T) int {
 	return kib << 10
 }
 
-// cpu returns how long the process has computed.
+// cpu returns the CPU time of the process.
 func (p *process) cpu(t *testing.T) time.Duration {
 	t.Helper()
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.Process.Pid))
@@ -161,7 +161,7 @@ func (p *process) cpu(t *testing.T) time.Duration {
 	return time.Duration(user+system) * tick
 }
 
-// openAt opens a session at an address; status: what came instead of a 101.
+// openAt opens a session at an address, and returns the status of the answer.
 func openAt(t *testing.T, address string) (c *wire, status int) {
 	t.Helper()
 	c = askAt(t, address)
@@ -172,7 +172,7 @@ func openAt(t *testing.T, address string) (c *wire, status int) {
 	return c, status
 }
 
-// askAt asks for a session at an address.
+// askAt sends a WebSocket request to an address.
 func askAt(t *testing.T, address string) *wire {
 	t.Helper()
 	a, err := net.ResolveTCPAddr("tcp", address)
@@ -184,7 +184,7 @@ func askAt(t *testing.T, address string) *wire {
 	return c
 }
 
-// isAnswered tells whether anything has come that was not read.
+// isAnswered reports whether input waits that was not read.
 func (w *wire) isAnswered() bool {
 	_ = w.SetReadDeadline(time.Now().Add(time.Millisecond))
 	_, err := w.reader.Peek(1)
@@ -198,7 +198,7 @@ func (w *wire) wantEcho(t *testing.T) {
 	w.wantText(t, "are you there")
 }
 
-// A transcript is what a process has written. Its methods may be called from any goroutine.
+// A transcript is the output of a process. Its methods may be called from any goroutine.
 type transcript struct {
 	mu sync.Mutex
 

@@ -22,7 +22,7 @@ import (
 	"sluice/upgrade"
 )
 
-// Config is what a Proxy is made of. The sections have been checked, each by its Check and all for the names that they refer to.
+// Config describes a Proxy. The caller has checked the sections: each by its Check, and all of them for the names that they refer to.
 type Config struct {
 	Listeners   []ListenerConfig
 	Routes      []route.Config
@@ -34,22 +34,22 @@ type Config struct {
 	// BackendTLS are the configurations of TLS towards backends, by the name of their pool; host is the backend's. Backends of other
 	// pools have to show a certificate that the system trusts.
 	BackendTLS map[string]func(host string) *tls.Config
-	// Challenge answers ACME's http-01 (RFC 8555 section 8.3): what listeners without TLS are asked for under
-	// /.well-known/acme-challenge/. nil: there is none.
+	// Challenge answers requests of ACME's http-01 (RFC 8555 section 8.3), which come under /.well-known/acme-challenge/ to listeners
+	// without TLS. It may be nil.
 	Challenge func(ctx context.Context, host, path string) (body string, isOurs bool)
 
-	Driver  driver.Driver // becomes the Proxy's
+	Driver  driver.Driver // the Proxy owns it from New on
 	Log     *zap.Logger
 	Access  *zap.Logger // for the lines of AccessLines, at info
 	Metrics prometheus.Registerer
 
 	AccessLines AccessLines
-	Tracer      handshake.Tracer // nil: handshakes aren't traced
+	Tracer      handshake.Tracer // nil if handshakes aren't traced
 
-	Panics recovery.Handler // nil: panics are not recovered
+	Panics recovery.Handler // nil means that panics are not recovered
 
-	// Inherited returns the socket that was handed to the process for a listener, which becomes the Proxy's; nil: there is none, and
-	// one is opened. The func is nil where no socket is ever handed over.
+	// Inherited returns the socket that another process has opened for a listener; the Proxy then owns it. If it returns nil, the Proxy
+	// opens a socket. The func may be nil.
 	Inherited func(name, address string) net.Listener
 }
 
@@ -62,7 +62,7 @@ type Proxy struct {
 	log         *zap.Logger
 	access      *zap.Logger
 	accessLines AccessLines
-	tracer      handshake.Tracer // nil: there is none
+	tracer      handshake.Tracer // or nil
 	panics      recovery.Handler
 	driver      driver.Driver
 	maxSessions atomic.Int64
@@ -74,23 +74,23 @@ type Proxy struct {
 	inherited func(name, address string) net.Listener
 	poolLog   *zap.Logger
 
-	// What a reload replaces, each whole, under reloading.
+	// A reload replaces each of these as a whole, and holds reloading.
 	listeners atomic.Pointer[[]*listener]
 	routes    atomic.Pointer[route.Table]
 	pools     atomic.Pointer[map[string]*balancer.Pool]
-	// backendTLS is by pool.
+	// backendTLS has the configurations of TLS by pool.
 	backendTLS atomic.Pointer[map[string]func(host string) *tls.Config]
 
 	reloading sync.Mutex
 
-	poolConfigs map[string]*balancer.Config // guarded by reloading; of the pools that the configuration has
-	plain       map[string]*plain.Handler   // guarded by reloading; of plain requests to those pools
-	retiring    map[string]bool             // guarded by reloading; removed pools, each with a goroutine that waits for its end
+	poolConfigs map[string]*balancer.Config // guarded by reloading; without removed pools
+	plain       map[string]*plain.Handler   // guarded by reloading; by pool
+	retiring    map[string]bool             // guarded by reloading; removed pools, for each of which a goroutine runs retire
 
 	handshakes gate
 	sessions   *session.Registry
-	isDraining atomic.Bool // not ready any more
-	refuses    atomic.Bool // sessions that would begin now
+	isDraining atomic.Bool // the proxy is not ready any more
+	refuses    atomic.Bool // the proxy refuses new sessions
 
 	ctx     context.Context // ends with the Proxy
 	cancel  context.CancelFunc
@@ -98,7 +98,7 @@ type Proxy struct {
 	closing sync.Once
 }
 
-// New opens the listening sockets; nothing is accepted before Start. On an error nothing is left open, but Config.Driver is the caller's.
+// New opens the listening sockets, and accepts nothing before Start. After an error nothing stays open, and the caller owns Config.Driver.
 func New(c Config) (*Proxy, error) {
 	p := &Proxy{
 		start:       time.Now(),
@@ -118,7 +118,7 @@ func New(c Config) (*Proxy, error) {
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*balancer.Pool{})
-	n, err := p.prepare(&Sections{
+	next, err := p.prepare(&Sections{
 		Listeners: c.Listeners, Routes: c.Routes, Pools: c.Pools, MaxSessions: c.MaxSessions, TLS: c.TLS, BackendTLS: c.BackendTLS,
 	})
 	if err != nil {
@@ -127,29 +127,29 @@ func New(c Config) (*Proxy, error) {
 	}
 	p.metrics = newMetrics(p)
 	if err := c.Metrics.Register(p.metrics); err != nil {
-		n.abandon()
+		next.abandon()
 		p.cancel()
 		return nil, err
 	}
-	p.install(n)
+	p.install(next)
 	return p, nil
 }
 
-// Close cuts all that is left, and returns after every goroutine of the Proxy has ended. Its second call does nothing.
+// Close cuts every connection, and returns after every goroutine of the Proxy has ended. A second call does nothing.
 func (p *Proxy) Close() {
 	p.closing.Do(func() {
 		p.refuses.Store(true)
 		p.closeListeners()
 		p.cancel()
 		p.handshakes.close()
-		_ = p.driver.Close(context.Background()) // every socket is cut: it ends by itself
+		_ = p.driver.Close(context.Background()) // it cuts every socket, so it needs no deadline
 		p.closeIdle()
 		<-p.sessions.Gone()
 		p.running.Wait()
 	})
 }
 
-// Start begins to accept.
+// Start makes the listeners accept.
 func (p *Proxy) Start() {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -158,7 +158,7 @@ func (p *Proxy) Start() {
 	}
 }
 
-// Addr returns the address that a listener is bound to; nil: there is no such listener.
+// Addr returns the address that a listener is bound to; nil if there is no such listener.
 func (p *Proxy) Addr(listener string) net.Addr {
 	for _, l := range *p.listeners.Load() {
 		if l.name == listener {
@@ -171,7 +171,7 @@ func (p *Proxy) Addr(listener string) net.Addr {
 // IsDraining reports whether the gateway is about to stop. It may still accept sessions for a while.
 func (p *Proxy) IsDraining() bool { return p.isDraining.Load() }
 
-// closeListeners ends accepting, and reloads.
+// closeListeners closes the listeners. Afterwards no reload opens another one.
 func (p *Proxy) closeListeners() {
 	p.stopReloads()
 	p.reloading.Lock()
@@ -182,7 +182,7 @@ func (p *Proxy) closeListeners() {
 	}
 }
 
-// closeIdle closes the connections to backends that wait for a plain request.
+// closeIdle closes the idle connections to backends.
 func (p *Proxy) closeIdle() {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
@@ -191,14 +191,14 @@ func (p *Proxy) closeIdle() {
 	}
 }
 
-// stopReloads makes the gateway not ready. After it no reload is under way or begins.
+// stopReloads makes the gateway not ready, and waits for a reload under way. No reload begins after it.
 func (p *Proxy) stopReloads() {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	p.isDraining.Store(true)
 }
 
-// CloseTimeout returns the longest of the routes, those included that live sessions still have.
+// CloseTimeout returns the longest close_timeout of all routes. Routes that a reload has removed count as long as they have sessions.
 func (p *Proxy) CloseTimeout() (longest time.Duration) {
 	for _, r := range *p.routes.Load() {
 		longest = max(longest, r.Relay.CloseTimeout)

@@ -13,11 +13,11 @@ import (
 	"sluice/proxy/reach"
 )
 
-// maxProxyHeader bounds a PROXY header: version 2 with what a balancer adds to the addresses.
+// maxProxyHeader bounds a PROXY header in bytes: version 2, with the fields that a balancer adds to the addresses.
 const maxProxyHeader = 2 << 10
 
-// readProxyHeader reads the PROXY header with which the connection begins, version 1 or 2. The address in it counts as the peer's
-// from now on. What comes behind it is put into the client's buffer.
+// readProxyHeader reads the PROXY header, version 1 or 2, at the beginning of the connection. From then on the address in it counts as the
+// peer's. Bytes that were read after the header are put into the client's buffer.
 // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 func (c *connection) readProxyHeader() error {
 	peer := c.core.Client.Peer
@@ -37,18 +37,18 @@ func (c *connection) readProxyHeader() error {
 			c.core.Client.Local = header.DestinationAddr
 		}
 	}
-	behind, err := br.Peek(br.Buffered())
-	if err == nil && copy(c.core.Memory.FromClient.Free(), behind) < len(behind) {
-		err = errors.New("more behind the PROXY header than a head may have")
+	rest, err := br.Peek(br.Buffered())
+	if err == nil && copy(c.core.Memory.FromClient.Free(), rest) < len(rest) {
+		err = errors.New("more bytes after the PROXY header than a head may have")
 	}
 	if err != nil {
 		return err
 	}
-	c.core.Memory.FromClient.Grow(len(behind))
+	c.core.Memory.FromClient.Grow(len(rest))
 	return nil
 }
 
-// probeOpening returns what a probe of a pool's backend begins with; nil: nothing.
+// probeOpening returns the bytes with which a probe of a pool's backend begins, or nil.
 func probeOpening(pool *balancer.Pool) []byte {
 	if !pool.SendsProxy() {
 		return nil

@@ -18,7 +18,7 @@ import (
 	"sluice/proxy/route"
 )
 
-// panics are those that a gateway under test has recovered.
+// panics are the panics that a gateway under test has recovered.
 type panics struct {
 	mu    sync.Mutex
 	rooms []string // guarded by mu
@@ -36,7 +36,7 @@ func (p *panics) count() int {
 	return len(p.rooms)
 }
 
-// want waits until exactly these rooms have told of panics.
+// want waits until exactly these rooms have reported panics.
 func (p *panics) want(t *testing.T, rooms ...string) {
 	t.Helper()
 	told := func() string {
@@ -44,13 +44,13 @@ func (p *panics) want(t *testing.T, rooms ...string) {
 		defer p.mu.Unlock()
 		return strings.Join(p.rooms, " ")
 	}
-	eventually(t, "panics told", func() bool { return len(told()) >= len(strings.Join(rooms, " ")) })
+	eventually(t, "reports of panics", func() bool { return len(told()) >= len(strings.Join(rooms, " ")) })
 	if got, want := told(), strings.Join(rooms, " "); got != want {
-		t.Errorf("panics of %q were told; want %q", got, want)
+		t.Errorf("panics of %q were reported; want %q", got, want)
 	}
 }
 
-// breakRoute puts a route in the place of the one with that path of which every pick panics.
+// breakRoute replaces the route with that path by a route whose picks panic.
 func (g *gateway) breakRoute(path string) {
 	table := slices.Clone(*g.routes.Load())
 	for i, r := range table {
@@ -61,7 +61,7 @@ func (g *gateway) breakRoute(path string) {
 	g.routes.Store(&table)
 }
 
-// handshakes returns how many places of handshakes are taken.
+// handshakes returns the number of handshakes under way.
 func handshakes(g *gateway) int { return len((*g.listeners.Load())[0].handshakes) }
 
 func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
@@ -86,27 +86,27 @@ func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 				b := backend.accept(t)
 				b.send(t, switching())
 				client.wantOpen(t)
-				const times = 5 // more than there are places of handshakes
+				const times = 5 // more than max_handshakes
 				for i := range times {
 					c := dial(g, t)
 					c.send(t, asking("/broken"))
 					c.wantRefusal(t, 502, "failed")
 					c.wantEnd(t)
 					_ = c.Close()
-					eventually(t, "the place of the handshake given back", func() bool { return handshakes(g) == 0 })
+					eventually(t, "the end of the handshake", func() bool { return handshakes(g) == 0 })
 					line := g.lines(t, i+1)[i].ContextMap()
 					if line["reason"] != "internal_error" || line["status"] != int64(502) {
 						t.Errorf("the access line says %v, %v; want internal_error, 502", line["reason"], line["status"])
 					}
 				}
 				if n := p.count(); n != times {
-					t.Errorf("%d panics were told; want %d", n, times)
+					t.Errorf("%d panics were reported; want %d", n, times)
 				}
 				wantLive(t, client, b)
 				if n := g.metric(t, "sluice_handshakes_rejected_total", "reason=internal_error"); n != times {
 					t.Errorf("%v handshakes are counted; want %d", n, times)
 				}
-				eventually(t, "one place taken", func() bool { return g.places.N() == 1 })
+				eventually(t, "one session", func() bool { return g.places.N() == 1 })
 				_ = client.Close()
 				_ = b.Close()
 				g.wantIdle(t)
@@ -127,7 +127,7 @@ func (b brokenTracer) Step(s handshake.TraceStep) {
 	}
 }
 
-func TestAHandshakeThatPanicsGivesBackAllThatItHolds(t *testing.T) {
+func TestAHandshakeThatPanicsReleasesAllThatItHolds(t *testing.T) {
 	for _, step := range []string{"accept", "route", "pick", "dial", "answer"} {
 		t.Run(step, func(t *testing.T) {
 			t.Parallel()
@@ -144,11 +144,11 @@ func TestAHandshakeThatPanicsGivesBackAllThatItHolds(t *testing.T) {
 				}
 				c.wantRefusal(t, 502, "failed")
 				_ = c.Close()
-				eventually(t, "the place of the handshake given back", func() bool { return handshakes(g) == 0 })
+				eventually(t, "the end of the handshake", func() bool { return handshakes(g) == 0 })
 			}
 			p.want(t, room, room, room)
 			g.wantIdle(t)
-			eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
+			eventually(t, "the release of all places", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
 			if n := g.metric(t, "sluice_sessions_active"); n != 0 {
 				t.Errorf("sluice_sessions_active = %v; want 0", n)
 			}
@@ -194,8 +194,8 @@ func TestATLSHandshakeThatPanicsEndsAlone(t *testing.T) {
 	})
 }
 
-// The last part of a session's path is the proxy's, too: whatever panics there, the place in the pool is given back.
-func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
+// A panic at the end of a session must not keep its place in the pool.
+func TestASessionWhoseEndPanicsReleasesAllThatItHolds(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend, p := listenRaw(t), new(panics)
 		s := newSetup(driver, backend.Addr().String())
@@ -206,12 +206,12 @@ func TestASessionWhoseEndPanicsGivesBackAllThatItHolds(t *testing.T) {
 		_ = client.Close()
 		_ = b.Close()
 		g.wantIdle(t)
-		eventually(t, "all places given back", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
+		eventually(t, "the release of all places", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
 		p.want(t, room)
 	})
 }
 
-// A brokenCore panics at lines of one message.
+// A brokenCore panics when it writes a line with a certain message.
 type brokenCore struct {
 	zapcore.Core
 	message string
@@ -228,43 +228,46 @@ func (b brokenCore) With(f []zapcore.Field) zapcore.Core {
 	return brokenCore{b.Core.With(f), b.message}
 }
 
-func (g *gateway) breakAccessLines(message string) {
-	g.Proxy.access = g.Proxy.access.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return brokenCore{c, message} }))
+// breakAccessLines makes access lines with that message panic.
+func (s *setup) breakAccessLines(message string) {
+	s.breaks = func(p *Proxy) {
+		p.access = p.access.WithOptions(zap.WrapCore(func(c zapcore.Core) zapcore.Core { return brokenCore{c, message} }))
+	}
 }
 
-func TestAPanicAsAHandshakeBecomesASessionGivesBackEverythingOnce(t *testing.T) {
+func TestAPanicAsAHandshakeBecomesASessionReleasesEverythingOnce(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend, p := listenRaw(t), new(panics)
 		s := newSetup(driver, backend.Addr().String())
 		s.Panics = p.handle
 		s.AccessLines.When = AtBoth
 		s.Listeners[0].MaxHandshakes = 0
+		s.breakAccessLines("session started")
 		g := s.run(t)
-		g.breakAccessLines("session started")
 		client := g.dial(t)
 		client.send(t, asking("/"))
 		b := backend.accept(t)
 		b.send(t, switching())
-		eventually(t, "the panic told, places given back", func() bool { return p.count() == 1 && g.places.N() == 0 })
-		if n := (*g.listeners.Load())[0].holders.Load(); n != 1 {
-			t.Errorf("the listener has %d holders; want 1", n)
+		eventually(t, "a report of the panic, and the release of the places", func() bool { return p.count() == 1 && g.places.N() == 0 })
+		if n := (*g.listeners.Load())[0].refs.Load(); n != 1 {
+			t.Errorf("the listener has %d refs; want 1", n)
 		}
 	})
 }
 
-func TestAPanicAsALostHandshakeIsLoggedGivesItsPlaceBack(t *testing.T) {
+func TestAPanicAsALostHandshakeIsLoggedReleasesItsPlace(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		p := new(panics)
 		s := newSetup(driver, "127.0.0.1:1")
 		s.Panics = p.handle
 		s.Listeners[0].MaxHandshakes = 3
+		s.breakAccessLines("session")
 		g := s.run(t)
-		g.breakAccessLines("session")
 		client := g.dial(t)
 		client.send(t, "GET / HTTP/1.1\r\nHo")
-		eventually(t, "the handshake begun", func() bool { return handshakes(g) == 1 })
+		eventually(t, "a handshake under way", func() bool { return handshakes(g) == 1 })
 		_ = client.Close()
-		eventually(t, "the panic told", func() bool { return p.count() == 1 })
-		eventually(t, "the place given back", func() bool { return handshakes(g) == 0 })
+		eventually(t, "a report of the panic", func() bool { return p.count() == 1 })
+		eventually(t, "the end of the handshake", func() bool { return handshakes(g) == 0 })
 	})
 }

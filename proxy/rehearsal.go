@@ -21,9 +21,9 @@ import (
 	"sluice/upgrade"
 )
 
-// Rehearse builds what a Proxy would have of the sections, opens no socket, starts no goroutine, and sends each route requests in memory.
-// It reports panics on the way, routes that no request reaches, and origins that no page can have. The sections have been checked as
-// those of a Config. Keys are paths in the whole configuration, as "route[0].path".
+// Rehearse builds what a Proxy builds from the sections, and sends each route requests in memory. It opens no socket and starts no
+// goroutine. It reports panics, routes that no request reaches, and origins that no page can have. The caller has checked the sections as
+// those of a Config. Keys are paths in the whole configuration, such as "route[0].path".
 func Rehearse(c Sections, report units.Report) {
 	r := newRehearsal(c, report)
 	if r.build() {
@@ -36,7 +36,7 @@ type rehearsal struct {
 	sections Sections
 	report   units.Report
 	proxy    *Proxy
-	plan     *plan
+	next     *generation
 }
 
 func newRehearsal(c Sections, report units.Report) *rehearsal {
@@ -49,19 +49,19 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 		sections: c,
 		report:   report,
 		proxy:    p,
-		plan:     &plan{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
+		next:     &generation{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
 	}
 }
 
-// A noSocket is a listener to which nothing connects.
+// A noSocket is a listener to which no client connects.
 type noSocket struct{ net.Listener }
 
 func (noSocket) Addr() net.Addr { return &net.TCPAddr{} }
 func (noSocket) Close() error   { return nil }
 
-// build is Proxy.prepare, a section at a time. It reports whether all of them could be built.
+// build does what Proxy.prepare does, section by section. It reports whether every section could be built.
 func (r *rehearsal) build() bool {
-	p, n, c := r.proxy, r.plan, &r.sections
+	p, next, c := r.proxy, r.next, &r.sections
 	isBuilt := true
 	try := func(key string, f func() error) {
 		if err := recovery.Try(f); err != nil {
@@ -71,30 +71,30 @@ func (r *rehearsal) build() bool {
 	}
 	for i := range c.Pools {
 		pool := &c.Pools[i]
-		n.poolConfigs[pool.Name] = pool
-		try(indexed("pool", i), func() error { return p.preparePool(n, pool) })
+		next.poolConfigs[pool.Name] = pool
+		try(indexed("pool", i), func() error { return p.preparePool(next, pool) })
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		try(indexed("listener", i), func() error { return p.prepareListener(n, l, c.TLS[l.Name]) })
+		try(indexed("listener", i), func() error { return p.prepareListener(next, l, c.TLS[l.Name]) })
 	}
 	for i := range c.Routes {
-		try(indexed("route", i), func() error { p.prepareRoutes(n, &Sections{Routes: c.Routes[i : i+1]}); return nil })
+		try(indexed("route", i), func() error { p.prepareRoutes(next, &Sections{Routes: c.Routes[i : i+1]}); return nil })
 	}
-	table := route.NewTable(n.routes)
+	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
 	return isBuilt
 }
 
 // play sends every route its requests.
 func (r *rehearsal) play() {
-	for i, route := range r.plan.routes {
+	for i, route := range r.next.routes {
 		at, stage := indexed("route", i), r.listenersOf(route)
 		if len(stage) == 0 {
 			if route.Listener != "" {
-				r.report(at+".listener", "it redirects every request to https", route.Listener, "a listener without redirect_https")
+				r.report(at+".listener", "the listener redirects every request to https", route.Listener, "a listener without redirect_https")
 			}
-			continue // a gateway that only redirects has to have a route as well
+			continue // even a gateway that only redirects must have a route
 		}
 		if l := r.reach(at, route, stage); l != nil {
 			r.vary(at, route, l)
@@ -102,9 +102,9 @@ func (r *rehearsal) play() {
 	}
 }
 
-// listenersOf returns the listeners on which requests can come to a route.
+// listenersOf returns the listeners whose requests can reach a route.
 func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
-	for _, l := range r.plan.listeners {
+	for _, l := range r.next.listeners {
 		if (of.Listener == "" || of.Listener == l.name) && !l.redirectsHTTPS {
 			stage = append(stage, l)
 		}
@@ -112,8 +112,8 @@ func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
 	return stage
 }
 
-// reach sends the request that a route is made for to its listeners, and returns the first one of which the route gets it; nil: there is
-// none, and what keeps the request from the route is reported.
+// reach sends the plainest request for a route to its listeners, and returns the first listener from which it reaches the route. If there is
+// none, it reports the reason and returns nil.
 func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *listener {
 	ask := request{host: r.hostFor(route), target: targetFor(route)}
 	var last answer
@@ -126,7 +126,7 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 		if a.route == route && a.refusal == nil {
 			return l
 		}
-		if taker := indexed("route", slices.Index(r.plan.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
+		if taker := indexed("route", slices.Index(r.next.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
 			takers = append(takers, taker)
 		}
 		last = a
@@ -138,18 +138,18 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 	}
 	switch {
 	case !last.hasHost:
-		r.report(at+".host", "no request has it"+reason, route.Config.Host, "a host as clients send it")
+		r.report(at+".host", "no request has this host"+reason, route.Config.Host, "a host as clients send it")
 	case !last.hasPath:
-		r.report(at+".path", "no request has it"+reason, route.Config.Path, "a path as clients send it, decoded but for %2f and %5c")
+		r.report(at+".path", "no request has this path"+reason, route.Config.Path, "a path as clients send it, decoded except for %2f and %5c")
 	case len(takers) > 0:
 		r.report(at, "never reached: its requests go to "+strings.Join(takers, ", "), nil, "another listener, host or path")
 	default:
-		r.report(at+".path", "refused in every request"+reason, route.Config.Path, "a path whose requests pass")
+		r.report(at+".path", "every request with this path is refused"+reason, route.Config.Path, "a path whose requests pass")
 	}
 	return nil
 }
 
-// vary sends a route what else may come: other forms of its host, its neighbors, plain requests, and pages.
+// vary sends a route other requests that clients may send: other forms of its host, neighboring paths, plain requests, and origins.
 func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
 	base := request{host: r.hostFor(route), target: targetFor(route)}
 	for i := range route.Origins {
@@ -160,7 +160,7 @@ func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
 		case !isAnswered:
 			return
 		case errors.Is(a.refusal, upgrade.ErrOrigin):
-			r.report(key, "no page has it", route.Config.Origins[i], "an origin as browsers send it")
+			r.report(key, "no page has this origin", route.Config.Origins[i], "an origin as browsers send it")
 		}
 	}
 	below := strings.TrimRight(base.target, "/") + "/a"
@@ -185,7 +185,7 @@ func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
 	}
 }
 
-// hostFor returns a Host whose requests a route may get; no other route has it as its own.
+// hostFor returns a Host that matches a route and that no other route names.
 func (r *rehearsal) hostFor(of *route.Route) string {
 	switch {
 	case strings.Contains(of.Host, ":"):
@@ -195,24 +195,24 @@ func (r *rehearsal) hostFor(of *route.Route) string {
 	}
 	for label := "a"; ; label += "a" {
 		host := label + of.Host
-		if !slices.ContainsFunc(r.plan.routes, func(other *route.Route) bool { return other.Host == host }) {
+		if !slices.ContainsFunc(r.next.routes, func(other *route.Route) bool { return other.Host == host }) {
 			return host
 		}
 	}
 }
 
-// keptOctets turns those back that a path is matched with undecoded.
+// keptOctets restores the octets that stay encoded when a path is matched.
 var keptOctets = strings.NewReplacer("%252f", "%2f", "%252F", "%2F", "%255c", "%5c", "%255C", "%5C")
 
-// targetFor returns the target of a request for the path of a route.
+// targetFor returns the target of a request for a route's path.
 func targetFor(r *route.Route) string {
 	return keptOctets.Replace((&url.URL{Path: r.Path}).EscapedPath())
 }
 
-// A request is one in memory.
+// A request is a request in memory.
 type request struct {
 	host, target string
-	origin       string // "": it has none
+	origin       string // "" if there is no Origin
 	isPlain      bool
 }
 
@@ -238,14 +238,14 @@ func (q request) head() []byte {
 	return []byte(b.String())
 }
 
-// An answer is what a request in memory leads to.
+// An answer is the result of a request in memory.
 type answer struct {
-	route            *route.Route // nil: none
-	refusal          error        // nil: it goes to a backend
-	hasHost, hasPath bool         // it has those of the route that it is for
+	route            *route.Route // that got the request, or nil
+	refusal          error        // nil if the request goes to a backend
+	hasHost, hasPath bool         // the request matches the host and path of the route that it is for
 }
 
-// try sends a request for a route to a listener. It reports a panic as a problem of key; then there is no answer.
+// try sends a request for a route to a listener. After a panic, which it reports as a problem of key, there is no answer.
 func (r *rehearsal) try(key string, route *route.Route, l *listener, ask request) (a answer, isAnswered bool) {
 	err := recovery.Try(func() error {
 		a = r.send(route, l, ask)
@@ -257,7 +257,7 @@ func (r *rehearsal) try(key string, route *route.Route, l *listener, ask request
 	return a, err == nil
 }
 
-// send takes a handshake from its head to the head for a backend.
+// send runs a handshake in memory, from the client's head to the head for a backend.
 func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer) {
 	memory, now := r.proxy.memory.Get(), time.Now()
 	defer r.proxy.memory.Put(memory)
@@ -283,14 +283,14 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 		c.ClientLost()
 	case handshake.Refuse:
 		if a.refusal = c.Rejection; errors.Is(a.refusal, upgrade.ErrNoBackend) {
-			a.refusal = nil // names aren't resolved, so there may be none
+			a.refusal = nil // names aren't resolved, so the pool may have no backend
 		}
 	}
 	c.End(now)
 	return a
 }
 
-// rehearsed is a listener of a rehearsal: its Proxy accounts for nothing.
+// rehearsed is a listener of a rehearsal: it accounts for nothing.
 type rehearsed struct{ *listener }
 
 // AttemptEnded implements handshake.Gateway.

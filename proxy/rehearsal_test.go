@@ -23,7 +23,7 @@ func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
 	taken := listenRaw(t)
 	s := newRoutingSetup("goroutine", taken)
 	s.Listeners[0].Address = taken.Addr().String() // no socket is opened
-	// One request may be all that a limit allows.
+	// Requests of a rehearsal must not count for limits.
 	s.Listeners[0].MaxSessions, s.Listeners[0].MaxSessionsPerIP, s.Listeners[0].HandshakeRate, s.Listeners[0].MaxHandshakes = 1, 1, 1, 1
 	s.Pools[0].Backend[0].MaxSessions = 1
 	s.Routes[0].Origins = []string{"https://*", "https://*.example.com", "http://[::1]:3000", "same", "null", "file://", "app://-"}
@@ -38,8 +38,8 @@ func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
 	}
 }
 
-// On the first listener another route gets all requests, with other origins.
-func TestARouteIsAskedWhereItIsReached(t *testing.T) {
+// On the first listener another route, with other origins, gets all requests.
+func TestARehearsalAsksARouteThroughAListenerThatReachesIt(t *testing.T) {
 	s := newSetup("goroutine", "127.0.0.1:1")
 	s.Listeners = append(s.Listeners, newListenerConfig("other", "127.0.0.1:0"))
 	s.Routes[0].Origins = []string{"https://*"}
@@ -65,18 +65,18 @@ func TestAGatewayThatOnlyRedirectsIsNoProblem(t *testing.T) {
 func TestAPanicIsAProblemOfTheSectionThatItHappensIn(t *testing.T) {
 	for _, test := range []struct {
 		name   string
-		damage func(r *rehearsal) // before all is built, and once more after that
+		damage func(r *rehearsal) // called before build, and again after it
 		want   string
 	}{
 		{"a route as it is built", func(r *rehearsal) { r.sections.Routes[1].Pool = "none" }, "route[1]: panics: BUG: a route to no pool, got <nil>"},
 		{"a request", func(r *rehearsal) {
-			if len(r.plan.routes) > 0 {
-				r.plan.routes[1].Pool = nil
+			if len(r.next.routes) > 0 {
+				r.next.routes[1].Pool = nil
 			}
 		}, "route[1]: panics: runtime error: invalid memory address or nil pointer dereference, got GET /chat, Host: a"},
 		{"a request with Origin", func(r *rehearsal) {
-			if len(r.plan.routes) > 0 {
-				r.plan.routes[1].Origins[1].Hosts = 99
+			if len(r.next.routes) > 0 {
+				r.next.routes[1].Origins[1].Hosts = 99
 			}
 		}, "route[1].origins[1]: panics: BUG: unknown kind of an origin, got GET /chat, Host: a, Origin: https://b.example"},
 	} {

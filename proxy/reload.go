@@ -22,68 +22,68 @@ import (
 	"sluice/proxy/session"
 )
 
-// Sections are the parts of a configuration that make a Proxy, and that a reload may change. They have been checked, each by its
-// Check and all for the names that they refer to. They are the Proxy's.
+// Sections are the parts of a configuration that describe a Proxy and that a reload may change. The caller has checked them: each by its
+// Check, and all of them for the names that they refer to. The Proxy owns them.
 type Sections struct {
 	Listeners   []ListenerConfig
 	Routes      []route.Config
 	Pools       []balancer.Config
 	MaxSessions int // live sessions at once
 
-	TLS        map[string]TLSServer                     // as Config has it
-	BackendTLS map[string]func(host string) *tls.Config // as Config has it
+	TLS        map[string]TLSServer                     // as in Config
+	BackendTLS map[string]func(host string) *tls.Config // as in Config
 
-	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Else they live on.
+	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Otherwise these sessions continue.
 	DrainsRemoved bool
 	Drain         time.Duration
 }
 
-// ErrStopping is the error of a Reload that comes when the gateway ends.
+// ErrStopping is the error of a Reload after the gateway has begun to stop.
 var ErrStopping = errors.New("the gateway is stopping")
 
-// Reload makes the sections those of the proxy. Listeners are known by their addresses, routes by listener, host and path, pools by
-// their names: what is known and has changed is replaced in its place, what is unknown opens, what is left closes. Live sessions
-// stay as they are; timers and limits count for those that begin from then on. All that may fail is done before anything changes:
-// on an error nothing has.
+// Reload replaces the sections of the proxy. Listeners are identified by their addresses, routes by listener, host and path, and pools by
+// their names: a changed one is replaced in its place, a new one opens, and a removed one closes. Live sessions stay as they are; new timers
+// and limits apply to sessions that begin afterwards. Every step that may fail comes before the first change: after an error nothing has
+// changed.
 func (p *Proxy) Reload(c Sections) error {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	if p.isDraining.Load() {
 		return ErrStopping
 	}
-	n, err := p.prepare(&c)
+	next, err := p.prepare(&c)
 	if err != nil {
 		return err
 	}
-	before := p.install(n)
-	for _, l := range n.started {
+	before := p.install(next)
+	for _, l := range next.started {
 		l.start()
 	}
-	p.leave(before, n, &c)
+	p.closeRemoved(before, next, &c)
 	return nil
 }
 
-// A plan is what a proxy is to become.
-type plan struct {
+// A generation is the parts of a Proxy that one configuration describes. A reload replaces one by the next.
+type generation struct {
 	listeners []*listener
 	routes    []*route.Route
 	pools     map[string]*balancer.Pool
 
 	poolConfigs map[string]*balancer.Config
-	plain       map[string]*plain.Handler // of plain requests, by pool
+	plain       map[string]*plain.Handler // by pool
 	backendTLS  map[string]func(host string) *tls.Config
 	maxSessions int
 
-	opened  []*socket        // for it
-	started []*listener      // which don't accept yet
-	created []*balancer.Pool // which don't run yet
-	set     []func()         // new definitions of pools that stay
+	opened  []*socket        // new sockets
+	started []*listener      // new listeners, which don't accept yet
+	created []*balancer.Pool // new pools, which don't run yet
+	set     []func()         // put the new definitions of existing pools in force
 }
 
-// prepare makes what the sections describe, of new parts and of those in use that fit. On an error nothing is left of it. The caller
-// holds reloading.
-func (p *Proxy) prepare(c *Sections) (*plan, error) {
-	n := &plan{
+// prepare makes a generation from the sections, of new parts and of parts in use that haven't changed. After an error nothing stays open.
+// The caller holds reloading.
+func (p *Proxy) prepare(c *Sections) (*generation, error) {
+	next := &generation{
 		pools:       map[string]*balancer.Pool{},
 		poolConfigs: map[string]*balancer.Config{},
 		plain:       map[string]*plain.Handler{},
@@ -92,62 +92,62 @@ func (p *Proxy) prepare(c *Sections) (*plan, error) {
 	}
 	isReady := false
 	defer func() {
-		if !isReady { // there are problems, or it panicked
-			n.abandon()
+		if !isReady { // after problems, or a panic
+			next.abandon()
 		}
 	}()
 	var problems *multierror.Error
 	for i := range c.Pools {
-		n.poolConfigs[c.Pools[i].Name] = &c.Pools[i]
-		problems = multierror.Append(problems, p.preparePool(n, &c.Pools[i]))
+		next.poolConfigs[c.Pools[i].Name] = &c.Pools[i]
+		problems = multierror.Append(problems, p.preparePool(next, &c.Pools[i]))
 	}
 	for i := range c.Listeners {
-		problems = multierror.Append(problems, p.prepareListener(n, &c.Listeners[i], c.TLS[c.Listeners[i].Name]))
+		problems = multierror.Append(problems, p.prepareListener(next, &c.Listeners[i], c.TLS[c.Listeners[i].Name]))
 	}
 	if err := problems.ErrorOrNil(); err != nil {
 		return nil, err
 	}
-	p.prepareRoutes(n, c)
+	p.prepareRoutes(next, c)
 	isReady = true
-	return n, nil
+	return next, nil
 }
 
-// abandon ends a plan that isn't used.
-func (n *plan) abandon() {
-	for _, s := range n.opened {
+// abandon closes the sockets of a generation that is never installed.
+func (g *generation) abandon() {
+	for _, s := range g.opened {
 		_ = s.ln.Close()
 	}
 }
 
-// preparePool adds the pool of a section. One that has the name already stays, with all that it knows of its backends; idle connections
-// to them stay if the section hasn't changed.
-func (p *Proxy) preparePool(n *plan, c *balancer.Config) error {
+// preparePool adds the pool of a section. An existing pool of that name stays, with all that it knows of its backends; idle connections to
+// them stay if the section hasn't changed.
+func (p *Proxy) preparePool(next *generation, c *balancer.Config) error {
 	pool := (*p.pools.Load())[c.Name]
 	if pool != nil && reflect.DeepEqual(p.poolConfigs[c.Name], c) {
-		n.pools[c.Name], n.plain[c.Name] = pool, p.plain[c.Name]
+		next.pools[c.Name], next.plain[c.Name] = pool, p.plain[c.Name]
 		return nil
 	}
-	n.plain[c.Name] = plain.NewHandler(p.dialer(c.Name), p.log)
+	next.plain[c.Name] = plain.NewHandler(p.dialer(c.Name), p.log)
 	if pool != nil {
-		n.pools[c.Name] = pool
+		next.pools[c.Name] = pool
 		set, err := pool.Prepare(*c)
-		n.set = append(n.set, set)
+		next.set = append(next.set, set)
 		return err
 	}
 	pool, err := balancer.New(*c, p.poolLog)
 	if err != nil {
 		return fmt.Errorf("pool %s: %w", c.Name, err)
 	}
-	n.pools[c.Name] = pool
-	n.created = append(n.created, pool)
+	next.pools[c.Name] = pool
+	next.created = append(next.created, pool)
 	return nil
 }
 
-// prepareListener adds the listener of a section, with the socket that is at its address already.
-func (p *Proxy) prepareListener(n *plan, c *ListenerConfig, secure TLSServer) error {
+// prepareListener adds the listener of a section. If a socket is open at its address already, the listener gets that.
+func (p *Proxy) prepareListener(next *generation, c *ListenerConfig, secure TLSServer) error {
 	before := p.listenerAt(c)
 	if before != nil && before.tls == secure && reflect.DeepEqual(before.config, c) {
-		n.listeners = append(n.listeners, before)
+		next.listeners = append(next.listeners, before)
 		return nil
 	}
 	var s *socket
@@ -158,18 +158,18 @@ func (p *Proxy) prepareListener(n *plan, c *ListenerConfig, secure TLSServer) er
 		if s, err = p.open(c); err != nil {
 			return err
 		}
-		n.opened = append(n.opened, s)
+		next.opened = append(next.opened, s)
 	}
 	l, err := p.newListener(c, secure, s, before)
 	if err != nil {
 		return err
 	}
-	n.listeners = append(n.listeners, l)
-	n.started = append(n.started, l)
+	next.listeners = append(next.listeners, l)
+	next.started = append(next.started, l)
 	return nil
 }
 
-// listenerAt returns the listener whose socket one of that section takes over; nil: there is none.
+// listenerAt returns the listener whose socket a listener of that section takes over, or nil.
 func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
 	for _, l := range *p.listeners.Load() {
 		if l.config.Address == c.Address && (l.name == c.Name || !isAnyPort(c.Address)) {
@@ -179,21 +179,21 @@ func (p *Proxy) listenerAt(c *ListenerConfig) *listener {
 	return nil
 }
 
-// isAnyPort reports whether an address leaves its port to the kernel: then it doesn't identify a socket.
+// isAnyPort reports whether the kernel chooses the port of an address. Such an address doesn't identify a socket.
 func isAnyPort(address string) bool {
 	_, port, err := net.SplitHostPort(address)
 	return err == nil && port == "0" && !strings.HasPrefix(address, "unix:")
 }
 
-// prepareRoutes adds the routes. One that hasn't changed stays.
-func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
+// prepareRoutes adds the routes. A route that hasn't changed stays.
+func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 	inUse := map[route.Key]*route.Route{}
 	for _, r := range *p.routes.Load() {
 		inUse[r.Key()] = r
 	}
 	for i := range c.Routes {
 		config := &c.Routes[i]
-		pool, poolConfig := n.pools[config.Pool], n.poolConfigs[config.Pool]
+		pool, poolConfig := next.pools[config.Pool], next.poolConfigs[config.Pool]
 		if pool == nil {
 			panic("BUG: a route to no pool")
 		}
@@ -204,21 +204,21 @@ func (p *Proxy) prepareRoutes(n *plan, c *Sections) {
 		if isSame {
 			r = before
 		} else {
-			r.Plain = n.plain[config.Pool]
+			r.Plain = next.plain[config.Pool]
 		}
-		n.routes = append(n.routes, r)
+		next.routes = append(next.routes, r)
 	}
 }
 
-// install carries a plan out, and returns what it replaces. It can't fail. New listeners don't accept yet. The caller
-// holds reloading.
-func (p *Proxy) install(n *plan) (before *plan) {
-	before = &plan{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load(), plain: p.plain}
-	for _, set := range n.set {
+// install makes a generation the one in use, and returns the one that it replaces. It can't fail. New listeners don't accept yet. The
+// caller holds reloading.
+func (p *Proxy) install(next *generation) (before *generation) {
+	before = &generation{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load(), plain: p.plain}
+	for _, set := range next.set {
 		set()
 	}
-	p.backendTLS.Store(&n.backendTLS)
-	for _, pool := range n.created {
+	p.backendTLS.Store(&next.backendTLS)
+	for _, pool := range next.created {
 		d := p.dialer(pool.Name())
 		p.running.Go(func() {
 			pool.Run(p.ctx, balancer.Owner{
@@ -230,57 +230,57 @@ func (p *Proxy) install(n *plan) (before *plan) {
 			})
 		})
 	}
-	// A pool that is left lives until its last session has ended.
+	// A removed pool stays until its last session has ended.
 	pools := maps.Clone(before.pools)
-	maps.Copy(pools, n.pools)
+	maps.Copy(pools, next.pools)
 	p.pools.Store(&pools)
-	p.poolConfigs, p.plain = n.poolConfigs, n.plain
-	p.maxSessions.Store(int64(n.maxSessions))
-	table := route.NewTable(n.routes)
+	p.poolConfigs, p.plain = next.poolConfigs, next.plain
+	p.maxSessions.Store(int64(next.maxSessions))
+	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
-	p.listeners.Store(&n.listeners)
-	p.metrics.installed(n)
+	p.listeners.Store(&next.listeners)
+	p.metrics.initialize(next)
 	return before
 }
 
-// leave ends what the plan before had and this one has not. The caller holds reloading.
-func (p *Proxy) leave(before, n *plan, c *Sections) {
+// closeRemoved closes the parts of the generation before that the next one does not have. The caller holds reloading.
+func (p *Proxy) closeRemoved(before, next *generation, c *Sections) {
 	for _, l := range before.listeners {
 		switch {
-		case slices.Contains(n.listeners, l):
-		case slices.ContainsFunc(n.listeners, func(heir *listener) bool { return heir.socket == l.socket }):
-			l.letGo()
+		case slices.Contains(next.listeners, l):
+		case slices.ContainsFunc(next.listeners, func(heir *listener) bool { return heir.socket == l.socket }):
+			l.releaseRef()
 		default:
 			l.end()
 			p.log.Info("listener closed", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 		}
 	}
 	for name, pool := range before.pools {
-		if n.pools[name] == nil && !p.retiring[name] {
+		if next.pools[name] == nil && !p.retiring[name] {
 			p.retiring[name] = true
 			p.running.Go(func() { p.retire(name, pool) })
 		}
 	}
 	for pool, h := range before.plain {
-		if n.plain[pool] != h {
+		if next.plain[pool] != h {
 			h.CloseIdleConnections()
 		}
 	}
 	if c.DrainsRemoved {
-		p.drainRemoved(before, n, c.Drain)
+		p.drainRemoved(before, next, c.Drain)
 	}
 }
 
-// drainRemoved closes the sessions whose route or pool is gone.
-func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
+// drainRemoved closes the sessions whose route or pool is removed.
+func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 	kept := map[route.Key]bool{}
-	for _, r := range n.routes {
+	for _, r := range next.routes {
 		kept[r.Key()] = true
 	}
-	isGone := func(r *route.Route) bool { return !kept[r.Key()] || n.pools[r.PoolName] == nil }
+	isGone := func(r *route.Route) bool { return !kept[r.Key()] || next.pools[r.PoolName] == nil }
 	for _, r := range before.routes {
 		if isGone(r) {
-			r.IsRemoved.Store(true) // before the list: a handshake under way sees it, or its session is in the list
+			r.IsRemoved.Store(true) // before the list is made: a handshake under way sees it, or its session is in the list
 		}
 	}
 	of := slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) })
@@ -293,10 +293,10 @@ func (p *Proxy) drainRemoved(before, n *plan, over time.Duration) {
 	})
 }
 
-// retireInterval is the time between two looks whether a removed pool is still in use.
+// retireInterval is the time between two checks whether a removed pool is still in use.
 const retireInterval = time.Second
 
-// retire closes a removed pool when its last session has ended, unless a reload brings it back.
+// retire closes a removed pool after its last session has ended, unless a reload adds the pool again.
 func (p *Proxy) retire(name string, pool *balancer.Pool) {
 	ticker := time.NewTicker(retireInterval)
 	defer ticker.Stop()
@@ -306,16 +306,16 @@ func (p *Proxy) retire(name string, pool *balancer.Pool) {
 		case <-p.ctx.Done():
 			return
 		}
-		isThrough := false
-		p.panics.Guard(room, func() { isThrough = p.isThrough(name, pool) })
-		if isThrough {
+		isDone := false
+		p.panics.Guard(room, func() { isDone = p.closeIfUnused(name, pool) })
+		if isDone {
 			return
 		}
 	}
 }
 
-// isThrough reports whether nothing is left to do for a removed pool, which is then closed.
-func (p *Proxy) isThrough(name string, pool *balancer.Pool) bool {
+// closeIfUnused closes a removed pool that has no session left, and reports whether nothing more is to be done for it.
+func (p *Proxy) closeIfUnused(name string, pool *balancer.Pool) bool {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
 	if p.poolConfigs[name] == nil {

@@ -9,14 +9,14 @@ import (
 	"sluice/upgrade"
 )
 
-// The routes that requests below are for; each sets X-Route to its own name.
+// The routes for the requests below. Each sets X-Route to its own name.
 var routeTable = []struct {
 	name, listener, host, path, strip string
 	passesSlashes                     bool
 }{
 	{name: "any", path: "/"},
 	{name: "any/chat", path: "/chat"},
-	{name: "any/chat/room", path: "/chat/room/"}, // a slash at the end means nothing
+	{name: "any/chat/room", path: "/chat/room/"}, // a slash at the end has no meaning
 	{name: "exact", host: "Example.com", path: "/"},
 	{name: "exact/chat", host: "example.com", path: "/chat", strip: "/chat"},
 	{name: "exact/deep", host: "example.com", path: "/a/b", strip: "/a"},
@@ -30,9 +30,9 @@ var routeTable = []struct {
 
 func TestRouting(t *testing.T) {
 	for _, test := range []struct {
-		host, target, route, sent string // route "": 404; "400"
+		host, target, route, sent string // route is "" for a 404, and "400" for a refusal
 	}{
-		// Host.
+		// Hosts.
 		{"example.com", "/", "exact", "/"},
 		{"EXAMPLE.Com", "/", "exact", "/"},
 		{"example.com.", "/", "exact", "/"},
@@ -52,7 +52,7 @@ func TestRouting(t *testing.T) {
 		{"[2001:DB8::1]", "/", "address", "/"},
 		{"[2001:db8:0::0:1]", "/", "address", "/"},
 		{"[2001:db8::2]", "/", "any", "/"},
-		// Path: the longest prefix of whole segments.
+		// Paths: the longest prefix of whole segments wins.
 		{"other.test", "/chat", "any/chat", "/chat"},
 		{"other.test", "/chat/", "any/chat", "/chat/"},
 		{"other.test", "/chat?x=/chat/room", "any/chat", "/chat?x=/chat/room"},
@@ -62,7 +62,7 @@ func TestRouting(t *testing.T) {
 		{"other.test", "/chat/room", "any/chat/room", "/chat/room"},
 		{"other.test", "/chat/room/7", "any/chat/room", "/chat/room/7"},
 		{"other.test", "/chat/rooms", "any/chat", "/chat/rooms"},
-		// Encodings: matched decoded, sent as they came.
+		// Encodings: matched in decoded form, and sent unchanged.
 		{"other.test", "/%63hat/room%20one", "any/chat", "/%63hat/room%20one"},
 		{"other.test", "/ch%61t/r%6Fom", "any/chat/room", "/ch%61t/r%6Fom"},
 		{"other.test", "//chat", "any/chat", "//chat"},
@@ -130,7 +130,7 @@ func newRoutingSetup(driver string, backend rawBackend) *setup {
 	return s
 }
 
-func TestARouteOfAListenerComesBeforeThatOfEvery(t *testing.T) {
+func TestARouteOfOneListenerComesBeforeARouteOfAll(t *testing.T) {
 	backend := listenRaw(t)
 	g := newRoutingSetup("goroutine", backend).run(t)
 	for listener, want := range map[string]string{"public": "exact/chat", "second": "second listener"} {
@@ -161,14 +161,14 @@ func TestARouteSetsAndRemovesFieldsOnBothPaths(t *testing.T) {
 				}
 			}
 			if b.field("X-Team") != "chat" || b.field("User-Agent") != "gateway" || b.field("X-Other") != "stays" || b.field("X-Forwarded-Host") != "set.test" {
-				t.Errorf("the backend is asked %q", b.head)
+				t.Errorf("the backend gets %q", b.head)
 			}
 			_ = c.Close()
 		}
 	})
 }
 
-// A name with underscores for hyphens is the same field's.
+// A name with underscores instead of hyphens names the same field.
 func TestAFieldIsRemovedUnderEverySpellingOnBothPaths(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -207,7 +207,7 @@ func TestAListenerThatRedirectsSendsAllToHTTPS(t *testing.T) {
 				t.Errorf("Location %q, want %q", got, test.want)
 			}
 		}
-		backend.wantNobody(t)
+		backend.wantNoConnection(t)
 	})
 }
 
@@ -222,7 +222,7 @@ func TestARouteMayRefusePlainRequests(t *testing.T) {
 		if h := c.wantRefusal(t, 426, "WebSocket only").Header; h.Get("Upgrade") != "websocket" || h.Get("Sec-WebSocket-Version") != "13" {
 			t.Errorf("header %v", h)
 		}
-		backend.wantNobody(t)
+		backend.wantNoConnection(t)
 		g.open(t, backend)
 	})
 }

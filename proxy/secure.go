@@ -17,19 +17,19 @@ import (
 	"sluice/upgrade"
 )
 
-// A TLSServer makes the TLS connections of a listener. Its methods are called by many goroutines.
+// A TLSServer makes the TLS connections of a listener. Any goroutine may call its methods.
 type TLSServer interface {
-	// Handshake returns conn as the server's side of a TLS connection whose handshake is done, and the subject of the client's
-	// verified certificate, "" if it has none. It blocks until then, or until ctx ends. On an error conn is still the caller's;
-	// ErrPlainHTTP: nothing was sent to the client, and an answer in plain text is understood.
+	// Handshake makes the TLS handshake on conn. It returns the TLS connection, and the subject of the client's verified certificate, or ""
+	// if the client has shown none. It blocks until the handshake is complete, or ctx ends. After an error the caller still owns conn. The
+	// error ErrPlainHTTP means that nothing was sent to the client, and that the client understands an answer in plain text.
 	Handshake(ctx context.Context, conn net.Conn) (secure *tls.Conn, subject string, err error)
 }
 
 // ErrPlainHTTP is a TLSServer's error where the client sent an HTTP request without TLS.
 var ErrPlainHTTP = errors.New("HTTP without TLS")
 
-// secure does the TLS handshake. What was read behind a PROXY header is the beginning of it. An error other than a *upgrade.Rejection means
-// that the client has gone, or has been told.
+// secure makes the TLS handshake. Bytes that were read after a PROXY header are its beginning. After an error other than a
+// *upgrade.Rejection no answer is possible.
 func (c *connection) secure(deadline time.Time) error {
 	_ = c.client.SetWriteDeadline(deadline)
 	early := &c.core.Memory.FromClient
@@ -50,13 +50,13 @@ func (c *connection) secure(deadline time.Time) error {
 		ce.Write(zap.String("listener", c.listener.name), zap.String("client", reach.FormatClient(c.core.Client.Peer)), zap.Error(err))
 	}
 	if ctx.Err() == nil {
-		// The client may have sent more than was read: a close at once would be a reset, which overtakes the alert.
+		// The client may have sent more than was read. Then a close would send a reset, which overtakes the alert.
 		netconn.LingerClose(c.client)
 	}
 	return err
 }
 
-// challengePath is where the paths of ACME's http-01 begin (RFC 8555 section 8.3).
+// challengePath is the prefix of the paths of ACME's http-01 (RFC 8555 section 8.3).
 var challengePath = []byte("/.well-known/acme-challenge/")
 
 // IsChallenge implements handshake.Gateway.
@@ -64,7 +64,7 @@ func (l *listener) IsChallenge(r *upgrade.Request) bool {
 	return l.proxy.challenge != nil && l.tls == nil && bytes.HasPrefix(r.Path(), challengePath)
 }
 
-// answerChallenge answers a challenge, and reports whether the request was one of ours.
+// answerChallenge answers a request of an ACME authority, and reports whether it was one.
 func (c *connection) answerChallenge() bool {
 	req := &c.core.Memory.Request
 	body, isOurs := c.proxy.challenge(c.proxy.ctx, string(req.Hostname()), string(req.Path()))
@@ -75,7 +75,7 @@ func (c *connection) answerChallenge() bool {
 	return isOurs
 }
 
-// dialer returns the dialer for a pool, which goes by what the configuration says when it dials.
+// dialer returns the dialer for a pool. Each dial uses the configuration of TLS at that time.
 func (p *Proxy) dialer(pool string) reach.Dialer {
 	return reach.Dialer{TLS: func(host string) *tls.Config {
 		if secure := (*p.backendTLS.Load())[pool]; secure != nil {

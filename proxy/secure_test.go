@@ -18,7 +18,7 @@ import (
 	"sluice/proxy/session"
 )
 
-// A tlsServer secures a listener with a certificate of its own.
+// A tlsServer secures a listener with a self-signed certificate.
 type tlsServer struct{ config *tls.Config }
 
 var newTLSServer = sync.OnceValue(func() tlsServer {
@@ -35,14 +35,14 @@ func (s tlsServer) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, str
 	return secure, "", secure.HandshakeContext(ctx)
 }
 
-// runSecure starts the gateway with TLS at its listener.
+// runSecure starts the gateway with TLS on its listener.
 func (s *setup) runSecure(t *testing.T) *gateway {
 	t.Helper()
 	s.TLS = map[string]TLSServer{"public": newTLSServer()}
 	return s.run(t)
 }
 
-// dialSecure connects to the listener "public" over TLS. A write of the wire's is one record.
+// dialSecure connects to the listener "public" over TLS. Each write is one record.
 func (g *gateway) dialSecure(t *testing.T) *wire {
 	t.Helper()
 	w := g.dial(t)
@@ -58,12 +58,12 @@ func TestFramesThatComeBeforeTheAnswerArriveOverTLS(t *testing.T) {
 		c := g.dialSecure(t)
 		c.send(t, asking("/")+c.text("with the head")) // one record
 		b := backend.accept(t)
-		c.send(t, c.text("behind it"))
+		c.send(t, c.text("after the head"))
 		b.send(t, switching()+b.text("with the answer"))
 		c.wantOpen(t)
 		c.wantText(t, "with the answer")
 		b.wantText(t, "with the head")
-		b.wantText(t, "behind it")
+		b.wantText(t, "after the head")
 		wantLive(t, c, b)
 		page, err := g.Sessions().Page(&session.Query{}, "", 10)
 		if err != nil || len(page.Sessions) != 1 || page.Sessions[0].Client.TLS == "" {
@@ -117,13 +117,13 @@ func TestRefusalsArriveOverTLS(t *testing.T) {
 		wrong.wantRefusal(t, 502, "answer")
 
 		_ = backend.Close()
-		nobody := g.dialSecure(t)
-		nobody.send(t, asking("/"))
-		nobody.wantRefusal(t, 502, "")
+		unreachable := g.dialSecure(t)
+		unreachable.send(t, asking("/"))
+		unreachable.wantRefusal(t, 502, "")
 	})
 }
 
-func TestAClientLostOverTLSGivesItsPlacesBack(t *testing.T) {
+func TestAClientLostOverTLSReleasesItsPlaces(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).runSecure(t)
@@ -152,8 +152,8 @@ func TestAStopEndsHandshakesOverTLS(t *testing.T) {
 	})
 }
 
-// A backend whose TLS fails has seen nothing of a request, of either kind.
-func TestWhereTLSToABackendFailsAnotherOneIsTriedOnBothPaths(t *testing.T) {
+// A backend whose TLS handshake fails has seen no byte of a request.
+func TestAfterAFailedTLSHandshakeAnotherBackendIsTriedOnBothPaths(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		broken, good := listenRaw(t), listenRaw(t)
 		go func() {
@@ -180,10 +180,10 @@ func TestWhereTLSToABackendFailsAnotherOneIsTriedOnBothPaths(t *testing.T) {
 			_ = c.Close()
 		}
 		if n := g.metric(t, "sluice_backend_failures_total", "reason=handshake_reset"); n != 0 {
-			t.Errorf("%v failures count as those of an answer; want them under dial", n)
+			t.Errorf("%v failures count as handshake_reset; want dial", n)
 		}
 		if n := g.metric(t, "sluice_backend_failures_total", "reason=dial"); n == 0 {
-			t.Error("the failures of TLS aren't counted")
+			t.Error("the failed TLS handshakes aren't counted")
 		}
 	})
 }

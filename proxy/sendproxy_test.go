@@ -19,7 +19,7 @@ func TestSendProxyTellsEachBackendOfItsClient(t *testing.T) {
 			if _, err := io.ReadFull(b.reader, got); err != nil {
 				t.Fatal(err)
 			}
-			// The signature; version 2, PROXY; TCP over IPv4; 12 bytes: both addresses, both ports.
+			// The signature; version 2, PROXY; TCP over IPv4; 12 bytes: both addresses and both ports.
 			want := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\x7f\x00\x00\x01\x7f\x00\x00\x01"
 			for _, a := range []net.Addr{c.LocalAddr(), c.RemoteAddr()} {
 				port := a.(*net.TCPAddr).Port
@@ -37,11 +37,11 @@ func TestSendProxyTellsEachBackendOfItsClient(t *testing.T) {
 		b.send(t, answering("1"))
 		c.wantBody(t, 200, "1")
 		c.send(t, getting("/"))
-		b.readHead(t) // the same client: the same connection
+		b.readHead(t) // the same client uses the same connection
 		b.send(t, answering("2"))
 		c.wantBody(t, 200, "2")
 
-		for _, text := range []string{getting("/"), asking("/")} { // others never get that
+		for _, text := range []string{getting("/"), asking("/")} { // other clients never get that connection
 			other := g.dial(t)
 			other.send(t, text)
 			wantHeader(backend.connected(t), other)

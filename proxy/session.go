@@ -12,7 +12,7 @@ import (
 	"sluice/proxy/session"
 )
 
-// newSession registers the session that a handshake has become.
+// newSession registers the session that the handshake has established.
 func (c *connection) newSession() *session.Session {
 	h := &c.core
 	h.Backend().Established()
@@ -38,7 +38,7 @@ func (c *connection) newSession() *session.Session {
 	return s
 }
 
-// tlsVersion returns the version that a connection speaks; 0: it isn't TLS.
+// tlsVersion returns the version of TLS that a connection speaks, or 0.
 func tlsVersion(conn net.Conn) uint16 {
 	if c, ok := conn.(*tls.Conn); ok {
 		return c.ConnectionState().Version

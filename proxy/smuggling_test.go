@@ -22,8 +22,8 @@ import (
 	"sluice/upgrade"
 )
 
-// A shape is bytes that two parsers may read differently: testdata/smuggling/*.txt, a comment, the statuses of the answers on either
-// path, an empty line, and the bytes, a Go string without its quotes a line.
+// A shape is a sequence of bytes that two parsers may read differently. A file of testdata/smuggling/*.txt has a comment, the statuses of the
+// answers on either path, an empty line, and the bytes. Each line of the bytes is a Go string without its quotes.
 type shape struct {
 	name             string
 	plain, websocket []int
@@ -69,7 +69,7 @@ func readShapes(t *testing.T) (all []shape) {
 	return all
 }
 
-// asWebSocket makes a shape ask for WebSocket: the fields that are needed come first.
+// asWebSocket makes a WebSocket request of a shape: it puts the necessary fields first.
 func (s shape) asWebSocket() string {
 	line, rest, _ := strings.Cut(s.bytes, "\n")
 	if strings.TrimSpace(line) == "" {
@@ -79,9 +79,9 @@ func (s shape) asWebSocket() string {
 	return line + "\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + sampleKey + "\r\n" + rest
 }
 
-// TestNothingReachesABackendDifferentlyThanItWasRead sends every shape on both paths, as the first and as the second request of a
+// TestABackendReadsRequestsAsTheGatewayDoes sends every shape on both paths, as the first and as the second request of a
 // connection, to a backend that reads with net/http's parser.
-func TestNothingReachesABackendDifferentlyThanItWasRead(t *testing.T) {
+func TestABackendReadsRequestsAsTheGatewayDoes(t *testing.T) {
 	for _, s := range readShapes(t) {
 		for name, way := range map[string]struct {
 			bytes    string
@@ -110,7 +110,7 @@ func smuggle(t *testing.T, driver, text string, statuses []int) {
 	var got []int
 	for {
 		if len(got) == len(statuses) && len(got) > 0 {
-			_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // the connection may live on
+			_ = c.SetReadDeadline(time.Now().Add(10 * time.Millisecond)) // the connection may stay open
 		}
 		response, err := http.ReadResponse(c.reader, nil)
 		if err != nil {
@@ -131,18 +131,18 @@ func smuggle(t *testing.T, driver, text string, statuses []int) {
 	g.wantIdle(t)
 	g.Close()
 	if diff := cmp.Diff(readings(t, text), r.end()); diff != "" {
-		t.Errorf("what was read (-) and what the backend got (+):\n%s", diff)
+		t.Errorf("the gateway read (-) and the backend got (+):\n%s", diff)
 	}
 }
 
-// A reading is a request as somebody reads it.
+// A reading is a request as one parser reads it.
 type reading struct {
 	Method, Target, Host, Body string
 	IsWebSocket                bool
 	TrailerCount               int // trailers never pass
 }
 
-// readings returns the requests that package upgrade reads and lets pass.
+// readings returns the requests that package upgrade reads and accepts.
 func readings(t *testing.T, text string) (all []reading) {
 	t.Helper()
 	for len(text) > 0 {
@@ -160,7 +160,7 @@ func readings(t *testing.T, text string) (all []reading) {
 			if r.CheckUpgrade() == nil {
 				all = append(all, one)
 			}
-			return all // the rest is frames
+			return all // the rest are frames
 		}
 		text = text[n:]
 		body := r.Body()
@@ -172,7 +172,7 @@ func readings(t *testing.T, text string) (all []reading) {
 		if r.Header("Transfer-Encoding") != nil {
 			content, err := io.ReadAll(httputil.NewChunkedReader(strings.NewReader(one.Body)))
 			if err != nil {
-				t.Fatalf("net/http reads chunks otherwise: %v", err)
+				t.Fatalf("net/http reads the chunks differently: %v", err)
 			}
 			one.Body = string(content)
 		}
@@ -182,7 +182,7 @@ func readings(t *testing.T, text string) (all []reading) {
 	return all
 }
 
-// A recorder is a backend that reads requests with net/http's parser and remembers the whole ones.
+// A recorder is a backend that reads requests with net/http's parser and keeps those that are complete.
 type recorder struct {
 	net.Listener
 	conns sync.WaitGroup
@@ -206,7 +206,7 @@ func newRecorder(t *testing.T) *recorder {
 	return r
 }
 
-// end waits until all that was sent is read, and returns the requests.
+// end waits until every byte that was sent is read, and returns the requests.
 func (r *recorder) end() []reading {
 	_ = r.Close()
 	r.conns.Wait()
@@ -215,7 +215,7 @@ func (r *recorder) end() []reading {
 	return r.all
 }
 
-// serve answers what comes on a connection, until it ends.
+// serve answers the requests of a connection until it ends.
 func (r *recorder) serve(c net.Conn) {
 	defer c.Close()
 	br := bufio.NewReader(c)
@@ -226,7 +226,7 @@ func (r *recorder) serve(c net.Conn) {
 		}
 		body, err := io.ReadAll(request.Body)
 		if err != nil {
-			return // the gateway has broken it off
+			return // the gateway has ended the connection
 		}
 		isWebSocket := strings.EqualFold(request.Header.Get("Upgrade"), "websocket")
 		r.mu.Lock()

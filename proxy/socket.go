@@ -14,16 +14,16 @@ import (
 	"go.uber.org/zap"
 )
 
-// A socket is where clients connect to. A reload may give it to another listener, which accepts from then on.
+// A socket is a listening socket. A reload may assign it to another listener, which accepts from then on.
 type socket struct {
 	ln      net.Listener
-	serving atomic.Pointer[listener] // whose it is
+	serving atomic.Pointer[listener] // that accepts
 
-	stopLoops func()         // ends accepting on loops; nil: none accepts. Guarded by proxy.reloading
-	accepting sync.WaitGroup // the goroutine that accepts, if one does
+	stopLoops func()         // makes the loops accept no more; nil if none accepts. Guarded by proxy.reloading
+	accepting sync.WaitGroup // the goroutine that accepts, if there is one
 }
 
-// open opens the socket of a listener, unless it was handed to the process.
+// open opens the socket of a listener, unless the process has inherited it.
 func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	if p.inherited != nil {
 		if ln := p.inherited(c.Name, c.Address); ln != nil {
@@ -37,9 +37,9 @@ func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	return &socket{ln: ln}, nil
 }
 
-// listen opens a listening socket at "host:port" or "unix:/path". A Unix socket's file that nobody listens on any more is replaced.
+// listen opens a listening socket at "host:port" or "unix:/path". It replaces the file of a Unix socket on which no process listens.
 func listen(address string) (net.Listener, error) {
-	// Keepalive of TCP is off: the gateway pings by itself, and it would cost four system calls a connection.
+	// TCP keepalive is off: the gateway sends pings of its own, and keepalive costs four system calls a connection.
 	lc := net.ListenConfig{KeepAlive: -1}
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	if !isUnix {
@@ -47,28 +47,28 @@ func listen(address string) (net.Listener, error) {
 	}
 	if c, err := net.Dial("unix", path); err == nil {
 		_ = c.Close()
-		return nil, fmt.Errorf("listen on %s: somebody listens there", address)
+		return nil, fmt.Errorf("listen on %s: another process listens there", address)
 	} else if info, statErr := os.Stat(path); statErr == nil && info.Mode()&os.ModeSocket != 0 {
 		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("listen on %s: remove the socket that nobody uses: %w", address, err)
+			return nil, fmt.Errorf("listen on %s: remove the unused socket: %w", address, err)
 		}
 	}
 	return lc.Listen(context.Background(), "unix", path)
 }
 
-// give makes the socket a listener's. Where another one had it, that one accepts no more, and what waits in the socket is the new
-// one's. The caller holds proxy.reloading.
-func (s *socket) give(l *listener) {
+// assign makes the socket a listener's. The listener that had it before accepts no more, and the new one accepts the connections that
+// wait in the socket. The caller holds proxy.reloading.
+func (s *socket) assign(l *listener) {
 	before := s.serving.Swap(l)
 	if before != nil && !s.pause() {
-		return // the goroutine goes on for l
+		return // the goroutine that accepts continues for l
 	}
 	if !l.acceptOnLoops() {
 		s.accepting.Go(s.accept)
 	}
 }
 
-// pause ends accepting; connections wait in the socket. false: it can't be ended without closing the socket.
+// pause stops accepting: connections then wait in the socket. It returns false if only a close of the socket could stop it.
 func (s *socket) pause() bool {
 	if s.stopLoops != nil {
 		s.stopLoops()
@@ -83,7 +83,7 @@ func (s *socket) pause() bool {
 	return ln.SetDeadline(time.Time{}) == nil
 }
 
-// close closes the socket. The caller holds proxy.reloading, or has come before Start.
+// close closes the socket. The caller holds proxy.reloading, or Start has not been called.
 func (s *socket) close() {
 	if s.stopLoops != nil {
 		s.stopLoops()
@@ -93,16 +93,17 @@ func (s *socket) close() {
 	s.accepting.Wait()
 }
 
-// current returns the listener that a connection which was accepted now belongs to. It is held: letGo has to follow.
-func (s *socket) current() *listener {
+// acquireListener returns the listener to which a connection that is accepted now belongs. The caller has a reference to it, until
+// releaseRef.
+func (s *socket) acquireListener() *listener {
 	for {
-		if l := s.serving.Load(); l.hold() {
+		if l := s.serving.Load(); l.acquireRef() {
 			return l
 		}
 	}
 }
 
-// accept runs until the socket is closed, or accepting is paused.
+// accept accepts connections until the socket is closed, or pause is called.
 func (s *socket) accept() {
 	backoff := time.Duration(0)
 	for {
@@ -128,21 +129,21 @@ func (s *socket) accept() {
 
 // begin begins the handshake of a connection.
 func (s *socket) begin(conn net.Conn) {
-	l := s.current()
+	l := s.acquireListener()
 	defer l.proxy.panics.Catch(room, func() { _ = conn.Close() })
-	if !l.enter() {
-		defer l.letGo()
+	if !l.acquireHandshake() {
+		defer l.releaseRef()
 		l.refuse(conn)
 		return
 	}
-	if l.proxy.handshakes.enter(conn) {
+	if l.proxy.handshakes.add(conn) {
 		go l.handshake(conn)
 	} else {
-		l.done()
+		l.releaseHandshake()
 	}
 }
 
-// failed logs that accepting fails, once, and that it works again (nil).
+// failed logs the first error of a row of failed accepts, and with a nil error that accepting works again.
 func (l *listener) failed(err error) {
 	if err != nil {
 		l.proxy.log.Warn("accept fails", zap.String("listener", l.name), zap.Error(err))

@@ -8,17 +8,17 @@ import (
 	"testing"
 )
 
-// claims are the fields by which a request tells whose it is; those that arrive are told for each path.
+// claims are the fields by which a request names its client. A test gives those that the backend gets on each path.
 type claims map[string]string
 
-func TestWhoIsBelieved(t *testing.T) {
+func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 	loopback := []string{"127.0.0.0/8"}
 	for name, test := range map[string]struct {
 		trusted []string
-		proxy   string // the PROXY header; "": the listener wants none
+		proxy   string // the PROXY header; "" if the listener requires none
 		fields  []string
-		client  string // in the access log, without a port where it isn't told
-		want    claims // "-": none; X-Request-Id "own": the gateway's
+		client  string // in the access log; without a port if the port isn't known
+		want    claims // "-" means no field; "own" in X-Request-Id means the gateway's id
 	}{
 		"a stranger says nothing": {nil, "", nil, "127.0.0.1:",
 			claims{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Forwarded-Host": "gateway.test", "X-Request-Id": "own"}},
@@ -52,7 +52,7 @@ func TestWhoIsBelieved(t *testing.T) {
 			"192.0.2.7:4711", claims{"X-Forwarded-For": "192.0.2.7"}},
 		"version 1 over IPv6": {loopback, "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n", nil,
 			"[2001:db8::7]:4711", claims{"X-Forwarded-For": "2001:db8::7"}},
-		"version 1, of whom nobody knows": {loopback, "PROXY UNKNOWN\r\n", nil, "127.0.0.1:", claims{"X-Forwarded-For": "127.0.0.1"}},
+		"version 1, UNKNOWN": {loopback, "PROXY UNKNOWN\r\n", nil, "127.0.0.1:", claims{"X-Forwarded-For": "127.0.0.1"}},
 		"version 2": {loopback, proxy2 + "\x21\x11\x00\x0c\xc0\x00\x02\x07\xcb\x00\x71\x01\x12\x67\x01\xbb", nil,
 			"192.0.2.7:4711", claims{"X-Forwarded-For": "192.0.2.7"}},
 		"version 2 with more than addresses": {loopback, proxy2 + "\x21\x11\x00\x12\xc0\x00\x02\x07\xcb\x00\x71\x01\x12\x67\x01\xbb\x02\x00\x03abc", nil,
@@ -129,7 +129,7 @@ func TestAConnectionWithoutItsPROXYHeaderEnds(t *testing.T) {
 				c := g.dial(t)
 				c.send(t, test.text)
 				c.wantGone(t)
-				backend.wantNobody(t)
+				backend.wantNoConnection(t)
 			})
 		})
 	}
@@ -144,7 +144,7 @@ func TestUnixSocketsOnBothSides(t *testing.T) {
 		s.Listeners[0].Address = "unix:" + filepath.Join(directory, "gateway")
 		s.Listeners[0].MaxSessionsPerIP, s.Pools[0].SendProxy = 1, true
 		g := s.run(t)
-		// Clients without an address are not limited by it, and nothing is told of them.
+		// Clients without an address are not limited by address, and the backend gets no address.
 		for range 2 {
 			c := g.dial(t)
 			c.send(t, asking("/"))
@@ -177,7 +177,7 @@ func TestUnixSocketsOnBothSides(t *testing.T) {
 	})
 }
 
-func TestASocketFileThatNobodyUsesIsReplacedAndOneInUseIsNot(t *testing.T) {
+func TestAnUnusedSocketFileIsReplacedAndOneInUseIsNot(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "gateway")
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
 	if err != nil {
@@ -185,7 +185,7 @@ func TestASocketFileThatNobodyUsesIsReplacedAndOneInUseIsNot(t *testing.T) {
 	}
 	if ln, err := listen("unix:" + path); err == nil {
 		_ = ln.Close()
-		t.Error("a socket in use is taken")
+		t.Error("a socket in use is replaced")
 	}
 	left.SetUnlinkOnClose(false)
 	_ = left.Close()

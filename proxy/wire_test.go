@@ -22,12 +22,12 @@ import (
 	"github.com/gobwas/ws"
 )
 
-// A wire is a connection that a test sends any bytes on, as a client or as a backend.
+// A wire is a connection on which a test sends and reads bytes, as a client or as a backend.
 type wire struct {
 	net.Conn
 	reader   *bufio.Reader
 	isClient bool   // its frames are masked
-	head     string // of a backend's wire: the request's, as it came
+	head     string // the head of the last request, on a backend's wire
 }
 
 // dial connects to the listener "public".
@@ -46,7 +46,7 @@ func dialAddr(t *testing.T, a net.Addr) *wire {
 	return &wire{Conn: c, reader: bufio.NewReader(c), isClient: true}
 }
 
-// A rawBackend is a backend whose every byte is the test's.
+// A rawBackend is a backend for which the test sends every byte.
 type rawBackend struct{ net.Listener }
 
 func listenRaw(t *testing.T) rawBackend {
@@ -64,7 +64,7 @@ func listenAt(t *testing.T, network, address string) rawBackend {
 	return rawBackend{ln}
 }
 
-// closedAddress returns an address where nobody listens, another one each time: the kernel gives its port to nobody who asks for any.
+// closedAddress returns an address on which no socket listens, another one at each call. The kernel never chooses port 1 on its own.
 func closedAddress(*testing.T) string {
 	n := closedAddresses.Add(1)
 	return fmt.Sprintf("127.1.%d.%d:1", n>>8&0xff, n&0xff)
@@ -72,7 +72,7 @@ func closedAddress(*testing.T) string {
 
 var closedAddresses atomic.Uint32
 
-// connected takes the gateway's next connection.
+// connected accepts the gateway's next connection.
 func (b rawBackend) connected(t *testing.T) *wire {
 	t.Helper()
 	if l, ok := b.Listener.(interface{ SetDeadline(time.Time) error }); ok {
@@ -80,13 +80,13 @@ func (b rawBackend) connected(t *testing.T) *wire {
 	}
 	c, err := b.Accept()
 	if err != nil {
-		t.Fatalf("the gateway doesn't come to its backend: %v", err)
+		t.Fatalf("no connection from the gateway: %v", err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
 	return &wire{Conn: c, reader: bufio.NewReader(c)}
 }
 
-// accept takes the gateway's next connection and reads the request's head.
+// accept accepts the gateway's next connection and reads the head of its request.
 func (b rawBackend) accept(t *testing.T) *wire {
 	t.Helper()
 	w := b.connected(t)
@@ -94,13 +94,13 @@ func (b rawBackend) accept(t *testing.T) *wire {
 	return w
 }
 
-// wantNobody checks that no connection waits.
-func (b rawBackend) wantNobody(t *testing.T) {
+// wantNoConnection checks that the gateway has not connected.
+func (b rawBackend) wantNoConnection(t *testing.T) {
 	t.Helper()
 	_ = b.Listener.(*net.TCPListener).SetDeadline(time.Now().Add(10 * time.Millisecond))
 	if c, err := b.Accept(); err == nil {
 		_ = c.Close()
-		t.Fatal("the gateway has come to a backend that it has no business with")
+		t.Fatal("the gateway has connected to a backend that gets no request")
 	}
 }
 
@@ -119,7 +119,7 @@ func (w *wire) readHead(t *testing.T) {
 	w.head = text.String()
 }
 
-// field returns the values of a field of the request's head, joined by "|"; names are compared as they are spelt.
+// field returns the values of a field of the request's head, joined by "|"; names are compared as they are written.
 func (w *wire) field(name string) string {
 	var values []string
 	for line := range strings.SplitSeq(w.head, "\r\n") {
@@ -144,24 +144,24 @@ func acceptOf(key string) string {
 // head joins lines as HTTP does.
 func head(lines ...string) string { return strings.Join(lines, "\r\n") + "\r\n\r\n" }
 
-// asking is a right WebSocket request with more lines.
+// asking returns a valid WebSocket request with additional lines.
 func asking(path string, more ...string) string {
 	return head(append([]string{"GET " + path + " HTTP/1.1", "Host: gateway.test", "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleKey}, more...)...)
 }
 
-// switching is the right answer to a request with sampleKey, with more lines.
+// switching returns the valid answer to a request with sampleKey, with additional lines.
 func switching(more ...string) string {
 	return head(append([]string{"HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade",
 		"Sec-WebSocket-Accept: " + sampleAccept}, more...)...)
 }
 
-// plain is a plain request with more lines.
+// getting returns a plain request with additional lines.
 func getting(path string, more ...string) string {
 	return head(append([]string{"GET " + path + " HTTP/1.1", "Host: gateway.test"}, more...)...)
 }
 
-// answering is a plain answer.
+// answering returns a plain answer with additional lines.
 func answering(body string, more ...string) string {
 	return head(append([]string{"HTTP/1.1 200 OK", "Content-Length: " + strconv.Itoa(len(body))}, more...)...) + body
 }
@@ -209,7 +209,7 @@ func (w *wire) wantBody(t *testing.T, status int, body string) *http.Response {
 	return response
 }
 
-// wantRefusal reads an answer of the gateway's own, up to the end of the connection.
+// wantRefusal reads a refusal by the gateway, up to the end of the connection.
 func (w *wire) wantRefusal(t *testing.T, status int, word string) *http.Response {
 	t.Helper()
 	response := w.answer(t)
@@ -242,7 +242,7 @@ func (w *wire) wantCut(t *testing.T) {
 	}
 }
 
-// wantGone waits until the connection has ended, however.
+// wantGone waits until the connection has ended in any way.
 func (w *wire) wantGone(t *testing.T) {
 	t.Helper()
 	w.mayWait()
@@ -251,7 +251,7 @@ func (w *wire) wantGone(t *testing.T) {
 	}
 }
 
-// mayWait bounds what is read and written next.
+// mayWait sets a deadline for the next reads and writes.
 func (w *wire) mayWait() { _ = w.SetDeadline(time.Now().Add(patience)) }
 
 func (w *wire) send(t *testing.T, text string) {
@@ -262,10 +262,10 @@ func (w *wire) send(t *testing.T, text string) {
 	}
 }
 
-// text draws a whole text frame as this end has to send it.
+// text returns a whole text frame, which is masked if w is a client's.
 func (w *wire) text(payload string) string { return w.frame(ws.OpText, payload) }
 
-// closing draws a close frame.
+// closing returns a close frame.
 func (w *wire) closing(code ws.StatusCode) string {
 	return w.frame(ws.OpClose, string(binary.BigEndian.AppendUint16(nil, uint16(code))))
 }
@@ -322,7 +322,7 @@ func (w *wire) readFrame() (ws.Frame, error) {
 	return f, err
 }
 
-// wantLive sends a message through a session, both ways.
+// wantLive sends a message through a session in each direction.
 func wantLive(t *testing.T, client, backend *wire) {
 	t.Helper()
 	client.send(t, client.text("ask"))

@@ -63,8 +63,15 @@ func TestAccessLinesComeWhenTheSectionSays(t *testing.T) {
 			if text := fmt.Sprint(line); strings.Contains(text, "secret") {
 				t.Errorf("access = %s: %s tells a secret", access, text)
 			}
-			if _, isEnd := line["frames_in"]; isEnd != (line["message"] == "session") {
+			if _, isEnd := line["frames_to_backend"]; isEnd != (line["message"] == "session") {
 				t.Errorf("access = %s: frames in %v", access, line)
+			}
+			for earlier, now := range map[string]string{
+				"frames_in": "frames_to_backend", "frames_out": "frames_to_client", "bytes_in": "bytes_to_backend", "bytes_out": "bytes_to_client", "closed_by": "initiator",
+			} {
+				if line[earlier] != line[now] {
+					t.Errorf("access = %s: %s is %v, want %v as %s", access, earlier, line[earlier], line[now], now)
+				}
 			}
 		}
 		if len(ids) != 2 {

@@ -109,9 +109,9 @@ func quickConfig(listen string, isSecure bool, backends []string) []byte {
 		Address string `toml:"address"`
 	}
 	type section map[string]any
-	members := make([]backend, len(backends))
+	list := make([]backend, len(backends))
 	for i, address := range backends {
-		members[i].Address = strings.TrimSpace(address)
+		list[i].Address = strings.TrimSpace(address)
 	}
 	listener := section{"name": "quick", "address": listen}
 	if isSecure {
@@ -120,7 +120,7 @@ func quickConfig(listen string, isSecure bool, backends []string) []byte {
 	text, err := toml.Marshal(map[string][]section{
 		"listener": {listener},
 		"route":    {{"pool": "quick"}},
-		"pool":     {{"name": "quick", "backend": members}},
+		"pool":     {{"name": "quick", "backend": list}},
 	})
 	if err != nil {
 		panic("BUG: " + err.Error())

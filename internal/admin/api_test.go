@@ -119,7 +119,7 @@ func TestLastClosesTellWhoClosedAndWhy(t *testing.T) {
 	flow := session.FlowView{Frames: 1, Messages: 1, Bytes: 5}
 	want := session.CloseView{
 		ID: shown.ID, Listener: "public", Route: "/chat", Pool: "echo", Backend: shown.Backend.Address, Client: conn.LocalAddr().String(), Path: "/chat/1",
-		Ended: closes[0].Ended, DurationSeconds: closes[0].DurationSeconds, Code: 4321, ClosedBy: "gateway", Reason: "operator", ToBackend: flow, ToClient: flow,
+		Ended: closes[0].Ended, DurationSeconds: closes[0].DurationSeconds, Code: 4321, InitiatorView: session.InitiatorView{Initiator: "gateway", ClosedBy: "gateway"}, Reason: "operator", ToBackend: flow, ToClient: flow,
 	}
 	if closes[0] != want || closes[0].Ended.Before(shown.Started) || closes[0].DurationSeconds <= 0 {
 		t.Errorf("close %+v, want %+v", closes[0], want)
@@ -140,13 +140,14 @@ func TestLastClosesTellWhoClosedAndWhy(t *testing.T) {
 	if len(closes) != 50 {
 		t.Fatalf("%d closes, want 50", len(closes))
 	}
+	byClient := session.InitiatorView{Initiator: "client", ClosedBy: "client"}
 	for i, c := range closes {
-		if c.Code != uint16(4059-i) || c.ClosedBy != "client" || c.Reason != "close" {
+		if c.Code != uint16(4059-i) || c.InitiatorView != byClient || c.Reason != "close" {
 			t.Errorf("close %d: %+v", i, c)
 		}
 	}
 	totals := get[proxy.TotalsView](g, "GET", "/api/v1/totals", 200)
-	if n := len(totals.Closes); n != 61 || totals.Closes[0] != (session.CloseCount{ClosedBy: "client", Code: 4000, Count: 1}) {
+	if n := len(totals.Closes); n != 61 || totals.Closes[0] != (session.CloseCount{InitiatorView: byClient, Code: 4000, Count: 1}) {
 		t.Errorf("%d kinds of closes, at first %+v", n, totals.Closes[0])
 	}
 	if _, body := ask(t, "GET", "http://"+g.admin+"/metrics", "", ""); !strings.Contains(body, `sluice_closes_total{code="4321",initiator="gateway"} 1`) {

@@ -17,7 +17,7 @@ function buildClose(c) {
   return make("tr", "",
     cell("Ended", "time", time),
     cell("Code", "main", code, " ", make("span", "quiet", codeName(c.close_code))),
-    cell("Closed by", "half", c.closed_by),
+    cell("Initiator", "half", c.initiator),
     cell("Why", "half", c.reason.replaceAll("_", " ")),
     cell("Client", "mono", c.client),
     path,

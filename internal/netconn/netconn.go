@@ -1,4 +1,4 @@
-// Package netconn has what the parts of the gateway do with a net.Conn besides reading and writing: how it ends, and what lies below it.
+// Package netconn has what the gateway does with a net.Conn besides reading and writing: closing it, and finding the socket below it.
 package netconn
 
 import (
@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Socket returns what is below all the layers of a connection.
+// Socket returns the connection below all layers, such as TLS, of conn.
 func Socket(conn net.Conn) net.Conn {
 	for {
 		layer, isLayer := conn.(interface{ NetConn() net.Conn })
@@ -20,24 +20,24 @@ func Socket(conn net.Conn) net.Conn {
 	}
 }
 
-// IsTimeout reports whether an error is that of a deadline that has passed.
+// IsTimeout reports whether an error means that a deadline has passed.
 func IsTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
 }
 
-// How long, and for how many bytes, LingerClose waits for the peer's end.
+// LingerClose waits for the peer's end of the stream for LingerTime or lingerBytes, whichever comes first.
 const (
 	LingerTime  = time.Second
 	lingerBytes = 256 << 10
 )
 
-// LingerClose ends a connection so that the peer gets what was just sent: a close while input waits would be a reset. It reads and
-// discards what still comes, and blocks for LingerTime at most.
+// LingerClose closes a connection so that the peer gets what was sent last: a close while input is unread would send a reset. It reads and
+// discards input, and blocks for at most LingerTime.
 func LingerClose(conn net.Conn) {
 	socket := Socket(conn)
 	if c, ok := conn.(*tls.Conn); ok {
-		_ = c.CloseWrite() // close_notify; what still comes is thrown away unparsed
+		_ = c.CloseWrite() // close_notify; later input is discarded unparsed
 	}
 	if c, ok := socket.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		_ = socket.SetReadDeadline(time.Now().Add(LingerTime))
@@ -46,7 +46,7 @@ func LingerClose(conn net.Conn) {
 	_ = socket.Close()
 }
 
-// Cut ends a connection by a reset, without close_notify.
+// Cut closes a connection with a reset, and sends no close_notify.
 func Cut(conn net.Conn) {
 	socket := Socket(conn)
 	if c, ok := socket.(interface{ SetLinger(int) error }); ok {
@@ -55,7 +55,7 @@ func Cut(conn net.Conn) {
 	_ = socket.Close()
 }
 
-// KeepAlive lets TCP notice that a peer has gone, for streams that may be silent for hours and carry no pings.
+// KeepAlive makes TCP notice when a peer has gone, for streams that may be silent for hours and have no pings.
 func KeepAlive(conn net.Conn) {
 	if c, ok := conn.(interface {
 		SetKeepAliveConfig(net.KeepAliveConfig) error

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// notes is a Handler that keeps what it is told.
+// notes is a Handler that keeps its calls.
 type notes struct {
 	rooms  []string
 	causes []any
@@ -21,7 +21,7 @@ func (n *notes) handle(room string, cause any, stack []byte) {
 
 func explode() { panic("broken") }
 
-func TestCatchTellsThePanicWithItsStackAndEndsWhatWasBegun(t *testing.T) {
+func TestCatchReportsThePanicWithItsStackAndCallsEnd(t *testing.T) {
 	var n notes
 	hasEnded := false
 	func() {
@@ -29,7 +29,7 @@ func TestCatchTellsThePanicWithItsStackAndEndsWhatWasBegun(t *testing.T) {
 		explode()
 	}()
 	if !slices.Equal(n.rooms, []string{"room"}) || !slices.Equal(n.causes, []any{"broken"}) {
-		t.Fatalf("told %q, %q; want room, broken", n.rooms, n.causes)
+		t.Fatalf("reported %q, %q; want room, broken", n.rooms, n.causes)
 	}
 	if !strings.Contains(n.stacks[0], "recovery.explode") {
 		t.Errorf("the stack doesn't name the function that panicked:\n%s", n.stacks[0])
@@ -39,18 +39,18 @@ func TestCatchTellsThePanicWithItsStackAndEndsWhatWasBegun(t *testing.T) {
 	}
 }
 
-func TestAPanicOfTheRecoveryItselfIsToldOnceAndEnds(t *testing.T) {
+func TestAPanicOfEndIsReportedOnceAndEnds(t *testing.T) {
 	var n notes
 	func() {
 		defer Handler(n.handle).Catch("room", explode)
 		panic("first")
 	}()
 	if want := []any{"first", "broken"}; !slices.Equal(n.causes, want) {
-		t.Errorf("told %q; want %q", n.causes, want)
+		t.Errorf("reported %q; want %q", n.causes, want)
 	}
 }
 
-func TestNothingIsToldWithoutAPanic(t *testing.T) {
+func TestNothingIsReportedWithoutAPanic(t *testing.T) {
 	var n notes
 	h := Handler(n.handle)
 	if !h.Guard("room", func() {}) {
@@ -60,7 +60,7 @@ func TestNothingIsToldWithoutAPanic(t *testing.T) {
 		t.Error("Guard = true for a function that panicked")
 	}
 	if len(n.causes) != 1 {
-		t.Errorf("told %q; want one panic", n.causes)
+		t.Errorf("reported %q; want one panic", n.causes)
 	}
 }
 
@@ -80,7 +80,7 @@ func TestTryReturnsAPanicAsAnError(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		f    func() error
-		want string // "": no error
+		want string // "" if there is no error
 	}{
 		{"nothing", func() error { return nil }, ""},
 		{"an error", func() error { return own }, "own"},

@@ -5,7 +5,7 @@ import (
 	"strings"
 )
 
-// Try calls f and returns its error, or its panic as an error. It is for what is only tried out, where a panic is one of the answers.
+// Try calls f and returns its error, or its panic as an error. It is for trials, in which a panic is one of the expected results.
 func Try(f func() error) (err error) {
 	defer func() {
 		if cause := recover(); cause != nil {

@@ -8,7 +8,7 @@ import (
 	"sluice/upgrade"
 )
 
-// admitted finds a backend for a request that is admitted, and refuses any other.
+// admitted picks a backend for a request that is admitted, and refuses any other request.
 func (c *Core) admitted(now time.Time) Step {
 	if t := c.gateway.Tracer(); t != nil {
 		c.follow(t)
@@ -22,7 +22,7 @@ func (c *Core) admitted(now time.Time) Step {
 	return c.pickFirst(now)
 }
 
-// admit finds the route and checks the request; a refusal costs no backend anything.
+// admit finds the route and checks the request. No backend notices a request that is refused here.
 func (c *Core) admit(now time.Time) error {
 	req := &c.Memory.Request
 	c.gateway.Identify(&c.Client, req, c.ID)
@@ -52,12 +52,12 @@ func (c *Core) admit(now time.Time) error {
 	return nil
 }
 
-// redirection sends a client to the same address over TLS.
+// redirection returns the answer that sends a client to the same address over TLS.
 func redirection(r *upgrade.Request) error {
 	host := string(r.Hostname())
 	switch {
 	case host == "":
-		return upgrade.ErrNoHost // HTTP/1.0 may do without
+		return upgrade.ErrNoHost // HTTP/1.0 allows requests without Host
 	case strings.Contains(host, ":"):
 		host = "[" + host + "]" // RFC 3986 section 3.2.2
 	}

@@ -12,37 +12,37 @@ import (
 	"sluice/upgrade"
 )
 
-// An attempt is the handshake with one backend, and what the ones before it have left.
+// An attempt is the handshake with one backend, with what the next attempts need to know of it.
 type attempt struct {
-	pick      balancer.Pick       // held if hasPick
-	until     time.Time           // of this attempt
-	overall   time.Time           // of all of them
-	tried     []*balancer.Backend // that have failed
-	hasPick   bool
-	isDialled bool // the backend is connected
-	isUnsent  bool // nothing of the request has been sent to it
+	pick     balancer.Pick       // held if hasPick
+	until    time.Time           // deadline of this attempt
+	overall  time.Time           // deadline of all attempts
+	tried    []*balancer.Backend // backends of failed attempts
+	hasPick  bool
+	isDialed bool // the backend is connected
+	isUnsent bool // no byte of the request has been sent to it
 
-	answerSize int  // of the answer's head
+	answerSize int  // bytes of the answer's head
 	isAnswered bool // bytes of an answer may have been sent to the client
 }
 
-// Wanted returns what a pool may choose by.
+// Wanted returns what a pool may choose a backend by.
 func (c *Core) Wanted() balancer.Request {
 	return balancer.Request{Client: c.Client.Addr.Addr(), Head: &c.Memory.Request}
 }
 
-// pickFirst picks a backend, if none has to be waited for.
+// pickFirst picks the first backend. If it would have to wait, the executor has to pick.
 func (c *Core) pickFirst(now time.Time) Step {
 	want := c.Wanted()
 	pick, err := c.Route.Pool.TryPick(&want)
 	if errors.Is(err, balancer.ErrWait) {
-		c.Deadline = time.Time{} // it waits for as long as the pool says
+		c.Deadline = time.Time{} // the pool bounds the wait
 		return c.step(Pick)
 	}
 	return c.Picked(pick, err, now)
 }
 
-// Picked notes the pool's answer. The clock of handshake_timeout begins here.
+// Picked notes the pool's answer. handshake_timeout begins here.
 func (c *Core) Picked(pick balancer.Pick, err error, now time.Time) Step {
 	if err != nil {
 		c.trace.step("pick", err, now)
@@ -52,14 +52,14 @@ func (c *Core) Picked(pick balancer.Pick, err error, now time.Time) Step {
 	return c.begin(pick, now)
 }
 
-// begin begins the attempt with a backend that was picked.
+// begin begins the attempt with a picked backend.
 func (c *Core) begin(pick balancer.Pick, now time.Time) Step {
 	c.pick, c.hasPick, c.Asked = pick, true, pick.Backend
 	c.trace.picked(pick.Backend.Name(), now)
-	c.isDialled, c.isUnsent = false, true
+	c.isDialed, c.isUnsent = false, true
 	c.until = c.overall
 	if pick.HasNext {
-		// A backend that accepts and never answers leaves time for another one.
+		// A backend that accepts and never answers must leave time for another backend.
 		c.until = now.Add(c.overall.Sub(now) / 2)
 	}
 	c.Deadline = earlier(c.until, now.Add(c.Route.ConnectTimeout))
@@ -76,7 +76,7 @@ func earlier(a, b time.Time) time.Time {
 // Backend returns the backend of the attempt under way.
 func (c *Core) Backend() *balancer.Backend { return c.pick.Backend }
 
-// Opening returns what a connection to the backend begins with, before TLS; nil: nothing.
+// Opening returns the bytes with which a connection to the backend begins before TLS, or nil.
 func (c *Core) Opening() []byte {
 	if _, isTLS := c.Backend().TLS(); isTLS && c.Route.SendsProxy {
 		return c.Client.ProxyHeader()
@@ -87,7 +87,7 @@ func (c *Core) Opening() []byte {
 // Dialing notes that a connection to the backend is under way: the first write shows whether it succeeds.
 func (c *Core) Dialing() Step { return c.step(WriteBackend) }
 
-// Connected notes that the backend is connected, or can't be.
+// Connected notes that the backend is connected, or with an error that it can't be.
 func (c *Core) Connected(err error, now time.Time) Step {
 	if err != nil {
 		return c.failed(unsent(err), now)
@@ -97,12 +97,12 @@ func (c *Core) Connected(err error, now time.Time) Step {
 }
 
 func (c *Core) connected(now time.Time) {
-	c.isDialled = true
+	c.isDialed = true
 	c.Deadline = c.until
 	c.trace.step("dial", nil, now)
 }
 
-// Out returns what is to be written by WriteBackend or WriteClient, as slices that live until the next step.
+// Out returns the bytes for WriteBackend or WriteClient, as slices that are valid until the next step.
 func (c *Core) Out() [][]byte {
 	if c.stage == WriteClient {
 		return c.answerHead()
@@ -117,7 +117,7 @@ func (c *Core) Out() [][]byte {
 	return c.Memory.Out
 }
 
-// answerHead returns the 101 as the client gets it.
+// answerHead returns the 101 for the client.
 func (c *Core) answerHead() [][]byte {
 	var extra []upgrade.Field
 	if c.pick.SetCookie != "" {
@@ -129,7 +129,7 @@ func (c *Core) answerHead() [][]byte {
 
 // Wrote notes that a part of the request has been sent.
 func (c *Core) Wrote(now time.Time) {
-	if !c.isDialled {
+	if !c.isDialed {
 		c.connected(now)
 	}
 	c.isUnsent = false
@@ -149,7 +149,7 @@ func (c *Core) Sent(err error, now time.Time) Step {
 	return c.step(ReadBackend)
 }
 
-// Answered notes n bytes at the end of Memory.FromBackend, or what reading them led to.
+// Answered notes n bytes at the end of Memory.FromBackend, or the error of the read.
 func (c *Core) Answered(n int, err error, now time.Time) Step {
 	buf, answer := &c.Memory.FromBackend, &c.Memory.Answer
 	if n > 0 {
@@ -172,7 +172,7 @@ func (c *Core) Answered(n int, err error, now time.Time) Step {
 	}
 }
 
-// checkAnswer checks a whole answer: a 101 is the client's, and so is another status, unless the pool wants it to be tried elsewhere.
+// checkAnswer checks the head of an answer. The client gets a 101, and any other status for which the pool wants no retry.
 func (c *Core) checkAnswer(now time.Time) Step {
 	answer := &c.Memory.Answer
 	if err := answer.Check(&c.Memory.Request); err != nil {
@@ -196,11 +196,11 @@ func (c *Core) checkAnswer(now time.Time) Step {
 	return c.step(Pass)
 }
 
-// errStatus says that the backend's answer is a right one that makes no session.
+// errStatus means that the backend's answer is valid, but makes no session.
 var errStatus = errors.New("answer other than 101")
 
-// BehindAnswer returns what the backend has sent behind its head: frames, or the body's beginning.
-func (c *Core) BehindAnswer() []byte { return c.Memory.FromBackend.Bytes()[c.answerSize:] }
+// AfterAnswer returns what the backend has sent after the head of its answer: frames, or the beginning of the body.
+func (c *Core) AfterAnswer() []byte { return c.Memory.FromBackend.Bytes()[c.answerSize:] }
 
 // Accepted notes the end of WriteClient.
 func (c *Core) Accepted(err error) Step {
@@ -220,10 +220,10 @@ func (c *Core) Passed(err error) Step {
 	return c.step(Drop)
 }
 
-// attemptDue ends an attempt whose time is over.
+// attemptDue ends an attempt whose deadline has passed.
 func (c *Core) attemptDue(now time.Time) Step {
 	err := error(os.ErrDeadlineExceeded)
-	if !c.isDialled {
+	if !c.isDialed {
 		err = unsent(err)
 	}
 	return c.failed(err, now)
@@ -236,10 +236,10 @@ func unsent(err error) error {
 	return &reach.DialError{Err: err}
 }
 
-// failed ends an attempt: another backend is tried, or the client is told.
+// failed ends an attempt: the Core tries another backend, or refuses the request.
 func (c *Core) failed(err error, now time.Time) Step {
 	step := "answer"
-	if !c.isDialled {
+	if !c.isDialed {
 		step = "dial"
 	}
 	c.trace.step(step, err, now)
@@ -257,7 +257,7 @@ func (c *Core) failed(err error, now time.Time) Step {
 	}
 }
 
-// pickNext picks a backend for another attempt, after one with that outcome; false: there is none.
+// pickNext picks a backend for another attempt after one with that outcome. It returns false if there is to be none.
 func (c *Core) pickNext(o balancer.Outcome, now time.Time) (next balancer.Pick, isNext bool) {
 	c.tried = append(c.tried, c.Backend())
 	if !now.Before(c.overall) || !c.Route.Pool.MayRetry(o, len(c.tried)) {
@@ -271,7 +271,7 @@ func (c *Core) pickNext(o balancer.Outcome, now time.Time) (next balancer.Pick, 
 	return next, err == nil
 }
 
-// releasePick gives the pick back, if there is one.
+// releasePick releases the pick, if there is one.
 func (c *Core) releasePick(o balancer.Outcome) {
 	if c.hasPick {
 		c.hasPick = false
@@ -279,8 +279,8 @@ func (c *Core) releasePick(o balancer.Outcome) {
 	}
 }
 
-// Establish ends the handshake as a session's: the pick and the places of the client are the session's from now on. Memory still holds the
-// heads and the early frames.
+// Establish ends the handshake with a session: from now on the session has the pick and the places of the client. Memory still has the heads
+// and the early frames.
 func (c *Core) Establish() {
 	c.Outcome, c.Status = Established, 101
 	c.hasPick, c.hasPlaces, c.isEnded = false, false, true

@@ -11,12 +11,12 @@ import (
 	"sluice/upgrade"
 )
 
-// What ends an attempt, whether another backend is tried, and what the client is told after the last one.
-func TestWhatFollowsAnAttempt(t *testing.T) {
+// Each way in which an attempt ends, whether another backend is tried then, and the answer after the last attempt.
+func TestTheEndOfAnAttemptDecidesTheNextStep(t *testing.T) {
 	type ending struct {
 		name    string
 		end     func(c *script) // from Dial
-		isTried bool            // another backend is
+		isTried bool            // another backend is tried
 		want    *upgrade.Rejection
 	}
 	for _, e := range []ending{
@@ -68,7 +68,7 @@ func TestWhatFollowsAnAttempt(t *testing.T) {
 				}
 				c.want("another backend is tried", Dial)
 				if c.core.Backend().Name() == first {
-					t.Errorf("%s is tried again", first)
+					t.Errorf("%s is tried twice", first)
 				}
 				e.end(c)
 				c.wantRefused(e.want)
@@ -94,7 +94,7 @@ func TestTheNextBackendsAnswerCounts(t *testing.T) {
 	})
 }
 
-func TestAnotherStatusIsTheClientsUnlessThePoolWantsToTryElsewhere(t *testing.T) {
+func TestAnotherStatusPassesUnlessThePoolWantsARetry(t *testing.T) {
 	retried := setting{pool: func(c *balancer.Config) { c.RetryStatuses = []int{503} }}
 	busy := head("HTTP/1.1 503 Busy", "Content-Length: 4") + "busy"
 	each(t, retried, func(c *script) {
@@ -104,9 +104,9 @@ func TestAnotherStatusIsTheClientsUnlessThePoolWantsToTryElsewhere(t *testing.T)
 		c.want("another backend is tried", Dial)
 		c.asked()
 		c.backend(busy)
-		c.want("the last one's answer passes", Pass)
-		if string(c.core.BehindAnswer()) != "busy" && c.split(2) == 2 {
-			t.Errorf("behind the answer's head is %q; want its body", c.core.BehindAnswer())
+		c.want("the answer of the last backend passes", Pass)
+		if string(c.core.AfterAnswer()) != "busy" && c.split(2) == 2 {
+			t.Errorf("after the head of the answer comes %q; want its body", c.core.AfterAnswer())
 		}
 		c.step = c.core.Passed(nil)
 		if c.step != Drop || c.core.Outcome != Passed || c.core.Status != 503 || c.core.IsTorn {
@@ -118,7 +118,7 @@ func TestAnotherStatusIsTheClientsUnlessThePoolWantsToTryElsewhere(t *testing.T)
 		c.client(asking("/chat"))
 		c.asked()
 		c.backend(busy)
-		c.want("it passes", Pass)
+		c.want("the answer passes", Pass)
 		c.step = c.core.Passed(errors.New("the client is gone"))
 		if c.step != Drop || c.core.Outcome != Torn || !c.core.IsTorn {
 			t.Errorf("step %d, outcome %d, torn %t; want a cut", c.step, c.core.Outcome, c.core.IsTorn)

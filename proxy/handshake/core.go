@@ -13,91 +13,90 @@ import (
 	"sluice/upgrade"
 )
 
-// A Step is what the executor does next. The method to call afterwards is named with it.
+// A Step tells the executor what to do next. Each one names the methods to call afterwards.
 type Step uint8
 
 const (
 	// ReadClient: read into Memory.FromClient.Free until Deadline; then ClientRead, or Due.
 	ReadClient Step = iota
-	// Challenge: the request may be that of an ACME authority. May block. If the gateway answers it the connection ends with Served,
-	// otherwise NoChallenge follows.
+	// Challenge: answer the request if an ACME authority has sent it; may block. Then Served if it was answered, otherwise NoChallenge.
 	Challenge
-	// Plain: the request is not WebSocket, and the plain path owns the connection; then Next, if a head comes that isn't for it, or Served.
+	// Plain: hand the connection over to the plain path. Then Next if a head comes that isn't for the plain path, or Served.
 	Plain
 	// Pick: pick a backend of Route.Pool for Wanted; may block. Then Picked.
 	Pick
 	// Dial: connect to Backend until Deadline; may block if the address is a name or the backend speaks TLS. Then Connected, or Dialing, or Due.
 	Dial
-	// WriteBackend: write Out until Deadline; then Sent, or Due. What was dialled is connected when the first bytes have gone (Wrote).
+	// WriteBackend: write Out until Deadline; then Sent, or Due. After the first bytes Wrote notes that the backend is connected.
 	WriteBackend
 	// ReadBackend: read into Memory.FromBackend.Free until Deadline; then Answered, or Due.
 	ReadBackend
 	// WriteClient: write Out until Deadline; then Accepted, or Due.
 	WriteClient
-	// Relay: the connections become a session's, and so do the pick and the places of the client: Establish.
+	// Relay: make a session, which gets the connections, the pick and the places of the client: Establish.
 	Relay
 	// Pass: pass the backend's answer to the client, head and body; then Passed.
 	Pass
 	// Refuse: write Rejection to the client. Then End.
 	Refuse
-	// Drop: close the client's connection; a reset if IsTorn. Then End.
+	// Drop: close the client's connection, by a reset if IsTorn. Then End.
 	Drop
 )
 
-// A Gateway is what a Core asks of the gateway around it, for one listener. Its methods don't block, but for Ended.
+// A Gateway is what a Core needs of the gateway around it, for one listener. Its methods don't block, except Ended.
 type Gateway interface {
-	// Name returns the listener's.
+	// Name returns the name of the listener.
 	Name() string
-	// Tracer returns what follows handshakes; nil: nothing does.
+	// Tracer returns the tracer of handshakes, or nil.
 	Tracer() Tracer
-	// Identify completes a client by the head of its request, which has that id.
+	// Identify completes a client with what the head of its request says. id is the request's.
 	Identify(c *reach.Client, r *upgrade.Request, id uint64)
-	// IsChallenge reports whether the request may be that of an ACME authority.
+	// IsChallenge reports whether an ACME authority may have sent the request.
 	IsChallenge(r *upgrade.Request) bool
-	// IsPlain reports whether the request is one for the plain path.
+	// IsPlain reports whether the request is for the plain path.
 	IsPlain(r *upgrade.Request) bool
-	// RedirectsHTTPS reports whether all requests are redirected.
+	// RedirectsHTTPS reports whether all requests are redirected to https.
 	RedirectsHTTPS() bool
-	// Route returns the route of a request; nil: there is none.
+	// Route returns the route of a request, or nil.
 	Route(r *upgrade.Request) *route.Route
-	// Refuses reports whether no session may begin any more.
+	// Refuses reports whether the gateway refuses new sessions.
 	Refuses() bool
-	// Acquire takes the places of a session of that client; nil: it has them until Release.
+	// Acquire acquires the places of a session of that client. A nil result means that the Core has them until Release.
 	Acquire(client netip.Addr, now time.Time) *upgrade.Rejection
 	Release(client netip.Addr, now time.Time)
-	// AttemptEnded is told of an attempt that failed with err.
+	// AttemptEnded notes an attempt that failed with err.
 	AttemptEnded(c *Core, b *balancer.Backend, err error)
 	// Ended accounts for a handshake that made no session. It may block on a slow log.
 	Ended(c *Core)
 }
 
-// A Core is one handshake. Owned by its executor; the fields are its to read.
+// A Core is one handshake. Owned by its executor, which may read the exported fields.
 type Core struct {
 	ID     uint64
 	Start  time.Time
 	Client reach.Client
 	Memory *upgrade.Handshake
-	Route  *route.Route      // nil: not known yet
-	Asked  *balancer.Backend // the one that was picked last; nil: none was
-	Status int               // that the client got; 0: none yet
+	Route  *route.Route      // nil until it is found
+	Asked  *balancer.Backend // that was picked last, or nil
+	Status int               // that the client got, or 0
 
-	Deadline  time.Time          // of the step
-	Rejection *upgrade.Rejection // of Refuse
-	IsTorn    bool               // with Drop: a part of an answer may have been sent
+	Deadline  time.Time          // of the current step; zero if it has none
+	Rejection *upgrade.Rejection // for Refuse
+	IsTorn    bool               // for Drop: a part of an answer may have been sent
 	Outcome   Outcome
 
 	gateway   Gateway
 	trace     *traced
 	stage     Step
-	headSize  int  // of the client's head; early frames are behind it in Memory.FromClient
-	hasPlaces bool // of the session that it may become
+	headSize  int  // bytes of the client's head; early frames follow it in Memory.FromClient
+	hasPlaces bool // Acquire was called, and Release was not
 	isEnded   bool
 
 	attempt
 }
 
-// Begin starts a handshake, whose head has to be complete by until. memory is the core's until its end; nil: the executor sets Memory before
-// it reads.
+// Begin starts a handshake whose head has to be complete by until. The Core uses memory until its end. If memory is nil, the executor sets
+// Memory before it reads.
 func (c *Core) Begin(g Gateway, client reach.Client, memory *upgrade.Handshake, start, until time.Time) Step {
 	*c = Core{ID: rand.Uint64(), Start: start, Client: client, Memory: memory, Deadline: until, gateway: g}
 	return c.step(ReadClient)
@@ -108,7 +107,7 @@ func (c *Core) step(s Step) Step {
 	return s
 }
 
-// ClientRead notes n bytes at the end of Memory.FromClient, or what reading them led to.
+// ClientRead notes n bytes at the end of Memory.FromClient, or the error of the read.
 func (c *Core) ClientRead(n int, err error, now time.Time) Step {
 	buf, req := &c.Memory.FromClient, &c.Memory.Request
 	if len(buf.Bytes()) > 0 {
@@ -131,7 +130,7 @@ func (c *Core) ClientRead(n int, err error, now time.Time) Step {
 	}
 }
 
-// classify says what a request is.
+// classify decides which path a request takes.
 func (c *Core) classify(now time.Time) Step {
 	recovery.Provoke("handshake", c.Memory.Request.Target())
 	if c.gateway.IsChallenge(&c.Memory.Request) {
@@ -140,7 +139,7 @@ func (c *Core) classify(now time.Time) Step {
 	return c.NoChallenge(now)
 }
 
-// NoChallenge continues with a request that only looked like an authority's.
+// NoChallenge continues with a request that only looked like that of an ACME authority.
 func (c *Core) NoChallenge(now time.Time) Step {
 	if c.gateway.IsPlain(&c.Memory.Request) {
 		return c.step(Plain)
@@ -148,22 +147,22 @@ func (c *Core) NoChallenge(now time.Time) Step {
 	return c.admitted(now)
 }
 
-// Next begins the handshake of a head, of which a part is in Memory, on a connection that carried plain requests before.
+// Next begins another handshake on a connection that has carried plain requests. memory has the beginning of its head.
 func (c *Core) Next(memory *upgrade.Handshake, start, until, now time.Time) Step {
 	c.ID, c.Start, c.Memory, c.Deadline = rand.Uint64(), start, memory, until
 	return c.ClientRead(0, nil, now)
 }
 
-// Served ends a connection of which every request is accounted for elsewhere. isTorn: the last answer was broken off.
+// Served ends a connection whose requests are all accounted for elsewhere. isTorn means that the last answer is incomplete.
 func (c *Core) Served(isTorn bool) Step {
 	c.Outcome, c.IsTorn = Served, isTorn
 	return c.step(Drop)
 }
 
-// EarlyFrames returns what the client has sent behind its head.
+// EarlyFrames returns what the client has sent after its head.
 func (c *Core) EarlyFrames() []byte { return c.Memory.FromClient.Bytes()[c.headSize:] }
 
-// Due tells that the step's deadline has passed.
+// Due notes that the deadline of the step has passed.
 func (c *Core) Due(now time.Time) Step {
 	switch c.stage {
 	case ReadClient:
@@ -187,13 +186,13 @@ func (c *Core) ClientLost() Step {
 // Abort ends a handshake after a panic of the gateway.
 func (c *Core) Abort() Step { return c.Refuse(upgrade.ErrInternal) }
 
-// Refuse ends a handshake for a reason of the executor's.
+// Refuse ends a handshake for a reason that only the executor knows.
 func (c *Core) Refuse(r *upgrade.Rejection) Step {
 	c.releasePick(balancer.GatewayFault)
 	return c.refuse(r)
 }
 
-// refuse ends a handshake with an answer of the gateway's own.
+// refuse ends a handshake with an answer by the gateway.
 func (c *Core) refuse(err error) Step {
 	c.Rejection = rejectionOf(err)
 	if c.isAnswered {

@@ -19,14 +19,14 @@ func TestAHandshakeBecomesASession(t *testing.T) {
 		c.client(asking("/chat") + "early frames")
 		c.asked()
 		c.backend(switching() + "frames of the backend")
-		c.want("the answer is right", WriteClient)
+		c.want("the answer is valid", WriteClient)
 		if out := join(c.core.Out()); !strings.HasPrefix(out, "HTTP/1.1 101 ") || !strings.Contains(out, sampleAccept) {
 			t.Errorf("the client gets %q", out)
 		}
 		c.step = c.core.Accepted(nil)
-		c.want("the client has it", Relay)
-		if string(c.core.EarlyFrames()) != "early frames" || string(c.core.BehindAnswer()) != "frames of the backend" {
-			t.Errorf("behind the heads are %q and %q", c.core.EarlyFrames(), c.core.BehindAnswer())
+		c.want("the client has the answer", Relay)
+		if string(c.core.EarlyFrames()) != "early frames" || string(c.core.AfterAnswer()) != "frames of the backend" {
+			t.Errorf("after the heads come %q and %q", c.core.EarlyFrames(), c.core.AfterAnswer())
 		}
 		b := c.core.Backend()
 		c.core.Establish()
@@ -43,35 +43,35 @@ func TestAHandshakeBecomesASession(t *testing.T) {
 	})
 }
 
-func TestWhatTheBackendIsAsked(t *testing.T) {
+func TestTheHeadForTheBackend(t *testing.T) {
 	c := newScript(t, setting{})
 	c.client(asking("/chat", "X-Own: stays"))
 	c.step = c.core.Dialing()
 	out := join(c.core.Out())
 	for _, line := range []string{"GET /chat HTTP/1.1\r\n", "\r\nX-Own: stays\r\n", "\r\nX-Forwarded-For: 192.0.2.1\r\n", "\r\nX-Request-Id: " + reach.FormatID(c.core.ID) + "\r\n"} {
 		if !strings.Contains(out, line) {
-			t.Errorf("the backend is asked %q; want %q in it", out, line)
+			t.Errorf("the backend gets %q; want %q in it", out, line)
 		}
 	}
 }
 
-func TestRequestsThatAreRefusedCostNoBackendAnything(t *testing.T) {
+func TestARefusedRequestPicksNoBackend(t *testing.T) {
 	for name, test := range map[string]struct {
 		head string
 		gate func(*gate)
 		want *upgrade.Rejection
 	}{
-		"a bare LF, at once":       {head: "GET /chat HTTP/1.1\n", want: upgrade.ErrBareLF},
-		"TLS":                      {head: "\x16\x03\x01\x00\xee", want: upgrade.ErrTLS},
-		"another method":           {head: strings.Replace(asking("/chat"), "GET", "PUT", 1), want: upgrade.ErrBadMethod},
-		"no route":                 {head: asking("/chatter"), want: upgrade.ErrNoRoute},
-		"an encoded slash":         {head: asking("/chat/%2f"), want: upgrade.ErrEncodedSlash},
-		"an Origin that may not":   {head: asking("/chat", "Origin: https://bad.example"), want: upgrade.ErrOrigin},
-		"not WebSocket":            {head: head("GET /chat HTTP/1.1", "Host: gateway.test"), want: upgrade.ErrNotWebSocket},
-		"the gateway stops":        {head: asking("/chat"), gate: func(g *gate) { g.refuses = true }, want: upgrade.ErrDraining},
-		"no place":                 {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrLimit }, want: upgrade.ErrLimit},
-		"too many of its address":  {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrRate }, want: upgrade.ErrRate},
-		"everything is redirected": {head: asking("/chat"), gate: func(g *gate) { g.redirect = true }, want: upgrade.ErrRedirect},
+		"a bare LF, at once":            {head: "GET /chat HTTP/1.1\n", want: upgrade.ErrBareLF},
+		"TLS":                           {head: "\x16\x03\x01\x00\xee", want: upgrade.ErrTLS},
+		"another method":                {head: strings.Replace(asking("/chat"), "GET", "PUT", 1), want: upgrade.ErrBadMethod},
+		"no route":                      {head: asking("/chatter"), want: upgrade.ErrNoRoute},
+		"an encoded slash":              {head: asking("/chat/%2f"), want: upgrade.ErrEncodedSlash},
+		"an Origin that is not allowed": {head: asking("/chat", "Origin: https://bad.example"), want: upgrade.ErrOrigin},
+		"not WebSocket":                 {head: head("GET /chat HTTP/1.1", "Host: gateway.test"), want: upgrade.ErrNotWebSocket},
+		"the gateway stops":             {head: asking("/chat"), gate: func(g *gate) { g.refuses = true }, want: upgrade.ErrDraining},
+		"no place":                      {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrLimit }, want: upgrade.ErrLimit},
+		"too many of its address":       {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrRate }, want: upgrade.ErrRate},
+		"everything is redirected":      {head: asking("/chat"), gate: func(g *gate) { g.redirect = true }, want: upgrade.ErrRedirect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, setting{route: func(c *route.Config) { c.Origins = []string{"https://good.example"} }}, func(c *script) {
@@ -88,7 +88,7 @@ func TestRequestsThatAreRefusedCostNoBackendAnything(t *testing.T) {
 	}
 }
 
-func TestAHeadThatDoesNotCome(t *testing.T) {
+func TestAnIncompleteHeadEndsTheHandshake(t *testing.T) {
 	each(t, setting{}, func(c *script) {
 		c.client("GET /chat HT")
 		c.step = c.core.Due(c.now)
@@ -102,7 +102,7 @@ func TestAHeadThatDoesNotCome(t *testing.T) {
 		c := newScript(t, setting{})
 		c.step = end(c)
 		c.want(name, Drop)
-		c.wantOver("") // no request was made
+		c.wantOver("") // there was no request
 	}
 	c := newScript(t, setting{})
 	c.client("GET")
@@ -111,13 +111,13 @@ func TestAHeadThatDoesNotCome(t *testing.T) {
 	c.wantOver("client_lost")
 }
 
-func TestRequestsForOthers(t *testing.T) {
+func TestChallengesAndPlainRequestsLeaveTheCore(t *testing.T) {
 	each(t, setting{}, func(c *script) {
 		c.gate.isPlain = true
 		c.client(head("GET /challenge HTTP/1.1", "Host: gateway.test"))
-		c.want("an authority's, perhaps", Challenge)
+		c.want("it may be from an ACME authority", Challenge)
 		c.step = c.core.NoChallenge(c.now)
-		c.want("it isn't", Plain)
+		c.want("it is not from an authority", Plain)
 		start := c.now.Add(time.Minute)
 		next := new(upgrade.Handshake)
 		next.FromClient.Grow(copy(next.FromClient.Free(), asking("/chat")[:20]))
@@ -134,11 +134,11 @@ func TestRequestsForOthers(t *testing.T) {
 	c.client(head("GET /challenge HTTP/1.1", "Host: gateway.test"))
 	c.step = c.core.Served(false)
 	c.want("it was answered", Drop)
-	c.wantOver("") // elsewhere
+	c.wantOver("") // accounted for elsewhere
 }
 
-// Whatever happens at whichever step, all that the handshake holds is given back once.
-func TestAnEndAtEachStepGivesBackAllThatItHolds(t *testing.T) {
+// An end at any step releases all that the handshake holds, once.
+func TestAnEndAtEachStepReleasesAllThatItHolds(t *testing.T) {
 	steps := []struct {
 		name string
 		to   func(*script)
@@ -177,7 +177,7 @@ func TestAnEndAtEachStepGivesBackAllThatItHolds(t *testing.T) {
 	}
 }
 
-func TestTheClocksOfAnAttempt(t *testing.T) {
+func TestTheDeadlinesOfAnAttempt(t *testing.T) {
 	c := newScript(t, setting{})
 	c.client(asking("/chat"))
 	begin := c.now
@@ -194,7 +194,7 @@ func TestTheClocksOfAnAttempt(t *testing.T) {
 	wantDeadline("it has to answer, so that another one has its turn", 5*time.Second)
 	c.now = c.now.Add(5 * time.Second)
 	c.step = c.core.Due(c.now)
-	c.want("another one has its turn", Dial)
+	c.want("another backend is tried", Dial)
 	wantDeadline("the last one has to be connected", 8*time.Second)
 	c.step = c.core.Dialing()
 	c.core.Wrote(c.now)
@@ -204,7 +204,7 @@ func TestTheClocksOfAnAttempt(t *testing.T) {
 	c.wantRefused(upgrade.ErrBackendTimeout)
 }
 
-func TestWaitingForAPlaceRunsNoClock(t *testing.T) {
+func TestWaitingForABackendHasNoDeadline(t *testing.T) {
 	c := newScript(t, setting{pool: func(pc *balancer.Config) {
 		pc.QueueTimeout, pc.Queue = units.Duration(time.Second), 10
 		for i := range pc.Backend {
@@ -217,11 +217,11 @@ func TestWaitingForAPlaceRunsNoClock(t *testing.T) {
 	c.client(asking("/chat"))
 	c.want("both backends are full", Pick)
 	if !c.core.Deadline.IsZero() {
-		t.Errorf("it waits until %v; want for as long as the pool says", c.core.Deadline)
+		t.Errorf("the deadline is %v; want none, since the pool bounds the wait", c.core.Deadline)
 	}
 	c.now = c.now.Add(time.Minute)
 	c.step = c.core.Picked(first, nil, c.now)
-	c.want("a place came free", Dial)
+	c.want("a backend is free", Dial)
 	if d := c.core.Deadline.Sub(c.now); d != 3*time.Second {
 		t.Errorf("the backend has to be connected within %v; want connect_timeout", d)
 	}

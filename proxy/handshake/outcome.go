@@ -13,11 +13,11 @@ type Outcome uint8
 const (
 	UnderWay    Outcome = iota
 	Established         // it became a session
-	Refused             // the gateway answered: Core.Rejection
+	Refused             // the gateway answered, with Core.Rejection
 	Passed              // the client got the backend's own answer
-	Torn                // it got a part of that
+	Torn                // the client got a part of the backend's answer
 	ClientLost          // the client has gone
-	Served              // the connection's requests are accounted for elsewhere
+	Served              // the requests of the connection are accounted for elsewhere
 )
 
 // Reason returns the label of the outcome in metrics and the access log.
@@ -32,12 +32,12 @@ func (c *Core) Reason() string {
 	}
 }
 
-// IsRequest reports whether there was a request at all: a port scan makes none.
+// IsRequest reports whether the client has sent a part of a request. A port scan sends none.
 func (c *Core) IsRequest() bool {
 	return c.Outcome == Refused || c.Memory != nil && len(c.Memory.FromClient.Bytes()) > 0
 }
 
-// End accounts for a handshake that made no session, once. It may block on a slow log.
+// End accounts for a handshake that made no session. Only its first call has an effect. It may block on a slow log.
 func (c *Core) End(now time.Time) {
 	if c.isEnded {
 		return
@@ -53,7 +53,7 @@ func (c *Core) End(now time.Time) {
 	}
 }
 
-// rejectionOf returns the answer that an error is.
+// rejectionOf returns the Rejection in an error.
 func rejectionOf(err error) *upgrade.Rejection {
 	var rejection *upgrade.Rejection
 	if !errors.As(err, &rejection) {

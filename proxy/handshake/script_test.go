@@ -26,7 +26,7 @@ type script struct {
 	gate  *gate
 	now   time.Time
 	step  Step
-	split func(n int) int // how much of n bytes one read takes
+	split func(n int) int // how many of n bytes one read returns
 }
 
 // A gate is the gateway around the core of a script: one route, whose pool has the backends a and b.
@@ -97,7 +97,7 @@ func newScript(t testing.TB, s setting) *script {
 	return c
 }
 
-// client has bytes arrive from the client, as long as they are asked for; the rest stays behind the head.
+// client makes bytes arrive from the client as long as the Core reads; the rest follows the head.
 func (c *script) client(text string) {
 	c.t.Helper()
 	for len(text) > 0 && c.step == ReadClient {
@@ -112,7 +112,7 @@ func (c *script) client(text string) {
 	}
 }
 
-// asked goes from Dial to ReadBackend.
+// asked executes the steps from Dial to ReadBackend.
 func (c *script) asked() {
 	c.t.Helper()
 	c.want("a backend is picked", Dial)
@@ -123,7 +123,7 @@ func (c *script) asked() {
 	c.want("the request is sent", ReadBackend)
 }
 
-// backend has bytes arrive from the backend.
+// backend makes bytes arrive from the backend.
 func (c *script) backend(text string) {
 	c.t.Helper()
 	for len(text) > 0 && c.step == ReadBackend {
@@ -145,7 +145,7 @@ func (c *script) want(what string, step Step) {
 	}
 }
 
-// wantRefused checks that the client is to be told that, and that nothing is left.
+// wantRefused checks that the client gets this refusal, and that the handshake holds nothing any more.
 func (c *script) wantRefused(want *upgrade.Rejection) {
 	c.t.Helper()
 	c.want("it is refused", Refuse)
@@ -155,7 +155,7 @@ func (c *script) wantRefused(want *upgrade.Rejection) {
 	c.wantOver(want.Reason)
 }
 
-// wantOver checks that the end is accounted for once, with that reason, and that all places are given back.
+// wantOver checks that the end is accounted for once, with that reason, and that all places are released.
 func (c *script) wantOver(reason string) {
 	c.t.Helper()
 	c.core.End(c.now)
@@ -169,7 +169,7 @@ func (c *script) wantOver(reason string) {
 func (c *script) wantNothingHeld() {
 	c.t.Helper()
 	if c.gate.places != 0 {
-		c.t.Errorf("%d places are taken; want 0", c.gate.places)
+		c.t.Errorf("%d places are acquired; want 0", c.gate.places)
 	}
 	for _, b := range c.gate.pool.Status() {
 		if b.Sessions != 0 {
@@ -178,7 +178,7 @@ func (c *script) wantNothingHeld() {
 	}
 }
 
-// splits are the ways in which bytes arrive.
+// splits are the ways in which bytes may arrive.
 var splits = map[string]func() func(int) int{
 	"whole":        func() func(int) int { return func(n int) int { return n } },
 	"byte by byte": func() func(int) int { return func(int) int { return 1 } },

@@ -9,18 +9,18 @@ import (
 	"sluice/upgrade"
 )
 
-// A Tracer follows handshakes, to show where their time goes. Any goroutine may call its methods.
+// A Tracer records handshakes, to show where their time goes. Any goroutine may call its methods.
 type Tracer interface {
-	// Begin begins the trace of a handshake that was accepted at start. traceparent and tracestate are the client's, as W3C Trace
-	// Context has them; what isn't well-formed begins a trace of its own.
+	// Begin begins the trace of a handshake that was accepted at start. traceparent and tracestate are the client's fields of W3C Trace
+	// Context. If they are not well-formed, the handshake begins a new trace.
 	Begin(start time.Time, traceparent, tracestate string) Trace
 }
 
-// A Trace is that of one handshake. One goroutine at a time calls its methods, which don't block.
+// A Trace is the trace of one handshake. One goroutine at a time calls its methods, which don't block.
 type Trace interface {
-	// Fields returns what the backend is told of the trace; an empty tracestate isn't sent.
+	// Fields returns the fields that the backend gets. An empty tracestate isn't sent.
 	Fields() (traceparent, tracestate string)
-	// Step notes a part of the handshake that is over.
+	// Step notes a part of the handshake that has ended.
 	Step(TraceStep)
 	// End ends the trace.
 	End(TraceEnd)
@@ -31,29 +31,29 @@ type Trace interface {
 type TraceStep struct {
 	Name       string
 	Start, End time.Time
-	Backend    string // empty: none is picked
-	Err        error  // why the handshake, or its attempt with this backend, ends here
+	Backend    string // "" if none is picked
+	Err        error  // why the handshake or its attempt with this backend ends here, or nil
 }
 
 // A TraceEnd is how a handshake ended.
 type TraceEnd struct {
 	Session, Listener, Route, Pool string
 	Client                         string
-	Status                         int   // that the client got; 0: nothing
-	Err                            error // nil: it is a session
+	Status                         int   // that the client got, or 0
+	Err                            error // nil if the handshake made a session
 }
 
-// traced is a handshake that has a trace. nil: it has none, which costs nothing.
+// traced is the trace of a handshake. It is nil if the handshake isn't traced.
 type traced struct {
 	trace   Trace
-	since   time.Time // the end of the step before
+	since   time.Time // end of the last step
 	backend string
 }
 
-// follow begins a trace, once the head is known.
+// follow begins a trace when the head is complete.
 func (c *Core) follow(t Tracer) {
 	req := &c.Memory.Request
-	// Two of them are none: nobody knows which one is meant.
+	// With two traceparent fields no one can know which is meant, so neither counts.
 	parent, count := "", 0
 	for value := range req.Backward("traceparent") {
 		parent = string(value)
@@ -73,7 +73,7 @@ func (t *traced) step(name string, err error, now time.Time) {
 	t.trace.Step(TraceStep{Name: name, Start: t.since, End: now, Backend: t.backend, Err: err})
 	t.since = now
 	if err != nil {
-		t.backend = "" // what follows is about another one
+		t.backend = "" // the next steps are those of another backend
 	}
 }
 
@@ -99,7 +99,7 @@ func (t *traced) addFields(to *upgrade.Forward) {
 	}
 }
 
-// errClientLost and errTorn are what a trace says of these ends.
+// errClientLost and errTorn are the errors of these outcomes in a trace.
 var (
 	errClientLost = errors.New("client lost")
 	errTorn       = errors.New("answer torn")

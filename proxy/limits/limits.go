@@ -1,5 +1,5 @@
-// Package limits counts what clients take of the gateway, and says when it is too much. It knows neither the gateway nor what a refusal
-// looks like.
+// Package limits counts the places that clients occupy in the gateway, and reports when a limit is reached. It knows neither the gateway
+// nor the answer to a refused client.
 package limits
 
 import (
@@ -9,53 +9,53 @@ import (
 	"time"
 )
 
-// A Count counts places that are taken, as those of live sessions together with the handshakes that may become some: handshakes at the
-// same time don't overrun a limit. The zero value counts none. Its methods may be called from any goroutine.
-type Count struct{ taken atomic.Int64 }
+// A Count counts acquired places, such as those of live sessions and of the handshakes that may become sessions, so that simultaneous
+// handshakes don't exceed a limit. The zero value counts none. Its methods may be called from any goroutine.
+type Count struct{ acquired atomic.Int64 }
 
-// Acquire takes a place, and reports whether there was one: with a limit over 0 that many can be taken, with 0 any number.
+// Acquire acquires a place, and reports whether the limit allows it; 0 means no limit.
 func (c *Count) Acquire(limit int64) bool {
-	if c.taken.Add(1) > limit && limit > 0 {
-		c.taken.Add(-1)
+	if c.acquired.Add(1) > limit && limit > 0 {
+		c.acquired.Add(-1)
 		return false
 	}
 	return true
 }
 
-// Release gives back what Acquire took.
-func (c *Count) Release() { c.taken.Add(-1) }
+// Release releases a place that Acquire has acquired.
+func (c *Count) Release() { c.acquired.Add(-1) }
 
-// N returns how many places are taken.
-func (c *Count) N() int64 { return c.taken.Load() }
+// N returns how many places are acquired.
+func (c *Count) N() int64 { return c.acquired.Load() }
 
-// PerClient is what one client address may take. 0 means no limit.
+// PerClient has the limits of one client address. 0 means no limit.
 type PerClient struct {
 	Sessions int // at once
 	Rate     int // handshakes a second
-	Burst    int // handshakes at once; 0: as many as Rate
+	Burst    int // handshakes at once; 0 means as many as Rate
 }
 
-// Clients limits what each client address takes of a listener: live sessions, and handshakes a second by a token bucket. An IPv6
-// client counts by its /64, all of which one customer of a provider has. Its methods may be called from any goroutine.
+// Clients limits the live sessions of each client address of a listener, and by a token bucket its handshakes a second. An IPv6 client
+// counts by its /64, since providers assign a whole /64 to one customer. Its methods may be called from any goroutine.
 type Clients struct {
 	limit PerClient
 
 	mu sync.Mutex
 
-	known   map[netip.Addr]*client // guarded by mu; those with sessions, or with an unfilled bucket
-	sweepAt int                    // guarded by mu: how many known ones are worth a sweep
+	known   map[netip.Addr]*client // guarded by mu; clients with sessions, or with a bucket that isn't full
+	sweepAt int                    // guarded by mu: the number of known clients at which a sweep is due
 }
 
 type client struct {
 	sessions int
 	tokens   float64
-	at       time.Time // of tokens
+	at       time.Time // when tokens was computed
 }
 
-// Limit returns what each of the clients may take.
+// Limit returns the limits of each client.
 func (c *Clients) Limit() PerClient { return c.limit }
 
-// Len returns how many addresses are known: those with sessions, or with a bucket that has yet to fill.
+// Len returns how many addresses are known: those with sessions, or with a bucket that isn't full.
 func (c *Clients) Len() int {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -65,7 +65,7 @@ func (c *Clients) Len() int {
 // minSweep is the number of known clients below which none is forgotten.
 const minSweep = 1024
 
-// NewClients returns Clients that know none.
+// NewClients returns Clients without any known address.
 func NewClients(limit PerClient) *Clients {
 	if limit.Burst == 0 {
 		limit.Burst = limit.Rate
@@ -83,8 +83,8 @@ func keyOf(a netip.Addr) netip.Addr {
 	return a
 }
 
-// Acquire counts a handshake and the session that it may become, and reports whether the client's limits allow it; then Release has to
-// follow. A client without an address (a Unix socket) isn't limited.
+// Acquire counts a handshake and the session that it may become, and reports whether the client's limits allow both. If they do, the caller
+// calls Release later. A client without an address, at a Unix socket, isn't limited.
 func (c *Clients) Acquire(a netip.Addr, now time.Time) bool {
 	if c.limit.Sessions == 0 && c.limit.Rate == 0 || !a.IsValid() {
 		return true
@@ -115,7 +115,7 @@ func (c *Clients) Acquire(a netip.Addr, now time.Time) bool {
 	return true
 }
 
-// Release gives back the session of an Acquire that was allowed.
+// Release releases the session that Acquire has counted.
 func (c *Clients) Release(a netip.Addr, now time.Time) {
 	if c.limit.Sessions == 0 && c.limit.Rate == 0 || !a.IsValid() {
 		return
@@ -139,7 +139,7 @@ func (c *Clients) isForgettable(k *client, now time.Time) bool {
 	return k.sessions == 0 && (c.limit.Rate == 0 || c.filled(k, now) >= float64(c.limit.Burst))
 }
 
-// sweep forgets the clients of which nothing is left to know. Doing so each time their number has doubled costs O(1) a client.
+// sweep forgets the clients that have no sessions and a full bucket. It runs when their number has doubled, which costs O(1) per client.
 func (c *Clients) sweep(now time.Time) {
 	for key, k := range c.known {
 		if c.isForgettable(k, now) {

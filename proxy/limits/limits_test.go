@@ -9,16 +9,16 @@ import (
 func TestClientsOfOneIPv6NetworkCountAsOne(t *testing.T) {
 	c := NewClients(PerClient{Sessions: 2})
 	now := time.Now()
-	enter := func(s string) bool { return c.Acquire(netip.MustParseAddr(s), now) }
-	if !enter("2001:db8::1") || !enter("2001:db8::2:0:0:1") || enter("2001:db8::ffff") {
-		t.Error("a /64 has other than two places")
+	acquire := func(s string) bool { return c.Acquire(netip.MustParseAddr(s), now) }
+	if !acquire("2001:db8::1") || !acquire("2001:db8::2:0:0:1") || acquire("2001:db8::ffff") {
+		t.Error("a /64 doesn't have two places")
 	}
-	if !enter("2001:db8:0:1::1") || !enter("192.0.2.1") || !enter("192.0.2.2") {
-		t.Error("other networks are counted with it")
+	if !acquire("2001:db8:0:1::1") || !acquire("192.0.2.1") || !acquire("192.0.2.2") {
+		t.Error("other networks count for the same limit")
 	}
 	c.Release(netip.MustParseAddr("2001:db8::1"), now)
-	if !enter("2001:db8::3") {
-		t.Error("a place that was left isn't free")
+	if !acquire("2001:db8::3") {
+		t.Error("a released place isn't free")
 	}
 }
 
@@ -49,7 +49,7 @@ func TestTheBucketOfAClientFillsAndIsForgotten(t *testing.T) {
 	}
 }
 
-// Addresses cost an attacker nothing: the table holds only those that still count for something.
+// Addresses cost an attacker nothing, so the table keeps only addresses that still count for a limit.
 func TestTheTableOfClientsDoesNotGrowWithAddressesThatAreGone(t *testing.T) {
 	c := NewClients(PerClient{Rate: 1000, Sessions: 1})
 	now := time.Now()

@@ -11,18 +11,18 @@ import (
 	"sluice/upgrade"
 )
 
-// A Client is whose request it is, as far as the gateway knows.
+// A Client is what the gateway knows of the client of a request.
 type Client struct {
 	Peer        netip.AddrPort // of the TCP connection, or of its PROXY header; zero at a Unix socket
-	Addr        netip.AddrPort // of the client itself, as far back as the trusted proxies reach; its port may be 0
-	Local       net.Addr       // where it connected to
-	Certificate string         // subject of its verified certificate; "": it has shown none
-	IsTrusted   bool           // the peer may say whose request it is
+	Addr        netip.AddrPort // of the client itself, as far back as trusted proxies name it; the port may be 0
+	Local       net.Addr       // the address that the peer connected to
+	Certificate string         // subject of the verified certificate; "" if the client has shown none
+	IsTrusted   bool           // the peer is a trusted proxy
 	Proto       string         // "http" or "https"
 	RequestID   string
 }
 
-// NewClient returns what is known of a client before its head has come.
+// NewClient returns what is known of a client before its request head is complete.
 func NewClient(peer netip.AddrPort) Client { return Client{Peer: peer, Addr: peer} }
 
 // Trust is the addresses of proxies whose PROXY headers and X-Forwarded-* fields are believed. Immutable.
@@ -40,7 +40,7 @@ func ParseTrust(all []string) (t Trust, err error) {
 	return t, nil
 }
 
-// ParsePrefix reads an address, which is the prefix of it alone, or a prefix.
+// ParsePrefix reads a prefix, or an address as the prefix that has only this address.
 func ParsePrefix(s string) (netip.Prefix, error) {
 	if strings.Contains(s, "/") {
 		p, err := netip.ParsePrefix(s)
@@ -53,7 +53,7 @@ func ParsePrefix(s string) (netip.Prefix, error) {
 	return netip.PrefixFrom(a, a.BitLen()), nil
 }
 
-// Includes reports whether what that peer says of its client is believed.
+// Includes reports whether the gateway believes what that peer says of its client.
 func (t Trust) Includes(peer netip.Addr) bool {
 	for _, p := range t {
 		if p.Contains(peer) {
@@ -63,8 +63,8 @@ func (t Trust) Includes(peer netip.Addr) bool {
 	return false
 }
 
-// Identify completes a client by what the head of its request tells. X-Forwarded-For is believed from its end back to the first address
-// that isn't a trusted proxy's: anyone can have written what stands before that.
+// Identify completes a client with what the head of its request says. X-Forwarded-For is believed from its end back to the first address
+// that isn't a trusted proxy's: anyone can have written the addresses before that one.
 func (t Trust) Identify(c *Client, r *upgrade.Request) {
 	c.Addr, c.IsTrusted = c.Peer, t.Includes(c.Peer.Addr())
 	if !c.IsTrusted {
@@ -90,7 +90,7 @@ func (t Trust) Identify(c *Client, r *upgrade.Request) {
 	}
 }
 
-// Forward says how a request of the client goes on to a backend.
+// Forward returns what changes in the head of a request on its way to a backend.
 func (c *Client) Forward(r *route.Route) upgrade.Forward {
 	return upgrade.Forward{
 		Trusted:   c.IsTrusted,
@@ -106,10 +106,10 @@ func (c *Client) Forward(r *route.Route) upgrade.Forward {
 	}
 }
 
-// FormatID formats the id of a session or request as logs, traces and X-Request-Id have it.
+// FormatID formats the id of a session or request, as in logs, traces and X-Request-Id.
 func FormatID(id uint64) string { return fmt.Sprintf("%016x", id) }
 
-// FormatClient formats a client's address; a client at a Unix socket has none.
+// FormatClient formats a client's address. It returns "unix" for a client at a Unix socket, which has no address.
 func FormatClient(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return "unix"

@@ -12,12 +12,12 @@ import (
 
 // A Dialer connects to the backends of a pool. Immutable.
 type Dialer struct {
-	// TLS returns the configuration for a backend of that host name that speaks TLS.
+	// TLS returns the configuration for a backend with that host name.
 	TLS func(host string) *tls.Config
 }
 
-// Dial connects to a backend, sends opening (which may be nil), and does the TLS handshake where the backend speaks that. ctx bounds all
-// of it. The error is a *DialError.
+// Dial connects to a backend, sends opening, which may be nil, and makes the TLS handshake if the backend speaks TLS. ctx bounds all of it.
+// The error is a *DialError.
 func (d Dialer) Dial(ctx context.Context, b *balancer.Backend, opening []byte) (net.Conn, error) {
 	conn, err := d.dial(ctx, b, opening)
 	if err != nil {
@@ -27,18 +27,18 @@ func (d Dialer) Dial(ctx context.Context, b *balancer.Backend, opening []byte) (
 }
 
 func (d Dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (ready net.Conn, err error) {
-	tcp := net.Dialer{KeepAlive: -1} // the gateway pings by itself
+	tcp := net.Dialer{KeepAlive: -1} // the gateway sends pings of its own
 	conn, err := tcp.DialContext(ctx, b.Network(), b.Address())
 	if err != nil {
 		return nil, err
 	}
 	defer func() {
-		if ready == nil { // there is an error, or it panicked
+		if ready == nil { // after an error, or a panic
 			_ = conn.Close()
 		}
 	}()
 	if len(opening) > 0 {
-		if _, err := conn.Write(opening); err != nil { // an empty socket takes it at once
+		if _, err := conn.Write(opening); err != nil { // it fits into the buffer of a new socket
 			return nil, err
 		}
 	}

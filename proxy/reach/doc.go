@@ -1,9 +1,9 @@
-// Package reach is how a backend is reached, the same way for WebSocket handshakes and for plain requests. Each rule stands here once:
+// Package reach connects to backends, in the same way for WebSocket handshakes and for plain requests:
 //
-//	client.go       whose request it is, and which proxies are believed; the fields with which it goes on
+//	client.go       who the client is, which proxies are believed, and the fields that the backend gets
 //	dialer.go       connect, the PROXY header, TLS
 //	proxyheader.go  the PROXY header that a backend is sent
-//	outcome.go      what a failure says about the backend, and what the client is told
+//	outcome.go      what a failure means for the backend, and the answer to the client
 //
-// It knows neither listeners nor sessions, and chooses no backend: that is package balancer's.
+// It knows neither listeners nor sessions. Package balancer chooses the backend.
 package reach

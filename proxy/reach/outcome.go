@@ -10,19 +10,19 @@ import (
 	"sluice/upgrade"
 )
 
-// A DialError is a failure before anything of the request was sent: another backend can have it.
+// A DialError is a failure before any byte of the request was sent: the request can go to another backend.
 type DialError struct{ Err error }
 
 func (e *DialError) Error() string { return e.Err.Error() }
 func (e *DialError) Unwrap() error { return e.Err }
 
-// IsUnsent reports whether an error came before anything of the request was sent.
+// IsUnsent reports whether an error came before any byte of the request was sent.
 func IsUnsent(err error) bool {
 	var dial *DialError
 	return errors.As(err, &dial)
 }
 
-// OutcomeOf returns what the failure of a request says about the backend that was asked.
+// OutcomeOf returns what the failure of a request means for its backend.
 func OutcomeOf(err error) balancer.Outcome {
 	var rejection *upgrade.Rejection
 	isDial := IsUnsent(err)
@@ -44,7 +44,7 @@ func OutcomeOf(err error) balancer.Outcome {
 	}
 }
 
-// IsExhausted reports whether a connection can't be had for want of something of the gateway's own, such as descriptors: it is full.
+// IsExhausted reports whether a connection failed because the gateway has run out of a resource, such as descriptors.
 func IsExhausted(err error) bool {
 	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
 		if errors.Is(err, errno) {
@@ -54,10 +54,10 @@ func IsExhausted(err error) bool {
 	return false
 }
 
-// RetryAfter is how many seconds a client that came when the gateway was full is asked to wait.
+// RetryAfter is the number of seconds that a client should wait if the gateway is full.
 const RetryAfter = 5
 
-// Rejection is what the client is told after the last attempt has failed with err, of which the outcome is o.
+// Rejection returns the answer to the client after the last attempt has failed with err, whose outcome is o.
 func Rejection(err error, o balancer.Outcome) *upgrade.Rejection {
 	var rejection *upgrade.Rejection
 	switch {
@@ -74,7 +74,7 @@ func Rejection(err error, o balancer.Outcome) *upgrade.Rejection {
 	}
 }
 
-// Unpicked is what the client is told when the pool gave no backend, and none was tried before.
+// Unpicked returns the answer to the client if the pool had no backend for the first attempt.
 func Unpicked(err error) *upgrade.Rejection {
 	var full *balancer.FullError
 	if errors.As(err, &full) {

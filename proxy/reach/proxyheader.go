@@ -6,8 +6,8 @@ import (
 	"github.com/pires/go-proxyproto"
 )
 
-// ProxyHeader returns the PROXY header, version 2, that tells a backend of the client: its peer, and where that connected to. For a client
-// at a Unix socket, which has no address, it is that of a connection of the gateway's own.
+// ProxyHeader returns the PROXY header, version 2, for a backend: the client's peer, and the address that the peer connected to. A client at
+// a Unix socket has no address, so its header is that of the gateway's own connections.
 // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 func (c *Client) ProxyHeader() []byte {
 	if !c.Peer.IsValid() {
@@ -16,7 +16,7 @@ func (c *Client) ProxyHeader() []byte {
 	return format(proxyproto.HeaderProxyFromAddrs(2, net.TCPAddrFromAddrPort(c.Peer), c.Local))
 }
 
-// OwnProxyHeader returns the PROXY header of a connection that is no client's: a probe's.
+// OwnProxyHeader returns the PROXY header of the gateway's own connections, such as those of probes.
 func OwnProxyHeader() []byte {
 	return format(&proxyproto.Header{Version: 2, Command: proxyproto.LOCAL})
 }
@@ -24,7 +24,7 @@ func OwnProxyHeader() []byte {
 func format(h *proxyproto.Header) []byte {
 	text, err := h.Format()
 	if err != nil {
-		panic("BUG: PROXY header: " + err.Error()) // all of it is ours
+		panic("BUG: PROXY header: " + err.Error()) // the gateway made every part of it
 	}
 	return text
 }

@@ -14,8 +14,8 @@
 //	TakeActs   what the driver must do to the sockets now (acts.go)
 //
 // A driver (package driver) owns the sockets, the bytes that wait and the timer, and calls in here from one goroutine
-// at a time: driver/engine.go and driver/scan.go show how. The tests of what passes are in that package, too
-// (script_*_test.go): they run on the engine that all drivers share. The rules are those of RFC 6455; where the RFC
+// at a time: proxy/driver/engine.go and proxy/driver/scan.go show how. The tests of what passes are in that package, too
+// (proxy/driver/script_*_test.go): they run on the engine that all drivers share. The rules are those of RFC 6455; where the RFC
 // leaves a choice, the comment at the rule gives the reason.
 //
 // Invariants, whatever arrives and however it is split:

@@ -15,49 +15,49 @@ import (
 
 // Config is one [[route]] of the configuration.
 type Config struct {
-	// Listener names the listener that the route belongs to; empty: every listener.
+	// Listener names the listener that the route belongs to; empty means every listener.
 	Listener string `toml:"listener"`
-	// Host is an exact host or "*.example.com"; empty: any.
+	// Host is an exact host or "*.example.com"; empty means any host.
 	Host string `toml:"host"`
-	// Path is a prefix of whole segments; the longest one wins.
+	// Path is a prefix of whole segments. The longest one wins.
 	Path string `toml:"path" default:"/"`
 	// Pool names the pool that the route's sessions go to.
 	Pool string `toml:"pool"`
 	// Origins are the allowed values of Origin, each an origin (scheme, host and port), one with a wildcard for the host or its first
-	// labels ("https://*.example.com", "https://*:8443"), "null", or "same": the Origin's host and port are those of Host. Empty: any.
+	// labels ("https://*.example.com", "https://*:8443"), "null", or "same": the Origin's host and port are those of Host. Empty means any.
 	Origins []string `toml:"origins"`
 
-	// HTTP passes requests that are not WebSocket to the pool as well; otherwise they get 426.
+	// HTTP passes requests that are not WebSocket to the pool as well; without it they are refused with 426.
 	HTTP bool `toml:"http" default:"true"`
-	// StripPrefix is taken off the path that the backend sees: Path, or whole segments at its beginning.
+	// StripPrefix is removed from the path that the backend gets: Path, or whole segments at its beginning.
 	StripPrefix string `toml:"strip_prefix"`
-	// RequestHeader are fields that the backend gets instead of the client's of that name.
+	// RequestHeader has fields that the backend gets instead of the client's fields of these names.
 	RequestHeader map[string]string `toml:"request_header"`
 	// RemoveHeader names fields that the backend doesn't get.
 	RemoveHeader []string `toml:"remove_header"`
-	// EncodedSlashes is "refuse" or "pass": what becomes of a path with %2f or %5c.
+	// EncodedSlashes is "refuse" or "pass": what happens to a request whose path has %2f or %5c.
 	EncodedSlashes string `toml:"encoded_slashes" default:"refuse"`
 
 	// Ping is "answer" (the gateway answers pings itself) or "forward".
 	Ping         string         `toml:"ping" default:"answer"`
-	PingInterval units.Duration `toml:"ping_interval" default:"30s"` // zero: off
+	PingInterval units.Duration `toml:"ping_interval" default:"30s"` // 0 means off
 	PongTimeout  units.Duration `toml:"pong_timeout" default:"10s"`
-	IdleTimeout  units.Duration `toml:"idle_timeout" default:"0s"` // zero: off
+	IdleTimeout  units.Duration `toml:"idle_timeout" default:"0s"` // 0 means off
 	CloseTimeout units.Duration `toml:"close_timeout" default:"5s"`
 	WriteTimeout units.Duration `toml:"write_timeout" default:"60s"`
 	CloseCodes   CloseCodes     `toml:"close_codes"`
 
-	ConnectTimeout   units.Duration `toml:"connect_timeout" default:"3s"`    // one dial
-	HandshakeTimeout units.Duration `toml:"handshake_timeout" default:"10s"` // dial to 101, all retries
+	ConnectTimeout   units.Duration `toml:"connect_timeout" default:"3s"`    // of one dial
+	HandshakeTimeout units.Duration `toml:"handshake_timeout" default:"10s"` // from dial to 101, with all retries
 
-	// ResponseTimeout is how long a backend may take to begin its answer to a plain request.
+	// ResponseTimeout bounds the time until a backend begins its answer to a plain request.
 	ResponseTimeout units.Duration `toml:"response_timeout" default:"60s"`
 
-	MaxFrame   units.Bytes `toml:"max_frame" default:"16MiB"`   // zero: no limit
-	MaxMessage units.Bytes `toml:"max_message" default:"64MiB"` // zero: no limit
+	MaxFrame   units.Bytes `toml:"max_frame" default:"16MiB"`   // 0 means no limit
+	MaxMessage units.Bytes `toml:"max_message" default:"64MiB"` // 0 means no limit
 }
 
-// CloseCodes are the codes of the closes that the gateway makes itself.
+// CloseCodes are the codes of the closes that the gateway sends on its own.
 type CloseCodes struct {
 	Drained     int `toml:"drained" default:"1012"`
 	BackendLost int `toml:"backend_lost" default:"1011"`

@@ -12,7 +12,7 @@ import (
 type origin struct {
 	scheme string
 	host   string // without a trailing dot; an IPv6 address without its brackets; "" for "file://"
-	port   uint16 // that of the scheme where the text has none; 0: the scheme has none either
+	port   uint16 // that of the scheme if the text has none; 0 if the scheme has none either
 }
 
 // An OriginRule is one element of a route's origins.
@@ -31,10 +31,10 @@ const (
 	requestHost          // "same": that of the request's Host, whatever the scheme
 )
 
-// beyondOrigin are the octets that path, query, fragment and userinfo begin or end with.
+// beyondOrigin has the octets with which path, query, fragment and userinfo begin or end.
 const beyondOrigin = `/\?#@`
 
-// What is wrong with an origin.
+// The errors of an origin that can't be parsed.
 var (
 	errNoOrigin       = errors.New("not scheme://host")
 	errBeyondOrigin   = errors.New("has more than scheme, host and port")
@@ -68,8 +68,8 @@ func parseOriginRule(s string) (OriginRule, error) {
 	return rule, nil
 }
 
-// AllowsOrigin reports whether a page of that origin may connect. A request without one comes from no browser, and origins protect
-// browsers' users alone (RFC 6455 section 10.2).
+// AllowsOrigin reports whether a page of that origin may connect. A request without Origin comes from no browser, and the check protects
+// only users of browsers (RFC 6455 section 10.2).
 func (r *Route) AllowsOrigin(value, host []byte) bool {
 	if len(r.Origins) == 0 || value == nil {
 		return true
@@ -105,12 +105,12 @@ func (o *OriginRule) admits(sent origin, host string) bool {
 	}
 }
 
-// isFrom compares what is beside the host.
+// isFrom compares scheme and port.
 func (o *OriginRule) isFrom(sent origin) bool {
 	return strings.EqualFold(sent.scheme, o.scheme) && sent.port == o.port
 }
 
-// Example returns an Origin that the rule admits; own is that of the request's host.
+// Example returns an Origin that the rule admits. own is the origin of the request's host.
 func (o *OriginRule) Example(own string) string {
 	host := o.host
 	switch {
@@ -164,7 +164,7 @@ func isScheme(s string) bool {
 	return s != ""
 }
 
-// portOfScheme returns the port that stands for none; 0: there is none.
+// portOfScheme returns the default port of a scheme, or 0.
 func portOfScheme(scheme string) uint16 {
 	switch {
 	case strings.EqualFold(scheme, "https"), strings.EqualFold(scheme, "wss"):
@@ -176,8 +176,8 @@ func portOfScheme(scheme string) uint16 {
 	}
 }
 
-// splitOriginHost reads a host and its port, defaultPort where it has none. It takes both that of an Origin and a Host field. The
-// host is returned as upgrade.Request.Hostname has it, but for its case.
+// splitOriginHost reads the host and port of an Origin or a Host field. The port is defaultPort if the field has none. The host is in the
+// form of upgrade.Request.Hostname, except for its case.
 func splitOriginHost(s string, defaultPort uint16) (host string, port uint16, err error) {
 	host, port = s, defaultPort
 	if i := strings.LastIndexByte(s, ':'); i > strings.LastIndexByte(s, ']') {
@@ -193,10 +193,10 @@ func splitOriginHost(s string, defaultPort uint16) (host string, port uint16, er
 		if err != nil || !isClosed || !addr.Is6() || addr.Zone() != "" {
 			return "", 0, errOriginHost
 		}
-		return addr.String(), port, nil // the one form that browsers send, whatever the file has
+		return addr.String(), port, nil // the form that browsers send
 	}
 	if host == "." && defaultPort == 0 {
-		return host, port, nil // "app://.", of desktop applications
+		return host, port, nil // desktop applications send "app://."
 	}
 	host = strings.TrimSuffix(host, ".")
 	if !isOriginHost(host) {
@@ -205,7 +205,7 @@ func splitOriginHost(s string, defaultPort uint16) (host string, port uint16, er
 	return host, port, nil
 }
 
-// isOriginHost reports whether s is a name or an IPv4 address, as Host may have it.
+// isOriginHost reports whether s is a name or an IPv4 address that is allowed in Host.
 func isOriginHost(s string) bool {
 	for _, c := range []byte(s) {
 		if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' && c != '.' {

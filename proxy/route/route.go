@@ -17,13 +17,13 @@ import (
 	"sluice/upgrade"
 )
 
-// A Route is a [[route]] ready for use. Immutable, but for IsRemoved.
+// A Route is a [[route]] ready for use. Immutable, except IsRemoved.
 type Route struct {
 	Config   *Config
 	Name     string // host and path: its name in logs and metrics
-	Listener string // "": every one
-	Host     string // lower case; "": any; "*.example.com" is ".example.com"
-	Path     string // without a slash at its end, but for "/"
+	Listener string // "" means every listener
+	Host     string // lower case; "" means any; "*.example.com" is ".example.com"
+	Path     string // without a slash at its end, except "/"
 	Origins  []OriginRule
 	Pool     *balancer.Pool
 	PoolName string
@@ -31,7 +31,7 @@ type Route struct {
 	SendsProxy bool // a connection to a backend begins with a PROXY header
 
 	PassesHTTP         bool
-	Plain              http.Handler // of the requests that are not WebSocket; set once, by the owner of the table
+	Plain              http.Handler // serves the requests that are not WebSocket; set once, by the owner of the table
 	PassesEncodedSlash bool
 	StripPrefix        int // bytes
 	SetHeaders         []upgrade.Field
@@ -44,16 +44,16 @@ type Route struct {
 	ResponseTimeout  time.Duration
 	WriteTimeout     time.Duration
 
-	IsRemoved atomic.Bool // its sessions are to end, those that begin now too
+	IsRemoved atomic.Bool // its sessions have to end, also those that begin now
 }
 
-// A Key is what makes a route of one configuration that of another.
+// A Key identifies a route across configurations.
 type Key struct{ listener, host, path string }
 
-// Key returns what the route is known by.
+// Key returns the key of the route.
 func (r *Route) Key() Key { return Key{r.Listener, r.Host, r.Path} }
 
-// New makes a route of its section, that of its pool, and the pool.
+// New makes a route from its section, the section of its pool, and the pool.
 func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 	path := c.Path
 	if path != "/" {
@@ -108,10 +108,10 @@ func hasSegments(path, prefix string) bool {
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
 
-// encodedOctet is one that is decoded in the paths of requests before a route is looked for.
+// encodedOctet matches the octets that are decoded in the path of a request before a route is searched for it.
 var encodedOctet = regexp.MustCompile(`(?i)%([013467][0-9a-f]|2[0-9a-e]|5[0-9abd-f]|[89a-f][0-9a-f])`)
 
-// isReachable reports whether any request can have the path of a route, or one below it.
+// isReachable reports whether a request can have this path of a route, or a path below it.
 func isReachable(path string) bool {
 	segments := strings.Split(path, "/")
 	return !slices.Contains(segments, ".") && !slices.Contains(segments, "..") && !strings.Contains(path, "//") &&
@@ -128,13 +128,13 @@ func NewTable(all []*Route) Table {
 		return cmp.Or(
 			cmp.Compare(b.hostRank(), a.hostRank()),
 			cmp.Compare(len(b.Path), len(a.Path)),
-			cmp.Compare(len(b.Listener), len(a.Listener)), // a named listener before every one
+			cmp.Compare(len(b.Listener), len(a.Listener)), // a named listener before ""
 		)
 	})
 	return table
 }
 
-// hostRank orders hosts: an exact one before wildcards, a longer wildcard before a shorter one, any last.
+// hostRank orders hosts: an exact host ranks over wildcards, a longer wildcard over a shorter one, and any of them over "".
 func (r *Route) hostRank() int {
 	switch {
 	case r.Host == "":
@@ -146,8 +146,8 @@ func (r *Route) hostRank() int {
 	}
 }
 
-// Find returns the route of a request: that of the most exact host which has one for the path, nil if there is none. host is lower
-// case without port and trailing dot, path is as upgrade.Request.Path gives it. It allocates for an IPv6 address alone.
+// Find returns the first route that matches a request, or nil. host is in lower case, without port and trailing dot; path is as from
+// upgrade.Request.Path. Find allocates only for an IPv6 address.
 func (t Table) Find(listener string, host, path []byte) *Route {
 	if bytes.IndexByte(host, ':') >= 0 {
 		host = []byte(canonicalHost(string(host)))
@@ -160,7 +160,7 @@ func (t Table) Find(listener string, host, path []byte) *Route {
 	return nil
 }
 
-// canonicalHost returns an IPv6 address in the one form of RFC 5952, and any other host as it is.
+// canonicalHost returns an IPv6 address in the form of RFC 5952, and any other host unchanged.
 func canonicalHost(host string) string {
 	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 		return a.String()
@@ -168,7 +168,7 @@ func canonicalHost(host string) string {
 	return host
 }
 
-// MatchesHost reports whether a request for that host, as Find wants it, may be for the route.
+// MatchesHost reports whether the route matches a host, which is in the form of Find.
 func (r *Route) MatchesHost(host []byte) bool {
 	switch {
 	case r.Host == "":
@@ -181,7 +181,7 @@ func (r *Route) MatchesHost(host []byte) bool {
 	}
 }
 
-// MatchesPath reports whether the route's path is a prefix of whole segments.
+// MatchesPath reports whether the route's path consists of the first segments of path.
 func (r *Route) MatchesPath(path []byte) bool {
 	if r.Path == "/" {
 		return true

@@ -12,11 +12,22 @@ import (
 	"sluice/proxy/relay"
 )
 
-// A CloseCount is how many sessions were ended by that peer, or the gateway, with that code; 1005: a close without one.
+// An InitiatorView names who ended a session: "client", "backend" or "gateway".
+type InitiatorView struct {
+	Initiator string `json:"initiator"`
+	ClosedBy  string `json:"closed_by"` // Initiator under the name that it had in the version before
+}
+
+func viewInitiator(i relay.Initiator) InitiatorView {
+	name := i.String()
+	return InitiatorView{Initiator: name, ClosedBy: name}
+}
+
+// A CloseCount is how many sessions an initiator ended with a close code; code 1005 means a close without one.
 type CloseCount struct {
-	ClosedBy string `json:"closed_by"`
-	Code     uint16 `json:"close_code"`
-	Count    uint64 `json:"count"`
+	InitiatorView
+	Code  uint16 `json:"close_code"`
+	Count uint64 `json:"count"`
 }
 
 // A CloseView is a session that has ended.
@@ -31,10 +42,10 @@ type CloseView struct {
 	Ended           time.Time `json:"ended"`
 	DurationSeconds float64   `json:"duration_seconds"`
 	Code            uint16    `json:"close_code"`
-	ClosedBy        string    `json:"closed_by"`
-	Reason          string    `json:"reason"` // as in the access log
-	ToBackend       FlowView  `json:"to_backend"`
-	ToClient        FlowView  `json:"to_client"`
+	InitiatorView
+	Reason    string   `json:"reason"` // as in the access log
+	ToBackend FlowView `json:"to_backend"`
+	ToClient  FlowView `json:"to_client"`
 }
 
 // CloseCode is the code under which an end is logged and counted: 1005, which never goes on the wire, for a close without one
@@ -67,7 +78,7 @@ func (r *Registry) Closes() []CloseView {
 func (r *Registry) CloseCounts() []CloseCount {
 	sums := r.closes.sums()
 	slices.SortFunc(sums, func(a, b CloseCount) int {
-		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.ClosedBy, b.ClosedBy))
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Initiator, b.Initiator))
 	})
 	return sums
 }
@@ -86,8 +97,8 @@ type closes struct {
 }
 
 type closeKind struct {
-	by   relay.Initiator
-	code uint16
+	initiator relay.Initiator
+	code      uint16
 }
 
 // An ending is what is kept of a session that has ended: no more than that, so that the session's memory can be freed.
@@ -131,7 +142,7 @@ func (c *closes) sums() []CloseCount {
 	defer c.mu.Unlock()
 	sums := make([]CloseCount, 0, len(c.counts))
 	for kind, n := range c.counts {
-		sums = append(sums, CloseCount{ClosedBy: kind.by.String(), Code: kind.code, Count: n})
+		sums = append(sums, CloseCount{InitiatorView: viewInitiator(kind.initiator), Code: kind.code, Count: n})
 	}
 	return sums
 }
@@ -141,7 +152,7 @@ func (e *ending) view() CloseView {
 	return CloseView{
 		ID: reach.FormatID(e.id), Listener: e.listener, Route: e.route, Pool: e.pool, Backend: e.backend,
 		Client: reach.FormatClient(e.client), Path: e.path, Ended: e.at.UTC(), DurationSeconds: e.took.Seconds(),
-		Code: CloseCode(v), ClosedBy: v.Initiator.String(), Reason: CloseReason(v),
+		Code: CloseCode(v), InitiatorView: viewInitiator(v.Initiator), Reason: CloseReason(v),
 		ToBackend: FlowView(e.result.Counts[relay.Client]), ToClient: FlowView(e.result.Counts[relay.Backend]),
 	}
 }

@@ -1,9 +1,9 @@
 // Package session keeps the live sessions of a gateway, from the moment when the driver gets their connections until their end:
 //
-//	session.go   what a session says of itself, and what happens at its end
+//	session.go   a session, and what happens at its end
 //	registry.go  the set of all live sessions
-//	query.go     which of them an operator means: pages, closes
-//	view.go      what an operator sees of one
+//	query.go     the sessions that an operator chooses: pages, closes
+//	view.go      a session as an operator sees it
 //	spread.go    closing many without a crowd of clients that come back at once
 //	closes.go    how sessions ended
 //

@@ -18,20 +18,20 @@ import (
 
 // A Query chooses live sessions: those that fit all of its fields. The zero value chooses every one.
 type Query struct {
-	ID string // empty: any
+	ID string // empty means any
 
-	Listener, Route, Pool, Backend string // names; empty: any
+	Listener, Route, Pool, Backend string // names; empty means any
 
-	Client netip.Prefix  // that contains the client's address; zero: any
+	Client netip.Prefix  // that contains the client's address; zero means any
 	Path   string        // prefix of the path
-	Idle   time.Duration // without data for longer than this; 0: any
-	Age    time.Duration // older than this; 0: any
+	Idle   time.Duration // without data for longer than this; 0 means any
+	Age    time.Duration // older than this; 0 means any
 }
 
 // A Page is a part of the sessions that a query chooses, the oldest first.
 type Page struct {
 	Sessions []View `json:"sessions"`
-	// Next is the cursor of the page after this one; empty: this is the last.
+	// Next is the cursor of the next page; empty on the last one.
 	Next string `json:"next,omitempty"`
 }
 
@@ -72,8 +72,8 @@ func (r *Registry) Page(q *Query, cursor string, limit int) (Page, error) {
 	return page, nil
 }
 
-// Close asks for a close of both sides of the session of that id, with a code that may be sent (relay.IsCloseCode); 0: the route's
-// for drained sessions. false: there is no such session.
+// Close asks for a close of both sides of the session of that id. code is one that may be sent (relay.IsCloseCode), or 0 for the route's
+// code of drained sessions. Close returns false if there is no such session.
 func (r *Registry) Close(id string, code uint16) bool {
 	s := r.find(id)
 	if s == nil {

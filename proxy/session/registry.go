@@ -18,7 +18,7 @@ type Config struct {
 	// IsDraining reports whether the gateway closes its sessions: one that begins now is closed as well.
 	IsDraining func() bool
 
-	Panics recovery.Handler // nil: panics are not recovered
+	Panics recovery.Handler // nil means that panics are not recovered
 }
 
 // room is the name of this part of the program in calls of Config.Panics.
@@ -34,7 +34,7 @@ type Registry struct {
 	mu sync.Mutex
 
 	all   []*Session    // guarded by mu; from Add to remove
-	empty chan struct{} // guarded by mu; closed when the last session goes; nil: nothing waits for that
+	empty chan struct{} // guarded by mu; closed after the last session has ended; nil if nothing waits for that
 }
 
 // NewRegistry returns a registry without sessions.
@@ -84,7 +84,7 @@ func (r *Registry) List() []*Session {
 	return live
 }
 
-// find returns the session of that id whose connections the driver owns; nil: there is none.
+// find returns the session of that id if the driver owns its connections, otherwise nil.
 func (r *Registry) find(id string) *Session {
 	n, err := strconv.ParseUint(id, 16, 64)
 	if err != nil || reach.FormatID(n) != id {

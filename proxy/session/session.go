@@ -12,26 +12,26 @@ import (
 	"sluice/proxy/route"
 )
 
-// Info is what a session says of itself. The slices are copied.
+// Info describes a new session. New copies the slices.
 type Info struct {
 	ID      uint64
 	Source  *Source
 	Route   *route.Route
-	Backend *balancer.Backend // on which the session holds a place
+	Backend *balancer.Backend // of which the session has a place
 	Client  netip.AddrPort
 
 	Host, Path  []byte
 	Query       []byte // as it may be logged
 	Subprotocol []byte
 
-	TLS        [2]uint16 // version, by side; 0: none
+	TLS        [2]uint16 // version, by side; 0 means no TLS
 	HasDeflate bool
 }
 
 // A Source is what the sessions of one listener share. Immutable.
 type Source struct {
 	Name string // of the listener
-	// Release gives back the places that a session of that client holds. It must not block.
+	// Release releases the places that a session of that client has. It must not block.
 	Release func(client netip.Addr, now time.Time)
 }
 
@@ -57,7 +57,7 @@ type Session struct {
 	tls        [2]uint16 // immutable
 	hasDeflate bool      // immutable
 
-	// StartLogged is closed after the access line of the session's start is written; nil: there is none. Set before Add.
+	// StartLogged is closed after the access line of the session's start is written. It is nil if there is no such line. Set before Add.
 	StartLogged chan struct{}
 
 	isRelayed atomic.Bool // Handle is set
@@ -138,7 +138,7 @@ func (s *Session) SessionEnded(r driver.Result) {
 	}
 }
 
-// release gives back all that the session holds, and accounts for it.
+// release releases all that the session has, and accounts for its end.
 func (s *Session) release(r driver.Result, outcome balancer.Outcome) {
 	config := &s.registry.config
 	defer config.Panics.Catch(room, nil)
@@ -157,7 +157,7 @@ func (s *Session) release(r driver.Result, outcome balancer.Outcome) {
 	config.Ended(s, &r)
 }
 
-// outcomeOf returns what the end of a session says about its backend. A client's fault never counts against one.
+// outcomeOf returns what the end of a session means for its backend. A client's fault never counts against one.
 func outcomeOf(v relay.Verdict) balancer.Outcome {
 	switch v.Reason {
 	case relay.ReasonFault, relay.ReasonLost, relay.ReasonReset, relay.ReasonPongTimeout, relay.ReasonWriteTimeout, relay.ReasonFrameTimeout:

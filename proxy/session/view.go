@@ -36,7 +36,7 @@ type SideView struct {
 	Address        string   `json:"address"`          // of a client, or a backend's name
 	TLS            string   `json:"tls"`              // "1.2", "1.3", or "" for none
 	QueuedBytes    int      `json:"queued_bytes"`     // that wait for the side
-	PingRTTSeconds *float64 `json:"ping_rtt_seconds"` // of the gateway's last ping; nil: none was answered yet
+	PingRTTSeconds *float64 `json:"ping_rtt_seconds"` // of the gateway's last ping; nil if none was answered yet
 }
 
 // A FlowView is what went in one direction.
@@ -46,7 +46,7 @@ type FlowView struct {
 	Bytes    uint64 `json:"bytes"` // payload of data frames
 }
 
-// View returns the live session of that id; false: there is none.
+// View returns the live session of that id, and false if there is none.
 func (r *Registry) View(id string) (View, bool) {
 	s := r.find(id)
 	if s == nil {

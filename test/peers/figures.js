@@ -26,7 +26,7 @@ for (const [got, want] of [
 const sample = (second, frames, client, closes, started = "2026-01-01T00:00:00Z") => ({
   time: new Date(1_800_000_000_000 + second * 1000).toISOString(), started, to_backend: { frames },
   ping_rtt: { bounds_seconds: [0.001, 0.01, 0.1], client, backend: [0, 0, 0, 0] },
-  closes: Object.entries(closes).map(([code, n]) => ({ closed_by: "client", close_code: Number(code), count: n })),
+  closes: Object.entries(closes).map(([code, n]) => ({ initiator: "client", close_code: Number(code), count: n })),
 });
 
 remember(sample(0, 100, [5, 0, 0, 0], { 1000: 7 }));
