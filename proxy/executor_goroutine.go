@@ -20,8 +20,9 @@ func (l *listener) handshake(conn net.Conn) {
 	c := &connection{listener: l, proxy: l.proxy, client: conn}
 	client, now := reach.NewClient(addrOf(conn)), time.Now()
 	client.Local = conn.LocalAddr()
-	step := c.core.Begin(l, client, l.proxy.memory.Get(), now, now.Add(l.headTimeout))
+	c.core.Begin(l, client, l.proxy.memory.Get(), now, now.Add(l.headTimeout))
 	defer l.proxy.panics.Catch(room, c.endAfterPanic)
+	var step handshake.Step
 	var rejection *upgrade.Rejection
 	switch err := c.begin(); {
 	case err == nil:
