@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -40,7 +41,7 @@ type rehearsal struct {
 }
 
 func newRehearsal(c Sections, report units.Report) *rehearsal {
-	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop()}
+	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop(), ctx: context.Background()}
 	p.inherited = func(_, _ string) net.Listener { return noSocket{} }
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))

@@ -27,8 +27,9 @@ type Config struct {
 	// Served accounts for a request that is over: metrics, its access line.
 	Served func(*Request)
 
-	Log    *zap.Logger
-	Panics recovery.Handler // nil: panics are not recovered
+	Stopped <-chan struct{} // closed when the gateway stops, whose connections are cut then; nil: never
+	Log     *zap.Logger
+	Panics  recovery.Handler // nil: panics are not recovered
 }
 
 // room is the name of this part of the program in calls of Config.Panics.

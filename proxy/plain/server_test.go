@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -24,12 +25,18 @@ const patience = 10 * time.Second
 // served after that.
 func runServer(t *testing.T) (s *Server, served chan *Request) {
 	t.Helper()
-	served = make(chan *Request, 10)
-	r := &route.Route{WriteTimeout: patience, Plain: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		_, _ = io.Copy(w, r.Body)
 		_, _ = io.WriteString(w, r.URL.Path)
-	})}
+	})
+}
+
+// runServerWith runs a server for requests below /plain, which handle answers.
+func runServerWith(t *testing.T, stopped <-chan struct{}, handle http.HandlerFunc) (s *Server, served chan *Request) {
+	t.Helper()
+	served = make(chan *Request, 10)
+	r := &route.Route{WriteTimeout: patience, Plain: handle}
 	s = NewServer(Config{
 		Addr:        &net.TCPAddr{},
 		HeadTimeout: patience,
@@ -41,6 +48,7 @@ func runServer(t *testing.T) (s *Server, served chan *Request) {
 		},
 		Identify: func(*reach.Client, *upgrade.Request, uint64) {},
 		Served:   func(r *Request) { served <- r },
+		Stopped:  stopped,
 		Log:      zap.NewNop(),
 	})
 	ended := make(chan struct{})
@@ -140,4 +148,78 @@ func TestAServerThatIsClosedTakesNoConnection(t *testing.T) {
 	if _, err := client.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the connection isn't the caller's: %v", err)
 	}
+}
+
+// A lateConn has the last octet of a body, and more than a buffer holds after it, at the moment at which a read is ended by a deadline in
+// the past; that read finds it all the same.
+type lateConn struct {
+	net.Conn
+	isLate chan struct{}
+	once   sync.Once
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	<-c.isLate
+	return copy(p, strings.Repeat("o", len(p))), nil
+}
+
+func (c *lateConn) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) {
+		c.once.Do(func() { close(c.isLate) })
+	}
+	return nil
+}
+
+func TestAConnectionEndsWhoseAnswerIsBrokenOffAsItsBodyEnds(t *testing.T) {
+	hasBegun := make(chan struct{})
+	s, served := runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		go func() { // as net/http's transport, which sends the body
+			_, _ = io.ReadFull(r.Body, make([]byte, 4))
+			close(hasBegun)
+			_, _ = io.Copy(io.Discard, r.Body)
+		}()
+		<-hasBegun
+		time.Sleep(10 * time.Millisecond) // the last octet is waited for
+		panic(http.ErrAbortHandler)
+	})
+	_, gateway := connect(t)
+	c := s.Begin(&lateConn{Conn: gateway, isLate: make(chan struct{})}, reach.Client{}, []byte("POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell"))
+	wantEnd(t, c)
+	<-served
+}
+
+// wantEnd waits until the server has finished with a connection, which has no head for its caller.
+func wantEnd(t *testing.T, c *Conn) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if rest, start, err := c.Wait(); rest != nil || !start.IsZero() || err != nil {
+			t.Errorf("Wait() = %q, %v, %v; want nothing", rest, start, err)
+		}
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the connection doesn't end")
+	}
+}
+
+func TestAStopEndsARequestBehindWhichTheBufferIsFull(t *testing.T) {
+	stopped, hasBegun := make(chan struct{}), make(chan struct{})
+	s, _ := runServerWith(t, stopped, func(_ http.ResponseWriter, r *http.Request) {
+		close(hasBegun)
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
+	client, gateway := connect(t)
+	c := s.Begin(gateway, reach.Client{}, []byte("GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"))
+	<-hasBegun
+	if _, err := client.Write(make([]byte, 4*upgrade.MaxHeadBytes)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Millisecond) // the buffer fills
+	close(stopped)
+	_ = gateway.Close()
+	wantEnd(t, c)
 }
