@@ -13,6 +13,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sluice/internal/netconn"
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -222,4 +223,63 @@ func TestAStopEndsARequestBehindWhichTheBufferIsFull(t *testing.T) {
 	close(stopped)
 	_ = gateway.Close()
 	wantEnd(t, c)
+}
+
+// A backend may answer before it has read all. The transport goes on sending it the body, of which nothing more comes.
+func TestARequestIsAccountedForAtOnceAndItsBodyWaitedForBriefly(t *testing.T) {
+	hasBegun := make(chan struct{})
+	s, served := runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			_, _ = io.ReadFull(r.Body, make([]byte, 4))
+			close(hasBegun)
+			_, _ = io.Copy(io.Discard, r.Body)
+		}()
+		<-hasBegun
+		time.Sleep(10 * time.Millisecond) // the last octet is waited for
+		w.Header().Set("Content-Length", "6")
+		_, _ = io.WriteString(w, "enough")
+	})
+	client, gateway := connect(t)
+	start := time.Now()
+	c := s.Begin(gateway, reach.Client{}, []byte("POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell"))
+	<-served
+	if d := time.Since(start); d > netconn.LingerTime/2 {
+		t.Errorf("the request is accounted for after %v", d)
+	}
+	wantAnswer(t, bufio.NewReader(client), "enough")
+	if d := time.Since(start); d > netconn.LingerTime/2 {
+		t.Errorf("the answer comes after %v", d)
+	}
+	wantEnd(t, c)
+	if d := time.Since(start); d > patience/2 {
+		t.Errorf("the connection ends after %v, want about %v: for the body, and for the client's end", d, 2*netconn.LingerTime)
+	}
+}
+
+func TestAClientThatWaitsForA100GetsNoOtherInterimAnswer(t *testing.T) {
+	for _, test := range []struct{ fields, want string }{
+		{"Content-Length: 4\r\n", "HTTP/1.1 103 Early Hints\r\n"},
+		{"Content-Length: 4\r\nExpect: 100-continue\r\n", "HTTP/1.1 100 Continue\r\n"},
+	} {
+		s, served := runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			var sending sync.WaitGroup
+			sending.Go(func() { _, _ = io.Copy(io.Discard, r.Body) }) // as net/http's transport, whose other goroutine reads the answer
+			w.WriteHeader(http.StatusEarlyHints)
+			sending.Wait()
+			w.WriteHeader(http.StatusOK)
+		})
+		client, gateway := connect(t)
+		c := s.Begin(gateway, reach.Client{}, []byte("POST /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"+test.fields+"\r\n"))
+		answers := bufio.NewReader(client)
+		if line, err := answers.ReadString('\n'); line != test.want || err != nil {
+			t.Errorf("%q: the answer begins with %q, %v; want %q", test.fields, line, err, test.want)
+		}
+		_, _ = io.WriteString(client, "body")
+		_ = client.(*net.TCPConn).CloseWrite()
+		wantEnd(t, c)
+		if rest, err := io.ReadAll(answers); err != nil || strings.Count(string(rest), "HTTP/1.1 ") != 1 {
+			t.Errorf("%q: %q, %v follow; want the final answer", test.fields, rest, err)
+		}
+		<-served
+	}
 }
