@@ -23,7 +23,8 @@ type Config struct {
 	Host string `toml:"host"`
 	// Status lists the healthy answers to an http probe. Empty means 200 to 299.
 	Status []int `toml:"status"`
-	// Interval is the time between two probes of a backend, Jitter the most that is added to it.
+	// Interval is the time between two probes of a backend, Jitter the most that is added to it:
+	// Interval at most.
 	Interval units.Duration `toml:"interval" default:"5s"`
 	Jitter   units.Duration `toml:"jitter" default:"500ms"`
 	Timeout  units.Duration `toml:"timeout" default:"2s"`
@@ -58,6 +59,9 @@ func (c *Config) Check(report units.Report) {
 	report.CheckPositive("timeout", c.Timeout)
 	if c.Timeout > c.Interval {
 		report("interval", "under health.timeout", c.Interval, "at least "+c.Timeout.String())
+	}
+	if c.Jitter > c.Interval {
+		report("jitter", "over health.interval", c.Jitter, "at most "+c.Interval.String())
 	}
 	if c.Rise < 1 {
 		report("rise", "out of range", c.Rise, "1 or more")

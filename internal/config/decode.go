@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -157,7 +158,10 @@ func (d decoder) text(path string, value any, to encoding.TextUnmarshaler) {
 		d.wrongType(path, value, wantOf(to))
 		return
 	}
-	if err := to.UnmarshalText([]byte(text)); err != nil {
+	switch err := to.UnmarshalText([]byte(text)); {
+	case errors.Is(err, units.ErrTooLong):
+		d.unread(path, units.ErrTooLong.Error(), value, wantOf(to))
+	case err != nil:
 		d.unread(path, "can't be read", value, wantOf(to))
 	}
 }

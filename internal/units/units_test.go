@@ -1,6 +1,7 @@
 package units
 
 import (
+	"errors"
 	"math"
 	"testing"
 	"time"
@@ -21,6 +22,7 @@ func TestDurationRoundTripsAsText(t *testing.T) {
 		{"1m30s", 90 * time.Second, "1m30s"},
 		{"10m", 10 * time.Minute, "10m"},
 		{"250ms", 250 * time.Millisecond, "250ms"},
+		{"8760h", MaxDuration.Std(), "8760h"},
 	}
 	for _, test := range tests {
 		var d Duration
@@ -42,6 +44,15 @@ func TestDurationRefusesOtherText(t *testing.T) {
 		d := Duration(7)
 		if err := d.UnmarshalText([]byte(in)); err == nil || d != 7 {
 			t.Errorf("UnmarshalText(%q) = %v, %v; want an error and the value left as it was", in, d, err)
+		}
+	}
+}
+
+func TestDurationIsAYearAtMost(t *testing.T) {
+	for _, in := range []string{"8760h0m0.000000001s", "2562047h47m16.854775807s"} {
+		d := Duration(7)
+		if err := d.UnmarshalText([]byte(in)); !errors.Is(err, ErrTooLong) || d != 7 {
+			t.Errorf("UnmarshalText(%q) = %v, %v; want ErrTooLong and the value left as it was", in, d, err)
 		}
 	}
 }
