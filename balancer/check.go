@@ -48,14 +48,14 @@ func (c *Config) checkBackends(report units.Report) {
 	first := make(map[string]int)
 	for i := range c.Backend {
 		b := &c.Backend[i]
-		at := "backend" + indexed(i)
+		at := units.Indexed("backend", i)
 		a, err := c.address(b)
 		switch earlier, isTwice := first[a.network+a.dial]; {
 		case err != nil:
 			report(at+".address", err.Error(), b.Address,
 				"host:port, ws://host:port, wss://host:port or unix:/path")
 		case isTwice:
-			report(at+".address", "the same address as backend"+indexed(earlier), b.Address, "each address once")
+			report(at+".address", "the same address as "+units.Indexed("backend", earlier), b.Address, "each address once")
 		default:
 			first[a.network+a.dial] = i
 		}
@@ -67,8 +67,6 @@ func (c *Config) checkBackends(report units.Report) {
 		}
 	}
 }
-
-func indexed(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
 func (c *Config) checkRetries(report units.Report) {
 	if c.Retries < 0 {
@@ -89,7 +87,7 @@ func (c *Config) checkQueue(report units.Report) {
 func checkStatuses(report units.Report, key string, statuses []int, low, high int) {
 	for i, status := range statuses {
 		if status < low || status > high {
-			report(key+indexed(i), "out of range", status, fmt.Sprintf("a status from %d to %d", low, high))
+			report(units.Indexed(key, i), "out of range", status, fmt.Sprintf("a status from %d to %d", low, high))
 		}
 	}
 }

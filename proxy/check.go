@@ -34,5 +34,3 @@ func checkAddress(report units.Report, address string) {
 		report("address", "not a port", address, want)
 	}
 }
-
-func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

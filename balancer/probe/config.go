@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"fmt"
 	"strings"
 
 	"sluice/internal/units"
@@ -52,7 +51,7 @@ func (c *Config) Check(report units.Report) {
 	}
 	for i, status := range c.Status {
 		if status < 200 || status > 599 {
-			report(fmt.Sprintf("status[%d]", i), "out of range", status, "a status from 200 to 599")
+			report(units.Indexed("status", i), "out of range", status, "a status from 200 to 599")
 		}
 	}
 	report.CheckPositive("interval", c.Interval)

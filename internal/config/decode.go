@@ -126,7 +126,7 @@ func (d decoder) slice(path string, value any, to reflect.Value) {
 	}
 	to.Set(reflect.MakeSlice(to.Type(), len(elements), len(elements)))
 	for i, element := range elements {
-		d.value(indexed(path, i), element, to.Index(i))
+		d.value(units.Indexed(path, i), element, to.Index(i))
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"maps"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
 
 	"sluice/internal/units"
@@ -82,7 +81,7 @@ func (c *Config) Check(report units.Report) {
 	}
 	for i, s := range c.Origins {
 		if _, err := parseOriginRule(s); err != nil {
-			report(indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
+			report(units.Indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
 		}
 	}
 	if c.StripPrefix != "" && !hasSegments(c.Path, c.StripPrefix) {
@@ -95,10 +94,10 @@ func (c *Config) Check(report units.Report) {
 	}
 	for i, name := range c.RemoveHeader {
 		if err := upgrade.CheckFieldName(name); err != nil {
-			report(indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
+			report(units.Indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
 		}
 		if slices.ContainsFunc(slices.Collect(maps.Keys(c.RequestHeader)), func(set string) bool { return upgrade.IsSameField(name, set) }) {
-			report(indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
+			report(units.Indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
 		}
 	}
 	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
@@ -176,5 +175,3 @@ func isHostPattern(s string) bool {
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }
