@@ -99,6 +99,12 @@ func (c *HashConfig) checkKey(report units.Report) {
 	case keys > 1:
 		report("hash", "several keys", keys, "one of header, cookie, query and path")
 	}
+	if strings.ContainsFunc(c.Header, isNoFieldName) {
+		report("hash.header", "not a field's name", c.Header, "such as \"X-Room\"")
+	}
+	if strings.ContainsAny(c.Cookie, "=;") || strings.ContainsFunc(c.Cookie, units.IsSpaceOrControl) {
+		report("hash.cookie", "not a cookie's name", c.Cookie, "no \"=\", no \";\", no spaces and control characters")
+	}
 }
 
 // keyCount returns how many keys are configured. The policy hash wants exactly one.
@@ -130,10 +136,10 @@ func (c *StickyConfig) check(report units.Report) {
 			report(key, err.Error(), c.SecretFile, "at least 16 bytes")
 		}
 	}
-	if strings.ContainsAny(c.Path, "; \t\r\n") || c.Path != "" && c.Path[0] != '/' {
+	if strings.ContainsAny(c.Path, ";") || strings.ContainsFunc(c.Path, units.IsSpaceOrControl) || c.Path != "" && c.Path[0] != '/' {
 		report("sticky.path", "not a path", c.Path, "a path that starts with \"/\"")
 	}
-	if strings.ContainsAny(c.Domain, ";, \t\r\n") {
+	if strings.ContainsAny(c.Domain, ";,") || strings.ContainsFunc(c.Domain, units.IsSpaceOrControl) {
 		report("sticky.domain", "not a domain", c.Domain, "such as \"example.com\"")
 	}
 	switch c.SameSite {
@@ -158,6 +164,11 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// isNoFieldName reports whether c is not part of a field's name. RFC 9110 section 5.6.2: "any VCHAR, except delimiters".
+func isNoFieldName(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
 }
 
 func (c *EjectionConfig) check(report units.Report) {

@@ -21,7 +21,7 @@ func (c *Config) Check(report units.Report) {
 		report("self_signed", "beside other certificates", true, "false, or neither certificate nor acme")
 	}
 	for i := range c.Certificate {
-		c.Certificate[i].check(within(report, fmt.Sprintf("certificate[%d].", i)))
+		c.Certificate[i].check(within(report, units.Indexed("certificate", i)+"."))
 	}
 	if c.ACME != nil {
 		c.ACME.check(within(report, "acme."))

@@ -3,6 +3,7 @@ package units
 import (
 	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -53,6 +54,19 @@ func TestDurationIsAYearAtMost(t *testing.T) {
 		d := Duration(7)
 		if err := d.UnmarshalText([]byte(in)); !errors.Is(err, ErrTooLong) || d != 7 {
 			t.Errorf("UnmarshalText(%q) = %v, %v; want ErrTooLong and the value left as it was", in, d, err)
+		}
+	}
+}
+
+func TestAPathOfAUnixSocketHasRoomForANUL(t *testing.T) {
+	for _, path := range []string{"/run/a.sock", "@abstract", strings.Repeat("a", MaxUnixPath)} {
+		if err := CheckUnixPath(path); err != nil {
+			t.Errorf("CheckUnixPath(%q): %v", path, err)
+		}
+	}
+	for _, path := range []string{"", "/run/a\x00b.sock", strings.Repeat("a", MaxUnixPath+1)} {
+		if CheckUnixPath(path) == nil {
+			t.Errorf("CheckUnixPath(%q) = nil, want an error", path)
 		}
 	}
 }
