@@ -36,6 +36,7 @@ lint:
 		echo "vet, staticcheck: $$module"; \
 		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/internal/tools/tools.mod staticcheck ./...); \
 	done
+	@set -e; for os in darwin windows; do echo "vet: $$os"; GOOS=$$os $(GO) vet ./...; done
 
 test: peers
 	@for module in . $(MODULES); do (cd $$module && $(GO) mod download) || exit 1; done

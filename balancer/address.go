@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+
+	"sluice/internal/units"
 )
 
 // An address is where a backend listens. Immutable.
@@ -54,8 +56,8 @@ func parseAddress(text string, isPortFound bool) (address, error) {
 	rest := text
 	switch scheme, after, _ := strings.Cut(text, ":"); {
 	case scheme == "unix":
-		if after == "" {
-			return a, errors.New("no path after the unix scheme")
+		if err := units.CheckUnixPath(after); err != nil {
+			return a, err
 		}
 		a.network, a.dial = "unix", after
 		return a, nil

@@ -48,14 +48,14 @@ func (c *Config) checkBackends(report units.Report) {
 	first := make(map[string]int)
 	for i := range c.Backend {
 		b := &c.Backend[i]
-		at := "backend" + indexed(i)
+		at := units.Indexed("backend", i)
 		a, err := c.address(b)
 		switch earlier, isTwice := first[a.network+a.dial]; {
 		case err != nil:
 			report(at+".address", err.Error(), b.Address,
 				"host:port, ws://host:port, wss://host:port or unix:/path")
 		case isTwice:
-			report(at+".address", "the same address as backend"+indexed(earlier), b.Address, "each address once")
+			report(at+".address", "the same address as "+units.Indexed("backend", earlier), b.Address, "each address once")
 		default:
 			first[a.network+a.dial] = i
 		}
@@ -67,8 +67,6 @@ func (c *Config) checkBackends(report units.Report) {
 		}
 	}
 }
-
-func indexed(i int) string { return "[" + strconv.Itoa(i) + "]" }
 
 func (c *Config) checkRetries(report units.Report) {
 	if c.Retries < 0 {
@@ -89,7 +87,7 @@ func (c *Config) checkQueue(report units.Report) {
 func checkStatuses(report units.Report, key string, statuses []int, low, high int) {
 	for i, status := range statuses {
 		if status < low || status > high {
-			report(key+indexed(i), "out of range", status, fmt.Sprintf("a status from %d to %d", low, high))
+			report(units.Indexed(key, i), "out of range", status, fmt.Sprintf("a status from %d to %d", low, high))
 		}
 	}
 }
@@ -100,6 +98,12 @@ func (c *HashConfig) checkKey(report units.Report) {
 		report("hash", "no key", nil, "one of header, cookie, query and path")
 	case keys > 1:
 		report("hash", "several keys", keys, "one of header, cookie, query and path")
+	}
+	if strings.ContainsFunc(c.Header, isNoFieldName) {
+		report("hash.header", "not a field's name", c.Header, "such as \"X-Room\"")
+	}
+	if strings.ContainsAny(c.Cookie, "=;") || strings.ContainsFunc(c.Cookie, units.IsSpaceOrControl) {
+		report("hash.cookie", "not a cookie's name", c.Cookie, "no \"=\", no \";\", no spaces and control characters")
 	}
 }
 
@@ -132,10 +136,10 @@ func (c *StickyConfig) check(report units.Report) {
 			report(key, err.Error(), c.SecretFile, "at least 16 bytes")
 		}
 	}
-	if strings.ContainsAny(c.Path, "; \t\r\n") || c.Path != "" && c.Path[0] != '/' {
+	if strings.ContainsAny(c.Path, ";") || strings.ContainsFunc(c.Path, units.IsSpaceOrControl) || c.Path != "" && c.Path[0] != '/' {
 		report("sticky.path", "not a path", c.Path, "a path that starts with \"/\"")
 	}
-	if strings.ContainsAny(c.Domain, ";, \t\r\n") {
+	if strings.ContainsAny(c.Domain, ";,") || strings.ContainsFunc(c.Domain, units.IsSpaceOrControl) {
 		report("sticky.domain", "not a domain", c.Domain, "such as \"example.com\"")
 	}
 	switch c.SameSite {
@@ -160,6 +164,11 @@ func isToken(s string) bool {
 		}
 	}
 	return s != ""
+}
+
+// isNoFieldName reports whether c is not part of a field's name. RFC 9110 section 5.6.2: "any VCHAR, except delimiters".
+func isNoFieldName(c rune) bool {
+	return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
 }
 
 func (c *EjectionConfig) check(report units.Report) {

@@ -2,6 +2,7 @@ package balancer
 
 import (
 	"context"
+	"math"
 	"net"
 	"slices"
 	"sync"
@@ -70,6 +71,19 @@ func TestAPanicOfAProbeSaysNothingAboutTheBackend(t *testing.T) {
 			bs.set(b.Name(), true)
 			afterProbes(bs, b, 4)
 			wantState(t, b, Down)
+		}
+	})
+}
+
+func TestABackendIsProbedOnAfterAPanicBetweenTwoProbes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPool(t, healthConfig(1))
+		p.cfg.Health.Jitter = math.MaxInt64 // which Check refuses: one more is negative
+		bs, told := newFakeBackends(), new(recovered)
+		run(t, p, Owner{Panics: told.handle, Dial: bs.dial})
+		afterProbes(bs, p.backends[0], 3)
+		if n := len(told.all()); n < 2 {
+			t.Errorf("%d panics; want one after each probe", n)
 		}
 	})
 }

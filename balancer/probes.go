@@ -87,13 +87,15 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 		case <-timer.C:
 		}
 		// A panic is the gateway's mistake and says nothing about the backend.
-		ps.owner.Panics.Guard(room, func() {
+		if !ps.owner.Panics.Guard(room, func() {
 			dial := func(ctx context.Context) (net.Conn, error) { return ps.owner.Dial(ctx, b) }
 			if err := c.Do(ctx, probe.Backend{Dial: dial, Host: b.host()}, ps.owner.Panics); ctx.Err() == nil {
 				ps.pool.recordProbe(b, err, time.Now())
 			}
-		})
-		timer.Reset(untilStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), probeStep(c.Interval.Std())))
+			timer.Reset(untilStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), probeStep(c.Interval.Std())))
+		}) {
+			timer.Reset(c.Interval.Std())
+		}
 	}
 }
 

@@ -54,10 +54,15 @@ func (p *panics) handle(room string, cause any, stack []byte) {
 	}
 }
 
-// write writes the line of a panic.
-func (p *panics) write(room string, cause any, stack []byte) {
+// write writes the line of a panic. A panic of the log itself is counted only: its line would meet the same fault.
+func (p *panics) write(of string, cause any, stack []byte) {
 	defer func() { <-p.writing }()
-	p.log.Named(room).Error("panic recovered", zap.String("panic", fmt.Sprint(cause)), zap.ByteString("stack", stack))
+	defer func() {
+		if recover() != nil {
+			p.WithLabelValues(room).Inc()
+		}
+	}()
+	p.log.Named(of).Error("panic recovered", zap.String("panic", fmt.Sprint(cause)), zap.ByteString("stack", stack))
 }
 
 // stop waits for the lines that are being written, and lets none begin after them.

@@ -139,3 +139,23 @@ func TestAPanicIsToldWithoutWaitingForTheLog(t *testing.T) {
 		t.Errorf("%v panics are counted, want %d", n, count+1)
 	}
 }
+
+// A brokenLog panics.
+type brokenLog struct{}
+
+func (brokenLog) Write([]byte) (int, error) { panic("broken log") }
+
+func TestAPanicOfTheLogIsCounted(t *testing.T) {
+	logs, err := openLogs(config.Log{Output: outputStderr, Level: "info", Format: "json"}, brokenLog{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newPanics(logs.main)
+	p.Guard("proxy", func() { panic("boom") })
+	p.stop()
+	for _, of := range []string{"proxy", room} {
+		if n := countOf(t, p.CounterVec, of); n != 1 {
+			t.Errorf("%v panics of room %s are counted, want 1", n, of)
+		}
+	}
+}

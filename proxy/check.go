@@ -14,8 +14,8 @@ import (
 func checkAddress(report units.Report, address string) {
 	const want = `"host:port" or "unix:/path"`
 	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
-		if path == "" {
-			report("address", "no path", address, want)
+		if err := units.CheckUnixPath(path); err != nil {
+			report("address", err.Error(), address, want)
 		} else if info, err := os.Stat(filepath.Dir(path)); err != nil || !info.IsDir() {
 			report("address", "not in a directory that is there", address, want)
 		}
@@ -34,5 +34,3 @@ func checkAddress(report units.Report, address string) {
 		report("address", "not a port", address, want)
 	}
 }
-
-func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

@@ -60,7 +60,7 @@ func (c *ListenerConfig) Check(report units.Report) {
 	}
 	for i, s := range c.TrustedProxies {
 		if _, err := reach.ParsePrefix(s); err != nil {
-			report(indexed("trusted_proxies", i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
+			report(units.Indexed("trusted_proxies", i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
 		}
 	}
 }

@@ -17,8 +17,9 @@ func (l *listener) newPlainServer() *plain.Server {
 			l.proxy.metrics.plain(r)
 			l.proxy.logPlain(l, r)
 		},
-		Log:    l.proxy.log,
-		Panics: l.proxy.panics,
+		Stopped: l.proxy.ctx.Done(),
+		Log:     l.proxy.log,
+		Panics:  l.proxy.panics,
 	})
 }
 

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -40,7 +41,7 @@ type rehearsal struct {
 }
 
 func newRehearsal(c Sections, report units.Report) *rehearsal {
-	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop()}
+	p := &Proxy{log: zap.NewNop(), poolLog: zap.NewNop(), ctx: context.Background()}
 	p.inherited = func(_, _ string) net.Listener { return noSocket{} }
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
@@ -72,14 +73,14 @@ func (r *rehearsal) build() bool {
 	for i := range c.Pools {
 		pool := &c.Pools[i]
 		next.poolConfigs[pool.Name] = pool
-		try(indexed("pool", i), func() error { return p.preparePool(next, pool) })
+		try(units.Indexed("pool", i), func() error { return p.preparePool(next, pool) })
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		try(indexed("listener", i), func() error { return p.prepareListener(next, l, c.TLS[l.Name]) })
+		try(units.Indexed("listener", i), func() error { return p.prepareListener(next, l, c.TLS[l.Name]) })
 	}
 	for i := range c.Routes {
-		try(indexed("route", i), func() error { p.prepareRoutes(next, &Sections{Routes: c.Routes[i : i+1]}); return nil })
+		try(units.Indexed("route", i), func() error { p.prepareRoutes(next, &Sections{Routes: c.Routes[i : i+1]}); return nil })
 	}
 	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
@@ -89,7 +90,7 @@ func (r *rehearsal) build() bool {
 // play sends every route its requests.
 func (r *rehearsal) play() {
 	for i, route := range r.next.routes {
-		at, stage := indexed("route", i), r.listenersOf(route)
+		at, stage := units.Indexed("route", i), r.listenersOf(route)
 		if len(stage) == 0 {
 			if route.Listener != "" {
 				r.report(at+".listener", "the listener redirects every request to https", route.Listener, "a listener without redirect_https")
@@ -126,7 +127,7 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 		if a.route == route && a.refusal == nil {
 			return l
 		}
-		if taker := indexed("route", slices.Index(r.next.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
+		if taker := units.Indexed("route", slices.Index(r.next.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
 			takers = append(takers, taker)
 		}
 		last = a
@@ -153,7 +154,7 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
 	base := request{host: r.hostFor(route), target: targetFor(route)}
 	for i := range route.Origins {
-		key, ask := indexed(at+".origins", i), base
+		key, ask := units.Indexed(at+".origins", i), base
 		ask.origin = route.Origins[i].Example("https://" + ask.host)
 		a, isAnswered := r.try(key, route, l, ask)
 		switch {

@@ -90,9 +90,9 @@ func (s *chaosSite) watchingKeys(w *configWriter, policy string) {
 	if w.oneIn(3) {
 		kind := one(w.dice, "tcp", "http", "websocket")
 		fmt.Fprintf(w, "[pool.health]\nkind = %q\ninterval = %q\ntimeout = %q\n", kind, w.time("100ms", "1s"), w.time("1ms", "100ms"))
+		fmt.Fprintf(w, "jitter = %q\n", w.time("0s", "100ms"))
 		w.key(`path = "%s"`, one(w.dice, "/", "/health?x=1"))
 		w.key(`host = "%s"`, one(w.dice, "", "health.test"))
-		w.key(`jitter = "%s"`, w.time("0s", "100ms"))
 		w.key("rise = %d", one(w.dice, 1, 3))
 		w.key("fall = %d", one(w.dice, 1, 3))
 		list(w, "status", 3, 200, 204, 404, 599)

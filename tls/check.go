@@ -21,7 +21,7 @@ func (c *Config) Check(report units.Report) {
 		report("self_signed", "beside other certificates", true, "false, or neither certificate nor acme")
 	}
 	for i := range c.Certificate {
-		c.Certificate[i].check(within(report, fmt.Sprintf("certificate[%d].", i)))
+		c.Certificate[i].check(within(report, units.Indexed("certificate", i)+"."))
 	}
 	if c.ACME != nil {
 		c.ACME.check(within(report, "acme."))
@@ -81,7 +81,7 @@ func (c *ACMEConfig) check(report units.Report) {
 	}
 	for i, domain := range c.Domains {
 		if !isDomain(domain) {
-			report(fmt.Sprintf("domains[%d]", i), "not a name", domain, "a name without wildcards, such as \"chat.example.com\"")
+			report(units.Indexed("domains", i), "not a name", domain, "a name without wildcards, such as \"chat.example.com\"")
 		}
 	}
 	if _, err := c.directoryURL(); err != nil {
@@ -98,7 +98,7 @@ func (c *ACMEConfig) check(report units.Report) {
 	}
 	for i, challenge := range c.Challenges {
 		if challenge != ChallengeTLSALPN && challenge != ChallengeHTTP {
-			report(fmt.Sprintf("challenges[%d]", i), "unknown", challenge, `"tls-alpn-01" or "http-01"`)
+			report(units.Indexed("challenges", i), "unknown", challenge, `"tls-alpn-01" or "http-01"`)
 		}
 	}
 	c.checkBinding(report)

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"fmt"
 	"strings"
 
 	"sluice/internal/units"
@@ -43,15 +42,15 @@ func (c *Config) Check(report units.Report) {
 		report("kind", "unknown", c.Kind, "tcp, http, websocket or \"\"")
 		return
 	}
-	if c.Kind != TCP && (!strings.HasPrefix(c.Path, "/") || strings.ContainsAny(c.Path, " \t\r\n")) {
+	if c.Kind != TCP && (!strings.HasPrefix(c.Path, "/") || strings.ContainsFunc(c.Path, units.IsSpaceOrControl)) {
 		report("path", "not a path", c.Path, "a path that starts with \"/\"")
 	}
-	if strings.ContainsAny(c.Host, " \t\r\n/") {
+	if strings.ContainsAny(c.Host, "/") || strings.ContainsFunc(c.Host, units.IsSpaceOrControl) {
 		report("host", "not a host", c.Host, "such as \"example.com\"")
 	}
 	for i, status := range c.Status {
 		if status < 200 || status > 599 {
-			report(fmt.Sprintf("status[%d]", i), "out of range", status, "a status from 200 to 599")
+			report(units.Indexed("status", i), "out of range", status, "a status from 200 to 599")
 		}
 	}
 	report.CheckPositive("interval", c.Interval)

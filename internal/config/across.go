@@ -34,16 +34,16 @@ func (f *File) checkPresence(report units.Report) {
 // checkListeners reports names and addresses that are taken.
 func (f *File) checkListeners(report units.Report) {
 	for i, listener := range f.Listener {
-		at := indexed("listener", i)
+		at := units.Indexed("listener", i)
 		if overlaps(listener.Address, f.Admin.Address) {
 			report(at+".address", "taken by admin.address", listener.Address, "an address of its own")
 		}
 		for j, other := range f.Listener[:i] {
 			if listener.Name != "" && listener.Name == other.Name {
-				report(at+".name", "taken by "+indexed("listener", j), listener.Name, "a name of its own")
+				report(at+".name", "taken by "+units.Indexed("listener", j), listener.Name, "a name of its own")
 			}
 			if overlaps(listener.Address, other.Address) {
-				report(at+".address", "taken by "+indexed("listener", j), listener.Address, "an address of its own")
+				report(at+".address", "taken by "+units.Indexed("listener", j), listener.Address, "an address of its own")
 			}
 		}
 	}
@@ -55,7 +55,7 @@ func (f *File) checkPools(report units.Report) {
 	for i, pool := range f.Pool {
 		for j, other := range f.Pool[:i] {
 			if pool.Name != "" && pool.Name == other.Name {
-				report(indexed("pool", i)+".name", "taken by "+indexed("pool", j), pool.Name, "a name of its own")
+				report(units.Indexed("pool", i)+".name", "taken by "+units.Indexed("pool", j), pool.Name, "a name of its own")
 			}
 		}
 	}
@@ -71,12 +71,12 @@ func (f *File) checkRoutes(report units.Report) {
 		listeners = append(listeners, listener.Name)
 	}
 	for i, route := range f.Route {
-		at := indexed("route", i)
+		at := units.Indexed("route", i)
 		checkName(report, at+".pool", "pool", route.Pool, pools)
 		checkName(report, at+".listener", "listener", route.Listener, listeners)
 		for j, other := range f.Route[:i] {
 			if route.Listener == other.Listener && strings.EqualFold(route.Host, other.Host) && samePath(route.Path, other.Path) {
-				report(at, "never reached: "+indexed("route", j)+" has the same listener, host and path", nil, "one of the three to differ")
+				report(at, "never reached: "+units.Indexed("route", j)+" has the same listener, host and path", nil, "one of the three to differ")
 				break
 			}
 		}

@@ -146,7 +146,7 @@ func (r *pathReporter) Report(result cmp.Result) {
 				key = joinKey(key, field.Tag.Get("toml"))
 			}
 		case cmp.SliceIndex:
-			key = indexed(key, step.Key())
+			key = units.Indexed(key, step.Key())
 		}
 	}
 	r.differences = append(r.differences, key)

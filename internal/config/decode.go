@@ -2,6 +2,7 @@ package config
 
 import (
 	"encoding"
+	"errors"
 	"fmt"
 	"maps"
 	"reflect"
@@ -125,7 +126,7 @@ func (d decoder) slice(path string, value any, to reflect.Value) {
 	}
 	to.Set(reflect.MakeSlice(to.Type(), len(elements), len(elements)))
 	for i, element := range elements {
-		d.value(indexed(path, i), element, to.Index(i))
+		d.value(units.Indexed(path, i), element, to.Index(i))
 	}
 }
 
@@ -157,7 +158,10 @@ func (d decoder) text(path string, value any, to encoding.TextUnmarshaler) {
 		d.wrongType(path, value, wantOf(to))
 		return
 	}
-	if err := to.UnmarshalText([]byte(text)); err != nil {
+	switch err := to.UnmarshalText([]byte(text)); {
+	case errors.Is(err, units.ErrTooLong):
+		d.unread(path, units.ErrTooLong.Error(), value, wantOf(to))
+	case err != nil:
 		d.unread(path, "can't be read", value, wantOf(to))
 	}
 }

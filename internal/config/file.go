@@ -84,13 +84,13 @@ func (f *File) check(outline *outline, found *problems) {
 	f.Log.Check(within("log"))
 	f.Tracing.Check(within("tracing"))
 	for i := range f.Listener {
-		f.Listener[i].Check(within(indexed("listener", i)))
+		f.Listener[i].Check(within(units.Indexed("listener", i)))
 	}
 	for i := range f.Route {
-		f.Route[i].Check(within(indexed("route", i)))
+		f.Route[i].Check(within(units.Indexed("route", i)))
 	}
 	for i := range f.Pool {
-		f.Pool[i].Check(within(indexed("pool", i)))
+		f.Pool[i].Check(within(units.Indexed("pool", i)))
 	}
 	f.checkAcross(within(""))
 }

@@ -81,7 +81,7 @@ func (l *Log) Check(report units.Report) {
 	}
 	for i, name := range l.MaskQuery {
 		if name == "" {
-			report(indexed("mask_query", i), "empty", name, "the name of a parameter")
+			report(units.Indexed("mask_query", i), "empty", name, "the name of a parameter")
 		}
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
+
+	"sluice/internal/units"
 )
 
 // An outline says where things stand in a text: the line of every key, and the lines of every
@@ -95,7 +97,7 @@ func (o *outline) add(node *unstable.Node) {
 		outer := o.mark("", parts[:len(parts)-1], first)
 		array := joinKey(outer, quoteKey(parts[len(parts)-1]))
 		o.markOnce(array, first)
-		path = indexed(array, o.tables[array])
+		path = units.Indexed(array, o.tables[array])
 		o.tables[array]++
 		o.markOnce(path, first)
 		o.prefix = path
@@ -114,7 +116,7 @@ func (o *outline) mark(path string, parts []string, line int) string {
 		path = joinKey(path, quoteKey(part))
 		o.markOnce(path, line)
 		if n := o.tables[path]; n > 0 {
-			path = indexed(path, n-1)
+			path = units.Indexed(path, n-1)
 		}
 	}
 	return path
@@ -138,8 +140,8 @@ func (o *outline) addValue(path string, value *unstable.Node, line int) {
 			if element.Raw.Length > 0 {
 				line = o.lineAt(element.Raw.Offset)
 			}
-			o.markOnce(indexed(path, i), line)
-			o.addValue(indexed(path, i), element, line)
+			o.markOnce(units.Indexed(path, i), line)
+			o.addValue(units.Indexed(path, i), element, line)
 		}
 	case unstable.InlineTable:
 		for it := value.Children(); it.Next(); {
@@ -199,11 +201,6 @@ func joinKey(path, part string) string {
 		return path + part
 	}
 	return path + "." + part
-}
-
-// indexed returns the path of an element of an array.
-func indexed(path string, i int) string {
-	return path + "[" + strconv.Itoa(i) + "]"
 }
 
 // outerKey returns the path of what holds the last part of path.

@@ -26,13 +26,13 @@ func (f *File) rehearse(report units.Report) {
 		secured[l.Name] = unheardTLS{}
 		section := *l.TLS
 		section.ACME = nil // it would make a directory and begin to work
-		try(indexed("listener", i)+".tls", func() error {
+		try(units.Indexed("listener", i)+".tls", func() error {
 			_, err := tls.New(&section, tls.Options{})
 			return err
 		})
 	}
 	for i := range f.Pool {
-		try(indexed("pool", i)+".tls", func() error {
+		try(units.Indexed("pool", i)+".tls", func() error {
 			_, err := tls.NewClient(&f.Pool[i].TLS, tls.Options{})
 			return err
 		})

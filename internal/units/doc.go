@@ -6,5 +6,6 @@
 // place where an operator finds it.
 //
 //	duration.go, bytes.go   values as text
+//	text.go                 what several sections ask of a text
 //	report.go               problems of a section
 package units

@@ -1,6 +1,7 @@
 package units
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -11,6 +12,13 @@ type Duration time.Duration
 
 // Std returns d as the standard library's type.
 func (d Duration) Std() time.Duration { return time.Duration(d) }
+
+// MaxDuration is the longest Duration that is read from text. Sums and multiples of durations stay far below the 292 years that can be
+// counted.
+const MaxDuration = Duration(365 * 24 * time.Hour)
+
+// ErrTooLong is the error of a text that is a Duration over MaxDuration.
+var ErrTooLong = errors.New("over a year (" + MaxDuration.String() + ")")
 
 // String returns the shortest text that UnmarshalText parses as d: "5m", not "5m0s".
 func (d Duration) String() string {
@@ -28,7 +36,7 @@ func (d Duration) String() string {
 func (d Duration) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
 // UnmarshalText parses text as time.ParseDuration does. It refuses a negative duration, since no key of
-// the configuration has a meaning for one. After an error d is unchanged.
+// the configuration has a meaning for one, and one over MaxDuration (ErrTooLong). After an error d is unchanged.
 func (d *Duration) UnmarshalText(text []byte) error {
 	parsed, err := time.ParseDuration(string(text))
 	if err != nil {
@@ -36,6 +44,9 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	}
 	if parsed < 0 {
 		return fmt.Errorf("%q is a negative duration", text)
+	}
+	if Duration(parsed) > MaxDuration {
+		return fmt.Errorf("%q is %w", text, ErrTooLong)
 	}
 	*d = Duration(parsed)
 	return nil

@@ -1,5 +1,7 @@
 package units
 
+import "strconv"
+
 // A Report records one problem of a section. key is relative to the section, with dots between tables
 // and the index of an element in brackets ("backend[1].weight"). problem states in a few words what is
 // wrong, got is the configured value (nil: there is none), and want describes a right one.
@@ -16,3 +18,6 @@ func (r Report) CheckPositive(key string, d Duration) {
 		r(key, "not positive", d, "more than 0s")
 	}
 }
+
+// Indexed returns the key of an element of an array.
+func Indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

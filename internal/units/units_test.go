@@ -1,7 +1,9 @@
 package units
 
 import (
+	"errors"
 	"math"
+	"strings"
 	"testing"
 	"time"
 )
@@ -21,6 +23,7 @@ func TestDurationRoundTripsAsText(t *testing.T) {
 		{"1m30s", 90 * time.Second, "1m30s"},
 		{"10m", 10 * time.Minute, "10m"},
 		{"250ms", 250 * time.Millisecond, "250ms"},
+		{"8760h", MaxDuration.Std(), "8760h"},
 	}
 	for _, test := range tests {
 		var d Duration
@@ -42,6 +45,28 @@ func TestDurationRefusesOtherText(t *testing.T) {
 		d := Duration(7)
 		if err := d.UnmarshalText([]byte(in)); err == nil || d != 7 {
 			t.Errorf("UnmarshalText(%q) = %v, %v; want an error and the value left as it was", in, d, err)
+		}
+	}
+}
+
+func TestDurationIsAYearAtMost(t *testing.T) {
+	for _, in := range []string{"8760h0m0.000000001s", "2562047h47m16.854775807s"} {
+		d := Duration(7)
+		if err := d.UnmarshalText([]byte(in)); !errors.Is(err, ErrTooLong) || d != 7 {
+			t.Errorf("UnmarshalText(%q) = %v, %v; want ErrTooLong and the value left as it was", in, d, err)
+		}
+	}
+}
+
+func TestAPathOfAUnixSocketHasRoomForANUL(t *testing.T) {
+	for _, path := range []string{"/run/a.sock", "@abstract", strings.Repeat("a", MaxUnixPath)} {
+		if err := CheckUnixPath(path); err != nil {
+			t.Errorf("CheckUnixPath(%q): %v", path, err)
+		}
+	}
+	for _, path := range []string{"", "/run/a\x00b.sock", strings.Repeat("a", MaxUnixPath+1)} {
+		if CheckUnixPath(path) == nil {
+			t.Errorf("CheckUnixPath(%q) = nil, want an error", path)
 		}
 	}
 }

@@ -114,11 +114,14 @@ func (c *Conn) read(p []byte) (int, error) {
 }
 
 // state returns a channel that is closed when the request under way is over; nil: there is none. On an error no further one is read.
+//
+// After an answer that was broken off, nothing more is read. net/http ends a read that is under way by a deadline in the past, once, and
+// waits for the read. Where that is a read of the body, and finds its end all the same, the next one begins at once, without a deadline.
 func (c *Conn) state() (served <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case c.isEnded():
+	case c.isEnded(), c.isAborted:
 		return nil, net.ErrClosed
 	case c.fault != nil:
 		return nil, c.fault
@@ -158,6 +161,8 @@ func (c *Conn) readAhead(served <-chan struct{}) error {
 		return nil
 	case <-late:
 		return os.ErrDeadlineExceeded
+	case <-c.config().Stopped:
+		return net.ErrClosed
 	}
 }
 

@@ -27,8 +27,9 @@ type Config struct {
 	// Served accounts for a request that is over: metrics, its access line.
 	Served func(*Request)
 
-	Log    *zap.Logger
-	Panics recovery.Handler // nil: panics are not recovered
+	Stopped <-chan struct{} // closed when the gateway stops, whose connections are cut then; nil: never
+	Log     *zap.Logger
+	Panics  recovery.Handler // nil: panics are not recovered
 }
 
 // room is the name of this part of the program in calls of Config.Panics.
@@ -90,19 +91,25 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	if request == nil {
 		panic(http.ErrAbortHandler) // net/http reads a request where upgrade saw none: they disagree, and nothing may pass
 	}
-	counted := &writer{ResponseWriter: w, request: request, isHTTP10: !r.ProtoAtLeast(1, 1)}
+	answer := &writer{ResponseWriter: w, request: request, isHTTP10: !r.ProtoAtLeast(1, 1), expects: r.Header.Get("Expect") != ""}
 	isWhole := false
 	defer func() {
 		c.answered(isWhole)
-		if isWhole && r.ContentLength != 0 {
-			// net/http discards the rest of a body after the answer, too, but then reads on at once, on another goroutine, for what it
-			// takes to be the next request: the two reads met (golang.org/issue/68560).
-			_ = http.NewResponseController(w).Flush()
-			_ = r.Body.Close()
-		}
 		c.panics().Guard(room, func() { c.config().Served(request) })
+		if isWhole && r.ContentLength != 0 && !c.panics().Guard(room, func() { discard(w, r) }) {
+			c.answered(false)
+			panic(http.ErrAbortHandler)
+		}
 	}()
-	if isWhole = request.serve(counted, r); !isWhole {
+	if isWhole = request.serve(answer, r); !isWhole {
 		panic(http.ErrAbortHandler)
 	}
+}
+
+// discard sends what is left of the answer, and then discards what is left of the request's body. net/http does so, too, but then reads on
+// at once, on another goroutine, for what it takes to be the next request: the two reads met (golang.org/issue/68560). It blocks for
+// write_timeout at most.
+func discard(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).Flush()
+	_ = r.Body.Close()
 }

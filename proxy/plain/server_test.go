@@ -7,11 +7,13 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/zap"
 
+	"sluice/internal/netconn"
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -24,12 +26,18 @@ const patience = 10 * time.Second
 // served after that.
 func runServer(t *testing.T) (s *Server, served chan *Request) {
 	t.Helper()
-	served = make(chan *Request, 10)
-	r := &route.Route{WriteTimeout: patience, Plain: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusOK)
 		_, _ = io.Copy(w, r.Body)
 		_, _ = io.WriteString(w, r.URL.Path)
-	})}
+	})
+}
+
+// runServerWith runs a server for requests below /plain, which handle answers.
+func runServerWith(t *testing.T, stopped <-chan struct{}, handle http.HandlerFunc) (s *Server, served chan *Request) {
+	t.Helper()
+	served = make(chan *Request, 10)
+	r := &route.Route{WriteTimeout: patience, Plain: handle}
 	s = NewServer(Config{
 		Addr:        &net.TCPAddr{},
 		HeadTimeout: patience,
@@ -41,6 +49,7 @@ func runServer(t *testing.T) (s *Server, served chan *Request) {
 		},
 		Identify: func(*reach.Client, *upgrade.Request, uint64) {},
 		Served:   func(r *Request) { served <- r },
+		Stopped:  stopped,
 		Log:      zap.NewNop(),
 	})
 	ended := make(chan struct{})
@@ -139,5 +148,138 @@ func TestAServerThatIsClosedTakesNoConnection(t *testing.T) {
 	_, _ = io.WriteString(gateway, "x")
 	if _, err := client.Read(make([]byte, 1)); err != nil {
 		t.Errorf("the connection isn't the caller's: %v", err)
+	}
+}
+
+// A lateConn has the last octet of a body, and more than a buffer holds after it, at the moment at which a read is ended by a deadline in
+// the past; that read finds it all the same.
+type lateConn struct {
+	net.Conn
+	isLate chan struct{}
+	once   sync.Once
+}
+
+func (c *lateConn) Read(p []byte) (int, error) {
+	<-c.isLate
+	return copy(p, strings.Repeat("o", len(p))), nil
+}
+
+func (c *lateConn) SetReadDeadline(t time.Time) error {
+	if !t.IsZero() && t.Before(time.Now()) {
+		c.once.Do(func() { close(c.isLate) })
+	}
+	return nil
+}
+
+func TestAConnectionEndsWhoseAnswerIsBrokenOffAsItsBodyEnds(t *testing.T) {
+	hasBegun := make(chan struct{})
+	s, served := runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		go func() { // as net/http's transport, which sends the body
+			_, _ = io.ReadFull(r.Body, make([]byte, 4))
+			close(hasBegun)
+			_, _ = io.Copy(io.Discard, r.Body)
+		}()
+		<-hasBegun
+		time.Sleep(10 * time.Millisecond) // the last octet is waited for
+		panic(http.ErrAbortHandler)
+	})
+	_, gateway := connect(t)
+	c := s.Begin(&lateConn{Conn: gateway, isLate: make(chan struct{})}, reach.Client{}, []byte("POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell"))
+	wantEnd(t, c)
+	<-served
+}
+
+// wantEnd waits until the server has finished with a connection, which has no head for its caller.
+func wantEnd(t *testing.T, c *Conn) {
+	t.Helper()
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		if rest, start, err := c.Wait(); rest != nil || !start.IsZero() || err != nil {
+			t.Errorf("Wait() = %q, %v, %v; want nothing", rest, start, err)
+		}
+	}()
+	select {
+	case <-ended:
+	case <-time.After(patience):
+		t.Fatal("the connection doesn't end")
+	}
+}
+
+func TestAStopEndsARequestBehindWhichTheBufferIsFull(t *testing.T) {
+	stopped, hasBegun := make(chan struct{}), make(chan struct{})
+	s, _ := runServerWith(t, stopped, func(_ http.ResponseWriter, r *http.Request) {
+		close(hasBegun)
+		<-r.Context().Done()
+		panic(http.ErrAbortHandler)
+	})
+	client, gateway := connect(t)
+	c := s.Begin(gateway, reach.Client{}, []byte("GET /plain HTTP/1.1\r\nHost: a\r\n\r\n"))
+	<-hasBegun
+	if _, err := client.Write(make([]byte, 4*upgrade.MaxHeadBytes)); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(10 * time.Millisecond) // the buffer fills
+	close(stopped)
+	_ = gateway.Close()
+	wantEnd(t, c)
+}
+
+// A backend may answer before it has read all. The transport goes on sending it the body, of which nothing more comes.
+func TestARequestIsAccountedForAtOnceAndItsBodyWaitedForBriefly(t *testing.T) {
+	hasBegun := make(chan struct{})
+	s, served := runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
+		go func() {
+			_, _ = io.ReadFull(r.Body, make([]byte, 4))
+			close(hasBegun)
+			_, _ = io.Copy(io.Discard, r.Body)
+		}()
+		<-hasBegun
+		time.Sleep(10 * time.Millisecond) // the last octet is waited for
+		w.Header().Set("Content-Length", "6")
+		_, _ = io.WriteString(w, "enough")
+	})
+	client, gateway := connect(t)
+	start := time.Now()
+	c := s.Begin(gateway, reach.Client{}, []byte("POST /plain HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhell"))
+	<-served
+	if d := time.Since(start); d > netconn.LingerTime/2 {
+		t.Errorf("the request is accounted for after %v", d)
+	}
+	wantAnswer(t, bufio.NewReader(client), "enough")
+	if d := time.Since(start); d > netconn.LingerTime/2 {
+		t.Errorf("the answer comes after %v", d)
+	}
+	wantEnd(t, c)
+	if d := time.Since(start); d > patience/2 {
+		t.Errorf("the connection ends after %v, want about %v: for the body, and for the client's end", d, 2*netconn.LingerTime)
+	}
+}
+
+func TestAClientThatWaitsForA100GetsNoOtherInterimAnswer(t *testing.T) {
+	for _, test := range []struct{ fields, want string }{
+		{"Content-Length: 4\r\n", "HTTP/1.1 103 Early Hints\r\n"},
+		{"Content-Length: 4\r\nExpect: 100-continue\r\n", "HTTP/1.1 100 Continue\r\n"},
+	} {
+		s, served := runServerWith(t, nil, func(w http.ResponseWriter, r *http.Request) {
+			var sending sync.WaitGroup
+			sending.Go(func() { _, _ = io.Copy(io.Discard, r.Body) }) // as net/http's transport, whose other goroutine reads the answer
+			w.WriteHeader(http.StatusEarlyHints)
+			sending.Wait()
+			w.WriteHeader(http.StatusOK)
+		})
+		client, gateway := connect(t)
+		c := s.Begin(gateway, reach.Client{}, []byte("POST /plain HTTP/1.1\r\nHost: a\r\nConnection: close\r\n"+test.fields+"\r\n"))
+		answers := bufio.NewReader(client)
+		if line, err := answers.ReadString('\n'); line != test.want || err != nil {
+			t.Errorf("%q: the answer begins with %q, %v; want %q", test.fields, line, err, test.want)
+		}
+		_, _ = io.WriteString(client, "body")
+		_ = client.(*net.TCPConn).CloseWrite()
+		wantEnd(t, c)
+		if rest, err := io.ReadAll(answers); err != nil || strings.Count(string(rest), "HTTP/1.1 ") != 1 {
+			t.Errorf("%q: %q, %v follow; want the final answer", test.fields, rest, err)
+		}
+		<-served
 	}
 }

@@ -10,6 +10,7 @@ type writer struct {
 	http.ResponseWriter
 	request  *Request
 	isHTTP10 bool // the client speaks no later version
+	expects  bool // the client waits for a 100
 }
 
 func (w *writer) WriteHeader(status int) {
@@ -18,6 +19,10 @@ func (w *writer) WriteHeader(status int) {
 		return // net/http sends it itself, to a client that waits for it
 	case status < 200 && w.isHTTP10:
 		return // RFC 9110 section 15.2: "a server MUST NOT send a 1xx response to an HTTP/1.0 client"
+	case status < 200 && w.expects:
+		// RFC 9110 section 15.2 has a proxy forward it, and a client ignore it. But net/http sends the 100 when the body is first read,
+		// which is on another goroutine, and nothing keeps the two writes apart.
+		return
 	case status < 200:
 		defer w.request.conn.panics().Catch(room, nil) // net/http's transport calls this on a goroutine that recovers no panic
 	default:

@@ -1,12 +1,13 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
-	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"sluice/internal/units"
 	"sluice/proxy/relay"
@@ -77,28 +78,32 @@ func (c *Config) Check(report units.Report) {
 	case !isReachable(c.Path):
 		report("path", "no request's path", c.Path, "it decoded, but for %2f and %5c, and without \".\", \"..\" and empty segments")
 	}
-	if !isHostPattern(c.Host) {
-		report("host", "not a host", c.Host, "\"example.com\", \"*.example.com\" or \"\"")
+	if err := checkHostPattern(c.Host); err != nil {
+		report("host", err.Error(), c.Host, "\"example.com\", \"*.example.com\" or \"\"")
 	}
 	for i, s := range c.Origins {
 		if _, err := parseOriginRule(s); err != nil {
-			report(indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
+			report(units.Indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
 		}
 	}
 	if c.StripPrefix != "" && !hasSegments(c.Path, c.StripPrefix) {
 		report("strip_prefix", "not the beginning of path", c.StripPrefix, fmt.Sprintf("%q, or whole segments at its beginning", c.Path))
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {
+	names := slices.Sorted(maps.Keys(c.RequestHeader))
+	for i, name := range names {
 		if err := (upgrade.Field{Name: name, Value: c.RequestHeader[name]}).Check(); err != nil {
 			report("request_header."+name, err.Error(), c.RequestHeader[name], "a field that the handshake doesn't need")
+		}
+		if earlier := indexOfField(names, name); earlier < i {
+			report("request_header."+name, "the same field as "+names[earlier], c.RequestHeader[name], "each field once: case does not count, and \"_\" is \"-\"")
 		}
 	}
 	for i, name := range c.RemoveHeader {
 		if err := upgrade.CheckFieldName(name); err != nil {
-			report(indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
+			report(units.Indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
 		}
-		if slices.ContainsFunc(slices.Collect(maps.Keys(c.RequestHeader)), func(set string) bool { return upgrade.IsSameField(name, set) }) {
-			report(indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
+		if indexOfField(names, name) >= 0 {
+			report(units.Indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
 		}
 	}
 	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
@@ -148,33 +153,62 @@ func (c *Config) Check(report units.Report) {
 	}
 }
 
-// isHostPattern reports whether s is a host, a wildcard host, or empty.
-func isHostPattern(s string) bool {
+// indexOfField returns which of the names is the first that means the same field; -1: none does.
+func indexOfField(names []string, name string) int {
+	return slices.IndexFunc(names, func(other string) bool { return upgrade.IsSameField(name, other) })
+}
+
+// What is wrong with a host.
+var (
+	errHost         = errors.New("not a host")
+	errHostWildcard = errors.New("a wildcard before an address")
+	errNotASCII     = errors.New("not ASCII: browsers send the name in Punycode (xn--…)")
+)
+
+// checkHostPattern returns what keeps s from being a host, a wildcard host, or empty.
+func checkHostPattern(s string) error {
 	if s == "" {
-		return true
+		return nil
 	}
-	s = strings.TrimPrefix(s, "*.")
-	if ip := net.ParseIP(strings.Trim(s, "[]")); ip != nil {
-		return true
+	host, isWildcard := strings.CutPrefix(s, "*.")
+	if isAddress(host) {
+		if isWildcard {
+			return errHostWildcard
+		}
+		return nil
 	}
-	if len(s) > 253 || strings.HasSuffix(s, ".") {
-		return false
+	if len(host) > 253 || strings.HasSuffix(host, ".") {
+		return errHost
 	}
-	for label := range strings.SplitSeq(s, ".") {
+	if !isASCII(host) {
+		return errNotASCII
+	}
+	for label := range strings.SplitSeq(host, ".") {
 		if label == "" || len(label) > 63 {
-			return false
+			return errHost
 		}
 		for _, c := range []byte(label) {
 			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
-				return false
+				return errHost
 			}
 		}
 	}
-	return true
+	return nil
+}
+
+// isAddress reports whether s is an IP address; one of IPv6 may be in brackets.
+func isAddress(s string) bool {
+	if inner, isBracketed := strings.CutPrefix(s, "["); isBracketed {
+		inner, isClosed := strings.CutSuffix(inner, "]")
+		return isClosed && strings.Contains(inner, ":") && net.ParseIP(inner) != nil
+	}
+	return net.ParseIP(s) != nil
+}
+
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf })
 }
 
 func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
 
 func isDigit(c byte) bool { return '0' <= c && c <= '9' }
-
-func indexed(key string, i int) string { return key + "[" + strconv.Itoa(i) + "]" }

@@ -40,6 +40,7 @@ var (
 	errBeyondOrigin   = errors.New("has more than scheme, host and port")
 	errOriginHost     = errors.New("not a host as browsers send it")
 	errOriginPort     = errors.New("not a port")
+	errOriginBelow    = errors.New("no name after the wildcard")
 	errOriginWildcard = errors.New("the wildcard is not whole labels at the beginning of a name")
 )
 
@@ -51,6 +52,8 @@ func parseOriginRule(s string) (OriginRule, error) {
 	rule, text := OriginRule{}, s
 	scheme, rest, _ := strings.Cut(s, "://")
 	switch {
+	case rest == "*.", strings.HasPrefix(rest, "*.:"):
+		return OriginRule{}, errOriginBelow
 	case strings.HasPrefix(rest, "*."):
 		rule.Hosts, text = belowHost, scheme+"://"+rest[2:]
 	case rest == "*", strings.HasPrefix(rest, "*:"):
@@ -199,6 +202,9 @@ func splitOriginHost(s string, defaultPort uint16) (host string, port uint16, er
 		return host, port, nil // desktop applications send "app://."
 	}
 	host = strings.TrimSuffix(host, ".")
+	if !isASCII(host) {
+		return "", 0, errNotASCII
+	}
 	if !isOriginHost(host) {
 		return "", 0, errOriginHost
 	}

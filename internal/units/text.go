@@ -1,0 +1,28 @@
+package units
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"syscall"
+	"unicode"
+)
+
+// MaxUnixPath is the most octets of the path of a Unix socket: the kernel wants a NUL after it.
+const MaxUnixPath = len(syscall.RawSockaddrUnix{}.Path) - 1
+
+// CheckUnixPath returns what keeps a path from being that of a Unix socket.
+func CheckUnixPath(path string) error {
+	switch {
+	case path == "":
+		return errors.New("no path")
+	case len(path) > MaxUnixPath:
+		return errors.New("a path of over " + strconv.Itoa(MaxUnixPath) + " octets")
+	case strings.Contains(path, "\x00"):
+		return errors.New("a path with a NUL octet")
+	}
+	return nil
+}
+
+// IsSpaceOrControl reports whether c is white space or a control character, which no value has that becomes part of a head.
+func IsSpaceOrControl(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }
