@@ -128,8 +128,7 @@ func (t *task) start(w driver.Work) (next handshake.Step, isDone bool) {
 	case handshake.ReadClient:
 		return 0, false // accepted has begun to wait for it
 	case handshake.Pick:
-		t.lend(w, t.pick)
-		return 0, false
+		return t.lend(w, t.pick)
 	case handshake.Dial:
 		return t.dial(w)
 	case handshake.WriteBackend:
@@ -208,8 +207,7 @@ func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
 	} else {
 		addr, parseErr := netip.ParseAddrPort(b.Address())
 		if parseErr != nil || addr.Addr().Zone() != "" {
-			t.lend(w, t.dialByName)
-			return 0, false
+			return t.lend(w, t.dialByName)
 		}
 		fd, err = epoll.Dial(addr)
 	}

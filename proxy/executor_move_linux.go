@@ -57,15 +57,20 @@ func (t *task) secured() *tls.Conn {
 
 // lend has a goroutine run do, the part of the current step that may block. do returns two functions for its result: the loop calls then, or
 // undo if the handshake has ended meanwhile.
-func (t *task) lend(w driver.Work, do func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func())) {
+func (t *task) lend(w driver.Work, do func(context.Context) (func(driver.Work) handshake.Step, func())) (next handshake.Step, isDone bool) {
+	if !t.proxy.handshakes.addGoroutine() {
+		return t.core.ClientLost(), true // the gateway stops
+	}
 	ctx, cancel := context.WithCancel(t.proxy.ctx)
 	t.lent = cancel
 	w.SetDeadline(time.Time{})
 	go t.runLent(ctx, w.Resume(), do)
+	return 0, false
 }
 
 // runLent runs do on a goroutine of its own, and hands its result to the loop.
 func (t *task) runLent(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
+	defer t.proxy.handshakes.running.Done()
 	then, undo := func(driver.Work) handshake.Step { return t.abort() }, func() {}
 	defer func() {
 		resume(func(w driver.Work, isLive bool) {

@@ -5,7 +5,8 @@ import (
 	"sync"
 )
 
-// A gate is the set of connections whose handshake runs on a goroutine. A stop closes them.
+// A gate is the set of connections whose handshake runs on a goroutine, and counts the goroutines that run a step for a loop. A stop closes
+// the connections and waits for all of them.
 type gate struct {
 	mu sync.Mutex
 
@@ -38,7 +39,17 @@ func (g *gate) remove(conn net.Conn) {
 	g.running.Done()
 }
 
-// close closes all connections, and waits until they are removed.
+// addGoroutine counts a goroutine that has no connection of its own, until running.Done. It returns false after close.
+func (g *gate) addGoroutine() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if !g.isClosed {
+		g.running.Add(1)
+	}
+	return !g.isClosed
+}
+
+// close closes all connections, and waits until they are removed, and all goroutines have ended.
 func (g *gate) close() {
 	g.mu.Lock()
 	g.isClosed = true
