@@ -127,12 +127,8 @@ func (g *Gateway) openTraces() (handshake.Tracer, error) {
 
 // proxyConfig returns what the proxy of the configuration needs.
 func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Registry) proxy.Config {
-	sections := sectionsOf(g.file)
 	c := proxy.Config{
-		Listeners:   sections.Listeners,
-		Routes:      sections.Routes,
-		Pools:       sections.Pools,
-		MaxSessions: sections.MaxSessions,
+		Sections:    sectionsOf(g.file, g.security.inUse.Load()),
 		Challenge:   g.security.challenge,
 		Driver:      g.driver,
 		Log:         g.log,
@@ -142,7 +138,6 @@ func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Regi
 		Metrics:     registry,
 		Panics:      g.panics.Handler,
 	}
-	c.TLS, c.BackendTLS = g.security.inUse.Load().forProxy()
 	if g.options.Sockets != nil {
 		c.Inherited = g.options.Sockets.Take
 	}

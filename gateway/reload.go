@@ -59,9 +59,7 @@ func (g *Gateway) replace() error {
 			g.security.abandon(secured)
 		}
 	}()
-	sections := sectionsOf(file)
-	sections.TLS, sections.BackendTLS = secured.forProxy()
-	if err := g.proxy.Reload(sections); err != nil {
+	if err := g.proxy.Reload(sectionsOf(file, secured)); err != nil {
 		return err
 	}
 	isInUse = true
@@ -78,9 +76,9 @@ func (g *Gateway) replace() error {
 	return nil
 }
 
-// sectionsOf returns the part of a configuration that is the proxy's, without TLS.
-func sectionsOf(file *config.File) proxy.Sections {
-	return proxy.Sections{
+// sectionsOf returns the part of a configuration that is the proxy's, with its TLS.
+func sectionsOf(file *config.File, secured *generation) proxy.Sections {
+	c := proxy.Sections{
 		Listeners:     file.Listeners(),
 		Routes:        file.Route,
 		Pools:         file.Pools(),
@@ -88,6 +86,8 @@ func sectionsOf(file *config.File) proxy.Sections {
 		DrainsRemoved: file.Gateway.OnRemoved == config.OnRemovedDrain,
 		Drain:         file.Gateway.Drain.Std(),
 	}
+	secured.secure(&c)
+	return c
 }
 
 // logDiff logs what a reload has changed.

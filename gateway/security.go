@@ -185,16 +185,18 @@ func hasTLS(p *config.Pool) bool {
 	return false
 }
 
-// forProxy returns a generation as the proxy uses it.
-func (n *generation) forProxy() (servers map[string]proxy.TLSServer, clients map[string]func(host string) *ctls.Config) {
-	servers, clients = map[string]proxy.TLSServer{}, map[string]func(host string) *ctls.Config{}
-	for name, server := range n.servers {
-		servers[name] = secured{server.of}
+// secure sets the TLS of the listeners and pools.
+func (n *generation) secure(c *proxy.Sections) {
+	for i := range c.Listeners {
+		if server := n.servers[c.Listeners[i].Name]; server != nil {
+			c.Listeners[i].TLS = secured{server.of}
+		}
 	}
-	for name, client := range n.clients {
-		clients[name] = client.of.Config
+	for i := range c.Pools {
+		if client := n.clients[c.Pools[i].Name]; client != nil {
+			c.Pools[i].TLS = client.of.Config
+		}
 	}
-	return servers, clients
 }
 
 // challenge is proxy.Config.Challenge.

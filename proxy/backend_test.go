@@ -152,7 +152,7 @@ func TestThe101PassesWithItsHeadAndTheStickyCookie(t *testing.T) {
 
 // withBackup adds a backup backend.
 func (s *setup) withBackup(b rawBackend) *setup {
-	backup := newPoolConfig("", b.Addr().String()).Backend[0]
+	backup := newPool("", b.Addr().String()).Backend[0]
 	backup.Backup = true
 	s.Pools[0].Backend = append(s.Pools[0].Backend, backup)
 	return s
@@ -216,7 +216,7 @@ func TestStatusesOfOurOwnWhenNoBackendAnswers(t *testing.T) {
 			withDrivers(t, func(t *testing.T, driver string) {
 				s := newSetup(driver)
 				for _, address := range test.backends {
-					s.Pools[0].Backend = append(s.Pools[0].Backend, newPoolConfig("", address(t)).Backend...)
+					s.Pools[0].Backend = append(s.Pools[0].Backend, newPool("", address(t)).Backend...)
 				}
 				s.Routes[0].HandshakeTimeout = milliseconds(300)
 				g := s.run(t)

@@ -1,9 +1,26 @@
 package proxy
 
 import (
+	"crypto/tls"
+
+	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/reach"
 )
+
+// A Listener is a listener of a Proxy.
+type Listener struct {
+	ListenerConfig
+	TLS TLSServer // nil if the listener's connections are not secured
+}
+
+// A Pool is a pool of backends of a Proxy.
+type Pool struct {
+	balancer.Config
+	// TLS returns the configuration for a backend with that host name. If it is nil, backends that speak TLS must show a certificate that
+	// the system trusts.
+	TLS func(host string) *tls.Config
+}
 
 // ListenerConfig is one [[listener]] of the configuration.
 type ListenerConfig struct {

@@ -41,15 +41,15 @@ type setup struct {
 // newSetup returns the setup of a gateway with these backends. driverName is the driver that accepts and relays.
 func newSetup(driverName string, backends ...string) *setup {
 	s := &setup{driver: driverName}
-	s.Listeners = []ListenerConfig{newListenerConfig("public", "127.0.0.1:0")}
+	s.Listeners = []Listener{newListener("public", "127.0.0.1:0")}
 	s.Routes = []route.Config{newRouteConfig("pool")}
-	s.Pools = []balancer.Config{newPoolConfig("pool", backends...)}
+	s.Pools = []Pool{newPool("pool", backends...)}
 	s.MaxSessions = 1000
 	return s
 }
 
-func newListenerConfig(name, address string) (c ListenerConfig) {
-	setDefaults(reflect.ValueOf(&c).Elem())
+func newListener(name, address string) (c Listener) {
+	setDefaults(reflect.ValueOf(&c.ListenerConfig).Elem())
 	c.Name, c.Address = name, address
 	return c
 }
@@ -60,8 +60,8 @@ func newRouteConfig(pool string) (c route.Config) {
 	return c
 }
 
-func newPoolConfig(name string, backends ...string) (c balancer.Config) {
-	setDefaults(reflect.ValueOf(&c).Elem())
+func newPool(name string, backends ...string) (c Pool) {
+	setDefaults(reflect.ValueOf(&c.Config).Elem())
 	c.Name, c.Policy = name, balancer.PolicyRoundRobin
 	for _, address := range backends {
 		b := balancer.BackendConfig{Address: address}

@@ -45,15 +45,14 @@ const (
 	maxBackoff = time.Second
 )
 
-// newListener makes a listener of its section, which doesn't accept yet. secure is nil if connections are not secured. before is the
-// listener that had the socket until now, or nil.
-func (p *Proxy) newListener(c *ListenerConfig, secure TLSServer, s *socket, before *listener) (*listener, error) {
+// newListener makes a listener of its section, which doesn't accept yet. before is the listener that had the socket until now, or nil.
+func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener, error) {
 	l := &listener{
 		socket:         s,
 		proxy:          p,
-		config:         c,
+		config:         &c.ListenerConfig,
 		name:           c.Name,
-		tls:            secure,
+		tls:            c.TLS,
 		headTimeout:    time.Duration(c.HeadTimeout),
 		isBehindProxy:  c.ProxyProtocol,
 		redirectsHTTPS: c.RedirectHTTPS,

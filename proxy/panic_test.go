@@ -14,7 +14,6 @@ import (
 	"sync"
 	"testing"
 
-	"sluice/balancer"
 	"sluice/proxy/plain"
 	"sluice/proxy/route"
 )
@@ -197,7 +196,7 @@ func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gat
 	broken := newRouteConfig("broken")
 	broken.Path = "/broken"
 	s.Routes = append(s.Routes, broken)
-	s.Pools = append(s.Pools, newPoolConfig("broken", backend))
+	s.Pools = append(s.Pools, newPool("broken", backend))
 	s.Panics = told.handle
 	s.Inherited = func(_, address string) net.Listener {
 		ln, err := listen(address)
@@ -273,7 +272,7 @@ func TestAPanicInAScrapeEndsOnlyTheScrape(t *testing.T) {
 	s.Panics = told.handle
 	g := s.run(t)
 	pools := g.pools.Load()
-	g.pools.Store(&map[string]*balancer.Pool{"pool": nil})
+	g.pools.Store(&map[string]*pool{"pool": nil})
 	if _, err := g.registry.Gather(); err != nil {
 		t.Error(err)
 	}
@@ -288,9 +287,9 @@ func TestAPanicInAReloadChangesNothing(t *testing.T) {
 	backend := listenRaw(t)
 	g := newSetup("goroutine", backend.Addr().String()).run(t)
 	sections := Sections{
-		Listeners: []ListenerConfig{newListenerConfig("public", "127.0.0.1:0"), newListenerConfig("other", "127.0.0.1:0")},
+		Listeners: []Listener{newListener("public", "127.0.0.1:0"), newListener("other", "127.0.0.1:0")},
 		Routes:    []route.Config{newRouteConfig("none")},
-		Pools:     []balancer.Config{newPoolConfig("pool", backend.Addr().String())}, MaxSessions: 1000,
+		Pools:     []Pool{newPool("pool", backend.Addr().String())}, MaxSessions: 1000,
 	}
 	opened := []net.Listener{}
 	g.inherited = func(_, address string) net.Listener {

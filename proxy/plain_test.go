@@ -326,7 +326,8 @@ func TestRoutesOfAPoolShareConnectionsAndHaveTheirOwnTimeouts(t *testing.T) {
 		b.send(t, answering("third"))
 		c.wantBody(t, 200, "third")
 
-		changed := Sections{Listeners: s.Listeners, Routes: slices.Clone(s.Routes), Pools: s.Pools, MaxSessions: s.MaxSessions}
+		changed := s.Sections
+		changed.Routes = slices.Clone(s.Routes)
 		changed.Routes[0].CloseTimeout = milliseconds(1)
 		if err := g.Reload(changed); err != nil {
 			t.Fatal(err)

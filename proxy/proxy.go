@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"sync"
 	"sync/atomic"
@@ -11,29 +10,19 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
 	"sluice/proxy/limits"
-	"sluice/proxy/plain"
 	"sluice/proxy/route"
 	"sluice/proxy/session"
 	"sluice/upgrade"
 )
 
-// Config describes a Proxy. The caller has checked the sections: each by its Check, and all of them for the names that they refer to.
+// Config describes a Proxy.
 type Config struct {
-	Listeners   []ListenerConfig
-	Routes      []route.Config
-	Pools       []balancer.Config
-	MaxSessions int // live sessions at once
+	Sections
 
-	// TLS are the listeners that secure their connections, by name.
-	TLS map[string]TLSServer
-	// BackendTLS are the configurations of TLS towards backends, by the name of their pool; host is the backend's. Backends of other
-	// pools have to show a certificate that the system trusts.
-	BackendTLS map[string]func(host string) *tls.Config
 	// Challenge answers requests of ACME's http-01 (RFC 8555 section 8.3), which come under /.well-known/acme-challenge/ to listeners
 	// without TLS. It may be nil.
 	Challenge func(ctx context.Context, host, path string) (body string, isOurs bool)
@@ -77,15 +66,10 @@ type Proxy struct {
 	// A reload replaces each of these as a whole, and holds reloading.
 	listeners atomic.Pointer[[]*listener]
 	routes    atomic.Pointer[route.Table]
-	pools     atomic.Pointer[map[string]*balancer.Pool]
-	// backendTLS has the configurations of TLS by pool.
-	backendTLS atomic.Pointer[map[string]func(host string) *tls.Config]
+	pools     atomic.Pointer[map[string]*pool] // by name
 
 	reloading sync.Mutex
-
-	poolConfigs map[string]*balancer.Config // guarded by reloading; without removed pools
-	plain       map[string]*plain.Handler   // guarded by reloading; by pool
-	retiring    map[string]bool             // guarded by reloading; removed pools, for each of which a goroutine runs retire
+	retiring  map[string]bool // guarded by reloading; removed pools, for each of which a goroutine runs retire
 
 	handshakes gate
 	sessions   *session.Registry
@@ -117,10 +101,8 @@ func New(c Config) (*Proxy, error) {
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
-	p.pools.Store(&map[string]*balancer.Pool{})
-	next, err := p.prepare(&Sections{
-		Listeners: c.Listeners, Routes: c.Routes, Pools: c.Pools, MaxSessions: c.MaxSessions, TLS: c.TLS, BackendTLS: c.BackendTLS,
-	})
+	p.pools.Store(&map[string]*pool{})
+	next, err := p.prepare(&c.Sections)
 	if err != nil {
 		p.cancel()
 		return nil, err
@@ -184,10 +166,8 @@ func (p *Proxy) closeListeners() {
 
 // closeIdle closes the idle connections to backends.
 func (p *Proxy) closeIdle() {
-	p.reloading.Lock()
-	defer p.reloading.Unlock()
-	for _, h := range p.plain {
-		h.CloseIdleConnections()
+	for _, pool := range *p.pools.Load() {
+		pool.plain.CloseIdleConnections()
 	}
 }
 

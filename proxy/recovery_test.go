@@ -179,7 +179,7 @@ func TestATLSHandshakeThatPanicsEndsAlone(t *testing.T) {
 		backend, p := listenRaw(t), new(panics)
 		s := newSetup(driver, backend.Addr().String())
 		s.Panics = p.handle
-		s.TLS = map[string]TLSServer{"public": &brokenTLS{TLSServer: newTLSServer()}}
+		s.Listeners[0].TLS = &brokenTLS{TLSServer: newTLSServer()}
 		g := s.run(t)
 		first := g.dial(t)
 		first.send(t, "\x16\x03\x01")

@@ -16,7 +16,6 @@ import (
 	"sluice/internal/recovery"
 	"sluice/internal/units"
 	"sluice/proxy/handshake"
-	"sluice/proxy/plain"
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -24,7 +23,7 @@ import (
 
 // Rehearse builds what a Proxy builds from the sections, and sends each route requests in memory. It opens no socket and starts no
 // goroutine. It reports panics, routes that no request reaches, and origins that no page can have. The caller has checked the sections as
-// those of a Config. Keys are paths in the whole configuration, such as "route[0].path".
+// Sections says. Keys are paths in the whole configuration, such as "route[0].path".
 func Rehearse(c Sections, report units.Report) {
 	r := newRehearsal(c, report)
 	if r.build() {
@@ -45,12 +44,12 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 	p.inherited = func(_, _ string) net.Listener { return noSocket{} }
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
-	p.pools.Store(&map[string]*balancer.Pool{})
+	p.pools.Store(&map[string]*pool{})
 	return &rehearsal{
 		sections: c,
 		report:   report,
 		proxy:    p,
-		next:     &generation{pools: map[string]*balancer.Pool{}, poolConfigs: map[string]*balancer.Config{}, plain: map[string]*plain.Handler{}},
+		next:     &generation{pools: map[string]*pool{}},
 	}
 }
 
@@ -72,12 +71,11 @@ func (r *rehearsal) build() bool {
 	}
 	for i := range c.Pools {
 		pool := &c.Pools[i]
-		next.poolConfigs[pool.Name] = pool
 		try(units.Indexed("pool", i), func() error { return p.preparePool(next, pool) })
 	}
 	for i := range c.Listeners {
 		l := &c.Listeners[i]
-		try(units.Indexed("listener", i), func() error { return p.prepareListener(next, l, c.TLS[l.Name]) })
+		try(units.Indexed("listener", i), func() error { return p.prepareListener(next, l) })
 	}
 	for i := range c.Routes {
 		try(units.Indexed("route", i), func() error { p.prepareRoutes(next, &Sections{Routes: c.Routes[i : i+1]}); return nil })

@@ -16,7 +16,7 @@ func (s *setup) rehearsed() (c Sections, report units.Report, told *[]string) {
 	report = func(key, problem string, got any, _ string) {
 		*told = append(*told, fmt.Sprintf("%s: %s, got %v", key, problem, got))
 	}
-	return Sections{Listeners: s.Listeners, Routes: s.Routes, Pools: s.Pools}, report, told
+	return s.Sections, report, told
 }
 
 func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
@@ -41,7 +41,7 @@ func TestRoutesThatGetRequestsAreNoProblem(t *testing.T) {
 // On the first listener another route, with other origins, gets all requests.
 func TestARehearsalAsksARouteThroughAListenerThatReachesIt(t *testing.T) {
 	s := newSetup("goroutine", "127.0.0.1:1")
-	s.Listeners = append(s.Listeners, newListenerConfig("other", "127.0.0.1:0"))
+	s.Listeners = append(s.Listeners, newListener("other", "127.0.0.1:0"))
 	s.Routes[0].Origins = []string{"https://*"}
 	s.Routes = append(s.Routes, newRouteConfig("pool"))
 	s.Routes[1].Listener, s.Routes[1].Origins = "public", []string{"https://a.example"}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"maps"
@@ -25,13 +24,10 @@ import (
 // Sections are the parts of a configuration that describe a Proxy and that a reload may change. The caller has checked them: each by its
 // Check, and all of them for the names that they refer to. The Proxy owns them.
 type Sections struct {
-	Listeners   []ListenerConfig
+	Listeners   []Listener
 	Routes      []route.Config
-	Pools       []balancer.Config
+	Pools       []Pool
 	MaxSessions int // live sessions at once
-
-	TLS        map[string]TLSServer                     // as in Config
-	BackendTLS map[string]func(host string) *tls.Config // as in Config
 
 	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Otherwise these sessions continue.
 	DrainsRemoved bool
@@ -67,11 +63,8 @@ func (p *Proxy) Reload(c Sections) error {
 type generation struct {
 	listeners []*listener
 	routes    []*route.Route
-	pools     map[string]*balancer.Pool
+	pools     map[string]*pool // by name
 
-	poolConfigs map[string]*balancer.Config
-	plain       map[string]*plain.Handler // by pool
-	backendTLS  map[string]func(host string) *tls.Config
 	maxSessions int
 
 	opened  []*socket        // new sockets
@@ -80,16 +73,18 @@ type generation struct {
 	set     []func()         // put the new definitions of existing pools in force
 }
 
+// A pool is a pool of backends with what the Proxy has of it. A reload replaces it, and keeps what hasn't changed.
+type pool struct {
+	*balancer.Pool
+	section   *Pool
+	plain     *plain.Handler
+	isRemoved bool // it stays until its last session has ended
+}
+
 // prepare makes a generation from the sections, of new parts and of parts in use that haven't changed. After an error nothing stays open.
 // The caller holds reloading.
 func (p *Proxy) prepare(c *Sections) (*generation, error) {
-	next := &generation{
-		pools:       map[string]*balancer.Pool{},
-		poolConfigs: map[string]*balancer.Config{},
-		plain:       map[string]*plain.Handler{},
-		backendTLS:  c.BackendTLS,
-		maxSessions: c.MaxSessions,
-	}
+	next := &generation{pools: map[string]*pool{}, maxSessions: c.MaxSessions}
 	isReady := false
 	defer func() {
 		if !isReady { // after problems, or a panic
@@ -98,11 +93,10 @@ func (p *Proxy) prepare(c *Sections) (*generation, error) {
 	}()
 	var problems *multierror.Error
 	for i := range c.Pools {
-		next.poolConfigs[c.Pools[i].Name] = &c.Pools[i]
 		problems = multierror.Append(problems, p.preparePool(next, &c.Pools[i]))
 	}
 	for i := range c.Listeners {
-		problems = multierror.Append(problems, p.prepareListener(next, &c.Listeners[i], c.TLS[c.Listeners[i].Name]))
+		problems = multierror.Append(problems, p.prepareListener(next, &c.Listeners[i]))
 	}
 	if err := problems.ErrorOrNil(); err != nil {
 		return nil, err
@@ -121,32 +115,33 @@ func (g *generation) abandon() {
 
 // preparePool adds the pool of a section. An existing pool of that name stays, with all that it knows of its backends; idle connections to
 // them stay if the section hasn't changed.
-func (p *Proxy) preparePool(next *generation, c *balancer.Config) error {
-	pool := (*p.pools.Load())[c.Name]
-	if pool != nil && reflect.DeepEqual(p.poolConfigs[c.Name], c) {
-		next.pools[c.Name], next.plain[c.Name] = pool, p.plain[c.Name]
+func (p *Proxy) preparePool(next *generation, c *Pool) error {
+	before, of := (*p.pools.Load())[c.Name], &pool{section: c}
+	next.pools[c.Name] = of
+	if before != nil && reflect.DeepEqual(before.section.Config, c.Config) {
+		of.Pool, of.plain = before.Pool, before.plain
 		return nil
 	}
-	next.plain[c.Name] = plain.NewHandler(p.dialer(c.Name), p.log)
-	if pool != nil {
-		next.pools[c.Name] = pool
-		set, err := pool.Prepare(*c)
+	of.plain = plain.NewHandler(p.dialer(c.Name), p.log)
+	var err error
+	if before != nil {
+		of.Pool = before.Pool
+		var set func()
+		set, err = of.Prepare(c.Config)
 		next.set = append(next.set, set)
 		return err
 	}
-	pool, err := balancer.New(*c, p.poolLog)
-	if err != nil {
+	if of.Pool, err = balancer.New(c.Config, p.poolLog); err != nil {
 		return fmt.Errorf("pool %s: %w", c.Name, err)
 	}
-	next.pools[c.Name] = pool
-	next.created = append(next.created, pool)
+	next.created = append(next.created, of.Pool)
 	return nil
 }
 
 // prepareListener adds the listener of a section. If a socket is open at its address already, the listener gets that.
-func (p *Proxy) prepareListener(next *generation, c *ListenerConfig, secure TLSServer) error {
-	before := p.listenerAt(c)
-	if before != nil && before.tls == secure && reflect.DeepEqual(before.config, c) {
+func (p *Proxy) prepareListener(next *generation, c *Listener) error {
+	before := p.listenerAt(&c.ListenerConfig)
+	if before != nil && before.tls == c.TLS && reflect.DeepEqual(before.config, &c.ListenerConfig) {
 		next.listeners = append(next.listeners, before)
 		return nil
 	}
@@ -155,12 +150,12 @@ func (p *Proxy) prepareListener(next *generation, c *ListenerConfig, secure TLSS
 		s = before.socket
 	} else {
 		var err error
-		if s, err = p.open(c); err != nil {
+		if s, err = p.open(&c.ListenerConfig); err != nil {
 			return err
 		}
 		next.opened = append(next.opened, s)
 	}
-	l, err := p.newListener(c, secure, s, before)
+	l, err := p.newListener(c, s, before)
 	if err != nil {
 		return err
 	}
@@ -193,18 +188,18 @@ func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 	}
 	for i := range c.Routes {
 		config := &c.Routes[i]
-		pool, poolConfig := next.pools[config.Pool], next.poolConfigs[config.Pool]
+		pool, poolBefore := next.pools[config.Pool], (*p.pools.Load())[config.Pool]
 		if pool == nil {
 			panic("BUG: a route to no pool")
 		}
-		r := route.New(config, poolConfig, pool)
+		r := route.New(config, &pool.section.Config, pool.Pool)
 		before := inUse[r.Key()]
-		isSame := before != nil && before.Pool == pool && reflect.DeepEqual(before.Config, config) &&
-			reflect.DeepEqual(p.poolConfigs[config.Pool], poolConfig)
+		isSame := before != nil && before.Pool == pool.Pool && reflect.DeepEqual(before.Config, config) &&
+			reflect.DeepEqual(poolBefore.section.Config, pool.section.Config)
 		if isSame {
 			r = before
 		} else {
-			r.Plain = next.plain[config.Pool]
+			r.Plain = pool.plain
 		}
 		next.routes = append(next.routes, r)
 	}
@@ -213,11 +208,17 @@ func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 // install makes a generation the one in use, and returns the one that it replaces. It can't fail. New listeners don't accept yet. The
 // caller holds reloading.
 func (p *Proxy) install(next *generation) (before *generation) {
-	before = &generation{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load(), plain: p.plain}
+	before = &generation{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load()}
 	for _, set := range next.set {
 		set()
 	}
-	p.backendTLS.Store(&next.backendTLS)
+	pools := maps.Clone(next.pools)
+	for name, of := range before.pools {
+		if next.pools[name] == nil {
+			pools[name] = &pool{Pool: of.Pool, section: of.section, plain: of.plain, isRemoved: true}
+		}
+	}
+	p.pools.Store(&pools)
 	for _, pool := range next.created {
 		d := p.dialer(pool.Name())
 		p.running.Go(func() {
@@ -230,11 +231,6 @@ func (p *Proxy) install(next *generation) (before *generation) {
 			})
 		})
 	}
-	// A removed pool stays until its last session has ended.
-	pools := maps.Clone(before.pools)
-	maps.Copy(pools, next.pools)
-	p.pools.Store(&pools)
-	p.poolConfigs, p.plain = next.poolConfigs, next.plain
 	p.maxSessions.Store(int64(next.maxSessions))
 	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
@@ -258,12 +254,10 @@ func (p *Proxy) closeRemoved(before, next *generation, c *Sections) {
 	for name, pool := range before.pools {
 		if next.pools[name] == nil && !p.retiring[name] {
 			p.retiring[name] = true
-			p.running.Go(func() { p.retire(name, pool) })
+			p.running.Go(func() { p.retire(name) })
 		}
-	}
-	for pool, h := range before.plain {
-		if next.plain[pool] != h {
-			h.CloseIdleConnections()
+		if heir := next.pools[name]; heir == nil || heir.plain != pool.plain {
+			pool.plain.CloseIdleConnections()
 		}
 	}
 	if c.DrainsRemoved {
@@ -297,7 +291,7 @@ func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 const retireInterval = time.Second
 
 // retire closes a removed pool after its last session has ended, unless a reload adds the pool again.
-func (p *Proxy) retire(name string, pool *balancer.Pool) {
+func (p *Proxy) retire(name string) {
 	ticker := time.NewTicker(retireInterval)
 	defer ticker.Stop()
 	for {
@@ -307,7 +301,7 @@ func (p *Proxy) retire(name string, pool *balancer.Pool) {
 			return
 		}
 		isDone := false
-		p.panics.Guard(room, func() { isDone = p.closeIfUnused(name, pool) })
+		p.panics.Guard(room, func() { isDone = p.closeIfUnused(name) })
 		if isDone {
 			return
 		}
@@ -315,10 +309,10 @@ func (p *Proxy) retire(name string, pool *balancer.Pool) {
 }
 
 // closeIfUnused closes a removed pool that has no session left, and reports whether nothing more is to be done for it.
-func (p *Proxy) closeIfUnused(name string, pool *balancer.Pool) bool {
+func (p *Proxy) closeIfUnused(name string) bool {
 	p.reloading.Lock()
 	defer p.reloading.Unlock()
-	if p.poolConfigs[name] == nil {
+	if pool := (*p.pools.Load())[name]; pool.isRemoved {
 		for _, b := range pool.Status() {
 			if b.Sessions > 0 {
 				return false

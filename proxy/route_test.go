@@ -116,7 +116,7 @@ func TestRouting(t *testing.T) {
 
 func newRoutingSetup(driver string, backend rawBackend) *setup {
 	s := newSetup(driver, backend.Addr().String())
-	s.Listeners = append(s.Listeners, newListenerConfig("second", "127.0.0.1:0"))
+	s.Listeners = append(s.Listeners, newListener("second", "127.0.0.1:0"))
 	s.Routes = nil
 	for _, r := range routeTable {
 		c := newRouteConfig("pool")

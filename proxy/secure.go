@@ -78,8 +78,8 @@ func (c *connection) answerChallenge() bool {
 // dialer returns the dialer for a pool. Each dial uses the configuration of TLS at that time.
 func (p *Proxy) dialer(pool string) reach.Dialer {
 	return reach.Dialer{TLS: func(host string) *tls.Config {
-		if secure := (*p.backendTLS.Load())[pool]; secure != nil {
-			return secure(host)
+		if of := (*p.pools.Load())[pool]; of != nil && of.section.TLS != nil {
+			return of.section.TLS(host)
 		}
 		return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}}
 	}}

@@ -38,7 +38,7 @@ func (s tlsServer) Handshake(ctx context.Context, conn net.Conn) (*tls.Conn, str
 // runSecure starts the gateway with TLS on its listener.
 func (s *setup) runSecure(t *testing.T) *gateway {
 	t.Helper()
-	s.TLS = map[string]TLSServer{"public": newTLSServer()}
+	s.Listeners[0].TLS = newTLSServer()
 	return s.run(t)
 }
 

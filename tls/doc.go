@@ -11,4 +11,7 @@
 // ends. Meanwhile Handshake turns connections into *tls.Conn. A reload stores a new table of
 // certificates, or a new *tls.Config, for the handshakes that come; a live session keeps what it
 // has. If a reload fails, what was there stays. internal/filewatch reports changed files.
+//
+// The files stay in one package because a handshake uses one generation of certificates, keys and
+// tickets, which a reload replaces as a whole.
 package tls

@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"go/build"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -236,15 +237,21 @@ func (r *Process) Stop() {
 	}
 }
 
-// freePorts returns ports that nobody listens on at the moment.
+// freePorts returns ports that nobody listens on at the moment. They are below the range from which a kernel takes ports for programs that
+// ask for any, so that no such program takes one before the peer does.
 func freePorts(count int) (ports []int, err error) {
-	for range count {
-		ln, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
+	const first, end, tries = 20_000, 32_000, 100
+	for range tries {
+		port := first + rand.IntN(end-first)
+		ln, listenErr := net.Listen("tcp", "127.0.0.1:"+strconv.Itoa(port))
+		if listenErr != nil {
+			err = listenErr
+			continue
 		}
 		defer ln.Close()
-		ports = append(ports, ln.Addr().(*net.TCPAddr).Port)
+		if ports = append(ports, port); len(ports) == count {
+			return ports, nil
+		}
 	}
-	return ports, nil
+	return nil, fmt.Errorf("no free port after %d tries: %w", tries, err)
 }

@@ -101,9 +101,13 @@ func (g *testGateway) startProxy(log *zap.Logger) *proxy.Proxy {
 		g.Fatal(err)
 	}
 	p, err := proxy.New(proxy.Config{
-		Listeners: []proxy.ListenerConfig{{Name: "public", Address: "127.0.0.1:0", HeadTimeout: units.Duration(patience), MaxHandshakes: 100}},
-		Routes:    []route.Config{section("/"), section("/chat")},
-		Pools:     []balancer.Config{pool}, MaxSessions: 20_000,
+		Sections: proxy.Sections{
+			Listeners: []proxy.Listener{{ListenerConfig: proxy.ListenerConfig{
+				Name: "public", Address: "127.0.0.1:0", HeadTimeout: units.Duration(patience), MaxHandshakes: 100,
+			}}},
+			Routes: []route.Config{section("/"), section("/chat")},
+			Pools:  []proxy.Pool{{Config: pool}}, MaxSessions: 20_000,
+		},
 		Driver: drive, Log: log, Access: zap.NewNop(), Metrics: g.registry, Panics: g.handlePanic,
 	})
 	if err != nil {

@@ -12,7 +12,7 @@ import (
 // rehearse builds what a gateway has of the configuration, without its sockets and goroutines, and reports what goes wrong then, and
 // with requests to its routes. No section has a problem of its own. Keys are full paths.
 func (f *File) rehearse(report units.Report) {
-	secured := map[string]proxy.TLSServer{}
+	sections := proxy.Sections{Listeners: f.Listeners(), Routes: f.Route, Pools: f.Pools()}
 	try := func(key string, build func() error) {
 		for _, err := range multierror.Append(nil, recovery.Try(build)).Errors {
 			report(key, err.Error(), nil, "what can be built")
@@ -23,7 +23,7 @@ func (f *File) rehearse(report units.Report) {
 		if l.TLS == nil {
 			continue
 		}
-		secured[l.Name] = unheardTLS{}
+		sections.Listeners[i].TLS = unheardTLS{}
 		section := *l.TLS
 		section.ACME = nil // it would make a directory and begin to work
 		try(units.Indexed("listener", i)+".tls", func() error {
@@ -37,7 +37,7 @@ func (f *File) rehearse(report units.Report) {
 			return err
 		})
 	}
-	proxy.Rehearse(proxy.Sections{Listeners: f.Listeners(), Routes: f.Route, Pools: f.Pools(), TLS: secured}, report)
+	proxy.Rehearse(sections, report)
 }
 
 // unheardTLS stands for the TLS of a listener that nothing connects to.

@@ -44,20 +44,20 @@ func below(table string, report units.Report) units.Report {
 	return func(key, problem string, got any, want string) { report(joinKey(table, key), problem, got, want) }
 }
 
-// Listeners returns what package proxy has to know of the listeners.
-func (f *File) Listeners() []proxy.ListenerConfig {
-	configs := make([]proxy.ListenerConfig, len(f.Listener))
+// Listeners returns the listeners as package proxy has them, without TLS.
+func (f *File) Listeners() []proxy.Listener {
+	configs := make([]proxy.Listener, len(f.Listener))
 	for i := range f.Listener {
-		configs[i] = f.Listener[i].ListenerConfig
+		configs[i].ListenerConfig = f.Listener[i].ListenerConfig
 	}
 	return configs
 }
 
-// Pools returns what package balancer has to know of the pools.
-func (f *File) Pools() []balancer.Config {
-	configs := make([]balancer.Config, len(f.Pool))
+// Pools returns the pools as package proxy has them, without TLS.
+func (f *File) Pools() []proxy.Pool {
+	configs := make([]proxy.Pool, len(f.Pool))
 	for i := range f.Pool {
-		configs[i] = f.Pool[i].Config
+		configs[i].Config = f.Pool[i].Config
 	}
 	return configs
 }

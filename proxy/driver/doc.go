@@ -31,6 +31,9 @@
 //	loop_handover_linux.go    a handshake that began on a goroutine
 //	loop_recovery_linux.go    what a panic ends; goroutine_recovery.go is its counterpart
 //
+// The files stay in one package because a transport, the engine and a loop share a session's state, which only one goroutine at a time
+// may touch; a border between them would make that state public.
+//
 // A side isn't read while more than highMark bytes wait for the other side; it is read again below lowMark. It isn't read either while
 // pongs to the side itself wait. As a read is never larger than readBytes, no more than MaxQueued bytes ever wait for a side.
 package driver

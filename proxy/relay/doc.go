@@ -18,6 +18,8 @@
 // (proxy/driver/script_*_test.go): they run on the engine that all drivers share. The rules are those of RFC 6455; where the RFC
 // leaves a choice, the comment at the rule gives the reason.
 //
+// The files stay in one package because each rule may end the session, and the end depends on the state of both directions.
+//
 // Invariants, whatever arrives and however it is split:
 //
 //   - What passes is a prefix of what came, in order, without some whole control frames.
