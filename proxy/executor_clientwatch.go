@@ -28,7 +28,7 @@ func watchClient(c *connection, cancel context.CancelFunc) *clientWatch {
 	return w
 }
 
-// read reads from the client until stop, the end of the stream, or a full buffer.
+// read reads from the client until stop or the end of the stream. When the buffer is full, it waits for the end without reading.
 func (w *clientWatch) read() {
 	defer close(w.done)
 	defer w.connection.proxy.panics.Catch(room, func() {
@@ -48,6 +48,10 @@ func (w *clientWatch) read() {
 			w.cancel()
 			return
 		}
+	}
+	if netconn.AwaitHangup(w.connection.client) == nil {
+		w.lost.Store(true)
+		w.cancel()
 	}
 }
 

@@ -75,6 +75,10 @@ func (c *connection) proceed(step handshake.Step) {
 			step = a.execute(step)
 		case handshake.WriteBackend, handshake.ReadBackend:
 			step = a.execute(step)
+		case handshake.Account:
+			failed := c.core.Failed()
+			failed.Account()
+			step = c.core.Accounted(time.Now())
 		case handshake.WriteClient, handshake.Pass:
 			if a.stop(); a.isLost() {
 				step = c.core.ClientLost()

@@ -137,6 +137,11 @@ func (t *task) start(w driver.Work) (next handshake.Step, isDone bool) {
 	case handshake.ReadBackend:
 		w.SetDeadline(t.core.Deadline)
 		return t.await(w, relay.Backend, unix.EPOLLIN)
+	case handshake.Account:
+		if w.FD(relay.Backend) >= 0 {
+			w.CloseBackend()
+		}
+		return t.lend(w, t.account)
 	case handshake.WriteClient:
 		w.SetDeadline(t.core.Deadline)
 		var err error
@@ -190,9 +195,6 @@ func (t *task) readEarly(w driver.Work, events uint32) {
 
 // dial starts to connect to the backend.
 func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
-	if w.FD(relay.Backend) >= 0 {
-		w.CloseBackend() // of the attempt before
-	}
 	if t.core.Route.SendsProxy && t.core.Client.Local == nil {
 		t.core.Client.Local = localAddr(w.FD(relay.Client))
 	}
@@ -333,7 +335,7 @@ func (t *task) drop(w driver.Work) {
 	}
 	w.Drop()
 	t.endLoan()
-	go t.lost()
+	t.proxy.running.Go(t.lost)
 }
 
 // lost accounts for a handshake whose client has gone. It may block on a slow log.

@@ -55,21 +55,24 @@ func (t *task) secured() *tls.Conn {
 	return conn
 }
 
-// lend has a goroutine run do, the part of the current step that may block. do returns two functions for its result: the loop calls then, or
-// undo if the handshake has ended meanwhile.
-func (t *task) lend(w driver.Work, do func(context.Context) (func(driver.Work) handshake.Step, func())) (next handshake.Step, isDone bool) {
+// A loan is the part of a step that may block. It bounds its own time, and doesn't use the Core, since the handshake may end meanwhile. It
+// returns two functions for its result: the loop calls then, or undo if the handshake has ended.
+type loan func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func())
+
+// lend has a goroutine run a loan, which begin makes on the loop.
+func (t *task) lend(w driver.Work, begin func() loan) (next handshake.Step, isDone bool) {
 	if !t.proxy.handshakes.addGoroutine() {
 		return t.core.ClientLost(), true // the gateway stops
 	}
 	ctx, cancel := context.WithCancel(t.proxy.ctx)
 	t.lent = cancel
 	w.SetDeadline(time.Time{})
-	go t.runLent(ctx, w.Resume(), do)
+	go t.runLent(ctx, w.Resume(), begin())
 	return 0, false
 }
 
 // runLent runs do on a goroutine of its own, and hands its result to the loop.
-func (t *task) runLent(ctx context.Context, resume func(func(driver.Work, bool)), do func(context.Context) (func(driver.Work) handshake.Step, func())) {
+func (t *task) runLent(ctx context.Context, resume func(func(driver.Work, bool)), do loan) {
 	defer t.proxy.handshakes.running.Done()
 	then, undo := func(driver.Work) handshake.Step { return t.abort() }, func() {}
 	defer func() {
@@ -96,42 +99,57 @@ func (t *task) endLoan() {
 }
 
 // pick waits until the pool has a backend for the request.
-func (t *task) pick(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
-	want := t.core.Wanted()
-	pick, err := t.core.Route.Pool.Pick(ctx, &want, nil)
-	then = func(driver.Work) handshake.Step { return t.core.Picked(pick, err, time.Now()) }
-	return then, func() {
-		if err == nil {
-			pick.Backend.Release(balancer.ClientFault)
+func (t *task) pick() loan {
+	want, pool := t.core.Wanted(), t.core.Route.Pool
+	return func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+		pick, err := pool.Pick(ctx, &want, nil)
+		then = func(driver.Work) handshake.Step { return t.core.Picked(pick, err, time.Now()) }
+		return then, func() {
+			if err == nil {
+				pick.Backend.Release(balancer.ClientFault)
+			}
 		}
 	}
 }
 
 // dialByName connects to a backend whose address is a name.
-func (t *task) dialByName(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
-	ctx, cancel := context.WithDeadline(ctx, t.core.Deadline)
-	defer cancel()
-	conn, err := t.proxy.dialer(t.core.Route.PoolName).Dial(ctx, t.core.Backend(), t.core.Opening())
-	then = func(w driver.Work) handshake.Step {
-		if err == nil {
-			var fd int
-			if fd, err = epoll.Detach(conn); err == nil {
-				w.SetBackend(fd)
+func (t *task) dialByName() loan {
+	dialer, backend, opening, deadline := t.proxy.dialer(t.core.Route.PoolName), t.core.Backend(), t.core.Opening(), t.core.Deadline
+	return func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+		ctx, cancel := context.WithDeadline(ctx, deadline)
+		defer cancel()
+		conn, err := dialer.Dial(ctx, backend, opening)
+		then = func(w driver.Work) handshake.Step {
+			if err == nil {
+				var fd int
+				if fd, err = epoll.Detach(conn); err == nil {
+					w.SetBackend(fd)
+				}
+			}
+			return t.core.Connected(err, time.Now())
+		}
+		return then, func() {
+			if err == nil {
+				_ = conn.Close()
 			}
 		}
-		return t.core.Connected(err, time.Now())
 	}
-	return then, func() {
-		if err == nil {
-			_ = conn.Close()
-		}
+}
+
+// account accounts for a failed attempt.
+func (t *task) account() loan {
+	failed := t.core.Failed()
+	return func(context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+		failed.Account()
+		return func(driver.Work) handshake.Step { return t.core.Accounted(time.Now()) }, func() {}
 	}
 }
 
 // moveToGoroutine continues from the current step on a goroutine, with connections of package net.
 func (t *task) moveToGoroutine(w driver.Work) {
 	t.endLoan()
-	go t.proceedOnGoroutine(w.Release())
+	fds := w.Release()
+	t.proxy.running.Go(func() { t.proceedOnGoroutine(fds) })
 }
 
 // proceedOnGoroutine proceeds with a handshake that its loop has released. It owns the descriptors.
@@ -166,7 +184,9 @@ func (t *task) proceedOnGoroutine(fds [2]int) {
 	} else {
 		c.client = client
 	}
-	c.core.Client.Local = client.LocalAddr()
+	if c.core.Client.Local == nil { // not known from a PROXY header
+		c.core.Client.Local = client.LocalAddr()
+	}
 	c.backend = conns[relay.Backend]
 	c.proceed(t.step)
 }

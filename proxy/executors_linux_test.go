@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"bufio"
 	"io"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -67,13 +65,11 @@ func TestCloseWaitsForTheHandshakesThatItCuts(t *testing.T) {
 		core, access := observer.New(zapcore.InfoLevel)
 		g.Proxy.access = zap.New(slowCore{core, 20 * time.Millisecond})
 		const count = 20
-		var wg sync.WaitGroup
 		for range count {
 			c := g.dial(t)
 			c.send(t, asking("/"))
 			backend.accept(t)
 		}
-		wg.Wait()
 		g.Close()
 		if n := access.Len(); n != count {
 			t.Errorf("%d access lines when Close has returned, want %d", n, count)
@@ -177,34 +173,23 @@ func (s *setup) runWithLog(t *testing.T, log zapcore.Core) *gateway {
 func TestASlowLogOfAnEjectionStopsNoOtherSession(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driverName string) {
 		backend := listenRaw(t)
-		s := newSetup(driverName, backend.Addr().String(), closedAddress(t))
-		s.Pools[0].Ejection.Failures, s.Pools[0].Retries = 1, 0
+		s := newSetup(driverName, backend.Addr().String())
+		broken := newPool("broken", closedAddress(t), closedAddress(t)) // the last available backend is never ejected
+		broken.Ejection.Failures = 1
+		s.Pools = append(s.Pools, broken)
+		s.Routes = append(s.Routes, newRouteConfig("broken"))
+		s.Routes[1].Path = "/broken"
 		log := stuckCore{zapcore.NewNopCore(), "backend ejected", make(chan struct{}, 10), make(chan struct{})}
 		g := s.runWithLog(t, log)
-		var client, b *wire
-		for range 4 { // round robin: one of two backends is closed
-			c := g.dial(t)
-			c.send(t, asking("/"))
-			_ = backend.Listener.(*net.TCPListener).SetDeadline(time.Now().Add(200 * time.Millisecond))
-			if conn, err := backend.Accept(); err == nil && client == nil {
-				b = &wire{Conn: conn, reader: bufio.NewReader(conn)}
-				b.readHead(t)
-				b.send(t, switching())
-				c.wantOpen(t)
-				client = c
-			}
-			if client != nil && len(log.stuck) > 0 {
-				break
-			}
-		}
 		defer close(log.release)
-		if client == nil || len(log.stuck) == 0 {
-			t.Skip("no session beside an ejection")
-		}
-		client.send(t, client.text("ping"))
-		_ = b.SetReadDeadline(time.Now().Add(time.Second))
-		if f, err := b.readFrame(); err != nil || string(f.Payload) != "ping" {
-			t.Errorf("while the log of an ejection is stuck, a live session gets %q, %v", f.Payload, err)
-		}
+		client := g.dial(t)
+		client.send(t, asking("/"))
+		b := backend.accept(t)
+		b.send(t, switching())
+		client.wantOpen(t)
+		refused := g.dial(t)
+		refused.send(t, asking("/broken"))
+		<-log.stuck
+		wantLive(t, client, b)
 	})
 }

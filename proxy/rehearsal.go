@@ -293,7 +293,7 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 type rehearsed struct{ *listener }
 
 // AttemptEnded implements handshake.Gateway.
-func (rehearsed) AttemptEnded(*handshake.Core, *balancer.Backend, error) {}
+func (rehearsed) AttemptEnded(uint64, *balancer.Backend, error) {}
 
 // Ended implements handshake.Gateway.
 func (rehearsed) Ended(*handshake.Core) {}

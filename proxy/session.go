@@ -53,7 +53,9 @@ func (p *Proxy) newRegistry() *session.Registry {
 			p.metrics.ended(s)
 			p.logEnded(s, r)
 		},
-		MayBlock:   func() bool { return p.access.Core().Enabled(zap.InfoLevel) },
+		MayBlock: func(s *session.Session) bool {
+			return p.accessLines.includes(s.ID) && p.access.Core().Enabled(zap.InfoLevel)
+		},
 		IsDraining: p.refuses.Load,
 		Panics:     p.panics,
 	})

@@ -9,7 +9,7 @@ import (
 
 // drain takes a backend of a running gateway out of use, or back in.
 func drain(c call) error {
-	q := c.ask("drain")
+	q := c.newAdminCall("drain")
 	over := q.flags.String("over", "", "spread the closes of its sessions over `TIME`, such as 30s (default at once)")
 	isUndone := q.flags.Bool("undo", false, "end a drain: the backend takes sessions again")
 	arguments, err := q.parse(2)

@@ -8,7 +8,7 @@ import (
 
 // reload makes a running gateway read its configuration again.
 func reload(c call) error {
-	q := c.ask("reload")
+	q := c.newAdminCall("reload")
 	if _, err := q.parse(0); err != nil {
 		return err
 	}

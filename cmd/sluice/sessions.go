@@ -15,7 +15,7 @@ import (
 
 // A sessionsCall is a call of sessions.
 type sessionsCall struct {
-	*question
+	*adminCall
 	filter  url.Values
 	limit   int
 	closes  bool
@@ -26,7 +26,7 @@ type sessionsCall struct {
 
 // sessions lists live sessions, shows one, or closes them.
 func sessions(c call) error {
-	s := &sessionsCall{question: c.ask("sessions"), filter: url.Values{}}
+	s := &sessionsCall{adminCall: c.newAdminCall("sessions"), filter: url.Values{}}
 	for name, usage := range map[string]string{
 		"listener": "only of the listener `NAME`",
 		"route":    "only of the route `NAME`, which is its host and path",

@@ -23,7 +23,7 @@ type gatewayStatus struct {
 
 // status prints the listeners, routes and backends of a running gateway, and their state.
 func status(c call) error {
-	q := c.ask("status")
+	q := c.newAdminCall("status")
 	if _, err := q.parse(0); err != nil {
 		return err
 	}
@@ -44,7 +44,7 @@ func status(c call) error {
 }
 
 // isReady reports whether the gateway takes new sessions.
-func (q *question) isReady() (bool, error) {
+func (q *adminCall) isReady() (bool, error) {
 	err := q.send("GET", "/readyz", nil, nil)
 	var refused *refusal
 	if errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable {
@@ -53,7 +53,7 @@ func (q *question) isReady() (bool, error) {
 	return err == nil, err
 }
 
-func (q *question) printStatus(s *gatewayStatus) error {
+func (q *adminCall) printStatus(s *gatewayStatus) error {
 	state := "ready"
 	if !s.IsReady {
 		state = "draining"

@@ -82,7 +82,7 @@ func TestExampleShowsEveryKeyAndNoOther(t *testing.T) {
 	existing := map[string]reflect.Kind{}
 	addKeys(existing, "", reflect.TypeFor[File]())
 	shown := map[string]reflect.Kind{}
-	for path := range newOutline(uncommented(t)).lines {
+	for path := range newPositions(uncommented(t)).lines {
 		// The keys in a map are the operator's.
 		if path = headerOf(path); existing[outerKey(path)] != reflect.Map {
 			shown[path] = existing[path]
@@ -204,7 +204,7 @@ func TestFileThatCannotBeReadIsToldByItsPath(t *testing.T) {
 }
 
 func TestFormsOfTheSameKeyHaveTheirOwnLines(t *testing.T) {
-	o := newOutline([]byte(`a.b = 1
+	o := newPositions([]byte(`a.b = 1
 [t]
 x = [
   1,

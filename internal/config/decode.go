@@ -18,8 +18,8 @@ import (
 // first type error and knows no defaults: a default must reach the absent keys of every element of
 // an array of tables, and no others, or a 0 that the operator wrote would be lost.
 type decoder struct {
-	outline *outline
-	found   *problems
+	positions *positions
+	found     *problems
 }
 
 // file assigns a whole text.
@@ -46,7 +46,7 @@ func (d decoder) table(path string, tree map[string]any, to reflect.Value) {
 
 // unknownKey reports a key that nothing reads.
 func (d decoder) unknownKey(path, key string, known []string) {
-	problem := Problem{Line: d.outline.line(path), Key: path, Text: "unknown key"}
+	problem := Problem{Line: d.positions.line(path), Key: path, Text: "unknown key"}
 	if near, found := nearest(key, known); found {
 		problem.Text += fmt.Sprintf(", did you mean %q?", near)
 	} else {
@@ -191,7 +191,7 @@ func (d decoder) wrongType(path string, value any, want string) {
 
 // unread reports a value that a field can't take.
 func (d decoder) unread(path, problem string, got any, want string) {
-	d.found.addUnread(Problem{Line: d.outline.line(path), Key: path, Text: problem, Want: want}, got)
+	d.found.addUnread(Problem{Line: d.positions.line(path), Key: path, Text: problem, Want: want}, got)
 }
 
 // A field is where a key's value goes.

@@ -4,10 +4,10 @@
 // The path of a text through the package:
 //
 //	Parse        the five stages below, and what they found in the order of the lines
-//	readSyntax   text → a tree of plain values, and the outline: which line a key stands at
+//	readSyntax   text → a tree of plain values, and positions: the line of each key
 //	decoder      tree → the structs of File; absent keys take the default of their tag
 //	Check        each section's own, in the room that declares the section
-//	checkAcross  what no section can see alone: names that refer to others, addresses taken twice
+//	checkReferences  what no section can see alone: names that refer to others, addresses taken twice
 //	rehearse     where all that found nothing: the routes, pools and TLS of a gateway, built and given requests in memory
 //
 // Compare returns what changes from one File to the next.

@@ -60,15 +60,15 @@ func Load(path string) (*File, error) {
 // does. Its error is a *multierror.Error of every Problem, ordered by line.
 func Parse(name string, text []byte) (*File, error) {
 	found := problems{file: name, unread: map[string]bool{}}
-	tree, outline := readSyntax(text, &found)
+	tree, positions := readSyntax(text, &found)
 	file := new(File)
 	// Without a tree it is unknown what else the text says: a key may only seem to be missing.
 	if tree != nil {
-		decoder{outline: outline, found: &found}.file(tree, file)
-		file.check(outline, &found)
+		decoder{positions: positions, found: &found}.file(tree, file)
+		file.check(positions, &found)
 	}
 	if len(found.found) == 0 {
-		file.rehearse(reportTo(outline, &found, ""))
+		file.rehearse(reportTo(positions, &found, ""))
 	}
 	if err := found.errorOrNil(); err != nil {
 		return nil, err
@@ -76,9 +76,9 @@ func Parse(name string, text []byte) (*File, error) {
 	return file, nil
 }
 
-// check reports what the sections and what checkAcross finds.
-func (f *File) check(outline *outline, found *problems) {
-	within := func(section string) units.Report { return reportTo(outline, found, section) }
+// check reports what the sections and what checkReferences finds.
+func (f *File) check(positions *positions, found *problems) {
+	within := func(section string) units.Report { return reportTo(positions, found, section) }
 	f.Gateway.Check(within("gateway"))
 	f.Admin.Check(within("admin"))
 	f.Log.Check(within("log"))
@@ -92,14 +92,14 @@ func (f *File) check(outline *outline, found *problems) {
 	for i := range f.Pool {
 		f.Pool[i].Check(within(units.Indexed("pool", i)))
 	}
-	f.checkAcross(within(""))
+	f.checkReferences(within(""))
 }
 
 // reportTo returns the Report of a section; "": that of the whole configuration.
-func reportTo(outline *outline, found *problems, section string) units.Report {
+func reportTo(positions *positions, found *problems, section string) units.Report {
 	return func(key, problem string, got any, want string) {
 		path := joinKey(section, key)
-		found.add(Problem{Line: outline.line(path), Key: path, Text: problem, Want: want}, got)
+		found.add(Problem{Line: positions.line(path), Key: path, Text: problem, Want: want}, got)
 	}
 }
 

@@ -15,36 +15,36 @@ const mostSyntaxFaults = 20
 
 // readSyntax reads text into a tree of plain values. A key whose value can't be read is reported
 // and left out, so that the same run finds the errors after it. If the end of an error is unknown, reading stops, and the tree is nil.
-func readSyntax(text []byte, found *problems) (map[string]any, *outline) {
+func readSyntax(text []byte, found *problems) (map[string]any, *positions) {
 	text = slices.Clone(text)
 	for range mostSyntaxFaults {
-		outline := newOutline(text)
+		positions := newPositions(text)
 		tree := map[string]any{}
 		err := toml.Unmarshal(text, &tree)
 		if err == nil {
-			return tree, outline
+			return tree, positions
 		}
-		line := outline.faultLine(err)
+		line := positions.faultLine(err)
 		problem := Problem{Line: line, Text: "syntax: " + strings.TrimPrefix(err.Error(), "toml: ")}
-		expression, isKnown := outline.around(line)
+		expression, isKnown := positions.around(line)
 		if !isKnown || expression.isHeader || expression.key == "" {
 			found.addSyntax(problem)
-			return nil, outline
+			return nil, positions
 		}
 		problem.Key = expression.key
-		if expression == outline.failed {
-			problem.Got, problem.Want = missingQuotes(string(outline.text(text, line)))
+		if expression == positions.failed {
+			problem.Got, problem.Want = missingQuotes(string(positions.text(text, line)))
 		}
 		found.addSyntax(problem)
 		for line := expression.first; line <= expression.last; line++ {
-			blank(outline.text(text, line))
+			blank(positions.text(text, line))
 		}
 	}
-	return nil, newOutline(text)
+	return nil, newPositions(text)
 }
 
 // faultLine returns the line of go-toml's error, kept inside the text.
-func (o *outline) faultLine(err error) int {
+func (o *positions) faultLine(err error) int {
 	var fault *toml.DecodeError
 	if !errors.As(err, &fault) {
 		return 1

@@ -20,6 +20,9 @@ func Socket(conn net.Conn) net.Conn {
 	}
 }
 
+// errNoSocket is the error of AwaitHangup if the connection, or the system, can't report a hangup.
+var errNoSocket = errors.New("hangups are not reported")
+
 // IsTimeout reports whether an error means that a deadline has passed.
 func IsTimeout(err error) bool {
 	var ne net.Error

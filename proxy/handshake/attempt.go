@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"context"
 	"errors"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 // An attempt is the handshake with one backend, with what the next attempts need to know of it.
 type attempt struct {
 	pick     balancer.Pick       // held if hasPick
+	failure  Failure             // of the last attempt that failed
 	until    time.Time           // deadline of this attempt
 	overall  time.Time           // deadline of all attempts
 	tried    []*balancer.Backend // backends of failed attempts
@@ -186,10 +186,10 @@ func (c *Core) checkAnswer(now time.Time) Step {
 		return c.step(WriteClient)
 	}
 	c.trace.step("answer", errStatus, now)
-	if next, isNext := c.pickNext(balancer.Outcome(status), now); isNext {
-		c.gateway.AttemptEnded(c, c.Backend(), errStatus)
-		c.releasePick(balancer.Outcome(status))
-		return c.begin(next, now)
+	failure := c.failureOf(errStatus, balancer.Outcome(status))
+	if next, isNext := c.pickNext(failure.outcome, now); isNext {
+		c.failure, c.pick = failure, next
+		return c.step(Account)
 	}
 	c.Status = status
 	c.isAnswered = true
@@ -243,36 +243,69 @@ func (c *Core) failed(err error, now time.Time) Step {
 		step = "dial"
 	}
 	c.trace.step(step, err, now)
-	outcome := reach.OutcomeOf(err)
-	c.gateway.AttemptEnded(c, c.Backend(), err)
-	next, isNext := c.pickNext(outcome, now)
-	c.releasePick(outcome)
+	c.failure = c.failureOf(err, reach.OutcomeOf(err))
+	c.pick, c.hasPick = c.pickNext(c.failure.outcome, now)
+	return c.step(Account)
+}
+
+// A Failure is an attempt that has failed, with its pick, which is to be released.
+type Failure struct {
+	gateway Gateway
+	id      uint64            // of the handshake
+	backend *balancer.Backend // nil if it is released, or another Failure is to release it
+	err     error
+	outcome balancer.Outcome
+}
+
+// failureOf returns the failure of the attempt under way.
+func (c *Core) failureOf(err error, o balancer.Outcome) Failure {
+	return Failure{gateway: c.gateway, id: c.ID, backend: c.Backend(), err: err, outcome: o}
+}
+
+// Failed returns the attempt that has failed, for Account. The caller must call its Account, even after the end of the handshake.
+func (c *Core) Failed() Failure {
+	f := c.failure
+	c.failure.backend = nil
+	return f
+}
+
+// Account accounts for the failed attempt, and releases its pick. It may block on a slow log. It doesn't use the Core.
+func (f *Failure) Account() {
+	defer f.backend.Release(f.outcome)
+	f.gateway.AttemptEnded(f.id, f.backend, f.err)
+}
+
+// Accounted continues after the account of a failed attempt: with the next backend, or with a refusal.
+func (c *Core) Accounted(now time.Time) Step {
 	switch {
-	case isNext:
-		return c.begin(next, now)
+	case c.hasPick:
+		return c.begin(c.pick, now)
 	case !now.Before(c.overall):
 		return c.refuse(upgrade.ErrBackendTimeout)
 	default:
-		return c.refuse(reach.Rejection(err, outcome))
+		return c.refuse(reach.Rejection(c.failure.err, c.failure.outcome))
 	}
 }
 
 // pickNext picks a backend for another attempt after one with that outcome. It returns false if there is to be none.
 func (c *Core) pickNext(o balancer.Outcome, now time.Time) (next balancer.Pick, isNext bool) {
 	c.tried = append(c.tried, c.Backend())
-	if !now.Before(c.overall) || !c.Route.Pool.MayRetry(o, len(c.tried)) {
+	if !now.Before(c.overall) {
 		return balancer.Pick{}, false
 	}
 	want := c.Wanted()
-	next, err := c.Route.Pool.Pick(context.Background(), &want, c.tried) // a retry never waits
+	next, isNext, err := reach.NextBackend(c.Route.Pool, &want, c.tried, o)
 	if err != nil {
 		c.trace.step("pick", err, now)
 	}
-	return next, err == nil
+	return next, isNext
 }
 
-// releasePick releases the pick, if there is one.
+// releasePick releases the pick, if there is one, and that of a failed attempt for which Failed was not called.
 func (c *Core) releasePick(o balancer.Outcome) {
+	if failed := c.Failed().backend; failed != nil {
+		failed.Release(balancer.GatewayFault)
+	}
 	if c.hasPick {
 		c.hasPick = false
 		c.pick.Backend.Release(o)

@@ -126,3 +126,27 @@ func TestAnotherStatusPassesUnlessThePoolWantsARetry(t *testing.T) {
 		c.wantOver("status")
 	})
 }
+
+// The account of a failed attempt may block, and meanwhile the client may go: before an executor has taken the failure, or after.
+func TestAFailedAttemptIsReleasedOnceWhoeverReleasesIt(t *testing.T) {
+	for name, isTaken := range map[string]bool{"not taken": false, "taken": true} {
+		t.Run(name, func(t *testing.T) {
+			each(t, setting{}, func(c *script) {
+				c.client(asking("/chat"))
+				c.asked()
+				c.step = c.core.Answered(0, io.EOF, c.now)
+				c.want("the attempt is to be accounted for", Account)
+				var failed Failure
+				if isTaken {
+					failed = c.core.Failed()
+				}
+				c.step = c.core.ClientLost()
+				if isTaken {
+					failed.Account()
+				}
+				c.want("the client has gone", Drop)
+				c.wantOver("client_lost")
+			})
+		})
+	}
+}

@@ -31,6 +31,8 @@ const (
 	WriteBackend
 	// ReadBackend: read into Memory.FromBackend.Free until Deadline; then Answered, or Due.
 	ReadBackend
+	// Account: call Account of Failed, which may block; then Accounted.
+	Account
 	// WriteClient: write Out until Deadline; then Accepted, or Due.
 	WriteClient
 	// Relay: make a session, which gets the connections, the pick and the places of the client: Establish.
@@ -43,7 +45,7 @@ const (
 	Drop
 )
 
-// A Gateway is what a Core needs of the gateway around it, for one listener. Its methods don't block, except Ended.
+// A Gateway is what a Core needs of the gateway around it, for one listener. Its methods don't block, except AttemptEnded and Ended.
 type Gateway interface {
 	// Name returns the name of the listener.
 	Name() string
@@ -64,8 +66,8 @@ type Gateway interface {
 	// Acquire acquires the places of a session of that client. A nil result means that the Core has them until Release.
 	Acquire(client netip.Addr, now time.Time) *upgrade.Rejection
 	Release(client netip.Addr, now time.Time)
-	// AttemptEnded notes an attempt that failed with err.
-	AttemptEnded(c *Core, b *balancer.Backend, err error)
+	// AttemptEnded notes an attempt of the handshake of that id that failed with err. It may block on a slow log.
+	AttemptEnded(id uint64, b *balancer.Backend, err error)
 	// Ended accounts for a handshake that made no session. It may block on a slow log.
 	Ended(c *Core)
 }

@@ -62,7 +62,7 @@ func (g *gate) Acquire(netip.Addr, time.Time) *upgrade.Rejection {
 	}
 	return g.refusal
 }
-func (g *gate) AttemptEnded(_ *Core, _ *balancer.Backend, err error) {
+func (g *gate) AttemptEnded(_ uint64, _ *balancer.Backend, err error) {
 	g.attempts = append(g.attempts, err)
 }
 
@@ -140,6 +140,11 @@ func (c *script) backend(text string) {
 
 func (c *script) want(what string, step Step) {
 	c.t.Helper()
+	if c.step == Account && step != Account {
+		failed := c.core.Failed()
+		failed.Account()
+		c.step = c.core.Accounted(c.now)
+	}
 	if c.step != step {
 		c.t.Fatalf("%s: step %d (rejection %v); want %d", what, c.step, c.core.Rejection, step)
 	}

@@ -87,11 +87,11 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		held = nil
 		pick.Backend.Release(outcome)
 		tried = append(tried, pick.Backend)
-		if !isUnsent || !pool.MayRetry(outcome, len(tried)) {
+		if !isUnsent {
 			return nil, err
 		}
-		next, errPick := pool.Pick(in.Context(), &want, tried)
-		if errPick != nil {
+		next, isNext, _ := reach.NextBackend(pool, &want, tried, outcome)
+		if !isNext {
 			return nil, err
 		}
 		pick, held = next, next.Backend

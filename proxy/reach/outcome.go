@@ -1,6 +1,7 @@
 package reach
 
 import (
+	"context"
 	"errors"
 	"syscall"
 	"time"
@@ -52,6 +53,16 @@ func IsExhausted(err error) bool {
 		}
 	}
 	return false
+}
+
+// NextBackend picks a backend for another attempt of a request; the last attempt ended with o. tried are the backends of all attempts before.
+// isNext is false if the pool wants no other attempt, or with an error has no other backend. It doesn't wait for a place.
+func NextBackend(pool *balancer.Pool, want *balancer.Request, tried []*balancer.Backend, o balancer.Outcome) (next balancer.Pick, isNext bool, err error) {
+	if !pool.MayRetry(o, len(tried)) {
+		return balancer.Pick{}, false, nil
+	}
+	next, err = pool.Pick(context.Background(), want, tried)
+	return next, err == nil, err
 }
 
 // RetryAfter is the number of seconds that a client should wait if the gateway is full.

@@ -13,8 +13,8 @@ import (
 type Config struct {
 	// Ended accounts for a session that has ended: metrics, its access line.
 	Ended func(*Session, *driver.Result)
-	// MayBlock reports whether Ended may block, as on a slow log.
-	MayBlock func() bool
+	// MayBlock reports whether Ended may block for the session, as on a slow log.
+	MayBlock func(*Session) bool
 	// IsDraining reports whether the gateway closes its sessions: one that begins now is closed as well.
 	IsDraining func() bool
 

@@ -131,7 +131,7 @@ func (s *Session) SessionEnded(r driver.Result) {
 		return // a panic has ended it once already
 	}
 	outcome := outcomeOf(r.Verdict)
-	if outcome == balancer.Lost || s.registry.config.MayBlock() {
+	if outcome == balancer.Lost || s.registry.config.MayBlock(s) {
 		s.registry.ender.add(ended{s, r, outcome})
 	} else {
 		s.release(r, outcome)

@@ -56,7 +56,7 @@ func newGateway(t *testing.T) *gateway {
 				panic("broken")
 			}
 		},
-		MayBlock:   func() bool { return false },
+		MayBlock:   func(*Session) bool { return false },
 		IsDraining: g.isDraining.Load,
 		Panics:     func(string, any, []byte) { g.panics.Add(1) },
 	})

@@ -17,8 +17,8 @@ import (
 	"sluice/internal/admin"
 )
 
-// A question is a call to the admin API of a running gateway.
-type question struct {
+// An adminCall is a call to the admin API of a running gateway.
+type adminCall struct {
 	call
 	flags     *flag.FlagSet
 	address   string
@@ -26,9 +26,9 @@ type question struct {
 	isJSON    bool
 }
 
-// ask returns a question with the flags that all questions have. The command adds its own and calls parse.
-func (c call) ask(name string) *question {
-	q := &question{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+// newAdminCall returns a call with the flags that all of them have. The command adds its own and calls parse.
+func (c call) newAdminCall(name string) *adminCall {
+	q := &adminCall{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
 	q.flags.StringVar(&q.address, "admin", "127.0.0.1:9901", "the gateway's admin `ADDR`")
 	q.flags.StringVar(&q.tokenFile, "token-file", "", "the `FILE` with the admin listener's token")
 	q.flags.BoolVar(&q.isJSON, "json", false, "print JSON")
@@ -36,7 +36,7 @@ func (c call) ask(name string) *question {
 }
 
 // parse reads the flags, and at most that many other arguments, before, between or after the flags.
-func (q *question) parse(most int) (arguments []string, err error) {
+func (q *adminCall) parse(most int) (arguments []string, err error) {
 	rest := q.args
 	for {
 		if err := (call{rest, q.stdout, q.stderr}).parseFlags(q.flags); err != nil {
@@ -56,7 +56,7 @@ func (q *question) parse(most int) (arguments []string, err error) {
 const mostAnswerBytes = 64 << 20
 
 // send sends a request to the gateway and reads its answer into value; nil: the answer is discarded.
-func (q *question) send(method, path string, query url.Values, value any) error {
+func (q *adminCall) send(method, path string, query url.Values, value any) error {
 	// A reload may take this long, and nothing else does.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
@@ -120,7 +120,7 @@ func refusedBy(status int, body []byte) error {
 }
 
 // printJSON prints an answer for programs.
-func (q *question) printJSON(value any) error {
+func (q *adminCall) printJSON(value any) error {
 	encoder := json.NewEncoder(q.stdout)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(value)
@@ -133,7 +133,7 @@ type table struct {
 	columns *tabwriter.Writer
 }
 
-func (q *question) newTable(header ...string) *table {
+func (q *adminCall) newTable(header ...string) *table {
 	t := &table{out: q.stdout}
 	t.columns = tabwriter.NewWriter(&t.text, 0, 0, 2, ' ', 0)
 	t.row(header...)

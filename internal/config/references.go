@@ -10,8 +10,8 @@ import (
 	"sluice/internal/units"
 )
 
-// checkAcross reports what concerns more than one section. Keys are full paths.
-func (f *File) checkAcross(report units.Report) {
+// checkReferences reports what concerns more than one section. Keys are full paths.
+func (f *File) checkReferences(report units.Report) {
 	f.checkPresence(report)
 	f.checkListeners(report)
 	f.checkPools(report)

@@ -11,9 +11,9 @@ import (
 	"sluice/internal/units"
 )
 
-// An outline says where things stand in a text: the line of every key, and the lines of every
+// positions has the places of things in a text: the line of every key, and the lines of every
 // expression (a header, or a key with its value).
-type outline struct {
+type positions struct {
 	lines       map[string]int // full key path → line, from 1
 	expressions []extent
 	failed      extent // the expression that could not be read; first is 0 if all could
@@ -30,9 +30,9 @@ type extent struct {
 	isHeader    bool
 }
 
-// newOutline walks text up to its end or its first fault of syntax.
-func newOutline(text []byte) *outline {
-	o := &outline{lines: map[string]int{}, tables: map[string]int{}}
+// newPositions walks text up to its end or its first fault of syntax.
+func newPositions(text []byte) *positions {
+	o := &positions{lines: map[string]int{}, tables: map[string]int{}}
 	for i, b := range text {
 		if b == '\n' {
 			o.newlines = append(o.newlines, i)
@@ -50,7 +50,7 @@ func newOutline(text []byte) *outline {
 }
 
 // line returns the line of a key; that of the nearest table around it when the key is absent.
-func (o *outline) line(path string) int {
+func (o *positions) line(path string) int {
 	for ; path != ""; path = outerKey(path) {
 		if line, found := o.lines[path]; found {
 			return line
@@ -61,7 +61,7 @@ func (o *outline) line(path string) int {
 
 // around returns the lines that hold exactly the expression which the given line belongs to, and
 // false if there is no telling.
-func (o *outline) around(line int) (extent, bool) {
+func (o *positions) around(line int) (extent, bool) {
 	for _, e := range o.expressions {
 		if e.first <= line && line <= e.last {
 			return e, true
@@ -73,7 +73,7 @@ func (o *outline) around(line int) (extent, bool) {
 }
 
 // add takes in one expression.
-func (o *outline) add(node *unstable.Node) {
+func (o *positions) add(node *unstable.Node) {
 	var parts []string
 	first, end := 0, 0
 	for it := node.Key(); it.Next(); {
@@ -111,7 +111,7 @@ func (o *outline) add(node *unstable.Node) {
 
 // mark notes the line of each part of a dotted key below path, and returns the whole path. A part
 // that names an array of tables means its latest element.
-func (o *outline) mark(path string, parts []string, line int) string {
+func (o *positions) mark(path string, parts []string, line int) string {
 	for _, part := range parts {
 		path = joinKey(path, quoteKey(part))
 		o.markOnce(path, line)
@@ -123,7 +123,7 @@ func (o *outline) mark(path string, parts []string, line int) string {
 }
 
 // markOnce notes the line of a path where it first occurs.
-func (o *outline) markOnce(path string, line int) {
+func (o *positions) markOnce(path string, line int) {
 	if _, found := o.lines[path]; !found {
 		o.lines[path] = line
 	}
@@ -131,7 +131,7 @@ func (o *outline) markOnce(path string, line int) {
 
 // addValue notes the lines inside arrays and inline tables; line is where the value is known to
 // stand if its node doesn't say.
-func (o *outline) addValue(path string, value *unstable.Node, line int) {
+func (o *positions) addValue(path string, value *unstable.Node, line int) {
 	switch value.Kind {
 	case unstable.Array:
 		i := 0
@@ -158,7 +158,7 @@ func (o *outline) addValue(path string, value *unstable.Node, line int) {
 
 // unread returns the start of the expression at which the parser gave up: the first line after the last good expression that is neither
 // blank nor a comment.
-func (o *outline) unread(text []byte) extent {
+func (o *positions) unread(text []byte) extent {
 	line := 1
 	if n := len(o.expressions); n > 0 {
 		line = o.expressions[n-1].last + 1
@@ -179,7 +179,7 @@ func (o *outline) unread(text []byte) extent {
 }
 
 // text returns the given line of text without its line feed.
-func (o *outline) text(text []byte, line int) []byte {
+func (o *positions) text(text []byte, line int) []byte {
 	start, end := 0, len(text)
 	if line > 1 {
 		start = o.newlines[line-2] + 1
@@ -191,7 +191,7 @@ func (o *outline) text(text []byte, line int) []byte {
 }
 
 // lineAt returns the line of an offset.
-func (o *outline) lineAt(offset uint32) int {
+func (o *positions) lineAt(offset uint32) int {
 	return sort.SearchInts(o.newlines, int(offset)) + 1
 }
 

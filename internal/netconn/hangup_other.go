@@ -1,0 +1,8 @@
+//go:build !linux
+
+package netconn
+
+import "net"
+
+// AwaitHangup returns an error: only Linux reports a hangup before all input is read.
+func AwaitHangup(net.Conn) error { return errNoSocket }
