@@ -16,7 +16,7 @@ type drain struct {
 }
 
 // Drain stops new sessions to the backend of that name. The owner that Run was given closes the live ones
-// at an even rate over the given time; 0: at once. It does not block. The error is that no backend has
+// at an even rate over the given time, or at once if that is 0. It does not block. The error is that no backend has
 // that name.
 func (p *Pool) Drain(name string, over time.Duration) error {
 	p.mu.Lock()

@@ -25,7 +25,7 @@ type goal struct {
 	quota   int64 // sessions that the plan may still close
 }
 
-// step continues the plan, or makes one, and returns when the next step is due; zero: none is.
+// step continues the plan, or makes one, and returns when the next step is due, or the zero time.
 func (r *rebalance) step(p *Pool, now time.Time, owner Owner) time.Time {
 	c, backends, loads := r.inspect(p, now)
 	switch {

@@ -31,7 +31,7 @@ const (
 	levelCount
 )
 
-// setCookie returns the cookie that the client of k needs to come back to the candidate; empty: none.
+// setCookie returns the cookie that the client of k needs to come back to the candidate, or "".
 func (s *snapshot) setCookie(cs *candidates, i int, k key) string {
 	if cs.cookies == nil {
 		return ""

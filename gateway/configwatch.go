@@ -64,7 +64,7 @@ func (w *configWatch) wait() {
 	}
 }
 
-// run runs until ctx ends. before is closed when the previous run has returned; nil: there was none.
+// run runs until ctx ends. before is closed when the previous run has returned, and nil if there was none.
 func (w *configWatch) run(ctx context.Context, source *filewatch.Source, before <-chan struct{}, ended chan<- struct{}) {
 	defer close(ended)
 	if before != nil {

@@ -112,7 +112,7 @@ func (g *Gateway) bind(files *filewatch.Watcher) error {
 	return g.listenAdmin(registry)
 }
 
-// openTraces returns the tracer that [tracing] describes; nil: none.
+// openTraces returns the tracer that [tracing] describes, or nil.
 func (g *Gateway) openTraces() (handshake.Tracer, error) {
 	if g.file.Tracing.Endpoint == "" {
 		return nil, nil
@@ -170,10 +170,10 @@ func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
 	return nil
 }
 
-// Addr returns the address that a listener is bound to; nil: there is no such listener.
+// Addr returns the address that a listener is bound to, or nil if there is no such listener.
 func (g *Gateway) Addr(listener string) net.Addr { return g.proxy.Addr(listener) }
 
-// AdminAddr returns the address of the admin listener; nil: there is none.
+// AdminAddr returns the address of the admin listener, or nil if there is none.
 func (g *Gateway) AdminAddr() net.Addr {
 	if g.admin == nil {
 		return nil

@@ -161,8 +161,8 @@ func (r *runner[T]) isOf(madeOf []any) bool { return r != nil && reflect.DeepEqu
 
 func (s *security) reloaded(result string) { s.reloads.WithLabelValues(result).Inc() }
 
-// plainAddress returns the address of the listener that answers ACME's http-01: the one without TLS whose port is 80, which an authority
-// asks, or else the first one without TLS, to which something in front may forward port 80. "": there is none.
+// plainAddress returns the address of the listener that answers ACME's http-01, or "" if there is none. It is the listener without TLS on
+// port 80, to which an authority connects, or else the first one without TLS: port 80 may be forwarded to it.
 func plainAddress(file *config.File) string {
 	found := ""
 	for i := range file.Listener {

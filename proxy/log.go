@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"go.uber.org/zap"
@@ -37,12 +38,12 @@ func (p *Proxy) logStarted(s *session.Session) {
 func (p *Proxy) writeStart(s *session.Session, c *zapcore.CheckedEntry) {
 	defer p.panics.Catch(room, nil)
 	defer close(s.StartLogged)
-	c.Write(sessionFields(s)...)
+	c.Write(appendSessionFields(nil, s)...)
 }
 
-// sessionFields returns the fields that both lines of a session have.
-func sessionFields(s *session.Session) []zap.Field {
-	fields := []zap.Field{
+// appendSessionFields appends the fields that both lines of a session have.
+func appendSessionFields(fields []zap.Field, s *session.Session) []zap.Field {
+	fields = append(fields,
 		zap.String("session", reach.FormatID(s.ID)),
 		zap.String("listener", s.Source.Name),
 		zap.String("route", s.Route.Name),
@@ -53,12 +54,15 @@ func sessionFields(s *session.Session) []zap.Field {
 		zap.String("path", s.Path()),
 		zap.Int("status", 101),
 		zap.String("subprotocol", s.Subprotocol()),
-	}
+	)
 	if query := s.Query(); query != "" {
 		fields = append(fields, zap.String("query", query))
 	}
 	return fields
 }
+
+// fieldsPool has buffers for the fields of a session's last line: *[]zap.Field, which are empty. A core keeps no field after its Write.
+var fieldsPool = sync.Pool{New: func() any { return new(make([]zap.Field, 0, 32)) }}
 
 // logEnded writes the line of a session's end.
 func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
@@ -74,7 +78,8 @@ func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 	}
 	toBackend, toClient := r.Counts[relay.Client], r.Counts[relay.Backend]
 	v := r.Verdict
-	fields := append(sessionFields(s),
+	buf := fieldsPool.Get().(*[]zap.Field)
+	fields := append(appendSessionFields(*buf, s),
 		zap.Uint64("frames_to_backend", toBackend.Frames),
 		zap.Uint64("frames_to_client", toClient.Frames),
 		zap.Uint64("bytes_to_backend", toBackend.Bytes),
@@ -84,19 +89,17 @@ func (p *Proxy) logEnded(s *session.Session, r *driver.Result) {
 		zap.Stringer("initiator", v.Initiator),
 		zap.String("reason", session.CloseReason(v)),
 	)
-	c.Write(append(fields, earlierFields(r)...)...)
-}
-
-// earlierFields returns what the line of a session's end says under the names that it had in the version before.
-func earlierFields(r *driver.Result) []zap.Field {
-	toBackend, toClient := r.Counts[relay.Client], r.Counts[relay.Backend]
-	return []zap.Field{
+	fields = append(fields, // the names in the version before
 		zap.Uint64("frames_in", toBackend.Frames),
 		zap.Uint64("frames_out", toClient.Frames),
 		zap.Uint64("bytes_in", toBackend.Bytes),
 		zap.Uint64("bytes_out", toClient.Bytes),
-		zap.Stringer("closed_by", r.Verdict.Initiator),
-	}
+		zap.Stringer("closed_by", v.Initiator),
+	)
+	c.Write(fields...)
+	clear(fields)
+	*buf = fields[:0]
+	fieldsPool.Put(buf)
 }
 
 // logRefused writes the line of a handshake that made no session.

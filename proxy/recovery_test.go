@@ -119,6 +119,7 @@ func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 type brokenTracer struct{ step string }
 
 func (b brokenTracer) Begin(time.Time, string, string) handshake.Trace { return b }
+func (brokenTracer) IsRecorded() bool                                  { return true }
 func (b brokenTracer) Fields() (string, string)                        { return "", "" }
 func (b brokenTracer) End(handshake.TraceEnd)                          {}
 func (b brokenTracer) Step(s handshake.TraceStep) {

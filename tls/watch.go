@@ -11,7 +11,7 @@ import (
 	"sluice/internal/filewatch"
 )
 
-// newSet returns the set of a Server's or a Client's files. applied is called after a round that has applied some; nil: nothing is called.
+// newSet returns the set of a Server's or a Client's files. applied is called after a round that has applied some; it may be nil.
 func newSet(sources []*filewatch.Source, interval time.Duration, options Options, applied func()) filewatch.Set {
 	log := orNop(options.Log)
 	return filewatch.Set{
@@ -32,7 +32,7 @@ func newSet(sources []*filewatch.Source, interval time.Duration, options Options
 	}
 }
 
-// load applies all sources for the first time, and returns what is wrong with them; nil: nothing.
+// load applies all sources for the first time, and returns what is wrong with them, or nil.
 func load(sources []*filewatch.Source) *multierror.Error {
 	var problems *multierror.Error
 	for _, s := range sources {

@@ -55,7 +55,7 @@ func (q *adminCall) parse(most int) (arguments []string, err error) {
 // mostAnswerBytes bounds an answer. A page of sessions has half a megabyte.
 const mostAnswerBytes = 64 << 20
 
-// send sends a request to the gateway and reads its answer into value; nil: the answer is discarded.
+// send sends a request to the gateway and reads its answer into value. If value is nil, it discards the answer.
 func (q *adminCall) send(method, path string, query url.Values, value any) error {
 	// A reload may take this long, and nothing else does.
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)

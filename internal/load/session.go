@@ -21,13 +21,13 @@ import (
 type traffic interface {
 	// begin allows it to send.
 	begin(now time.Duration)
-	// pending returns the bytes to send now; nil: none. They are valid until the next call of any method. The caller calls advance with
+	// pending returns the bytes to send now, or nil. They are valid until the next call of any method. The caller calls advance with
 	// how many of them were sent.
 	pending(now time.Duration) []byte
 	advance(now time.Duration, n int)
 	// isBorder reports whether the bytes sent end with a whole frame.
 	isBorder() bool
-	// due returns the instant at which pending has bytes again even if no message arrives; 0: none.
+	// due returns the instant at which pending has bytes again even if no message arrives, or 0.
 	due() time.Duration
 	// data takes a part of a message's payload; isEnd: the last one.
 	data(now time.Duration, opcode ws.OpCode, p []byte, isEnd bool) *fault
@@ -91,7 +91,7 @@ func newSession(t *target, tr traffic, r *recorder, now time.Duration) session {
 	return s
 }
 
-// pending returns the bytes to send now; nil: none.
+// pending returns the bytes to send now, or nil.
 func (s *session) pending(now time.Duration) []byte {
 	s.isOut = len(s.out) > 0 && (s.traffic == nil || s.traffic.isBorder())
 	switch {

@@ -54,7 +54,7 @@ func (n Notifier) Stopping(within time.Duration) error {
 // Alive reports that the service is alive. It has to be called at least once per WatchdogInterval.
 func (n Notifier) Alive() error { return n.send("WATCHDOG=1") }
 
-// WatchdogInterval returns how long systemd waits for Alive before it treats the service as hung; 0: it waits without end.
+// WatchdogInterval returns how long systemd waits for Alive before it treats the service as hung. 0 means that it waits without end.
 func (n Notifier) WatchdogInterval() time.Duration {
 	if n.socket == "" {
 		return 0

@@ -67,7 +67,7 @@ func (s *Sockets) add(name string, fd int) error {
 }
 
 // Take returns the socket for a listener, which then owns it: the one with the listener's name, or else the one that is bound at the
-// listener's address ("host:port" or "unix:/path"); nil: there is none.
+// listener's address ("host:port" or "unix:/path"), or nil.
 func (s *Sockets) Take(name, address string) net.Listener {
 	at := slices.IndexFunc(s.left, func(k socket) bool { return k.name == name })
 	if at < 0 {

@@ -61,8 +61,10 @@ func (t *Tracer) Close(ctx context.Context) error {
 
 // Begin implements handshake.Tracer.
 func (t *Tracer) Begin(start time.Time, traceparent, tracestate string) handshake.Trace {
-	carrier := propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate}
-	ctx := propagation.TraceContext{}.Extract(context.Background(), carrier)
+	ctx := context.Background()
+	if traceparent != "" {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
+	}
 	ctx, span := t.tracer.Start(ctx, "websocket handshake", trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindServer))
 	return &followed{t.tracer, ctx, span}
 }
@@ -74,18 +76,19 @@ type followed struct {
 	span   trace.Span
 }
 
-// Fields implements handshake.Trace.
+// Fields implements handshake.Trace. The SDK's own propagation formats the same (W3C Trace Context section 3.2.2) by way of a map and
+// package fmt, for every handshake.
 func (h *followed) Fields() (traceparent, tracestate string) {
-	carrier := propagation.MapCarrier{}
-	propagation.TraceContext{}.Inject(h.ctx, carrier)
-	return carrier["traceparent"], carrier["tracestate"]
+	c := h.span.SpanContext()
+	flags := c.TraceFlags() & trace.FlagsSampled
+	return "00-" + c.TraceID().String() + "-" + c.SpanID().String() + "-" + flags.String(), c.TraceState().String()
 }
+
+// IsRecorded implements handshake.Trace.
+func (h *followed) IsRecorded() bool { return h.span.IsRecording() }
 
 // Step implements handshake.Trace.
 func (h *followed) Step(s handshake.TraceStep) {
-	if !h.span.IsRecording() {
-		return
-	}
 	_, span := h.tracer.Start(h.ctx, s.Name, trace.WithTimestamp(s.Start))
 	if s.Backend != "" {
 		span.SetAttributes(attribute.String("sluice.backend", s.Backend))
@@ -98,9 +101,6 @@ func (h *followed) Step(s handshake.TraceStep) {
 
 // End implements handshake.Trace.
 func (h *followed) End(e handshake.TraceEnd) {
-	if !h.span.IsRecording() {
-		return
-	}
 	h.span.SetAttributes(
 		attribute.String("sluice.session", e.Session),
 		attribute.String("sluice.listener", e.Listener),

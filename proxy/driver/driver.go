@@ -77,7 +77,7 @@ type controller interface {
 // CloseBoth asks for a close of both sides (relay.Session.CloseBoth), and doesn't wait for it.
 func (h *Handle) CloseBoth(code uint16, reason relay.Reason) { h.controller.closeBoth(h, code, reason) }
 
-// Stats returns what the session has done so far; false: it is over. It waits for a turn of the session's loop.
+// Stats returns what the session has done so far. It returns false if the session is over. It waits for a turn of the session's loop.
 func (h *Handle) Stats() (Stats, bool) { return h.controller.stats(h) }
 
 // Stats is a live session seen from outside.

@@ -65,7 +65,7 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 	}
 }
 
-// add registers a new session; false: the driver is closed.
+// add registers a new session. It returns false if the driver is closed.
 func (d *Goroutine) add(g *goroutineSession) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()

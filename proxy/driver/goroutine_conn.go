@@ -79,7 +79,7 @@ func (g *goroutineConn) read(ps *pools) lent {
 	return g.reading
 }
 
-// readNow reads what has come; false: nothing has.
+// readNow reads what has come. It returns false if nothing has.
 func (g *goroutineConn) readNow(ps *pools, fd int) bool {
 	l := lent{buf: ps.buffers.Get().(*[readBytes]byte)[:]}
 	l.n, l.err = tryRead(fd, l.readTo())
@@ -108,7 +108,7 @@ func (g *goroutineConn) write(b []byte) (n int, err error) {
 	return g.written, g.failed
 }
 
-// writeNow writes what the socket accepts; false: nothing.
+// writeNow writes what the socket accepts. It returns false if the socket accepts nothing.
 func (g *goroutineConn) writeNow(fd int) bool {
 	g.written, g.failed = tryWrite(fd, g.writing)
 	return g.failed != errAgain

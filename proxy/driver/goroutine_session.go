@@ -93,7 +93,7 @@ func (g *goroutineSession) relay(from relay.Side, early []byte) {
 	}
 }
 
-// readToEnd is relay, and reports whether it came to the side's end; false: it panicked.
+// readToEnd is relay, and reports whether it came to the side's end. It returns false after a panic.
 func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool) {
 	var held *borrowedEngine
 	defer g.rescue(&held, nil)
@@ -118,7 +118,7 @@ func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool)
 	return true
 }
 
-// waitForReading waits until a side is to be read; false: it won't be any more.
+// waitForReading waits until a side is to be read. It returns false if the side is never to be read again.
 func (g *goroutineSession) waitForReading(side relay.Side) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -19,7 +19,7 @@ const grain = 4 << 20 // nanoseconds
 
 func roundUp(at relay.Instant) relay.Instant { return (at + grain - 1) &^ (grain - 1) }
 
-// next returns the first deadline; 0: there is none.
+// next returns the first deadline, or 0 if there is none.
 func (d *deadlines) next() relay.Instant {
 	if len(d.entries) == 0 {
 		return 0

@@ -105,7 +105,7 @@ func (l *loop) turn() {
 	l.expire()
 }
 
-// runCommands runs what other goroutines asked for; false: the loop has ended.
+// runCommands runs what other goroutines asked for. It returns false if the loop has ended.
 func (l *loop) runCommands() bool {
 	l.mu.Lock()
 	commands, isClosed := l.commands, l.isClosed
@@ -146,7 +146,7 @@ func (l *loop) runCommand(f func()) {
 	f()
 }
 
-// command makes the loop call f soon, in the order of the commands; false: the loop accepts no command any more.
+// command makes the loop call f soon, in the order of the commands. It returns false if the loop accepts no more commands.
 func (l *loop) command(f func()) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

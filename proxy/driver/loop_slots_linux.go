@@ -47,7 +47,7 @@ func (s slot) close(side relay.Side) {
 	s.secure[side] = nil
 }
 
-// plain returns the transport of a side without TLS; false: the side has TLS.
+// plain returns the transport of a side without TLS. It returns false if the side has TLS.
 func (s slot) plain(side relay.Side) (p plainSocket, isPlain bool) {
 	if s.secure[side] != nil {
 		return plainSocket{}, false

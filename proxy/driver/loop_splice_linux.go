@@ -120,7 +120,7 @@ func (l *loop) discardPipe(s slot, to relay.Side) {
 	p.close()
 }
 
-// acquirePipe returns an empty pipe; nil: there are no descriptors left.
+// acquirePipe returns an empty pipe, or nil if there are no descriptors left.
 func (l *loop) acquirePipe() *pipe {
 	if last := len(l.pipes) - 1; last >= 0 {
 		p := l.pipes[last]

@@ -32,7 +32,7 @@ func (again) Temporary() bool { return true }
 // NewSwitch returns a switch that owns conn; early is what was read from conn already.
 func NewSwitch(conn net.Conn, early []byte) *Switch { return &Switch{conn: conn, early: early} }
 
-// switchBelow returns the switch among a connection's layers; nil: there is none.
+// switchBelow returns the switch among a connection's layers, or nil.
 func switchBelow(conn net.Conn) *Switch {
 	for {
 		if s, isSwitch := conn.(*Switch); isSwitch {

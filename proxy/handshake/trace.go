@@ -20,6 +20,8 @@ type Tracer interface {
 type Trace interface {
 	// Fields returns the fields that the backend gets. An empty tracestate isn't sent.
 	Fields() (traceparent, tracestate string)
+	// IsRecorded reports whether Step and End have an effect. A handshake that isn't recorded still continues its client's trace.
+	IsRecorded() bool
 	// Step notes a part of the handshake that has ended.
 	Step(TraceStep)
 	// End ends the trace.
@@ -67,7 +69,7 @@ func (c *Core) follow(t Tracer) {
 
 // step notes a step of the handshake that ends now.
 func (t *traced) step(name string, err error, now time.Time) {
-	if t == nil {
+	if t == nil || !t.trace.IsRecorded() {
 		return
 	}
 	t.trace.Step(TraceStep{Name: name, Start: t.since, End: now, Backend: t.backend, Err: err})
@@ -107,7 +109,7 @@ var (
 
 // endTrace ends the trace.
 func (c *Core) endTrace() {
-	if c.trace == nil {
+	if c.trace == nil || !c.trace.trace.IsRecorded() {
 		return
 	}
 	end := TraceEnd{Session: reach.FormatID(c.ID), Listener: c.gateway.Name(), Client: reach.FormatClient(c.Client.Addr), Status: c.Status}

@@ -113,7 +113,7 @@ func (c *Conn) read(p []byte) (int, error) {
 	return c.readBody(p)
 }
 
-// state returns a channel that is closed when the request under way is over; nil: there is none. On an error no further one is read.
+// state returns a channel that is closed when the request under way is over, or nil if there is none. On an error no further request is read.
 //
 // After an answer that was broken off, nothing more is read. net/http ends a read that is under way by a deadline in the past, once, and
 // waits for the read. Where that is a read of the body, and finds its end all the same, the next one begins at once, without a deadline.
@@ -195,7 +195,7 @@ func (c *Conn) readHead() error {
 	}
 }
 
-// pass gives a head to net/http, unless it isn't for that; size 0: it is none.
+// pass gives a head to net/http, unless the head isn't for net/http. Then size is 0.
 func (c *Conn) pass(r *Request, size int) error {
 	if size > 0 {
 		r.Route = c.config().Route(&r.Request)
@@ -289,14 +289,14 @@ func (c *Conn) fail() error {
 	return c.fault
 }
 
-// current returns the request under way; nil: there is none.
+// current returns the request under way, or nil.
 func (c *Conn) current() *Request {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.request
 }
 
-// blamed returns the error that reading the request under way has met, which its answer tells the client then; nil: there is none.
+// blamed returns the error of reading the request under way, or nil. The answer to the request then names that error.
 func (c *Conn) blamed() (fault error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -1,5 +1,5 @@
-// Package plain serves HTTP requests that are not WebSocket. net/http does the work; around it, this package sees to it that nothing
-// passes which the gateway has not read itself:
+// Package plain serves HTTP requests that are not WebSocket. net/http does the work; this package makes sure that nothing passes that
+// the gateway has not read itself:
 //
 //	server.go     net/http's server, and what it needs of the gateway
 //	conn.go       a client's connection: lets one head pass at a time, each after package upgrade has read it

@@ -17,7 +17,7 @@ func newListener(addr net.Addr) *listener {
 	return &listener{conns: make(chan net.Conn), addr: addr, done: make(chan struct{})}
 }
 
-// add hands a connection over; false: no more are taken.
+// add hands a connection over. It returns false if the listener takes no more.
 func (l *listener) add(c net.Conn) bool {
 	select {
 	case l.conns <- c:

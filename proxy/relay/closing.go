@@ -193,7 +193,7 @@ func (s *Session) tell(e *Env, to Side) {
 	s.acts |= actOwn(to)
 }
 
-// codeFor returns what a side is told at its stream's end; 0: a close without a code.
+// codeFor returns what a side is told at its stream's end. 0 means a close without a code.
 func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
 	in, from := &s.in[to], &s.in[to.Other()]
 	switch {

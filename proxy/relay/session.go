@@ -209,7 +209,7 @@ func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip
 // Counts returns a side's counts so far.
 func (s *Session) Counts(from Side) Counts { return s.in[from].Counts }
 
-// RTT returns the round-trip time of the last ping to side; 0: none is known.
+// RTT returns the round-trip time of the last ping to side, or 0 if none is known.
 func (s *Session) RTT(side Side) time.Duration {
 	return time.Duration(s.out[side].rttMicros) * time.Microsecond
 }

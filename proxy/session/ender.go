@@ -48,7 +48,7 @@ func (n *ender) work() {
 	}
 }
 
-// next takes the session that has waited longest; false: none waits, and the caller's goroutine ends.
+// next takes the session that has waited longest. It returns false if none waits: then the caller's goroutine ends.
 func (n *ender) next() (e ended, isMore bool) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
