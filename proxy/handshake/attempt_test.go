@@ -128,7 +128,7 @@ func TestAnotherStatusPassesUnlessThePoolWantsARetry(t *testing.T) {
 }
 
 // The account of a failed attempt may block, and meanwhile the client may go: before an executor has taken the failure, or after.
-func TestAFailedAttemptIsReleasedOnceWhoeverReleasesIt(t *testing.T) {
+func TestAFailedAttemptIsReleasedOnce(t *testing.T) {
 	for name, isTaken := range map[string]bool{"not taken": false, "taken": true} {
 		t.Run(name, func(t *testing.T) {
 			each(t, setting{}, func(c *script) {

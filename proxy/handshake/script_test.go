@@ -38,12 +38,13 @@ type gate struct {
 	refuses  bool
 	isPlain  bool
 	redirect bool
+	tracer   Tracer   // or nil
 	ended    []string // reasons
 	attempts []error  // that have failed
 }
 
 func (g *gate) Name() string                        { return "public" }
-func (g *gate) Tracer() Tracer                      { return nil }
+func (g *gate) Tracer() Tracer                      { return g.tracer }
 func (g *gate) IsChallenge(r *upgrade.Request) bool { return string(r.Path()) == "/challenge" }
 func (g *gate) IsPlain(r *upgrade.Request) bool     { return g.isPlain && !r.IsWebSocket() }
 func (g *gate) RedirectsHTTPS() bool                { return g.redirect }

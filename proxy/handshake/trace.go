@@ -47,9 +47,10 @@ type TraceEnd struct {
 
 // traced is the trace of a handshake. It is nil if the handshake isn't traced.
 type traced struct {
-	trace   Trace
-	since   time.Time // end of the last step
-	backend string
+	trace    Trace
+	since    time.Time // end of the last step
+	backend  string
+	hasState bool // the client has sent a tracestate, maybe an empty one
 }
 
 // follow begins a trace when the head is complete.
@@ -64,7 +65,8 @@ func (c *Core) follow(t Tracer) {
 	if count > 1 {
 		parent = ""
 	}
-	c.trace = &traced{trace: t.Begin(c.Start, parent, string(req.Header("tracestate"))), since: c.Start}
+	state := req.Header("tracestate")
+	c.trace = &traced{trace: t.Begin(c.Start, parent, string(state)), since: c.Start, hasState: state != nil}
 }
 
 // step notes a step of the handshake that ends now.
@@ -96,7 +98,7 @@ func (t *traced) addFields(to *upgrade.Forward) {
 	to.SetHeaders = append(slices.Clip(to.SetHeaders), upgrade.Field{Name: "traceparent", Value: parent})
 	if state != "" {
 		to.SetHeaders = append(to.SetHeaders, upgrade.Field{Name: "tracestate", Value: state})
-	} else {
+	} else if t.hasState {
 		to.RemoveHeaders = append(slices.Clip(to.RemoveHeaders), "tracestate")
 	}
 }
