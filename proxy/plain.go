@@ -28,8 +28,8 @@ func (l *listener) plainRoute(r *upgrade.Request) *route.Route {
 	if r.IsWebSocket() || l.redirectsHTTPS {
 		return nil
 	}
-	route := l.proxy.routes.Load().Find(l.name, r.Hostname(), r.Path())
-	if route == nil || !route.PassesHTTP || r.IsEncodedSlash() && !route.PassesEncodedSlash {
+	route := l.Route(r)
+	if route == nil || !route.PassesHTTP || !route.AllowsSlashes(r) {
 		return nil
 	}
 	return route

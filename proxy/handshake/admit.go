@@ -33,7 +33,7 @@ func (c *Core) admit(now time.Time) error {
 	switch {
 	case c.Route == nil:
 		return upgrade.ErrNoRoute
-	case req.IsEncodedSlash() && !c.Route.PassesEncodedSlash:
+	case !c.Route.AllowsSlashes(req):
 		return upgrade.ErrEncodedSlash
 	}
 	if err := req.CheckUpgrade(); err != nil {

@@ -189,3 +189,8 @@ func (r *Route) MatchesPath(path []byte) bool {
 	n := len(r.Path)
 	return len(path) >= n && string(path[:n]) == r.Path && (len(path) == n || path[n] == '/')
 }
+
+// AllowsSlashes reports whether the path of a request has no encoded slash, or the route passes such paths.
+func (r *Route) AllowsSlashes(req *upgrade.Request) bool {
+	return r.PassesEncodedSlash || !req.IsEncodedSlash()
+}
