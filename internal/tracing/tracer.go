@@ -2,8 +2,11 @@ package tracing
 
 import (
 	"context"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"go.opentelemetry.io/otel/attribute"
@@ -23,6 +26,7 @@ import (
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
+	sample   float64 // the share of the handshakes without a trace of their client's that are recorded
 }
 
 // exportTimeout bounds one attempt to reach the collector.
@@ -44,11 +48,11 @@ func New(c *Config, options Options) (*Tracer, error) {
 	}
 	provider := sdk.NewTracerProvider(
 		sdk.WithBatcher(&reported{exporter, options.Log.Named("tracing"), options.Panics}),
-		sdk.WithSampler(sdk.ParentBased(sdk.TraceIDRatioBased(c.Sample))),
+		sdk.WithSampler(sdk.ParentBased(sdk.AlwaysSample())), // Begin has sampled before
 		sdk.WithResource(resource.NewSchemaless(
 			attribute.String("service.name", c.Service), attribute.String("service.version", options.Version))),
 	)
-	return &Tracer{provider, provider.Tracer("sluice")}, nil
+	return &Tracer{provider, provider.Tracer("sluice"), c.Sample}, nil
 }
 
 // Close sends what is left, and returns when that has gone or ctx ends.
@@ -65,9 +69,39 @@ func (t *Tracer) Begin(start time.Time, traceparent, tracestate string) handshak
 	if traceparent != "" {
 		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
 	}
+	if !trace.SpanContextFromContext(ctx).IsValid() && rand.Float64() >= t.sample {
+		return newUnrecorded()
+	}
 	ctx, span := t.tracer.Start(ctx, "websocket handshake", trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindServer))
 	return &followed{t.tracer, ctx, span}
 }
+
+// An unrecorded handshake has a new trace of which the gateway records nothing. It costs a fraction of what the SDK's has.
+type unrecorded struct{ traceparent string }
+
+// newUnrecorded returns an unrecorded handshake with random ids.
+func newUnrecorded() *unrecorded {
+	var id [24]byte // of the trace and of the span; neither may be zero
+	binary.NativeEndian.PutUint64(id[:], rand.Uint64()|1)
+	binary.NativeEndian.PutUint64(id[8:], rand.Uint64())
+	binary.NativeEndian.PutUint64(id[16:], rand.Uint64()|1)
+	text := make([]byte, 0, 55)
+	text = hex.AppendEncode(append(text, "00-"...), id[:16])
+	text = hex.AppendEncode(append(text, '-'), id[16:])
+	return &unrecorded{string(append(text, "-00"...))}
+}
+
+// Fields implements handshake.Trace.
+func (u *unrecorded) Fields() (traceparent, tracestate string) { return u.traceparent, "" }
+
+// IsRecorded implements handshake.Trace.
+func (*unrecorded) IsRecorded() bool { return false }
+
+// Step implements handshake.Trace.
+func (*unrecorded) Step(handshake.TraceStep) {}
+
+// End implements handshake.Trace.
+func (*unrecorded) End(handshake.TraceEnd) {}
 
 // A followed handshake has one trace. Owned by the executor of the handshake.
 type followed struct {

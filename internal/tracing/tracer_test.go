@@ -137,7 +137,7 @@ func TestTraceOfTheClientIsContinued(t *testing.T) {
 	unsampled.End(handshake.TraceEnd{Status: 101})
 	for _, wrong := range []string{"", "x", "00-" + id + "-0000000000000000-01", "ff-" + id + "-b7ad6b7169203331-01", "00-" + strings.ToUpper(id) + "-b7ad6b7169203331-01"} {
 		own := tracer.Begin(time.Now(), wrong, "vendor=1")
-		if parent, state := own.Fields(); strings.Contains(parent, id) || !strings.HasSuffix(parent, "-00") || state != "" {
+		if parent, state := own.Fields(); len(parent) != 55 || strings.Contains(parent, id) || !strings.HasSuffix(parent, "-00") || state != "" {
 			t.Errorf("traceparent %q: the backend is told %q, %q; want a trace of its own", wrong, parent, state)
 		}
 		own.End(handshake.TraceEnd{Status: 101})
