@@ -72,6 +72,13 @@ func (c *Config) checkRetries(report units.Report) {
 	if c.Retries < 0 {
 		report("retries", "negative", c.Retries, "0 (none) or more")
 	}
+	for i, failure := range c.RetryOn {
+		switch failure {
+		case RetryConnect, RetryReset, RetryTimeout:
+		default:
+			report(units.Indexed("retry_on", i), "unknown", failure, "connect, reset or timeout")
+		}
+	}
 	checkStatuses(report, "retry_statuses", c.RetryStatuses, 500, 599)
 }
 

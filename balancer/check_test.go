@@ -53,6 +53,7 @@ func TestCheckReportsEveryProblem(t *testing.T) {
 			c.Backend[0].Address, c.Backend[2].Address = "[::1]:9000", "[0:0::0:1]:9000"
 		}, "backend[2].address"},
 		{"negative retries", sound, func(c *Config) { c.Retries = -1 }, "retries"},
+		{"an unknown failure to retry", sound, func(c *Config) { c.RetryOn = []string{"reset", "error"} }, "retry_on[1]"},
 		{"a retry status that is no failure", sound, func(c *Config) { c.RetryStatuses = []int{503, 404} }, "retry_statuses[1]"},
 		{"a queue without room", sound, func(c *Config) { c.QueueTimeout, c.Queue = 1e9, 0 }, "queue"},
 		{"hash without key", hash, func(c *Config) { c.Hash.Header = "" }, "hash"},
@@ -131,18 +132,22 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-func TestPickReportsWhetherAnotherBackendMayFollow(t *testing.T) {
+func TestAnAttemptLeavesTimeOnlyIfTimeoutsAreRetriedAndABackendIsLeft(t *testing.T) {
+	retried := []string{RetryConnect, RetryTimeout}
 	for _, test := range []struct {
+		on                       []string
 		backends, retries, tried int
 		want                     bool
 	}{
-		{1, 2, 0, false}, {2, 2, 0, true}, {2, 2, 1, false}, {3, 0, 0, false}, {3, 1, 0, true}, {3, 1, 1, false}, {3, 2, 1, true}, {3, 2, 2, false},
+		{retried, 1, 2, 0, false}, {retried, 2, 2, 0, true}, {retried, 2, 2, 1, false}, {retried, 3, 0, 0, false},
+		{retried, 3, 1, 0, true}, {retried, 3, 1, 1, false}, {retried, 3, 2, 1, true}, {retried, 3, 2, 2, false},
+		{[]string{RetryConnect, RetryReset}, 3, 2, 0, false}, {nil, 3, 2, 0, false},
 	} {
 		c := configOf(PolicyLeastConn, test.backends)
-		c.Retries = test.retries
+		c.Retries, c.RetryOn = test.retries, test.on
 		p := newPool(t, c)
-		if got, err := p.Pick(t.Context(), &Request{}, p.backends[:test.tried]); err != nil || got.HasNext != test.want {
-			t.Errorf("%d backends, %d retries, %d tried: %v, %v; want %v", test.backends, test.retries, test.tried, got.HasNext, err, test.want)
+		if got, err := p.Pick(t.Context(), &Request{}, p.backends[:test.tried]); err != nil || got.LeavesTime != test.want {
+			t.Errorf("%v, %d backends, %d retries, %d tried: %v, %v; want %v", test.on, test.backends, test.retries, test.tried, got.LeavesTime, err, test.want)
 		}
 	}
 }
@@ -150,19 +155,24 @@ func TestPickReportsWhetherAnotherBackendMayFollow(t *testing.T) {
 func TestMayRetry(t *testing.T) {
 	c := configOf(PolicyLeastConn, 3)
 	c.Retries, c.RetryStatuses = 2, []int{502, 503}
-	p := newPool(t, c)
+	usual := []string{RetryConnect, RetryReset}
 	for _, test := range []struct {
+		on    []string
 		o     Outcome
 		tried int
 		want  bool
 	}{
-		{DialFailed, 1, true}, {Refused, 2, true}, {Refused, 3, false}, {DialTimeout, 1, true}, {HandshakeTimeout, 1, true},
-		{HandshakeReset, 1, true}, {BadAnswer, 1, false}, {503, 1, true}, {503, 3, false}, {504, 1, false}, {404, 1, false},
-		{ClientFault, 1, false}, {Ended, 1, false}, {Lost, 1, false}, {Shed, 1, false},
-		{GatewayFault, 1, true},
+		{usual, DialFailed, 1, true}, {usual, Refused, 2, true}, {usual, Refused, 3, false}, {usual, DialTimeout, 1, true},
+		{usual, HandshakeReset, 1, true}, {usual, BadAnswer, 1, false}, {usual, 503, 1, true}, {usual, 503, 3, false},
+		{usual, 504, 1, false}, {usual, 404, 1, false}, {usual, ClientFault, 1, false}, {usual, Ended, 1, false},
+		{usual, Lost, 1, false}, {usual, Shed, 1, false}, {usual, GatewayFault, 1, true},
+		{usual, HandshakeTimeout, 1, false}, // Faults B8.
+		{[]string{RetryTimeout}, HandshakeTimeout, 1, true}, {[]string{RetryTimeout}, HandshakeTimeout, 3, false},
+		{[]string{RetryTimeout}, Refused, 1, false}, {[]string{RetryTimeout}, HandshakeReset, 1, false}, {nil, Refused, 1, false}, {nil, 502, 1, true},
 	} {
-		if got := p.MayRetry(test.o, test.tried); got != test.want {
-			t.Errorf("MayRetry(%d, %d) = %v; want %v", test.o, test.tried, got, test.want)
+		c.RetryOn = test.on
+		if got := newPool(t, c).MayRetry(test.o, test.tried); got != test.want {
+			t.Errorf("%v: MayRetry(%d, %d) = %v; want %v", test.on, test.o, test.tried, got, test.want)
 		}
 	}
 }

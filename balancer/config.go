@@ -17,6 +17,13 @@ const (
 	PolicySticky     = "sticky"
 )
 
+// The failures after which another backend is tried, as the configuration names them.
+const (
+	RetryConnect = "connect" // no connection, or no TLS: nothing was sent
+	RetryReset   = "reset"   // the connection ended before a byte of the answer
+	RetryTimeout = "timeout" // the request was sent, and no answer came in time
+)
+
 // A Config is one [[pool]] of the configuration.
 type Config struct {
 	Name string `toml:"name"`
@@ -26,6 +33,9 @@ type Config struct {
 
 	// Retries is how many other backends a handshake may try after the first one failed.
 	Retries int `toml:"retries" default:"2"`
+	// RetryOn lists the failures after which another backend is tried: RetryConnect, RetryReset and
+	// RetryTimeout. After the last two the backend may already have handled the request.
+	RetryOn []string `toml:"retry_on" default:"connect,reset"`
 	// RetryStatuses are the answers, from 500 to 599, after which another backend is tried.
 	RetryStatuses []int `toml:"retry_statuses"`
 

@@ -28,9 +28,9 @@ const (
 	DialTimeout
 	// HandshakeTimeout: connected, but no answer in time.
 	HandshakeTimeout
-	// HandshakeReset: the connection ended before the answer was complete.
+	// HandshakeReset: the connection ended before a byte of the answer came.
 	HandshakeReset
-	// BadAnswer: not HTTP, or a 101 that RFC 6455 does not allow.
+	// BadAnswer: not HTTP, a head that breaks off, or a 101 that RFC 6455 does not allow.
 	BadAnswer
 	// Lost: the session was established, and the backend ended it without a close or broke a rule.
 	Lost

@@ -36,9 +36,9 @@ type Pick struct {
 	Backend *Backend
 	// SetCookie is the value of the Set-Cookie field for the 101. Empty means no such field.
 	SetCookie string
-	// HasNext reports whether the handshake may be tried on another backend if this one fails. The caller
-	// then leaves time for that.
-	HasNext bool
+	// LeavesTime reports whether another backend may be tried after a time-out of this one. The attempt may
+	// then take half of the time that is left.
+	LeavesTime bool
 }
 
 // Pick acquires a place of a backend for r. The caller gives it back with Backend.Release, exactly once.
@@ -100,7 +100,7 @@ func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
 			continue
 		}
 		if i := s.policy(p, cs, k, tried); i >= 0 {
-			pick := Pick{Backend: cs.backends[i], SetCookie: s.setCookie(cs, i, k), HasNext: s.hasNext(len(tried) + 1)}
+			pick := Pick{Backend: cs.backends[i], SetCookie: s.setCookie(cs, i, k), LeavesTime: s.leavesTime(len(tried) + 1)}
 			pick.Backend.acquirePlace()
 			return pick, nil
 		}
@@ -111,32 +111,43 @@ func (p *Pool) choose(s *snapshot, k key, tried []*Backend) (Pick, error) {
 	return Pick{}, ErrNone
 }
 
-// hasNext reports whether another backend may be left for a handshake that has tried this many.
-func (s *snapshot) hasNext(tried int) bool {
+// leavesTime reports whether a time-out is retried, and another backend may be left for a handshake that has
+// tried this many.
+func (s *snapshot) leavesTime(tried int) bool {
 	count := 0
 	for _, cs := range s.levels {
 		if cs != nil {
 			count += len(cs.backends)
 		}
 	}
-	return tried <= s.retries && tried < count
+	return s.mayRetry(HandshakeTimeout, tried) && tried < count
 }
 
 // MayRetry reports whether a handshake with this outcome is tried on another backend; tried is how many
 // backends it has used. A bad answer is not retried: it is a mistake of the backend's program, and the
 // other backends run the same program.
-func (p *Pool) MayRetry(o Outcome, tried int) bool {
-	s := p.snapshot.Load()
-	switch {
-	case tried > s.retries:
-		return false
-	case o >= firstStatus:
-		return slices.Contains(s.retryStatuses, int(o))
+func (p *Pool) MayRetry(o Outcome, tried int) bool { return p.snapshot.Load().mayRetry(o, tried) }
+
+func (s *snapshot) mayRetry(o Outcome, tried int) bool {
+	return tried <= s.retries && slices.Contains(s.retried, o)
+}
+
+// retried returns the outcomes after which another backend is tried.
+func (c *Config) retried() (outcomes []Outcome) {
+	for _, failure := range c.RetryOn {
+		switch failure {
+		case RetryConnect:
+			outcomes = append(outcomes, GatewayFault, DialFailed, Refused, DialTimeout)
+		case RetryReset:
+			outcomes = append(outcomes, HandshakeReset)
+		case RetryTimeout:
+			outcomes = append(outcomes, HandshakeTimeout)
+		default:
+			panic("BUG: unchecked failure " + failure)
+		}
 	}
-	switch o {
-	case GatewayFault, DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset:
-		return true
-	default:
-		return false
+	for _, status := range c.RetryStatuses {
+		outcomes = append(outcomes, Outcome(status))
 	}
+	return outcomes
 }

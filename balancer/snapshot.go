@@ -20,7 +20,7 @@ type snapshot struct {
 	queueLimit      int
 	statuses        []int // answers that are failures
 	retries         int
-	retryStatuses   []int
+	retried         []Outcome // after which another backend is tried
 }
 
 // The levels of a snapshot.
@@ -114,7 +114,7 @@ func (p *Pool) newSnapshot(levels [levelCount][]candidate) *snapshot {
 		queueLimit:      p.cfg.Queue,
 		statuses:        p.cfg.Ejection.failureStatuses(),
 		retries:         p.cfg.Retries,
-		retryStatuses:   p.cfg.RetryStatuses,
+		retried:         p.cfg.retried(),
 	}
 	for i, list := range levels {
 		if len(list) == 0 {

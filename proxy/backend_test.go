@@ -161,9 +161,8 @@ func (s *setup) withBackup(b rawBackend) *setup {
 // If a backend gives no answer, the next one gets the session.
 func TestTheNextBackendIsTried(t *testing.T) {
 	for name, fail := range map[string]func(t *testing.T, b *wire){
-		"reset in the middle of its 101": func(t *testing.T, b *wire) {
+		"reset instead of an answer": func(t *testing.T, b *wire) {
 			b.readHead(t)
-			b.send(t, "HTTP/1.1 101 Switch")
 			netconn.Cut(b.Conn)
 		},
 		"end of the stream": func(t *testing.T, b *wire) { _ = b.Close() },
@@ -177,7 +176,7 @@ func TestTheNextBackendIsTried(t *testing.T) {
 			withDrivers(t, func(t *testing.T, driver string) {
 				bad, good := listenRaw(t), listenRaw(t)
 				s := newSetup(driver, bad.Addr().String()).withBackup(good)
-				s.Pools[0].RetryStatuses = []int{502}
+				s.Pools[0].RetryStatuses, s.Pools[0].RetryOn = []int{502}, []string{"reset", "timeout"}
 				s.Routes[0].HandshakeTimeout = milliseconds(2000)
 				g := s.run(t)
 				c := g.dial(t)
@@ -197,6 +196,41 @@ func TestTheNextBackendIsTried(t *testing.T) {
 				g.wantIdle(t)
 			})
 		})
+	}
+}
+
+// Faults B8: a request that a backend may have handled is sent to no other backend, neither on the path of handshakes nor on that of plain
+// requests.
+func TestARequestThatMayHaveBeenHandledIsNotSentTwice(t *testing.T) {
+	type ending struct {
+		name   string
+		end    func(t *testing.T, b *wire)
+		status int
+		word   string
+	}
+	for _, e := range []ending{
+		{"silence", func(t *testing.T, b *wire) { b.wantGone(t) }, 504, "in time"},
+		{"an answer that breaks off", func(t *testing.T, b *wire) {
+			b.send(t, "HTTP/1.1 2")
+			_ = b.Close()
+		}, 502, "answer"},
+	} {
+		for path, request := range map[string]string{"handshake": asking("/"), "plain": getting("/")} {
+			t.Run(e.name+", "+path, func(t *testing.T) {
+				withDrivers(t, func(t *testing.T, driver string) {
+					slow, other := listenRaw(t), listenRaw(t)
+					s := newSetup(driver, slow.Addr().String()).withBackup(other)
+					s.Routes[0].HandshakeTimeout, s.Routes[0].ResponseTimeout = milliseconds(300), milliseconds(300)
+					g := s.run(t)
+					c := g.dial(t)
+					c.send(t, request)
+					e.end(t, slow.accept(t))
+					c.wantRefusal(t, e.status, e.word)
+					other.wantNoConnection(t)
+					g.wantIdle(t)
+				})
+			})
+		}
 	}
 }
 

@@ -85,6 +85,8 @@ func setDefaults(v reflect.Value) {
 			field.SetString(text)
 		case field.Kind() == reflect.Bool:
 			field.SetBool(text == "true")
+		case field.Kind() == reflect.Slice:
+			field.Set(reflect.ValueOf(strings.Split(text, ",")))
 		case field.CanInt():
 			n, err := strconv.ParseInt(text, 10, 64)
 			mustDo(err)

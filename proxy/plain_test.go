@@ -287,6 +287,48 @@ func TestAnIdleConnectionStaysOpenAndASlowBodyEndsIt(t *testing.T) {
 	})
 }
 
+// Faults B8: the failures after which another backend is tried are those of handshakes.
+func TestAPlainRequestThatCanBeRepeatedIsTriedOnTheNextBackend(t *testing.T) {
+	cut := func(_ *testing.T, b *wire) { netconn.Cut(b.Conn) }
+	busy := func(t *testing.T, b *wire) { b.send(t, head("HTTP/1.1 503 Busy", "Content-Length: 4")+"busy") }
+	silent := func(t *testing.T, b *wire) { b.wantGone(t) }
+	const post = "POST / HTTP/1.1\r\nHost: gateway.test\r\nContent-Length: 4\r\n\r\nbody"
+	for _, test := range []struct {
+		name, request string
+		end           func(t *testing.T, b *wire)
+		status        int // that the client gets; 200: of the next backend
+	}{
+		{"a reset", getting("/"), cut, 200},
+		{"a time-out", getting("/"), silent, 200},
+		{"a status", getting("/"), busy, 200},
+		{"a reset of a DELETE", strings.Replace(getting("/"), "GET", "DELETE", 1), cut, 200},
+		{"a reset of a POST", post, cut, 502},
+		{"a reset of a POST without a body", strings.Replace(getting("/"), "GET", "POST", 1), cut, 502},
+		{"a reset of a PUT with a body", strings.Replace(post, "POST", "PUT", 1), cut, 502},
+		{"a status of a POST", post, busy, 503},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			withDrivers(t, func(t *testing.T, driver string) {
+				bad, good := listenRaw(t), listenRaw(t)
+				s := newSetup(driver, bad.Addr().String()).withBackup(good)
+				s.Pools[0].RetryOn, s.Pools[0].RetryStatuses = []string{"reset", "timeout"}, []int{503}
+				s.Routes[0].ResponseTimeout = milliseconds(500)
+				g := s.run(t)
+				c := g.dial(t)
+				c.send(t, test.request)
+				test.end(t, bad.accept(t))
+				if test.status == 200 {
+					good.accept(t).send(t, answering("good"))
+				}
+				if status := c.answer(t).StatusCode; status != test.status {
+					t.Errorf("status %d; want %d", status, test.status)
+				}
+				g.wantIdle(t)
+			})
+		})
+	}
+}
+
 func TestThePlainPathTriesTheNextBackendOnlyIfNothingWasSent(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

@@ -14,6 +14,7 @@ func (s *chaosSite) poolKeys(w *configWriter) {
 	dns := one(w.dice, "", "", "", "", "", "", "a", "srv")
 	s.members(w, dns)
 	w.key("retries = %d", one(w.dice, 0, 1, 5))
+	list(w, "retry_on", 3, "connect", "reset", "timeout")
 	list(w, "retry_statuses", 2, 500, 502, 503, 599)
 	w.flag("send_proxy", 4)
 	if w.oneIn(3) {

@@ -30,7 +30,7 @@ const (
 	sound     manner = iota // takes each session, answers GET with 200
 	silent                  // never answers
 	busy                    // answers 503 to everything
-	torn                    // resets the connection in the middle of its 101
+	reset                   // resets the connection instead of an answer
 	deaf                    // takes sessions and never says anything in one
 	unhealthy               // takes sessions, but answers GET with 500
 	talkative               // answers a message with some of its own
@@ -131,9 +131,7 @@ func (s *stub) receive(c net.Conn) {
 	case m == busy, m == unhealthy && isPlain:
 		_, _ = io.WriteString(c, head("HTTP/1.1 503 Busy", "Content-Length: 5", "Connection: close")+"busy\n")
 		return
-	case m == torn:
-		_, _ = io.WriteString(c, answer[:len(answer)/2])
-		time.Sleep(5 * time.Millisecond) // the half is to be seen before the reset
+	case m == reset:
 		_ = c.(*net.TCPConn).SetLinger(0)
 		return
 	case isPlain:

@@ -244,6 +244,12 @@ func (d decoder) setDefault(path string, f field) {
 		n, err := strconv.ParseFloat(f.defaultText, 64)
 		mustDefault(path, err)
 		value = n
+	case f.value.Kind() == reflect.Slice && f.value.Type().Elem().Kind() == reflect.String:
+		list := []any{}
+		for text := range strings.SplitSeq(f.defaultText, ",") {
+			list = append(list, text)
+		}
+		value = list
 	default:
 		panic("BUG: " + path + ": no default is read into a " + f.value.Type().String())
 	}

@@ -21,6 +21,7 @@ type attempt struct {
 	hasPick  bool
 	isDialed bool // the backend is connected
 	isUnsent bool // no byte of the request has been sent to it
+	hasBegun bool // a part of its answer has come
 
 	answerSize int  // bytes of the answer's head
 	isAnswered bool // bytes of an answer may have been sent to the client
@@ -56,9 +57,9 @@ func (c *Core) Picked(pick balancer.Pick, err error, now time.Time) Step {
 func (c *Core) begin(pick balancer.Pick, now time.Time) Step {
 	c.pick, c.hasPick, c.Asked = pick, true, pick.Backend
 	c.trace.picked(pick.Backend.Name(), now)
-	c.isDialed, c.isUnsent = false, true
+	c.isDialed, c.isUnsent, c.hasBegun = false, true, false
 	c.until = c.overall
-	if pick.HasNext {
+	if pick.LeavesTime {
 		// A backend that accepts and never answers must leave time for another backend.
 		c.until = now.Add(c.overall.Sub(now) / 2)
 	}
@@ -153,6 +154,7 @@ func (c *Core) Sent(err error, now time.Time) Step {
 func (c *Core) Answered(n int, err error, now time.Time) Step {
 	buf, answer := &c.Memory.FromBackend, &c.Memory.Answer
 	if n > 0 {
+		c.hasBegun = true
 		size, err := answer.Parse(buf.Bytes())
 		if err != nil {
 			return c.failed(err, now)
@@ -162,14 +164,16 @@ func (c *Core) Answered(n int, err error, now time.Time) Step {
 			return c.checkAnswer(now)
 		}
 	}
-	switch {
-	case err == io.EOF:
-		return c.failed(io.ErrUnexpectedEOF, now)
-	case err != nil:
-		return c.failed(err, now)
-	default:
+	if err == nil {
 		return c.step(ReadBackend)
 	}
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	if c.hasBegun {
+		err = &reach.AnswerError{Err: err}
+	}
+	return c.failed(err, now)
 }
 
 // checkAnswer checks the head of an answer. The client gets a 101, and any other status for which the pool wants no retry.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"syscall"
 	"testing"
+	"time"
 
 	"sluice/balancer"
 	"sluice/upgrade"
@@ -44,12 +45,18 @@ func TestTheEndOfAnAttemptDecidesTheNextStep(t *testing.T) {
 			c.asked()
 			c.backend("HTTP/1.1 101 Swi")
 			c.step = c.core.Answered(0, io.EOF, c.now)
-		}, true, upgrade.ErrBadAnswer},
-		{"no answer in time", func(c *script) { c.asked(); c.step = c.core.Due(c.now) }, true, upgrade.ErrBackendTimeout},
+		}, false, upgrade.ErrBadAnswer},
+		{"the end after an interim answer", func(c *script) {
+			c.asked()
+			c.backend(head("HTTP/1.1 103 Early Hints"))
+			c.step = c.core.Answered(0, syscall.ECONNRESET, c.now)
+		}, false, upgrade.ErrBadAnswer},
+		// Faults B8.
+		{"no answer in time", func(c *script) { c.asked(); c.step = c.core.Due(c.now) }, false, upgrade.ErrBackendTimeout},
 		{"a read that times out", func(c *script) {
 			c.asked()
 			c.step = c.core.Answered(0, os.ErrDeadlineExceeded, c.now)
-		}, true, upgrade.ErrBackendTimeout},
+		}, false, upgrade.ErrBackendTimeout},
 		{"not HTTP", func(c *script) { c.asked(); c.backend("SSH-2.0-OpenSSH\r\n\r\n") }, false, upgrade.ErrBadAnswer},
 		{"a 101 with another Accept", func(c *script) {
 			c.asked()
@@ -80,12 +87,25 @@ func TestTheEndOfAnAttemptDecidesTheNextStep(t *testing.T) {
 	}
 }
 
-func TestTheNextBackendsAnswerCounts(t *testing.T) {
+// Faults B8.
+func TestAnAttemptMayTakeAllTheTimeThatIsLeft(t *testing.T) {
 	each(t, setting{}, func(c *script) {
 		c.client(asking("/chat"))
 		c.asked()
+		if got := c.core.Deadline.Sub(c.now); got != 10*time.Second {
+			t.Errorf("the answer is due in %v; want handshake_timeout", got)
+		}
+		c.step = c.core.ClientLost()
+		c.wantOver("client_lost")
+	})
+}
+
+func TestTheNextBackendsAnswerCounts(t *testing.T) {
+	each(t, setting{pool: func(c *balancer.Config) { c.RetryOn = []string{"timeout"} }}, func(c *script) {
+		c.client(asking("/chat"))
+		c.asked()
 		c.backend("HTTP/1.1 101 half an answer\r\nX: ")
-		c.step = c.core.Answered(0, io.EOF, c.now)
+		c.step = c.core.Due(c.now)
 		c.asked()
 		c.backend(switching())
 		c.want("nothing of the first answer is left", WriteClient)

@@ -178,7 +178,7 @@ func TestAnEndAtEachStepReleasesAllThatItHolds(t *testing.T) {
 }
 
 func TestTheDeadlinesOfAnAttempt(t *testing.T) {
-	c := newScript(t, setting{})
+	c := newScript(t, setting{pool: func(pc *balancer.Config) { pc.RetryOn = []string{"timeout"} }})
 	c.client(asking("/chat"))
 	begin := c.now
 	wantDeadline := func(what string, d time.Duration) {

@@ -75,7 +75,7 @@ type setting struct {
 
 func newScript(t testing.TB, s setting) *script {
 	t.Helper()
-	pc := balancer.Config{Name: "pool", Policy: balancer.PolicyRoundRobin, Retries: 1, Backend: []balancer.BackendConfig{
+	pc := balancer.Config{Name: "pool", Policy: balancer.PolicyRoundRobin, Retries: 1, RetryOn: []string{"connect", "reset"}, Backend: []balancer.BackendConfig{
 		{Address: "127.0.0.1:1", Weight: 1}, {Address: "127.0.0.1:2", Weight: 1},
 	}}
 	if s.pool != nil {

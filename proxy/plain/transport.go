@@ -45,7 +45,7 @@ func newTransport(d reach.Dialer) *Transport {
 	return t
 }
 
-// RoundTrip implements http.RoundTripper. A backend that can't be reached has seen nothing of the request: another one is tried.
+// RoundTrip implements http.RoundTripper. Another backend is tried as for a handshake, if the request can be repeated.
 func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	r := requestOf(in.Context())
 	pool := r.Route.Pool
@@ -68,33 +68,51 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	for {
 		r.Backend, r.cookie = pick.Backend.Name(), pick.SetCookie
 		resp, err := t.send(outgoing(in, r, pick.Backend, body), r)
-		if err == nil && isFinalStatus(resp.StatusCode) {
+		if err == nil && !isFinalStatus(resp.StatusCode) {
+			_ = resp.Body.Close()
+			err = upgrade.ErrBadAnswer
+		}
+		var outcome balancer.Outcome
+		switch {
+		case err == nil:
+			outcome = balancer.Outcome(resp.StatusCode)
+		case in.Context().Err() != nil, body != nil && body.isBroken.Load():
+			outcome = balancer.ClientFault
+		default:
+			outcome = reach.OutcomeOf(err)
+		}
+		tried = append(tried, pick.Backend)
+		var next balancer.Pick
+		isNext := false
+		if reach.IsUnsent(err) || isRepeatable(in) {
+			next, isNext, _ = reach.NextBackend(pool, &want, tried, outcome)
+		}
+		if err == nil && !isNext {
 			resp.Request = in
 			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
 			resp.Body, held = r.answer, nil
 			return resp, nil
 		}
-		outcome, isUnsent := balancer.BadAnswer, false
 		if err == nil {
 			_ = resp.Body.Close()
-			err = upgrade.ErrBadAnswer
-		} else {
-			outcome, isUnsent = reach.OutcomeOf(err), reach.IsUnsent(err)
 		}
-		if in.Context().Err() != nil || body != nil && body.isBroken.Load() {
-			outcome = balancer.ClientFault
-		}
-		held = nil
+		held = next.Backend
 		pick.Backend.Release(outcome)
-		tried = append(tried, pick.Backend)
-		if !isUnsent {
-			return nil, err
-		}
-		next, isNext, _ := reach.NextBackend(pool, &want, tried, outcome)
 		if !isNext {
 			return nil, err
 		}
-		pick, held = next, next.Backend
+		pick = next
+	}
+}
+
+// isRepeatable reports whether a request may be sent to another backend after one may have got it: it has no body, and RFC 9110 section
+// 9.2.2 calls its method idempotent.
+func isRepeatable(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodTrace, http.MethodPut, http.MethodDelete:
+		return r.Body == nil
+	default:
+		return false
 	}
 }
 
@@ -135,6 +153,7 @@ func keyOf(r *Request, b *balancer.Backend) string {
 // send sends the request to its backend. The head of the answer has to come within the route's response_timeout after all is sent.
 func (t *Transport) send(out *http.Request, r *Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context()) // ends with that of the client's request, at the latest
+	var hasBegun atomic.Bool                         // a part of the answer's head has come
 	var isOver atomic.Bool                           // the head has come, or the time has passed: whichever is first
 	timer := time.AfterFunc(math.MaxInt64, func() {
 		if !isOver.Swap(true) {
@@ -148,10 +167,14 @@ func (t *Transport) send(out *http.Request, r *Request) (*http.Response, error) 
 				c.writeTimeout.Store(int64(r.Route.WriteTimeout))
 			}
 		},
-		WroteRequest: func(httptrace.WroteRequestInfo) { timer.Reset(r.Route.ResponseTimeout) },
+		WroteRequest:         func(httptrace.WroteRequestInfo) { timer.Reset(r.Route.ResponseTimeout) },
+		GotFirstResponseByte: func() { hasBegun.Store(true) },
 	})
 	resp, err := t.Transport.RoundTrip(out.WithContext(ctx))
 	if !isOver.Swap(true) {
+		if err != nil && hasBegun.Load() {
+			err = &reach.AnswerError{Err: err}
+		}
 		return resp, err
 	}
 	if err == nil {

@@ -23,9 +23,16 @@ func IsUnsent(err error) bool {
 	return errors.As(err, &dial)
 }
 
+// An AnswerError is a failure after a part of the answer's head has come.
+type AnswerError struct{ Err error }
+
+func (e *AnswerError) Error() string { return e.Err.Error() }
+func (e *AnswerError) Unwrap() error { return e.Err }
+
 // OutcomeOf returns what the failure of a request means for its backend.
 func OutcomeOf(err error) balancer.Outcome {
 	var rejection *upgrade.Rejection
+	var answer *AnswerError
 	isDial := IsUnsent(err)
 	switch {
 	case errors.Is(err, upgrade.ErrInternal), isDial && IsExhausted(err):
@@ -40,6 +47,8 @@ func OutcomeOf(err error) balancer.Outcome {
 		return balancer.DialFailed
 	case netconn.IsTimeout(err):
 		return balancer.HandshakeTimeout
+	case errors.As(err, &answer):
+		return balancer.BadAnswer
 	default:
 		return balancer.HandshakeReset
 	}
@@ -56,7 +65,8 @@ func IsExhausted(err error) bool {
 }
 
 // NextBackend picks a backend for another attempt of a request; the last attempt ended with o. tried are the backends of all attempts before.
-// isNext is false if the pool wants no other attempt, or with an error has no other backend. It doesn't wait for a place.
+// isNext is false if the pool wants no other attempt, or with an error has no other backend. It doesn't wait for a place. The caller makes
+// sure that the request can be sent once more.
 func NextBackend(pool *balancer.Pool, want *balancer.Request, tried []*balancer.Backend, o balancer.Outcome) (next balancer.Pick, isNext bool, err error) {
 	if !pool.MayRetry(o, len(tried)) {
 		return balancer.Pick{}, false, nil
@@ -76,7 +86,7 @@ func Rejection(err error, o balancer.Outcome) *upgrade.Rejection {
 		return rejection
 	case o == balancer.HandshakeTimeout, o == balancer.DialTimeout:
 		return upgrade.ErrBackendTimeout
-	case o == balancer.HandshakeReset:
+	case o == balancer.HandshakeReset, o == balancer.BadAnswer:
 		return upgrade.ErrBadAnswer
 	case o == balancer.GatewayFault:
 		return upgrade.ErrLimit.RetryAfter(RetryAfter)
