@@ -23,7 +23,7 @@ func refusals() []refusal {
 		{"3 no upgrade in Connection", replaced("Connection: Upgrade", "Connection: close"), 400, "Upgrade"},
 		{"3 no key", replaced("Sec-WebSocket-Key: "+sampleKey+"\r\n", ""), 400, "Key"},
 		{"3 a key of 15 bytes", replaced(sampleKey, "AAAAAAAAAAAAAAAAAAAA"), 400, "Key"},
-		{"3 a body", with("Content-Length: 0"), 400, "body"},
+		{"3 a body", with("Content-Length: 5"), 400, "body"},
 		{"3 Expect", with("Expect: 100-continue"), 400, "Expect"},
 		{"3 another version", replaced("Version: 13", "Version: 8"), 426, "13"},
 		{"5 the authority of another host", asking("http://other.test/chat"), 400, "target"},
@@ -117,6 +117,11 @@ func TestLegalButUnusualRequestsPass(t *testing.T) {
 		"3 several Connection lines":   asking("/chat", "Connection: keep-alive"),
 		"3 more than one protocol":     strings.Replace(good, "Upgrade: websocket", "Upgrade: foo/2, WebSocket", 1),
 		"5 absolute-form of this host": asking("http://gateway.test/chat"),
+		"3 an empty line first":        "\r\n" + good, // Faults B5, as the next four.
+		"3 no body":                    asking("/chat", "Content-Length: 0"),
+		"3 empty lists":                asking("/chat", "Sec-WebSocket-Extensions:", "Sec-WebSocket-Protocol: ,"),
+		"5 a default port":             asking("http://gateway.test:80/chat"),
+		"5 a default port in Host":     strings.Replace(asking("wss://gateway.test/chat"), "Host: gateway.test", "Host: Gateway.Test:443", 1),
 		"5 port and trailing dot":      strings.Replace(good, "gateway.test", "GATEWAY.test.:81", 1),
 	} {
 		t.Run(name, func(t *testing.T) {

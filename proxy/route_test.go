@@ -90,7 +90,8 @@ func TestRouting(t *testing.T) {
 		{"example.com", "http://example.com/chat/x", "exact/chat", "/x"},
 		{"example.com", "ws://EXAMPLE.com", "exact", "/"},
 		{"example.com", "http://other.test/chat", "400", ""},
-		{"example.com:80", "http://example.com/", "400", ""},
+		{"example.com:80", "http://example.com/", "exact", "/"},
+		{"example.com:81", "http://example.com/", "400", ""},
 	} {
 		t.Run(strings.ReplaceAll(test.host+" "+test.target, "/", "|"), func(t *testing.T) {
 			withDrivers(t, func(t *testing.T, driver string) {

@@ -335,3 +335,13 @@ func wantLive(t *testing.T, client, backend *wire) {
 func dialTry(g *gateway) (net.Conn, error) {
 	return net.DialTimeout("tcp", g.address(), patience)
 }
+
+// skip reads text, which has to come next.
+func (w *wire) skip(t *testing.T, text string) {
+	t.Helper()
+	w.mayWait()
+	got := make([]byte, len(text))
+	if _, err := io.ReadFull(w.reader, got); err != nil || string(got) != text {
+		t.Fatalf("%q, %v; want %q", got, err, text)
+	}
+}

@@ -45,7 +45,7 @@ func badHeads() []badHead {
 		{"head over 16 KiB", with("X: " + strings.Repeat("x", 16<<10)), 400},
 		{"line without end", "GET /" + strings.Repeat("x", 20<<10), 400},
 		{"head over 100 lines", with(strings.Split(strings.Repeat("X: a\n", 100), "\n")[:100]...), 400},
-		{"empty first line", "\r\n", 400},
+		{"two empty lines first", "\r\n\r\n", 400},
 		{"no HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n", 400},
 
 		// The first line.
@@ -73,7 +73,7 @@ func badHeads() []badHead {
 		// RFC 6455 section 4.2.1.
 		{"no Connection", replaced("Connection: Upgrade\r\n", ""), 400},
 		{"Connection without upgrade", replaced("Connection: Upgrade", "Connection: keep-alive"), 400},
-		{"Content-Length", with("Content-Length: 0"), 400},
+		{"Content-Length", with("Content-Length: 5"), 400},
 		{"Transfer-Encoding", with("Transfer-Encoding: chunked"), 400},
 		{"Expect", with("Expect: 100-continue"), 400},
 		{"no key", replaced("Sec-WebSocket-Key: "+sampleKey+"\r\n", ""), 400},

@@ -223,9 +223,6 @@ func (a *Answer) checkExtensions(r *Request) *Rejection {
 			continue
 		}
 		element, rest := cutElement(a.fields[i].value.of(a.head))
-		if len(element) == 0 {
-			return badAnswer("an empty Sec-WebSocket-Extensions")
-		}
 		for ; len(element) > 0; element, rest = cutElement(rest) {
 			switch {
 			case string(extensionName(element)) != deflateName || !r.offersDeflate:

@@ -31,6 +31,27 @@ func TestOffersNeedNotBeAccepted(t *testing.T) {
 	}
 }
 
+// Faults B5.
+func TestAnEmptyListOfTheHandshakeIsNone(t *testing.T) {
+	for _, name := range []string{"Sec-WebSocket-Protocol", "sec-websocket-extensions"} {
+		for _, value := range []string{"", " ", ",", " , ,"} {
+			line := name + ":" + value
+			wantForwarded(t, upgradeHead(line, "X: y"), &Forward{}, backendHead([]string{"X: y"}, "X-Forwarded-Host: example.com"))
+			a := mustAnswer(t, switchingHead(line, "X: y"), mustCheck(t, upgradeHead()))
+			got := joined(a.AppendForward(nil, nil))
+			want := head("HTTP/1.1 101 Switching Protocols", "Sec-WebSocket-Accept: "+sampleAccept, "X: y", "Upgrade: websocket", "Connection: Upgrade")
+			if got != want || a.Protocol() != nil || a.Deflate() {
+				t.Errorf("answer with %q to the client:\n got %q\nwant %q", line, got, want)
+			}
+		}
+	}
+	// Beside a list that isn't empty it does not count either.
+	r := mustCheck(t, upgradeHead("Sec-WebSocket-Protocol:", "Sec-WebSocket-Protocol: chat"))
+	if a := mustAnswer(t, switchingHead("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol:"), r); string(a.Protocol()) != "chat" {
+		t.Errorf("protocol %q, want chat", a.Protocol())
+	}
+}
+
 func TestABad101IsRefused(t *testing.T) {
 	replaced := func(old, new string) string { return strings.Replace(switchingHead(), old, new, 1) }
 	for _, test := range []struct{ name, wire string }{
@@ -51,13 +72,11 @@ func TestABad101IsRefused(t *testing.T) {
 		{"a protocol in another case", switchingHead("Sec-WebSocket-Protocol: CHAT")},
 		{"two protocols in a list", switchingHead("Sec-WebSocket-Protocol: chat, superchat")},
 		{"two protocols in two lines", switchingHead("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Protocol: chat")},
-		{"an empty protocol", switchingHead("Sec-WebSocket-Protocol:")},
 		{"an extension that was not offered", switchingHead("Sec-WebSocket-Extensions: x-foo")},
 		{"an extension that was taken out of the offer", switchingHead("Sec-WebSocket-Extensions: x-taken")},
 		{"an extension twice", switchingHead("Sec-WebSocket-Extensions: permessage-deflate, permessage-deflate")},
 		{"an extension in two lines", switchingHead("Sec-WebSocket-Extensions: permessage-deflate", "Sec-WebSocket-Extensions: permessage-deflate; a")},
 		{"a malformed extension", switchingHead("Sec-WebSocket-Extensions: permessage-deflate;")},
-		{"an empty extension list", switchingHead("Sec-WebSocket-Extensions:")},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := mustCheck(t, upgradeHead("Sec-WebSocket-Protocol: chat, superchat", "Sec-WebSocket-Extensions: x-taken, permessage-deflate"))

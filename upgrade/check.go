@@ -25,7 +25,7 @@ func (r *Request) checkUpgrade() *Rejection {
 		return ErrBadUpgrade
 	case !r.hasUpgrade:
 		return ErrNoUpgrade
-	case r.has(kindContentLength) || r.has(kindTransferEncoding):
+	case r.hasBody():
 		return ErrBody
 	case r.has(kindExpect):
 		return ErrExpect
@@ -40,6 +40,12 @@ func (r *Request) checkUpgrade() *Rejection {
 		return rej
 	}
 	return r.checkExtensions()
+}
+
+// hasBody reports whether a body follows the head. Proxies and chargers of vehicles write "Content-Length: 0" on a GET, which is none.
+func (r *Request) hasBody() bool {
+	body := r.Body()
+	return !body.Done()
 }
 
 // isKey reports whether p is the base64 of 16 bytes: 22 octets hold 132 bits, of
@@ -64,9 +70,6 @@ func (r *Request) checkProtocols() *Rejection {
 			continue
 		}
 		element, rest := cutElement(r.fields[i].value.of(r.head))
-		if len(element) == 0 {
-			return ErrBadProtocol
-		}
 		for ; len(element) > 0; element, rest = cutElement(rest) {
 			if !isAll(element, tokenOctet) {
 				return ErrBadProtocol
@@ -103,9 +106,6 @@ func (r *Request) checkExtensions() *Rejection {
 			continue
 		}
 		element, rest := cutElement(r.fields[i].value.of(r.head))
-		if len(element) == 0 {
-			return ErrBadExtension
-		}
 		for ; len(element) > 0; element, rest = cutElement(rest) {
 			switch string(extensionName(element)) {
 			case "":

@@ -119,7 +119,7 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 		return false
 	}
 	switch line.kind {
-	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindUnderscore:
+	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindUnderscore, kindContentLength, kindTransferEncoding:
 		return false
 	case kindHost:
 		return f.Host == ""
@@ -222,11 +222,7 @@ func (r *Request) Forwarded(f *Forward) iter.Seq2[string, string] {
 	return func(yield func(name, value string) bool) {
 		for i := range r.all() {
 			line := &r.fields[i]
-			switch line.kind {
-			case kindHost, kindContentLength, kindTransferEncoding:
-				continue
-			}
-			if r.isKept(line, f) && !yield(string(line.name.of(r.head)), string(line.value.of(r.head))) {
+			if line.kind != kindHost && r.isKept(line, f) && !yield(string(line.name.of(r.head)), string(line.value.of(r.head))) {
 				return
 			}
 		}

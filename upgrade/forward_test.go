@@ -23,7 +23,7 @@ func wantForwarded(t *testing.T, wire string, f *Forward, want string) {
 
 func TestTheClientsOwnLinesPassExceptThoseThatEndAtThisHop(t *testing.T) {
 	wantForwarded(t, upgradeHead("keep-alive: 5", "user-agent:  x \t", "TE: trailers", "Trailer: X", "Proxy-Connection: close",
-		"Proxy-Authorization: Basic eA==", "Connection: X-Private,HTTP2-Settings", "x-private: 1", "X-Private: 2", "HTTP2-Settings: AA", "X-Empty:"),
+		"Proxy-Authorization: Basic eA==", "Content-Length: 0", "Connection: X-Private,HTTP2-Settings", "x-private: 1", "X-Private: 2", "HTTP2-Settings: AA", "X-Empty:"),
 		&Forward{},
 		backendHead([]string{"user-agent:  x \t", "X-Empty:"}, "X-Forwarded-Host: example.com"))
 }

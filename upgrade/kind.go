@@ -25,7 +25,7 @@ const (
 	kindExtensions
 	kindAccept
 	kindTrailer
-	kindHop // ends at this hop, RFC 9110 section 7.6.1
+	kindHop // ends at this hop, RFC 9110 section 7.6.1; also a list of the handshake that is empty
 	// X-Forwarded-For. From here on a field may only come from a trusted peer, and is dropped from a request of any other: Forwarded,
 	// X-Real-IP, X-Forwarded-*, X-Request-Id, ClientCertHeader, and their spellings with underscores.
 	kindForwardedFor

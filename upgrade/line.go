@@ -112,8 +112,19 @@ func (s *scanner) addField(head []byte, start, end int) *Rejection {
 		end:   uint16(s.line),
 		kind:  kindOf(line[:n]),
 	}
+	s.fields[s.count].dropEmptyList(head)
 	s.count++
 	return nil
+}
+
+// dropEmptyList makes f count as absent if it is a list of the handshake without an element, as some clients, backends and proxies send it.
+func (f *field) dropEmptyList(head []byte) {
+	if f.kind != kindProtocol && f.kind != kindExtensions {
+		return
+	}
+	if element, _ := cutElement(f.value.of(head)); len(element) == 0 {
+		f.kind = kindHop
+	}
 }
 
 // nameFault returns the fault of a line whose first n octets are a token that no

@@ -71,7 +71,7 @@ func TestTheFirstFaultIsReportedAtOnce(t *testing.T) {
 		"GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n",
 		"GET /../ HTTP/1.1\r\n",
 		"GET / HTTP/1.1\r\nHost: a b\r\n",
-		"\r\n",
+		"\r\n\r\n",
 	} {
 		r := new(Request)
 		if n, err := r.Parse([]byte(wire[:len(wire)-1])); n != 0 || err != nil {

@@ -6,7 +6,7 @@ import "github.com/gobwas/httphead"
 const (
 	tokenOctet  uint8 = 1 << iota // RFC 9110 section 5.6.2: tchar
 	valueOctet                    // RFC 9110 section 5.5: HTAB, SP, VCHAR and obs-text
-	targetOctet                   // VCHAR without '#': a fragment is never sent, RFC 9112 section 3.2
+	targetOctet                   // VCHAR without '#' (a fragment is never sent, RFC 9112 section 3.2), and raw UTF-8, which many clients send
 	hostOctet                     // octets of a DNS name or an IPv4 address, and '_'
 	digitOctet
 	hexOctet
@@ -26,7 +26,7 @@ func classify() (table [256]uint8) {
 		if c == '\t' || c >= ' ' && c != 0x7f {
 			table[c] |= valueOctet
 		}
-		if '!' <= c && c <= '~' && c != '#' {
+		if c >= '!' && c != 0x7f && c != '#' {
 			table[c] |= targetOctet
 		}
 		if isDigit || isLetter || c == '-' || c == '.' || c == '_' {

@@ -73,7 +73,7 @@ var (
 	ErrOldHTTP      = badRequest("old_http", "a WebSocket request needs HTTP/1.1")
 	ErrBadUpgrade   = badRequest("bad_upgrade", "Upgrade is not a list of protocols")
 	ErrNoUpgrade    = badRequest("no_connection_upgrade", "Connection does not name Upgrade")
-	ErrBody         = badRequest("body", "a WebSocket request has no body: no Content-Length, no Transfer-Encoding")
+	ErrBody         = badRequest("body", "a WebSocket request has no body: no Content-Length but 0, no Transfer-Encoding")
 	ErrExpect       = badRequest("expect", "a WebSocket request has no Expect")
 	ErrNoVersion    = badRequest("no_version", "the request has no Sec-WebSocket-Version")
 	ErrVersion      = &Rejection{426, "bad_version", "the only Sec-WebSocket-Version is 13", upgradeFields}

@@ -57,10 +57,17 @@ func (r *Request) Parse(head []byte) (n int, err error) {
 	return r.length, nil
 }
 
+var emptyLine = []byte("\r\n")
+
 func (r *Request) parse(head []byte) *Rejection {
 	// RFC 8446 section 5.1: the first byte of a ClientHello, in which an LF may never come.
 	if len(head) > 0 && head[0] == 0x16 {
 		return ErrTLS
+	}
+	// RFC 9112 section 2.2: "a server that is expecting to receive and parse a request-line SHOULD ignore at least one empty line (CRLF)
+	// received prior to the request-line."
+	if r.line == 0 && bytes.HasPrefix(head, emptyLine) {
+		r.scanner.reset(len(emptyLine))
 	}
 	for {
 		found, rej := r.scanner.next(head)
@@ -139,7 +146,7 @@ func (r *Request) checkHead(head []byte) (rej *Rejection) {
 	if count == 0 && !r.isHTTP10 {
 		return ErrNoHost
 	}
-	if authority := r.target.authority; authority != (span{}) && !equalFold(authority.of(head), host) {
+	if !r.target.isFor(head, host) {
 		return ErrBadTarget
 	}
 	if rej := r.checkFraming(head); rej != nil {

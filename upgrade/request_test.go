@@ -105,7 +105,8 @@ func TestAWebSocketRequestIsCheckedAsRFC6455Section421Says(t *testing.T) {
 		{"a Connection list in quotes", upgradeHead("Connection: \"a, b\""), ErrBadConnection},
 		{"an endless Connection list", upgradeHead("Connection: " + strings.Repeat("a,", maxNominated)), ErrBadConnection},
 		{"Content-Length", upgradeHead("Content-Length: 5"), ErrBody},
-		{"Content-Length 0", upgradeHead("Content-Length: 0"), ErrBody},
+		{"Content-Length 0", upgradeHead("Content-Length: 0"), nil}, // Faults B5.
+		{"Content-Length 00", upgradeHead("Content-Length: 00"), nil},
 		{"Transfer-Encoding", upgradeHead("Transfer-Encoding: chunked"), ErrBody},
 		{"Expect", upgradeHead("Expect: 100-continue"), ErrExpect},
 		{"no key", replaced("Sec-WebSocket-Key: "+sampleKey+"\r\n", ""), ErrBadKey},
@@ -119,11 +120,11 @@ func TestAWebSocketRequestIsCheckedAsRFC6455Section421Says(t *testing.T) {
 		{"version 8", replaced("Version: 13", "Version: 8"), ErrVersion},
 		{"versions 13 and 8", replaced("Version: 13", "Version: 13, 8"), ErrVersion},
 		{"version 013", replaced("Version: 13", "Version: 013"), ErrVersion},
-		{"an empty protocol list", upgradeHead("Sec-WebSocket-Protocol: ,"), ErrBadProtocol},
+		{"an empty protocol list", upgradeHead("Sec-WebSocket-Protocol: ,"), nil}, // Faults B5.
 		{"a protocol of two words", upgradeHead("Sec-WebSocket-Protocol: a b"), ErrBadProtocol},
 		{"a protocol in quotes", upgradeHead("Sec-WebSocket-Protocol: \"a\""), ErrBadProtocol},
 		{"protocols", upgradeHead("Sec-WebSocket-Protocol: a,\tb", "Sec-WebSocket-Protocol: c"), nil},
-		{"an empty extension list", upgradeHead("Sec-WebSocket-Extensions:"), ErrBadExtension},
+		{"an empty extension list", upgradeHead("Sec-WebSocket-Extensions:"), nil}, // Faults B5.
 		{"an extension of two words", upgradeHead("Sec-WebSocket-Extensions: foo bar;x"), ErrBadExtension},
 		{"an extension with an empty parameter", upgradeHead("Sec-WebSocket-Extensions: a;"), ErrBadExtension},
 		{"a parameter without its value", upgradeHead("Sec-WebSocket-Extensions: a; b="), ErrBadExtension},
@@ -247,4 +248,19 @@ func TestARefusedHeadCanStillBeLogged(t *testing.T) {
 			t.Errorf("path of refused %q: %q; want one that begins with a slash", wire, path)
 		}
 	}
+}
+
+// Faults B5.
+func TestAnEmptyLineMayComeBeforeAHead(t *testing.T) {
+	for _, wire := range []string{upgradeHead(), head("POST /a HTTP/1.1", "Host: a", "Content-Length: 1")} {
+		r, n, err := parse(t, "\r\n"+wire)
+		if err != nil || n != len(wire)+2 || string(r.Host()) == "" {
+			t.Errorf("an empty line and %q: %d, %v; want %d", wire, n, err, len(wire)+2)
+		}
+		_, _, err = parse(t, "\r\n\r\n"+wire)
+		wantRefused(t, "two empty lines and "+wire, err, ErrBadRequestLine)
+	}
+	_, _, err := parse(t, "\n"+upgradeHead())
+	wantRefused(t, "a bare LF and a head", err, ErrBareLF)
+	wantForwarded(t, "\r\n"+upgradeHead(), &Forward{}, backendHead(nil, "X-Forwarded-Host: example.com"))
 }

@@ -8,9 +8,10 @@ import (
 // target is the request's target, RFC 9112 section 3.2.
 type target struct {
 	whole     span
-	authority span // of the absolute form, else empty
-	path      span // empty in "http://host?query"
-	query     span // without the "?"
+	authority span   // of the absolute form, else empty
+	port      string // the default one of the absolute form's scheme
+	path      span   // empty in "http://host?query"
+	query     span   // without the "?"
 
 	hasEncodedSlash bool // %2f or %5c in the path
 	isPlain         bool // the path has nothing to decode and no empty segment
@@ -26,10 +27,11 @@ func parseTarget(head []byte, whole span) (target, *Rejection) {
 		return target{whole: whole}, ErrBadTarget
 	}
 	if p[0] != '/' {
-		n := schemeLength(p)
+		n, port := parseScheme(p)
 		if n == 0 {
 			return target{whole: whole}, ErrBadTarget
 		}
+		t.port = port
 		t.authority = span{whole.start + uint16(n), whole.end}
 		if m := bytes.IndexAny(p[n:], "/?"); m >= 0 {
 			t.authority.end = t.authority.start + uint16(m)
@@ -46,15 +48,29 @@ func parseTarget(head []byte, whole span) (target, *Rejection) {
 	return t, nil
 }
 
-// schemeLength returns the length of the scheme and its "//", or 0 if p is not a
-// URL of HTTP or WebSocket.
-func schemeLength(p []byte) int {
-	for _, scheme := range [...]string{"http://", "https://", "ws://", "wss://"} {
-		if len(p) >= len(scheme) && equalFold(p[:len(scheme)], scheme) {
-			return len(scheme)
+// parseScheme returns the length of the scheme and its "//", and its default port. The length is 0 if p is not a URL of HTTP or WebSocket.
+func parseScheme(p []byte) (n int, port string) {
+	for _, scheme := range [...]struct{ prefix, port string }{{"http://", "80"}, {"https://", "443"}, {"ws://", "80"}, {"wss://", "443"}} {
+		if n := len(scheme.prefix); len(p) >= n && equalFold(p[:n], scheme.prefix) {
+			return n, scheme.port
 		}
 	}
-	return 0
+	return 0, ""
+}
+
+// isFor reports whether the target is in origin-form, or its authority equals host, the value of Host. A default port may be written in
+// one of the two only, RFC 9110 section 4.2.3.
+func (t *target) isFor(head, host []byte) bool {
+	return t.authority == (span{}) || equalFold(trimPort(t.authority.of(head), t.port), trimPort(host, t.port))
+}
+
+// trimPort returns host without a port that is empty or equals port.
+func trimPort(host []byte, port string) []byte {
+	n := bytes.LastIndexByte(host, ':')
+	if n < 0 || len(host) > n+1 && string(host[n+1:]) != port {
+		return host
+	}
+	return host[:n]
 }
 
 // checkPath refuses a path that a backend could treat as one of another route: one

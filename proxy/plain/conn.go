@@ -1,6 +1,7 @@
 package plain
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"math/rand/v2"
@@ -171,7 +172,7 @@ func (c *Conn) readAhead(served <-chan struct{}) error {
 func (c *Conn) readHead() error {
 	r := &Request{conn: c, Client: c.client}
 	for {
-		if len(c.in.Bytes()) > 0 {
+		if in := c.in.Bytes(); !bytes.HasPrefix(emptyLine, in) {
 			if r.Start.IsZero() {
 				r.Start = time.Now()
 				_ = c.Conn.SetReadDeadline(r.Start.Add(c.config().HeadTimeout))
@@ -195,6 +196,9 @@ func (c *Conn) readHead() error {
 	}
 }
 
+// emptyLine may come before a head, which begins after it: old clients end a body with one.
+var emptyLine = []byte("\r\n")
+
 // pass gives a head to net/http, unless the head isn't for net/http. Then size is 0.
 func (c *Conn) pass(r *Request, size int) error {
 	if size > 0 {
@@ -215,7 +219,7 @@ func (c *Conn) pass(r *Request, size int) error {
 		panic("BUG: a head that was read once is refused")
 	}
 	c.in.Discard(size)
-	c.head, c.body = r.head, r.Body()
+	c.head, c.body = bytes.TrimPrefix(r.head, emptyLine), r.Body() // net/http would refuse the empty line
 	c.request, c.served, c.discardUntil = r, make(chan struct{}), time.Time{}
 	return nil
 }
