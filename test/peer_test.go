@@ -40,6 +40,10 @@ type command struct {
 	Data         []byte            `json:"data"` // of a ping
 	Code         int               `json:"code"` // of a close; 0: none
 	Reason       string            `json:"reason"`
+
+	// Of Node only, in milliseconds: the heartbeat that ws's README recommends.
+	PingEvery  int `json:"pingEvery,omitempty"`  // of what serve accepts: how often the server pings
+	PingWithin int `json:"pingWithin,omitempty"` // of connect: the client ends the connection if it sees no ping for that long
 }
 
 // An event is what happened to a peer.
@@ -145,7 +149,15 @@ func (p *peer) do(t *testing.T, c command) {
 // serve makes the peer listen, and returns the port.
 func (p *peer) serve(t *testing.T, deflate bool, subprotocols ...string) int {
 	t.Helper()
-	p.do(t, command{Do: "serve", Subprotocols: append([]string{}, subprotocols...), Deflate: deflate})
+	return p.listen(t, command{Subprotocols: subprotocols, Deflate: deflate})
+}
+
+// listen is serve with all that it can be told.
+func (p *peer) listen(t *testing.T, c command) int {
+	t.Helper()
+	c.Do = "serve"
+	c.Subprotocols = append([]string{}, c.Subprotocols...)
+	p.do(t, c)
 	return (&conn{peer: p}).want(t, "listening").Port
 }
 

@@ -120,7 +120,8 @@ func TestExampleShowsTheDefaults(t *testing.T) {
 	}
 	bare := mustParse(t, least)
 	var reporter pathReporter
-	cmp.Equal(*bare, *example, cmp.Reporter(&reporter), cmpopts.EquateEmpty())
+	areSame := cmp.Comparer(func(a, b units.OptionalDuration) bool { return a == b })
+	cmp.Equal(*bare, *example, cmp.Reporter(&reporter), cmpopts.EquateEmpty(), areSame)
 	for _, path := range reporter.differences {
 		t.Errorf("%s of config.example.toml isn't the default", path)
 	}
@@ -158,7 +159,7 @@ func TestAbsentKeysTakeTheirDefaults(t *testing.T) {
 		t.Errorf("sections that the text doesn't have: %+v %+v %+v", file.Gateway, file.Admin, file.Log)
 	}
 	route := file.Route[0]
-	if route.Path != "/" || route.PingInterval.Std() != 30*time.Second || route.MaxFrame != 16<<20 || route.CloseCodes.BackendLost != 1011 {
+	if route.Path != "/" || route.PingInterval.Std() != 20*time.Second || route.MaxFrame != 256<<20 || route.CloseCodes.BackendLost != 1011 {
 		t.Errorf("keys that the route doesn't have: %+v", route)
 	}
 }
@@ -176,22 +177,31 @@ address = "127.0.0.1:8080"
 [[route]]
 pool = "echo"
 ping_interval = "0s"
+backend_ping_interval = ""
 max_frame = 0
 [[route]]
 pool = "echo"
 path = "/second"
+backend_ping_interval = "0s"
+backend_pong_timeout = ""
 close_codes = { drained = 4000 }
 [[pool]]
 name = "echo"
 backend = [{ address = "127.0.0.1:9000" }]
 `)
+	if d := file.Route[0].BackendPingInterval.Or(5); d != 5 {
+		t.Errorf("backend_ping_interval = \"\" is %v", d)
+	}
+	if r := file.Route[1]; r.BackendPingInterval.Or(5) != 0 || r.BackendPongTimeout.Or(5) != 5 {
+		t.Errorf("backend_ping_interval = \"0s\" is %v, backend_pong_timeout = \"\" is %v", r.BackendPingInterval, r.BackendPongTimeout)
+	}
 	if file.Admin.Address != "" || file.Log.Access != (Access{}) || file.Gateway.Drain != 0 {
 		t.Errorf("written zero values: %+v %+v %+v", file.Admin, file.Log, file.Gateway)
 	}
-	if r := file.Route[0]; r.PingInterval != 0 || r.MaxFrame != 0 || r.MaxMessage != 64<<20 {
+	if r := file.Route[0]; r.PingInterval != 0 || r.MaxFrame != 0 || r.MaxMessage != 256<<20 {
 		t.Errorf("route[0] = %+v", r)
 	}
-	if r := file.Route[1]; r.PingInterval.Std() != 30*time.Second || r.CloseCodes.Drained != 4000 || r.CloseCodes.ClientLost != 1001 {
+	if r := file.Route[1]; r.PingInterval.Std() != 20*time.Second || r.CloseCodes.Drained != 4000 || r.CloseCodes.ClientLost != 1001 {
 		t.Errorf("route[1] = %+v", r)
 	}
 }

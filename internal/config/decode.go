@@ -176,6 +176,8 @@ func wantOf(to encoding.TextUnmarshaler) string {
 	switch to.(type) {
 	case *units.Duration:
 		return `a duration such as "5s" or "1m30s"`
+	case *units.OptionalDuration:
+		return `a duration such as "5s" or "1m30s", or ""`
 	case *units.Bytes:
 		return `a size such as "64KiB" or "16MiB"`
 	case *Access:

@@ -99,7 +99,7 @@ func churn(t *testing.T, d Driver, k *kind, r *rand.Rand) {
 	}
 	s := setup{config: relay.Config{
 		CloseTimeout: 20 * time.Millisecond, WriteTimeout: 50 * time.Millisecond,
-		PingInterval: 10 * time.Millisecond, PongTimeout: 30 * time.Millisecond,
+		PingInterval: both(10 * time.Millisecond), PongTimeout: both(30 * time.Millisecond),
 	}}
 	d.Relay(Params{Config: s.filled(), Owner: x.owner, Handle: x.handle}, gateway[0], gateway[1])
 	side := r.IntN(2)

@@ -68,7 +68,7 @@ func TestEarlyBytesOfBothSidesComeFirst(t *testing.T) {
 
 func TestPingsPassIfTheyAreForwarded(t *testing.T) {
 	play(t, func(t *testing.T, k *kind) {
-		x := begin(t, k, setup{config: relay.Config{ForwardPings: true}})
+		x := begin(t, k, setup{config: relay.Config{Pings: relay.ForwardPings}})
 		x.client.write(x.client.ping("are you there"))
 		x.backend.want("the client's ping", x.client.ping("are you there"))
 		x.backend.write(x.backend.pong("are you there"))

@@ -77,7 +77,7 @@ func TestEmptyPingsOfABackendThatTakesNoPongStayWithinTheBound(t *testing.T) {
 
 func TestAPingOfTheGatewayMeasuresTheRoundTrip(t *testing.T) {
 	play(t, func(t *testing.T, k *kind) {
-		x := begin(t, k, setup{config: relay.Config{PingInterval: 20 * time.Millisecond}})
+		x := begin(t, k, setup{config: relay.Config{PingInterval: both(20 * time.Millisecond)}})
 		eventually(t, "both round-trip times are known", func() bool {
 			for _, p := range []*peer{x.client, x.backend} {
 				first, payload := p.readFrame()
@@ -101,7 +101,7 @@ func TestASideThatAnswersNoPingIsCutAfterPongTimeout(t *testing.T) {
 		t.Run(side.String(), func(t *testing.T) {
 			play(t, func(t *testing.T, k *kind) {
 				start := time.Now()
-				x := begin(t, k, setup{config: relay.Config{PingInterval: 100 * time.Millisecond, PongTimeout: 200 * time.Millisecond}})
+				x := begin(t, k, setup{config: relay.Config{PingInterval: both(100 * time.Millisecond), PongTimeout: both(200 * time.Millisecond)}})
 				dead, alive := x.peers(side)
 				first, payload := alive.readFrame()
 				for first == isFin|opPing {
@@ -128,7 +128,7 @@ func TestASideThatAnswersNoPingIsCutAfterPongTimeout(t *testing.T) {
 func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
 	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
 		x := begin(t, k, setup{
-			config:  relay.Config{PingInterval: 100 * time.Millisecond, PongTimeout: 2 * time.Second},
+			config:  relay.Config{PingInterval: both(100 * time.Millisecond), PongTimeout: both(2 * time.Second)},
 			isSmall: [2]bool{true, true},
 		})
 		slow, alive := x.peers(side)

@@ -97,7 +97,7 @@ func wantEngineEmpty(t testing.TB, e *engine) {
 
 // spoilEngine overwrites what an engine keeps between two sessions.
 func spoilEngine(e *engine) {
-	e.env = relay.Env{Config: &relay.Config{MaxFrame: 1, MaxMessage: 1, ForwardPings: true}, Totals: &relay.Totals{}, Now: 1}
+	e.env = relay.Env{Config: &relay.Config{MaxFrame: 1, MaxMessage: 1, Pings: relay.ForwardPings}, Totals: &relay.Totals{}, Now: 1}
 	for side := range e.out {
 		e.out[side].own = spoil(make([]byte, 0, 1<<10))
 	}

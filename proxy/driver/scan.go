@@ -59,6 +59,10 @@ func (e *engine) receive(s *session, from relay.Side, p []byte) {
 		case relay.Again:
 		case relay.Pong:
 			e.pong(s, from, frame)
+		case relay.Mirror:
+			e.out[to].pass(frame)
+			s.core.Mirrored(from, frame, e.ahead(s, to))
+			e.pong(s, from, frame)
 		case relay.Own:
 			e.own(s, to)
 		case relay.End:

@@ -205,7 +205,7 @@ func TestEndedPongsOfACutSideDoNotMatter(t *testing.T) {
 
 func TestForwardedPingsAndPongsKeepTheirPlace(t *testing.T) {
 	c := testConfig()
-	c.ForwardPings = true
+	c.Pings = relay.ForwardPings
 	sides(t, c, func(p *scripted, a, b relay.Side) {
 		frames := []string{beginning[a], ping[a], last[a], pong[a], ping[a], hello[a]}
 		p.send(a, frames...)
@@ -216,7 +216,7 @@ func TestForwardedPingsAndPongsKeepTheirPlace(t *testing.T) {
 
 func TestForwardedPingIsDroppedAfterAClose(t *testing.T) {
 	c := testConfig()
-	c.ForwardPings = true
+	c.Pings = relay.ForwardPings
 	script(t, c, func(p *scripted) {
 		p.closeBoth(1012, relay.ReasonDrain)
 		p.send(relay.Backend, backendPing, backendPong)
@@ -227,8 +227,8 @@ func TestForwardedPingIsDroppedAfterAClose(t *testing.T) {
 
 func TestOwnPingIsSwallowedWherePongsPass(t *testing.T) {
 	c := testConfig()
-	c.ForwardPings = true
-	c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
+	c.Pings = relay.ForwardPings
+	c.PingInterval, c.PongTimeout = both(30*time.Second), both(10*time.Second)
 	p := newScripted(t, c)
 	p.pass(30 * time.Second)
 	answer := answerTo(p, relay.Client)

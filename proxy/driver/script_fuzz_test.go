@@ -34,7 +34,7 @@ func seeds(f *testing.F, add func(from relay.Side, p []byte)) {
 // is the same whole, byte by byte and at random places.
 func FuzzScanSplits(f *testing.F) {
 	seeds(f, func(from relay.Side, p []byte) {
-		for mode := range byte(32) {
+		for mode := range byte(64) {
 			f.Add(byte(from)|mode<<1, uint64(mode), p)
 		}
 	})
@@ -74,11 +74,16 @@ type observed struct {
 }
 
 // scanned gives bytes to a session and returns what can be seen of it. mode's bits: the side that sends; pings are forwarded;
-// deflate is agreed; limits; a drain has begun, before or inside a message.
+// deflate is agreed; limits; a drain has begun, before or inside a message; pings are mirrored.
 func scanned(t *testing.T, mode byte, split func(int) int, b []byte) (o observed) {
 	c := testConfig()
 	from := relay.Side(mode & 1)
-	c.ForwardPings = mode&2 != 0
+	switch {
+	case mode&2 != 0:
+		c.Pings = relay.ForwardPings
+	case mode&64 != 0:
+		c.Pings = relay.MirrorPings
+	}
 	if mode&8 != 0 {
 		c.MaxFrame, c.MaxMessage = 5, 8
 	}
@@ -133,7 +138,7 @@ func FuzzScanOracle(f *testing.F) {
 		hasDeflate := mode&4 != 0
 		c := testConfig()
 		c.MaxFrame, c.MaxMessage = 0, 0
-		c.ForwardPings = true // so that what passes is a prefix of what came
+		c.Pings = relay.ForwardPings // so that what passes is a prefix of what came
 		p := newScripted(t, c)
 		p.core.Begin(&p.env, hasDeflate)
 		p.ends[from].inbox = bytes.Clone(b)

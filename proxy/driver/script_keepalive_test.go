@@ -14,7 +14,7 @@ import (
 // pingConfig pings after 30 s and waits 10 s.
 func pingConfig() relay.Config {
 	c := testConfig()
-	c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
+	c.PingInterval, c.PongTimeout = both(30*time.Second), both(10*time.Second)
 	return c
 }
 
@@ -304,7 +304,7 @@ func TestPongsTimeDoesNotRunOnceTheSideWasToldAClose(t *testing.T) {
 
 func TestSideThatIsCutAtThePingsTimeIsNotPinged(t *testing.T) {
 	c := pingConfig()
-	c.PingInterval = c.WriteTimeout
+	c.PingInterval = both(c.WriteTimeout)
 	p := newScripted(t, c)
 	p.takes(relay.Client, 0)
 	p.send(relay.Backend, backendHello)

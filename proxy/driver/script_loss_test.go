@@ -256,7 +256,7 @@ func TestFrameThatIsNotReadMayStandStill(t *testing.T) {
 
 func TestTwoHalfFramesDoNotKeepASessionAliveByItsPings(t *testing.T) {
 	c := testConfig()
-	c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
+	c.PingInterval, c.PongTimeout = both(30*time.Second), both(10*time.Second)
 	p := newScripted(t, c)
 	p.send(relay.Client, clientHalf)
 	p.send(relay.Backend, backendHalf)

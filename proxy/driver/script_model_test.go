@@ -91,9 +91,9 @@ func newModel(t testing.TB, seed uint64) *model {
 	r := rand.New(rand.NewPCG(seed, 0))
 	c := testConfig()
 	c.MaxFrame, c.MaxMessage = 70_000, 140_000
-	c.ForwardPings = r.IntN(4) == 0
+	c.Pings = pingModes[r.IntN(len(pingModes))]
 	if r.IntN(2) == 0 {
-		c.PingInterval, c.PongTimeout = 30*time.Second, 10*time.Second
+		c.PingInterval, c.PongTimeout = both(30*time.Second), both(10*time.Second)
 	}
 	if r.IntN(3) == 0 {
 		c.IdleTimeout = 2 * time.Minute

@@ -58,17 +58,21 @@ func newScripted(t testing.TB, c relay.Config) *scripted {
 	return p
 }
 
-// testConfig is a route's default.
+// testConfig is a route's default, but for pings.
 func testConfig() relay.Config {
 	return relay.Config{
-		MaxFrame:     16 << 20,
-		MaxMessage:   64 << 20,
+		MaxFrame:     256 << 20,
+		MaxMessage:   256 << 20,
+		PongTimeout:  both(10 * time.Second),
 		CloseTimeout: 5 * time.Second,
 		WriteTimeout: time.Minute,
 		BackendLost:  1011,
 		ClientLost:   1001,
 	}
 }
+
+// pingModes are all of them.
+var pingModes = []relay.PingMode{relay.AnswerPings, relay.MirrorPings, relay.ForwardPings}
 
 // lostCode returns the code that tells of a side's loss.
 func lostCode(c *relay.Config, side relay.Side) uint16 {

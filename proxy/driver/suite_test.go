@@ -127,11 +127,14 @@ func newPeer(t testing.TB, k *kind, side relay.Side, small bool) (p *peer, gatew
 	return &peer{t, side, conn}, gateway
 }
 
+// both returns a duration for each side.
+func both(d time.Duration) [2]time.Duration { return [2]time.Duration{d, d} }
+
 // filled returns the configuration with the defaults of the example file.
 func (s *setup) filled() *relay.Config {
 	c := s.config
 	for d, value := range map[*time.Duration]time.Duration{
-		&c.PongTimeout: 10 * time.Second, &c.CloseTimeout: 5 * time.Second, &c.WriteTimeout: time.Minute,
+		&c.PongTimeout[relay.Client]: 10 * time.Second, &c.PongTimeout[relay.Backend]: 10 * time.Second, &c.CloseTimeout: 5 * time.Second, &c.WriteTimeout: time.Minute,
 	} {
 		if *d == 0 {
 			*d = value

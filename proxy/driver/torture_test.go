@@ -71,12 +71,13 @@ type tortured struct {
 }
 
 func newTortured(t *testing.T, d *tested, k *kind, r *rand.Rand, noise []byte, end time.Time) *tortured {
-	isForwarding := r.IntN(4) == 0
+	pings := pingModes[r.IntN(len(pingModes))]
+	isForwarding := pings == relay.ForwardPings
 	x := &tortured{exchange: join(t, d, k, setup{
 		config: relay.Config{
-			ForwardPings: isForwarding, PingInterval: 100 * time.Millisecond,
+			Pings: pings, PingInterval: both(100 * time.Millisecond),
 			// A slow reader on a busy machine isn't dead.
-			PongTimeout: time.Minute, CloseTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
+			PongTimeout: both(time.Minute), CloseTimeout: time.Minute, WriteTimeout: 2 * time.Minute,
 		},
 		isSmall: [2]bool{r.IntN(2) == 0, r.IntN(2) == 0},
 	})}
@@ -84,7 +85,7 @@ func newTortured(t *testing.T, d *tested, k *kind, r *rand.Rand, noise []byte, e
 		p, other := x.peers(side)
 		pongs := make(chan []byte, 16)
 		x.sent[side] = sender{peer: p, r: split(r), noise: noise, end: end, pongs: pongs, isForwarding: isForwarding}
-		x.got[side] = receiver{peer: other, r: split(r), end: end}
+		x.got[side] = receiver{peer: other, r: split(r), end: end, isForwarding: isForwarding}
 		x.got[side.Other()].pongs = pongs
 	}
 	return x

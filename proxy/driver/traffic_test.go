@@ -133,6 +133,8 @@ type receiver struct {
 	end   time.Time
 	pongs chan<- []byte
 
+	isForwarding bool // pings of the sender pass: they are among what was sent
+
 	ponged int
 	sum    uint32
 	bytes  uint64
@@ -185,10 +187,10 @@ func (g *receiver) next(in *bufio.Reader) (isClose bool, err error) {
 	case opClose:
 		return true, nil
 	case opPing:
-		if n != 8 {
+		if g.isForwarding && n != 8 {
 			return false, g.pass(in, size+n)
 		}
-		select { // the gateway's own
+		select { // the gateway's own, or one that it mirrors
 		case g.pongs <- unmasked(h, size):
 		default: // something else that it hears does as well
 		}

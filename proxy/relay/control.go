@@ -11,7 +11,7 @@ import (
 func (s *Session) control(e *Env, from Side, opcode byte, frame []byte, isDropping bool) (passes bool, step Step) {
 	switch opcode {
 	case opPing:
-		if e.Config.ForwardPings {
+		if e.Config.Pings == ForwardPings {
 			return !isDropping, Again
 		}
 		// RFC 6455 section 5.5.2: "an endpoint MUST send a Pong frame in response, unless it already received a Close
@@ -19,10 +19,13 @@ func (s *Session) control(e *Env, from Side, opcode byte, frame []byte, isDroppi
 		if s.out[from].state > outWanting {
 			return false, Again
 		}
+		if e.Config.Pings == MirrorPings && s.mayPing(from.Other()) {
+			return false, Mirror
+		}
 		return false, Pong
 	case opPong:
 		isOurs := s.ponged(e, from, frame)
-		return e.Config.ForwardPings && !isOurs && !isDropping, Again
+		return e.Config.Pings == ForwardPings && !isOurs && !isDropping, Again
 	case opClose:
 		return s.closed(e, from, frame), End
 	}

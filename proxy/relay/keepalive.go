@@ -2,11 +2,12 @@ package relay
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"math/rand/v2"
 	"time"
 )
 
-// A pingState is the state of the gateway's own ping to a side.
+// A pingState is the state of the gateway's ping to a side: its own, or one of the other side that it mirrors.
 type pingState uint8
 
 const (
@@ -50,8 +51,18 @@ func (s *Session) newPing(side Side) uint64 {
 		s.pingID = rand.Uint64()
 	}
 	s.out[side].pingState = pingQueued
+	s.out[side].mirrored = 0
 	return s.pingID
 }
+
+// mayPing reports whether a ping may go to a side: none is outstanding, and the pong would be read.
+func (s *Session) mayPing(side Side) bool {
+	return s.out[side].pingState == pingNone && s.out[side].state <= outWanting && s.in[side].state == inOpen
+}
+
+// sumOf returns what is kept of the payload of a mirrored ping: an idle session has no room for 125 bytes. A pong that has the same sum
+// by chance passes nowhere either; it only shortens the round-trip time that is measured.
+func sumOf(payload []byte) uint32 { return max(crc32.ChecksumIEEE(payload), 1) }
 
 // pinged notes that the ping's last byte has left the queue.
 func (k *keepalive) pinged(now Instant) {
@@ -62,7 +73,7 @@ func (k *keepalive) pinged(now Instant) {
 }
 
 // ponged reads a pong; isOurs: it answers the gateway's ping. RFC 6455 section 5.5.3 lets an endpoint answer only the
-// most recent ping; there never is more than one of ours.
+// most recent ping; there never is more than one of ours, mirrored ones included.
 func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 	k := &s.out[from].keepalive
 	if k.pingState < pingQueued {
@@ -70,7 +81,12 @@ func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 	}
 	var buf [maxControlPayload]byte
 	p := payload(buf[:], from, frame)
-	if len(p) != 8 || binary.BigEndian.Uint64(p) != s.pingID {
+	if sum := s.out[from].mirrored; sum != 0 {
+		isOurs = sumOf(p) == sum
+	} else {
+		isOurs = len(p) == 8 && binary.BigEndian.Uint64(p) == s.pingID
+	}
+	if !isOurs {
 		return false
 	}
 	if k.pingState == pingSent {
@@ -87,15 +103,15 @@ func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 // keepaliveDue returns when keepaliveTimer is to be called for a side.
 func (s *Session) keepaliveDue(c *Config, side Side) (at Instant, isDue bool) {
 	in, out := &s.in[side], &s.out[side]
-	if c.PingInterval <= 0 || in.state != inOpen || out.state > outWanting || in.paused != 0 {
+	if in.state != inOpen || out.state > outWanting || in.paused != 0 {
 		return 0, false
 	}
 	since := max(in.clock, out.restartAt)
 	switch out.pingState {
 	case pingNone:
-		return since.Add(c.PingInterval), true
+		return since.Add(c.PingInterval[side]), c.PingInterval[side] > 0
 	case pingSent:
-		return max(since, out.pingAt).Add(out.untilLook(c.PongTimeout)), true
+		return max(since, out.pingAt).Add(out.untilLook(c.PongTimeout[side])), true
 	}
 	return 0, false
 }
@@ -139,7 +155,7 @@ func (s *Session) Unacked(e *Env, side Side, bytes int) {
 		return
 	}
 	waits := out.waits + 1
-	if out.unacked < before && waits != 0 && time.Duration(waits)*e.Config.PongTimeout <= e.Config.WriteTimeout {
+	if out.unacked < before && waits != 0 && time.Duration(waits)*e.Config.PongTimeout[side] <= e.Config.WriteTimeout {
 		out.waits = waits
 		out.restartAt = e.Now
 		return

@@ -22,6 +22,16 @@ func (s *Session) AppendPong(dst []byte, to Side, ping []byte) []byte {
 	return appendFrame(dst, to, opPong, payload(buf[:], to, ping))
 }
 
+// Mirrored notes that a ping (the whole frame) that Scan found has been put into the other side's queue as well, with queued bytes waiting
+// there now, it included. For that side it counts as a ping of the gateway's own: its pong passes nowhere.
+func (s *Session) Mirrored(from Side, ping []byte, queued int) {
+	var buf [maxControlPayload]byte
+	out := &s.out[from.Other()]
+	out.pingState = pingQueued
+	out.pingLeft = int32(queued)
+	out.mirrored = sumOf(payload(buf[:], from, ping))
+}
+
 // PongQueued notes n bytes of pong at the end of a side's queue, with queued bytes waiting now, them included. For the
 // pongs that were held, n is 0: they have been counted.
 func (s *Session) PongQueued(to Side, n, queued int) {

@@ -13,17 +13,26 @@ type Config struct {
 	MaxFrame   int64 // bytes of payload; 0 means no limit
 	MaxMessage int64 // bytes of payload on the wire; 0 means no limit
 
-	ForwardPings bool // pings and pongs pass; otherwise the gateway answers
+	Pings PingMode
 
-	PingInterval time.Duration // 0 means no pings
-	PongTimeout  time.Duration
-	IdleTimeout  time.Duration // 0 means no limit
+	PingInterval [2]time.Duration // by the side that is pinged; 0 means no pings
+	PongTimeout  [2]time.Duration // by the side that is pinged
+	IdleTimeout  time.Duration    // 0 means no limit
 	CloseTimeout time.Duration
 	WriteTimeout time.Duration
 
 	BackendLost uint16 // close code for a client whose backend is lost
 	ClientLost  uint16 // close code for a backend whose client is lost
 }
+
+// PingMode is what happens to the pings that a side sends.
+type PingMode uint8
+
+const (
+	AnswerPings  PingMode = iota // the gateway answers them
+	MirrorPings                  // the gateway answers them, and pings the other side with the same payload
+	ForwardPings                 // they pass, and so do pongs
+)
 
 // lostCode returns the code that tells of a side's loss.
 func (c *Config) lostCode(side Side) uint16 {
@@ -82,10 +91,11 @@ type output struct {
 	closedAt  Instant // when the wait for the answer to the close began, or restarted; later, when lingering began
 	capAt     Instant // when the wait for the answer ends in any case
 	keepalive
-	pongs     int32 // bytes of pongs in the queue
-	pongsLeft int32 // bytes that have to leave the queue before the last of them has left it
-	held      int32 // bytes of pongs that wait for a boundary
-	discarded int32 // bytes of input, while lingering
+	pongs     int32  // bytes of pongs in the queue
+	pongsLeft int32  // bytes that have to leave the queue before the last of them has left it
+	held      int32  // bytes of pongs that wait for a boundary
+	discarded int32  // bytes of input, while lingering
+	mirrored  uint32 // sum of the payload of the ping that is outstanding, if the other side sent it; 0: it is the gateway's own
 	state     outState
 }
 
@@ -99,11 +109,12 @@ func (s *Session) Begin(e *Env, hasDeflate bool) {
 type Step uint8
 
 const (
-	More  Step = iota // nothing; the driver keeps the rest of p (at most MaxCarry bytes) and passes it again, before the next bytes
-	Again             // nothing; call Scan with the rest
-	Pong              // p[pass:pass+skip] is a ping to answer: AppendPong; then Again
-	Own               // the other side's stream is at a boundary that frames wait for: held pongs, AppendOwn; then Again
-	End               // nothing more of this side is scanned; pass and skip are all of p
+	More   Step = iota // nothing; the driver keeps the rest of p (at most MaxCarry bytes) and passes it again, before the next bytes
+	Again              // nothing; call Scan with the rest
+	Pong               // p[pass:pass+skip] is a ping to answer: AppendPong; then Again
+	Mirror             // p[pass:pass+skip] is a ping that passes, too: to the other side as it is, and Mirrored; then as Pong
+	Own                // the other side's stream is at a boundary that frames wait for: held pongs, AppendOwn; then Again
+	End                // nothing more of this side is scanned; pass and skip are all of p
 )
 
 // Scan parses bytes that arrived from a side. p[:pass] go to the other side as they are, p[pass:pass+skip] go nowhere, and

@@ -39,10 +39,15 @@ type Config struct {
 	// EncodedSlashes is "refuse" or "pass": what happens to a request whose path has %2f or %5c.
 	EncodedSlashes string `toml:"encoded_slashes" default:"refuse"`
 
-	// Ping is "answer" (the gateway answers pings itself) or "forward".
-	Ping         string         `toml:"ping" default:"answer"`
-	PingInterval units.Duration `toml:"ping_interval" default:"30s"` // 0 means off
-	PongTimeout  units.Duration `toml:"pong_timeout" default:"10s"`
+	// Ping is "mirror" (the gateway answers pings itself, and pings the other side with the same payload), "answer" (it answers them
+	// alone) or "forward".
+	Ping string `toml:"ping" default:"mirror"`
+
+	PingInterval        units.Duration         `toml:"ping_interval" default:"20s"`        // of clients; 0 means off
+	BackendPingInterval units.OptionalDuration `toml:"backend_ping_interval" default:""`   // open means as PingInterval
+	PongTimeout         units.Duration         `toml:"pong_timeout" default:"10s"`         // of clients
+	BackendPongTimeout  units.OptionalDuration `toml:"backend_pong_timeout" default:"60s"` // open means as PongTimeout
+
 	IdleTimeout  units.Duration `toml:"idle_timeout" default:"0s"` // 0 means off
 	CloseTimeout units.Duration `toml:"close_timeout" default:"5s"`
 	WriteTimeout units.Duration `toml:"write_timeout" default:"60s"`
@@ -54,8 +59,8 @@ type Config struct {
 	// ResponseTimeout bounds the time until a backend begins its answer to a plain request.
 	ResponseTimeout units.Duration `toml:"response_timeout" default:"60s"`
 
-	MaxFrame   units.Bytes `toml:"max_frame" default:"16MiB"`   // 0 means no limit
-	MaxMessage units.Bytes `toml:"max_message" default:"64MiB"` // 0 means no limit
+	MaxFrame   units.Bytes `toml:"max_frame" default:"256MiB"`   // 0 means no limit
+	MaxMessage units.Bytes `toml:"max_message" default:"256MiB"` // 0 means no limit
 }
 
 // CloseCodes are the codes of the closes that the gateway sends on its own.
@@ -109,8 +114,8 @@ func (c *Config) Check(report units.Report) {
 	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
 		report("encoded_slashes", "unknown", c.EncodedSlashes, "\"refuse\" or \"pass\"")
 	}
-	if c.Ping != "answer" && c.Ping != "forward" {
-		report("ping", "unknown", c.Ping, "\"answer\" or \"forward\"")
+	if _, isKnown := pingModes[c.Ping]; !isKnown {
+		report("ping", "unknown", c.Ping, "\"mirror\", \"answer\" or \"forward\"")
 	}
 	for _, d := range []struct {
 		key     string
@@ -118,7 +123,9 @@ func (c *Config) Check(report units.Report) {
 		canBeNo bool
 	}{
 		{"ping_interval", c.PingInterval, true},
+		{"backend_ping_interval", c.BackendPingInterval.Or(0), true},
 		{"pong_timeout", c.PongTimeout, false},
+		{"backend_pong_timeout", c.BackendPongTimeout.Or(c.PongTimeout), false},
 		{"idle_timeout", c.IdleTimeout, true},
 		{"close_timeout", c.CloseTimeout, false},
 		{"write_timeout", c.WriteTimeout, false},
@@ -146,12 +153,15 @@ func (c *Config) Check(report units.Report) {
 		}
 	}
 	if c.MaxFrame < 0 {
-		report("max_frame", "negative", c.MaxFrame, "a size such as \"16MiB\", or 0 for no limit")
+		report("max_frame", "negative", c.MaxFrame, "a size such as \"256MiB\", or 0 for no limit")
 	}
 	if c.MaxMessage < 0 {
-		report("max_message", "negative", c.MaxMessage, "a size such as \"64MiB\", or 0 for no limit")
+		report("max_message", "negative", c.MaxMessage, "a size such as \"256MiB\", or 0 for no limit")
 	}
 }
+
+// pingModes are the values of ping.
+var pingModes = map[string]relay.PingMode{"mirror": relay.MirrorPings, "answer": relay.AnswerPings, "forward": relay.ForwardPings}
 
 // indexOfField returns which of the names is the first that means the same field; -1: none does.
 func indexOfField(names []string, name string) int {

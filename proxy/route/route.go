@@ -77,9 +77,9 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 		Relay: relay.Config{
 			MaxFrame:     int64(c.MaxFrame),
 			MaxMessage:   int64(c.MaxMessage),
-			ForwardPings: c.Ping == "forward",
-			PingInterval: time.Duration(c.PingInterval),
-			PongTimeout:  time.Duration(c.PongTimeout),
+			Pings:        pingModes[c.Ping],
+			PingInterval: [2]time.Duration{c.PingInterval.Std(), c.BackendPingInterval.Or(c.PingInterval).Std()},
+			PongTimeout:  [2]time.Duration{c.PongTimeout.Std(), c.BackendPongTimeout.Or(c.PongTimeout).Std()},
 			IdleTimeout:  time.Duration(c.IdleTimeout),
 			CloseTimeout: time.Duration(c.CloseTimeout),
 			WriteTimeout: time.Duration(c.WriteTimeout),

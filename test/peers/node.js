@@ -22,10 +22,35 @@ function adopt(socket) {
   return conn;
 }
 
+// heartbeat pings a connection of a server every interval, in ms, and ends it if the last ping had no answer: as ws's README recommends,
+// "How to detect and close broken connections?".
+function heartbeat(socket, interval) {
+  let isAlive = true;
+  socket.on("pong", () => { isAlive = true; });
+  const timer = setInterval(() => {
+    if (!isAlive) return socket.terminate();
+    isAlive = false;
+    socket.ping();
+  }, interval);
+  socket.on("close", () => clearInterval(timer));
+}
+
+// expectPings ends a connection of a client once it has seen no ping for limit, in ms: the client's half of that recommendation.
+function expectPings(socket, limit) {
+  let timer;
+  const heard = () => {
+    clearTimeout(timer);
+    timer = setTimeout(() => socket.terminate(), limit);
+  };
+  socket.on("open", heard);
+  socket.on("ping", heard);
+  socket.on("close", () => clearTimeout(timer));
+}
+
 const deflate = (wanted) => (wanted ? { threshold: 0 } : false);
 
 const actions = {
-  serve({ subprotocols, deflate: wanted }) {
+  serve({ subprotocols, deflate: wanted, pingEvery }) {
     const server = new WebSocketServer({
       host: "127.0.0.1",
       port: 0,
@@ -35,13 +60,15 @@ const actions = {
     server.on("listening", () => tell({ event: "listening", port: server.address().port }));
     server.on("connection", (socket, request) => {
       const conn = adopt(socket);
+      if (pingEvery) heartbeat(socket, pingEvery);
       tell({ event: "open", conn, path: request.url, headers: request.headers, subprotocol: socket.protocol, extensions: socket.extensions });
     });
   },
 
-  connect({ url, subprotocols, deflate: wanted, headers, from }) {
+  connect({ url, subprotocols, deflate: wanted, headers, from, pingWithin }) {
     const socket = new WebSocket(url, subprotocols, { perMessageDeflate: deflate(wanted), headers, localAddress: from });
     const conn = adopt(socket);
+    if (pingWithin) expectPings(socket, pingWithin);
     socket.on("open", () => tell({ event: "open", conn, subprotocol: socket.protocol, extensions: socket.extensions }));
   },
 
