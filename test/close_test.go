@@ -65,6 +65,7 @@ func pingPastStopped(t *testing.T, pinging, stopped *conn) {
 	}
 	pinging.send(t, false, []byte("for later"))
 	stopped.peer.signal(t, syscall.SIGCONT)
+	stopped.wantPing(t, "one") // the next ones came before its pong
 	stopped.wantMessage(t, false, []byte("for later"))
 	stopped.wantNothing(t)
 	stopped.send(t, false, []byte("still here"))

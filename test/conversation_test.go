@@ -86,10 +86,12 @@ func converse(t *testing.T, client, backend *peer, url string, clientDeflates, b
 		}
 	}
 	if isRelayed {
-		// Each pong is the gateway's; the other end sees no ping.
-		for _, end := range []*conn{c, b} {
-			end.ping(t, "still there?")
-			end.wantPong(t, "still there?")
+		// Each pong is the gateway's, and so is the ping that the other end sees.
+		for _, way := range [][2]*conn{{c, b}, {b, c}} {
+			from, to := way[0], way[1]
+			from.ping(t, "still there?")
+			from.wantPong(t, "still there?")
+			to.wantPing(t, "still there?")
 		}
 	}
 	c.close(t, 1000, "done")

@@ -105,6 +105,7 @@ address = "127.0.0.1:0"
 				c.wantMessage(t, true, []byte("to the client"))
 				c.ping(t, "past the proxy")
 				c.wantPong(t, "past the proxy")
+				b.wantPing(t, "past the proxy")
 				b.close(t, 4001, "enough")
 				c.wantClose(t, 4001, "enough")
 				b.wantClose(t, 4001, "enough")

@@ -255,6 +255,17 @@ func (c *conn) wantPong(t *testing.T, data string) {
 	}
 }
 
+// wantPing waits for a ping. python3-websockets answers pings and tells nothing of them.
+func (c *conn) wantPing(t *testing.T, data string) {
+	t.Helper()
+	if c.peer.needs.name == needPython.name {
+		return
+	}
+	if e := c.want(t, "ping"); string(e.Data) != data {
+		t.Fatalf("%s, connection %d: ping %q, want %q", c.peer.needs.name, c.number, e.Data, data)
+	}
+}
+
 // wantClose waits until the connection has ended, with that code and reason.
 func (c *conn) wantClose(t *testing.T, code int, reason string) {
 	t.Helper()
