@@ -102,7 +102,7 @@ func (g *Gateway) bind(files *filewatch.Watcher) error {
 	if g.security, err = openSecurity(file, files, g.log, g.panics.Handler); err != nil {
 		return err
 	}
-	registry.MustRegister(g.security, g.reloads, g.panics)
+	registry.MustRegister(g.security, g.reloads, g.panics, g.logs.out.lost)
 	if g.proxy, err = proxy.New(g.proxyConfig(tracer, registry)); err != nil {
 		return err
 	}
@@ -274,7 +274,6 @@ func (g *Gateway) closeOutputs() (err error) {
 		defer cancel()
 		err = g.traces.Close(patience)
 	}
-	g.panics.stop()
 	g.logs.out.close()
 	return err
 }

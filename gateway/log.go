@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"io"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -19,16 +20,16 @@ type logs struct {
 
 // openLogs returns the logs that [log] describes. stderr is the usual output.
 func openLogs(section config.Log, stderr io.Writer) (*logs, error) {
-	out, err := openOutput(section.Output, stderr)
-	if err != nil {
-		return nil, err
-	}
 	level, err := zapcore.ParseLevel(section.Level)
 	if err != nil {
 		panic("BUG: a level that Check lets pass: " + err.Error())
 	}
-	l := &logs{level: zap.NewAtomicLevelAt(level), out: out}
 	encoder := newEncoder(section.Format)
+	out, err := openOutput(section.Output, stderr, noticeOf(encoder.Clone()))
+	if err != nil {
+		return nil, err
+	}
+	l := &logs{level: zap.NewAtomicLevelAt(level), out: out}
 	l.main = zap.New(zapcore.NewCore(encoder, out, l.level))
 	// Access lines are written at every level of the other lines: access = false turns them off.
 	l.access = zap.NewNop()
@@ -45,6 +46,19 @@ func (l *logs) reopen() {
 		return
 	}
 	l.main.Info("log output opened anew")
+}
+
+// noticeOf returns what encodes the line that tells of lost ones.
+func noticeOf(encoder zapcore.Encoder) func(lost uint64) []byte {
+	return func(lost uint64) []byte {
+		line, err := encoder.EncodeEntry(zapcore.Entry{
+			Level: zap.WarnLevel, Time: time.Now(), LoggerName: "log", Message: "log lines were lost",
+		}, []zap.Field{zap.Uint64("lines", lost)})
+		if err != nil {
+			panic("BUG: " + err.Error())
+		}
+		return line.Bytes()
+	}
 }
 
 // newEncoder returns the encoder of a format.

@@ -14,8 +14,8 @@ import (
 	"sluice/internal/config"
 )
 
-// logsTo opens logs that write into a buffer.
-func logsTo(t *testing.T, section config.Log) (*logs, *bytes.Buffer) {
+// textOf returns what the logs of a section write, to stderr, when use uses them.
+func textOf(t *testing.T, section config.Log, use func(*logs)) string {
 	t.Helper()
 	section.Output = outputStderr
 	var out bytes.Buffer
@@ -23,45 +23,47 @@ func logsTo(t *testing.T, section config.Log) (*logs, *bytes.Buffer) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return l, &out
+	use(l)
+	l.out.close()
+	<-l.out.ended
+	return out.String()
 }
 
 func TestLoggerWritesAsTheSectionSays(t *testing.T) {
-	l, out := logsTo(t, config.Log{Level: "warn", Format: "json"})
-	l.main.Info("not written")
-	l.main.Named("balancer").Warn("backend ejected", zap.String("backend", "b"))
+	text := textOf(t, config.Log{Level: "warn", Format: "json"}, func(l *logs) {
+		l.main.Info("not written")
+		l.main.Named("balancer").Warn("backend ejected", zap.String("backend", "b"))
+	})
 	var line map[string]any
-	if err := json.Unmarshal(out.Bytes(), &line); err != nil {
-		t.Fatalf("%q is no JSON object: %v", out.String(), err)
+	if err := json.Unmarshal([]byte(text), &line); err != nil {
+		t.Fatalf("%q is no JSON object: %v", text, err)
 	}
 	for key, want := range map[string]any{"level": "warn", "room": "balancer", "message": "backend ejected", "backend": "b"} {
 		if line[key] != want {
 			t.Errorf("%s = %v, want %v", key, line[key], want)
 		}
 	}
-	out.Reset()
-	l.level.SetLevel(zap.InfoLevel)
-	l.main.Named("proxy").Info("written now")
-	if got := out.String(); !strings.Contains(got, "written now") {
-		t.Errorf("a lower level isn't obeyed by a named logger: %q", got)
+	text = textOf(t, config.Log{Level: "warn", Format: "json"}, func(l *logs) {
+		named := l.main.Named("proxy")
+		l.level.SetLevel(zap.InfoLevel)
+		named.Info("written now")
+	})
+	if !strings.Contains(text, "written now") {
+		t.Errorf("a lower level isn't obeyed by a named logger: %q", text)
 	}
-	l, out = logsTo(t, config.Log{Level: "debug", Format: "console"})
-	l.main.Debug("written")
-	if got := out.String(); !strings.Contains(got, "debug\twritten") {
-		t.Errorf("console line %q", got)
+	text = textOf(t, config.Log{Level: "debug", Format: "console"}, func(l *logs) { l.main.Debug("written") })
+	if !strings.Contains(text, "debug\twritten") {
+		t.Errorf("console line %q", text)
 	}
 }
 
 func TestAccessLinesDoNotDependOnTheLevel(t *testing.T) {
-	l, out := logsTo(t, config.Log{Level: "error", Format: "json", Access: config.Access{AtEnd: true}})
-	l.access.Info("session")
-	if got := out.String(); !strings.Contains(got, `"room":"access"`) {
-		t.Errorf("access line with level = error: %q", got)
+	access := func(l *logs) { l.access.Info("session") }
+	if text := textOf(t, config.Log{Level: "error", Format: "json", Access: config.Access{AtEnd: true}}, access); !strings.Contains(text, `"room":"access"`) {
+		t.Errorf("access line with level = error: %q", text)
 	}
-	l, out = logsTo(t, config.Log{Level: "debug", Format: "json"})
-	l.access.Info("session")
-	if out.Len() > 0 {
-		t.Errorf("access line with access = false: %q", out.String())
+	if text := textOf(t, config.Log{Level: "debug", Format: "json"}, access); text != "" {
+		t.Errorf("access line with access = false: %q", text)
 	}
 }
 
@@ -71,7 +73,6 @@ func TestLogFileThatWasMovedIsOpenedAnew(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(l.out.close)
 	l.main.Info("before")
 	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
@@ -81,10 +82,19 @@ func TestLogFileThatWasMovedIsOpenedAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.main.Info("after")
+	l.out.close()
+	<-l.out.ended
 	wantFile(t, path+".1", "before", "still in the old one")
 	wantFile(t, path, "after")
+}
 
-	if err := os.Remove(path); err != nil {
+func TestLogGoesOnInTheOldFileWhereNoneCanBeOpened(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "sluice.log")
+	l, err := openLogs(config.Log{Level: "info", Format: "json", Output: path}, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path, path+".1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Mkdir(path, 0o700); err != nil {
@@ -93,7 +103,10 @@ func TestLogFileThatWasMovedIsOpenedAnew(t *testing.T) {
 	if err := l.out.reopen(); err == nil {
 		t.Error("a directory was opened")
 	}
-	l.main.Info("goes nowhere, and nothing breaks")
+	l.main.Info("after")
+	l.out.close()
+	<-l.out.ended
+	wantFile(t, path+".1", "after")
 }
 
 // wantFile checks which messages the lines of a file have.

@@ -10,8 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
-
-	"sluice/internal/config"
+	"go.uber.org/zap/zapcore"
 )
 
 // breakReloads makes reloads panic until mend is called.
@@ -102,57 +101,20 @@ func TestTheFileIsWatchedOnAfterAPanic(t *testing.T) {
 	eventually(t, "a reload", func() bool { return countOf(t, g.reloads, reloadApplied) == 1 })
 }
 
-// A standingLog blocks until it is opened.
-type standingLog struct {
-	open  chan struct{}
-	lines chan string
+// A brokenCore is a log that panics.
+type brokenCore struct{ zapcore.Core }
+
+func (brokenCore) Enabled(zapcore.Level) bool { return true }
+
+func (c brokenCore) Check(e zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	return checked.AddCore(e, c)
 }
 
-func (l *standingLog) Write(p []byte) (int, error) {
-	<-l.open
-	l.lines <- string(p)
-	return len(p), nil
-}
-
-// An event loop may be the caller.
-func TestAPanicIsToldWithoutWaitingForTheLog(t *testing.T) {
-	out := &standingLog{open: make(chan struct{}), lines: make(chan string, 100)}
-	logs, err := openLogs(config.Log{Output: outputStderr, Level: "info", Format: "json"}, out)
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newPanics(logs.main)
-	const count = 100
-	for range count {
-		p.Guard("proxy", func() { panic("boom") })
-	}
-	if n := countOf(t, p.CounterVec, "proxy"); n != count {
-		t.Errorf("%v panics are counted, want %d", n, count)
-	}
-	close(out.open)
-	p.stop()
-	if len(out.lines) != mostPanicLines {
-		t.Errorf("%d lines, want %d", len(out.lines), mostPanicLines)
-	}
-	p.Guard("proxy", func() { panic("late") })
-	if n := countOf(t, p.CounterVec, "proxy"); n != count+1 {
-		t.Errorf("%v panics are counted, want %d", n, count+1)
-	}
-}
-
-// A brokenLog panics.
-type brokenLog struct{}
-
-func (brokenLog) Write([]byte) (int, error) { panic("broken log") }
+func (brokenCore) Write(zapcore.Entry, []zapcore.Field) error { panic("broken log") }
 
 func TestAPanicOfTheLogIsCounted(t *testing.T) {
-	logs, err := openLogs(config.Log{Output: outputStderr, Level: "info", Format: "json"}, brokenLog{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	p := newPanics(logs.main)
+	p := newPanics(zap.New(brokenCore{zapcore.NewNopCore()}))
 	p.Guard("proxy", func() { panic("boom") })
-	p.stop()
 	for _, of := range []string{"proxy", room} {
 		if n := countOf(t, p.CounterVec, of); n != 1 {
 			t.Errorf("%v panics of room %s are counted, want 1", n, of)
