@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"syscall"
 	"testing"
@@ -145,7 +146,8 @@ backend = [{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }, { address =
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
+	all := cmp.Exporter(func(reflect.Type) bool { return true })
+	if diff := cmp.Diff(want, got, all); diff != "" {
 		t.Errorf("configuration of the flags (-want +got):\n%s", diff)
 	}
 }
