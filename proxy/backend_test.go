@@ -106,26 +106,6 @@ func TestAnotherStatusPassesWhole(t *testing.T) {
 	}
 }
 
-// The end of the connection may be the end of a body: an incomplete answer must not look complete.
-func TestAnAnswerThatEndsEarlyIsCut(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		g := newSetup(driver, backend.Addr().String()).run(t)
-		for _, answer := range []string{
-			head("HTTP/1.1 200 OK", "Content-Length: 10") + "half",
-			head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "4\r\nhalf\r\nno size\r\n",
-		} {
-			c := g.dial(t)
-			c.send(t, asking("/"))
-			b := backend.accept(t)
-			b.send(t, answer)
-			_ = b.Close()
-			c.wantCut(t)
-		}
-		g.wantIdle(t)
-	})
-}
-
 func TestThe101PassesWithItsHeadAndTheStickyCookie(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

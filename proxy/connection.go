@@ -89,7 +89,7 @@ func (c *connection) end(step handshake.Step) {
 		_, _ = c.client.Write(upgrade.AppendRejection(nil, c.core.Rejection))
 		defer netconn.LingerClose(c.client) // it may take a while, so the handshake is accounted for before
 	case c.core.IsTorn:
-		netconn.Cut(c.client) // only a reset shows the client that a part of the answer is missing
+		defer netconn.BreakOff(c.client, c.core.Memory.Answer.IsOpenEnded())
 	case c.core.Outcome == handshake.Passed, c.core.Outcome == handshake.Served:
 		defer netconn.LingerClose(c.client)
 	default:

@@ -172,7 +172,7 @@ func TestAPanicEndsThePlainRequestInWhichItComes(t *testing.T) {
 				c.send(t, test.then)
 			}
 			if test.status == 0 {
-				c.wantCut(t)
+				c.wantBroken(t)
 			} else if h := c.wantRefusal(t, test.status, "failed").Header; h.Get("X-Own") != "" {
 				t.Errorf("the refusal has fields of the answer: %v", h)
 			}

@@ -154,29 +154,6 @@ func TestA101ToAPlainRequestIsABadAnswer(t *testing.T) {
 	})
 }
 
-// An incomplete answer must not look complete, even if the end of the connection is the end of the answer.
-func TestABrokenPlainAnswerIsCut(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
-		backend := listenRaw(t)
-		g := newSetup(driver, backend.Addr().String()).run(t)
-		for _, ask := range []string{getting("/"), "GET / HTTP/1.0\r\n\r\n"} {
-			for _, answer := range []string{head("HTTP/1.1 200 OK", "Content-Length: 10") + "half", head("HTTP/1.1 200 OK", "Transfer-Encoding: chunked") + "4\r\nhalf\r\n"} {
-				c := g.dial(t)
-				c.send(t, ask)
-				b := backend.accept(t)
-				b.send(t, answer)
-				_ = b.Close()
-				c.mayWait()
-				if text, err := io.ReadAll(c); err == nil {
-					t.Errorf("%q to %q arrives as if it were complete", text, ask)
-				}
-			}
-		}
-		g.wantIdle(t)
-		g.lines(t, 4)
-	})
-}
-
 func TestAClientThatGoesEndsItsPlainRequest(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

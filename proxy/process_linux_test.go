@@ -98,6 +98,7 @@ address = "127.0.0.1:0"
 [[route]]
 pool = "pool"
 close_timeout = "1s"
+request_body = "0"
 [[pool]]
 name = "pool"
 backend = [{ address = %q }]

@@ -264,6 +264,10 @@ func (a *Answer) checkBody(isHead bool) *Rejection {
 // not 101.
 func (a *Answer) Body() Body { return Body{framing: a.framing, left: a.bodyBytes} }
 
+// IsOpenEnded reports whether the end of the connection ends the body of a checked
+// answer.
+func (a *Answer) IsOpenEnded() bool { return a.framing == endlessBody }
+
 // AppendForward appends the head for the client to dst, for net.Buffers: the
 // lines as the backend sent them, without those that end at this hop, followed by
 // extra. The slices point into the backend's head and into a, and are valid until

@@ -7,6 +7,7 @@ import (
 
 // Bounds of the lines of a chunked body. The chunks have none, since they pass.
 const (
+	maxChunkDigits  = 16      // of a size, leading zeros among them, as in net/http
 	maxChunkLine    = 4 << 10 // a size with its extensions
 	maxTrailerBytes = MaxHeadBytes
 )
@@ -165,10 +166,9 @@ func (b *Body) nextOctet(c byte) bool {
 }
 
 // addDigit takes a digit of a chunk's size, and reports whether it is one and the
-// size still fits an int64. Leading zeros are allowed within the bound of the
-// line.
+// size still fits an int64.
 func (b *Body) addDigit(c byte) bool {
-	if octets[c]&hexOctet == 0 || b.left >= 1<<59 || b.line > maxChunkLine {
+	if octets[c]&hexOctet == 0 || b.left >= 1<<59 || b.line > maxChunkDigits {
 		return false
 	}
 	b.left = b.left<<4 | int64(unhex(c))

@@ -38,15 +38,30 @@ const (
 // LingerClose closes a connection so that the peer gets what was sent last: a close while input is unread would send a reset. It reads and
 // discards input, and blocks for at most LingerTime.
 func LingerClose(conn net.Conn) {
-	socket := Socket(conn)
 	if c, ok := conn.(*tls.Conn); ok {
 		_ = c.CloseWrite() // close_notify; later input is discarded unparsed
 	}
+	linger(Socket(conn))
+}
+
+func linger(socket net.Conn) {
 	if c, ok := socket.(interface{ CloseWrite() error }); ok && c.CloseWrite() == nil {
 		_ = socket.SetReadDeadline(time.Now().Add(LingerTime))
 		_, _ = io.CopyN(io.Discard, socket, lingerBytes)
 	}
 	_ = socket.Close()
+}
+
+// BreakOff closes a connection whose last answer isn't complete, so that the peer gets what was sent of it, and sees that the rest is
+// missing: by the answer's length or chunks, or where the end of the connection would be that of the answer, which is then open-ended, by
+// a reset. There is no close_notify. It blocks for at most LingerTime.
+func BreakOff(conn net.Conn, isOpenEnded bool) {
+	if isOpenEnded {
+		awaitAcknowledged(Socket(conn), time.Now().Add(LingerTime))
+		Cut(conn)
+		return
+	}
+	linger(Socket(conn))
 }
 
 // Cut closes a connection with a reset, and sends no close_notify.

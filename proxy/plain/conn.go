@@ -2,12 +2,11 @@ package plain
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"math/rand/v2"
 	"net"
-	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,12 +36,16 @@ type Conn struct {
 	request       *Request      // guarded by mu; being served: the next head has to wait
 	served        chan struct{} // guarded by mu; closed when request is over
 	late          chan struct{} // guarded by mu; closed while the deadline for reading is in the past
-	fault         error         // guarded by mu; the request's body is malformed, or reading panicked
+	fault         error         // guarded by mu; the request's body can't be passed on, or reading panicked
 	isUnanswered  bool          // guarded by mu; fault came after the body of the request, whose answer doesn't tell of it
 	nextStart     time.Time     // guarded by mu; of a head that isn't for net/http; zero: there is none
 	discardUntil  time.Time     // guarded by mu; by when the rest of a body has to come that is read to be discarded; zero: it is wanted
 	isReadingBody bool          // guarded by mu; a part of the request's body is waited for
+	bodyWait      time.Duration // guarded by mu; how long the parts of the body may take to come until there are minBodyBytes more
+	bodyBytes     int           // guarded by mu; of these, those that have come
 	isAborted     bool          // guarded by mu; an answer was broken off
+	isOpenEnded   bool          // guarded by mu; the end of that answer is the end of the connection
+	opening       []byte        // guarded by mu; the first lines of the answer, instead of net/http's; nil: net/http's
 }
 
 type connKey struct{}
@@ -66,13 +69,13 @@ func (s *Server) Begin(conn net.Conn, client reach.Client, input []byte) *Conn {
 func (c *Conn) Wait() (rest []byte, start time.Time, err error) {
 	<-c.ended
 	c.mu.Lock()
-	start, isAborted, isUnanswered := c.nextStart, c.isAborted, c.isUnanswered
+	start, isAborted, isOpenEnded, isUnanswered := c.nextStart, c.isAborted, c.isOpenEnded, c.isUnanswered
 	c.mu.Unlock()
 	switch {
 	case !start.IsZero():
 		return c.in.Bytes(), start, nil
 	case isAborted:
-		netconn.Cut(c.Conn)
+		netconn.BreakOff(c.Conn, isOpenEnded)
 	case isUnanswered:
 		return nil, time.Time{}, upgrade.ErrInternal
 	default:
@@ -221,68 +224,9 @@ func (c *Conn) pass(r *Request, size int) error {
 	c.in.Discard(size)
 	c.head, c.body = bytes.TrimPrefix(r.head, emptyLine), r.Body() // net/http would refuse the empty line
 	c.request, c.served, c.discardUntil = r, make(chan struct{}), time.Time{}
+	c.bodyWait, c.bodyBytes = r.Route.WriteTimeout, 0
 	return nil
 }
-
-// readBody reads on in the body of the request.
-func (c *Conn) readBody(p []byte) (n int, err error) {
-	if err := c.beginBodyRead(); err != nil {
-		return 0, err
-	}
-	defer c.endBodyRead()
-	if len(c.in.Bytes()) > 0 {
-		n, err = c.body.Scan(c.in.Bytes()[:min(len(p), len(c.in.Bytes()))])
-		copy(p, c.in.Bytes()[:n])
-		c.in.Discard(n)
-		return n, c.blame(err)
-	}
-	// What comes after the body has to find room in the buffer.
-	p = p[:min(len(p), len(c.in.Free()))]
-	got, err := c.Conn.Read(p)
-	n, scanErr := c.body.Scan(p[:got])
-	c.in.Grow(copy(c.in.Free(), p[n:got]))
-	if scanErr != nil || c.body.Done() {
-		err = scanErr
-	}
-	return n, c.blame(err)
-}
-
-// beginBodyRead sets how long the next part of a body may take to come. On an error none is read.
-func (c *Conn) beginBodyRead() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	switch {
-	case c.fault != nil:
-		return c.fault
-	case c.request == nil:
-		return net.ErrClosed
-	}
-	until := c.discardUntil
-	if until.IsZero() {
-		until = time.Now().Add(c.request.Route.WriteTimeout)
-	}
-	c.isReadingBody = true
-	return c.Conn.SetReadDeadline(until)
-}
-
-func (c *Conn) endBodyRead() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.isReadingBody = false
-}
-
-// blame notes a malformed body, for the answer.
-func (c *Conn) blame(err error) error {
-	if errors.Is(err, upgrade.ErrBadChunk) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.fault = errBadBody
-	}
-	return err
-}
-
-// errBadBody is what a client is told whose chunks are malformed.
-var errBadBody = &upgrade.Rejection{Status: http.StatusBadRequest, Reason: "bad_chunk", Text: "a chunk of the request's body is malformed"}
 
 // fail ends reading after a panic. To an error of this type, net/http sends no answer of its own.
 func (c *Conn) fail() error {
@@ -318,12 +262,13 @@ func (c *Conn) finish() {
 	}
 }
 
-// answered notes that the request's handler has returned. net/http discards what is left of the body. Only a reset tells the client that
-// its answer was broken off.
-func (c *Conn) answered(isWhole bool) {
+// answered notes that the request's handler has returned. net/http discards what is left of the body. An answer whose end is that of the
+// connection is open-ended: if it isn't whole, only a reset tells the client so.
+func (c *Conn) answered(isWhole, isOpenEnded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isAborted = c.isAborted || !isWhole
+	c.isOpenEnded = isOpenEnded
 	c.discardUntil = time.Now().Add(netconn.LingerTime)
 	if c.isReadingBody {
 		_ = c.Conn.SetReadDeadline(c.discardUntil) // that read was for the backend, which wants no more
@@ -334,10 +279,43 @@ func (c *Conn) answered(isWhole bool) {
 // net/http's transport calls it on a goroutine that recovers no panic.
 func (c *Conn) Write(p []byte) (n int, err error) {
 	defer c.panics().Catch(room, func() { n, err = 0, c.tear() })
-	if r := c.current(); r != nil {
-		_ = c.Conn.SetWriteDeadline(time.Now().Add(r.Route.WriteTimeout))
+	r := c.current()
+	if r == nil {
+		return c.Conn.Write(p)
+	}
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(r.Route.WriteTimeout))
+	if head := c.reopened(p); head != nil {
+		if _, err := c.Conn.Write(head); err != nil {
+			return 0, err
+		}
+		return len(p), nil
 	}
 	return c.Conn.Write(p)
+}
+
+// open has the answer begin with the backend's own lines where net/http writes its status line.
+func (c *Conn) open(lines []byte) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.opening = lines
+}
+
+// reopened returns what p, which net/http writes, is with the backend's own first lines in the place of its status line. It returns nil
+// if the answer doesn't begin with p, or has no such lines. net/http writes a status line whole, at the start of a write.
+func (c *Conn) reopened(p []byte) []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	const code = len("HTTP/1.1 ") + 3
+	if len(c.opening) == 0 || len(p) < code || p[code-3] == '1' {
+		return nil // an interim answer comes before
+	}
+	_, rest, isLine := bytes.Cut(p, []byte("\r\n"))
+	if !isLine {
+		return nil
+	}
+	head := slices.Concat(p[:code+1], c.opening, rest)
+	c.opening = nil
+	return head
 }
 
 // tear ends writing after a panic: how much of the answer was sent is unknown.

@@ -3,10 +3,12 @@
 //
 //	server.go     net/http's server, and what it needs of the gateway
 //	conn.go       a client's connection: lets one head pass at a time, each after package upgrade has read it
+//	upload.go     the body of a request: how much, how fast, who broke it off
 //	listener.go   hands connections to the server
 //	request.go    one request, from its head to the end of its answer
 //	handler.go    passes requests on to the backends of a pool
 //	transport.go  picks a backend, connects, tries another one
+//	backend.go    a connection to a backend: its end, and what the head of an answer says
 //	writer.go     counts what the client is sent
 //
 // It knows no handshake: a head that isn't for it goes back to the caller of Conn.Wait, together with the connection. Which requests

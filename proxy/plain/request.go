@@ -26,8 +26,9 @@ type Request struct {
 	Status  int    // that the client got; 0: none yet
 	Bytes   int64  // of the answer's body that were sent
 
-	cookie string         // of the pool, for the answer; "": none
-	answer *releasingBody // the body of the backend's answer; nil: there is no answer yet
+	cookie  string         // of the pool, for the answer; "": none
+	answer  *releasingBody // the body of the backend's answer; nil: there is no answer yet
+	opening []byte         // the first lines of that answer, where net/http would write others
 
 	// Immutable.
 	head []byte
@@ -53,6 +54,10 @@ func (r *Request) serve(w *writer, in *http.Request) (isWhole bool) {
 			}
 		}()
 	}
+	if in.ContentLength > r.Route.MaxBody {
+		reject(w, errBodyTooLarge)
+		return true
+	}
 	// A backend may answer before it has read all, and the client goes on sending.
 	_ = http.NewResponseController(w).EnableFullDuplex()
 	for _, name := range []string{"Upgrade", "Http2-Settings"} {
@@ -70,6 +75,7 @@ func (r *Request) abandon(w *writer) (isWhole bool) {
 	if r.Status != 0 {
 		return false
 	}
+	r.opening = nil
 	clear(w.Header())
 	reject(w, upgrade.ErrInternal)
 	return true

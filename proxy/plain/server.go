@@ -94,10 +94,13 @@ func serve(w http.ResponseWriter, r *http.Request) {
 	answer := &writer{ResponseWriter: w, request: request, isHTTP10: !r.ProtoAtLeast(1, 1), expects: r.Header.Get("Expect") != ""}
 	isWhole := false
 	defer func() {
-		c.answered(isWhole)
+		if !isWhole && request.Status != 0 {
+			_ = http.NewResponseController(w).Flush() // what came of the answer
+		}
+		c.answered(isWhole, answer.isHTTP10 && w.Header().Get("Content-Length") == "")
 		c.panics().Guard(room, func() { c.config().Served(request) })
 		if isWhole && r.ContentLength != 0 && !c.panics().Guard(room, func() { discard(w, r) }) {
-			c.answered(false)
+			c.answered(false, false)
 			panic(http.ErrAbortHandler)
 		}
 	}()

@@ -37,7 +37,7 @@ func runServer(t *testing.T) (s *Server, served chan *Request) {
 func runServerWith(t *testing.T, stopped <-chan struct{}, handle http.HandlerFunc) (s *Server, served chan *Request) {
 	t.Helper()
 	served = make(chan *Request, 10)
-	r := &route.Route{WriteTimeout: patience, Plain: handle}
+	r := &route.Route{WriteTimeout: patience, MaxBody: 1 << 20, Plain: handle}
 	s = NewServer(Config{
 		Addr:        &net.TCPAddr{},
 		HeadTimeout: patience,

@@ -2,7 +2,6 @@ package plain
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -12,12 +11,10 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"sluice/balancer"
 	"sluice/internal/netconn"
-	"sluice/internal/recovery"
 	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
@@ -62,12 +59,12 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	}()
 	var body *clientBody
 	if in.Body != nil {
-		body = &clientBody{Reader: in.Body, panics: r.conn.panics()}
+		body = &clientBody{Reader: in.Body, request: r, left: r.Route.MaxBody}
 	}
 	var tried []*balancer.Backend
 	for {
 		r.Backend, r.cookie = pick.Backend.Name(), pick.SetCookie
-		resp, err := t.send(outgoing(in, r, pick.Backend, body), r)
+		resp, err := t.send(outgoing(in, r, pick.Backend, body), r, body)
 		if err == nil && !isFinalStatus(resp.StatusCode) {
 			_ = resp.Body.Close()
 			err = upgrade.ErrBadAnswer
@@ -76,7 +73,9 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		switch {
 		case err == nil:
 			outcome = balancer.Outcome(resp.StatusCode)
-		case in.Context().Err() != nil, body != nil && body.isBroken.Load():
+		case body != nil && body.isBroken.Load():
+			outcome = balancer.ClientFault
+		case in.Context().Err() != nil && (body == nil || !body.isStopped.Load()): // net/http takes a stop for the client's end
 			outcome = balancer.ClientFault
 		default:
 			outcome = reach.OutcomeOf(err)
@@ -90,6 +89,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		if err == nil && !isNext {
 			resp.Request = in
 			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
+			r.opening = openingOf(resp)
 			resp.Body, held = r.answer, nil
 			return resp, nil
 		}
@@ -150,8 +150,9 @@ func keyOf(r *Request, b *balancer.Backend) string {
 	return fmt.Sprintf("%x.backend", b.Name())
 }
 
-// send sends the request to its backend. The head of the answer has to come within the route's response_timeout after all is sent.
-func (t *Transport) send(out *http.Request, r *Request) (*http.Response, error) {
+// send sends the request to its backend. The head of the answer has to come within the route's response_timeout after all is sent. body is
+// nil if there is none.
+func (t *Transport) send(out *http.Request, r *Request, body *clientBody) (*http.Response, error) {
 	ctx, cancel := context.WithCancel(out.Context()) // ends with that of the client's request, at the latest
 	var hasBegun atomic.Bool                         // a part of the answer's head has come
 	var isOver atomic.Bool                           // the head has come, or the time has passed: whichever is first
@@ -161,24 +162,33 @@ func (t *Transport) send(out *http.Request, r *Request) (*http.Response, error) 
 		}
 	})
 	defer timer.Stop()
+	var conn *backendConn
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			if c, ok := info.Conn.(*backendConn); ok {
-				c.writeTimeout.Store(int64(r.Route.WriteTimeout))
-			}
+			conn = info.Conn.(*backendConn)
+			conn.begin(r, body)
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { timer.Reset(r.Route.ResponseTimeout) },
 		GotFirstResponseByte: func() { hasBegun.Store(true) },
 	})
 	resp, err := t.Transport.RoundTrip(out.WithContext(ctx))
-	if !isOver.Swap(true) {
+	isInTime := !isOver.Swap(true)
+	if err == nil {
+		conn.hasAnswered()
+		switch {
+		case !isInTime:
+			_ = resp.Body.Close()
+		case conn.answer.isAmbiguous():
+			_ = conn.Close()
+			_ = resp.Body.Close()
+			return nil, errTwoLengths
+		}
+	}
+	if isInTime {
 		if err != nil && hasBegun.Load() {
 			err = &reach.AnswerError{Err: err}
 		}
 		return resp, err
-	}
-	if err == nil {
-		_ = resp.Body.Close()
 	}
 	return nil, fmt.Errorf("wait for the answer of backend %s: %w", r.Backend, os.ErrDeadlineExceeded)
 }
@@ -207,51 +217,6 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err e
 	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
 	return &backendConn{Conn: conn, panics: panics}, nil
 }
-
-// A backendConn is a connection to a backend. A write fails when the backend takes nothing for the write_timeout of the request's route.
-// Its writes are those of one goroutine.
-type backendConn struct {
-	net.Conn
-	panics       recovery.Handler
-	writeTimeout atomic.Int64 // of the request under way; a time.Duration
-	hasSent      bool
-}
-
-// Write implements net.Conn. A backend may answer a request of which it reads no more, and close: the reset that the rest meets must not
-// take the answer from the client's hands. So it is Read that reports it. net/http's transport
-// calls it on a goroutine that recovers no panic.
-func (c *backendConn) Write(p []byte) (n int, err error) {
-	defer c.panics.Catch(room, func() { n, err = 0, upgrade.ErrInternal })
-	_ = c.SetWriteDeadline(time.Now().Add(time.Duration(c.writeTimeout.Load())))
-	n, err = c.Conn.Write(p)
-	if c.hasSent && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
-		return len(p), nil
-	}
-	c.hasSent = c.hasSent || n > 0
-	return n, err
-}
-
-// A clientBody is the body of a client's request. It is not closed with the request to a backend: another backend may want it. It
-// knows whether the client broke it off.
-type clientBody struct {
-	io.Reader
-	panics   recovery.Handler
-	isBroken atomic.Bool // the transport reads on a goroutine of its own, which recovers no panic
-}
-
-func (b *clientBody) Read(p []byte) (n int, err error) {
-	defer b.panics.Catch(room, func() {
-		b.isBroken.Store(true)
-		n, err = 0, upgrade.ErrInternal
-	})
-	n, err = b.Reader.Read(p)
-	if err != nil && err != io.EOF {
-		b.isBroken.Store(true)
-	}
-	return n, err
-}
-
-func (b *clientBody) Close() error { return nil }
 
 // A releasingBody is the body of an answer. Its end gives back the backend's place.
 type releasingBody struct {

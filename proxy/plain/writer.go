@@ -27,6 +27,7 @@ func (w *writer) WriteHeader(status int) {
 		defer w.request.conn.panics().Catch(room, nil) // net/http's transport calls this on a goroutine that recovers no panic
 	default:
 		w.request.Status = status
+		w.request.conn.open(w.request.opening)
 		if header := w.Header(); header["Content-Type"] == nil {
 			header["Content-Type"] = nil // or net/http would guess one
 		}

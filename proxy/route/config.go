@@ -59,6 +59,9 @@ type Config struct {
 	// ResponseTimeout bounds the time until a backend begins its answer to a plain request.
 	ResponseTimeout units.Duration `toml:"response_timeout" default:"60s"`
 
+	// RequestBody bounds the body of a plain request; 0 means no limit.
+	RequestBody units.Bytes `toml:"request_body" default:"64MiB"`
+
 	MaxFrame   units.Bytes `toml:"max_frame" default:"256MiB"`   // 0 means no limit
 	MaxMessage units.Bytes `toml:"max_message" default:"256MiB"` // 0 means no limit
 }
@@ -151,6 +154,9 @@ func (c *Config) Check(report units.Report) {
 		if !relay.IsCloseCode(d.value) {
 			report(d.key, "not a close code that may be sent", d.value, "1000-1003, 1007-1014 or 3000-4999")
 		}
+	}
+	if c.RequestBody < 0 {
+		report("request_body", "negative", c.RequestBody, "a size such as \"64MiB\", or 0 for no limit")
 	}
 	if c.MaxFrame < 0 {
 		report("max_frame", "negative", c.MaxFrame, "a size such as \"256MiB\", or 0 for no limit")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"maps"
+	"math"
 	"net/http"
 	"net/netip"
 	"regexp"
@@ -36,6 +37,7 @@ type Route struct {
 	StripPrefix        int // bytes
 	SetHeaders         []upgrade.Field
 	RemoveHeaders      []string
+	MaxBody            int64 // bytes of the body of a plain request
 
 	Relay            relay.Config
 	CloseCodes       CloseCodes
@@ -72,6 +74,7 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 		PassesEncodedSlash: c.EncodedSlashes == "pass",
 		StripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
 		RemoveHeaders:      c.RemoveHeader,
+		MaxBody:            cmp.Or(int64(c.RequestBody), math.MaxInt64),
 
 		SendsProxy: pc.SendProxy,
 		Relay: relay.Config{
