@@ -76,7 +76,7 @@ func setDefaults(v reflect.Value) {
 	for i := range v.NumField() {
 		field, text := v.Field(i), v.Type().Field(i).Tag.Get("default")
 		switch u, isText := field.Addr().Interface().(encoding.TextUnmarshaler); {
-		case field.Kind() == reflect.Struct:
+		case field.Kind() == reflect.Struct && !isText:
 			setDefaults(field)
 		case text == "":
 		case isText:
