@@ -3,7 +3,10 @@ package tls
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
+
+	"sluice/internal/netconn"
 )
 
 // errBusy ends a handshake whose turn to compute didn't come in time.
@@ -11,7 +14,7 @@ var errBusy = errors.New("waited in vain for other handshakes")
 
 // A gate is the connection below a handshake. It releases the handshake's slot while the handshake waits for its client, and acquires one
 // again after each read. So clients that begin a handshake and fall silent hold no slot, and no more handshakes compute than there are
-// slots. After the handshake the gate only passes bytes on.
+// slots. A client that has gone by the time of its slot costs no computation. After the handshake the gate only passes bytes on.
 //
 // Owned by the goroutine of the handshake, then by the reader of the connection.
 type gate struct {
@@ -25,6 +28,8 @@ type handshake struct {
 	slots   chan struct{}
 	hasSlot bool
 	isBusy  bool // its turn did not come
+
+	isAnswered bool // something was sent to the client
 }
 
 // NetConn returns the connection that the handshake was given, as (*tls.Conn).NetConn does for the
@@ -41,7 +46,22 @@ func (g *gate) Read(p []byte) (int, error) {
 	if err != nil {
 		return n, err
 	}
-	return n, g.shake.acquire()
+	if err := g.shake.acquire(); err != nil {
+		return n, err
+	}
+	// A client that has ended its stream can't complete a handshake to which it has no answer yet.
+	if netconn.IsBroken(g.Conn, !g.shake.isAnswered) {
+		return n, io.ErrUnexpectedEOF
+	}
+	return n, nil
+}
+
+// Write notes that the client gets an answer.
+func (g *gate) Write(p []byte) (int, error) {
+	if g.shake != nil {
+		g.shake.isAnswered = true
+	}
+	return g.Conn.Write(p)
 }
 
 // open ends the handshake, and says whether its turn did not come.

@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	"sluice/internal/netconn"
 )
 
 // shake runs a handshake of server against what client does to the other end of a connection.
@@ -214,6 +216,71 @@ func TestHandshakeWhoseTurnNeverComesIsBusy(t *testing.T) {
 		t.Error("the handshake holds a slot")
 	}
 }
+
+// Faults C5.
+func TestAClientThatHasGoneByItsTurnCostsNoComputation(t *testing.T) {
+	cfg := testConfig()
+	cfg.SelfSigned = true
+	cfg.MaxHandshakes = 1
+	hello := clientHello(t)
+	for name, leave := range map[string]func(*net.TCPConn){
+		"by a reset":                func(c *net.TCPConn) { _ = c.SetLinger(0); _ = c.Close() },
+		"by the end of its stream":  func(c *net.TCPConn) { _ = c.Close() },
+		"by the end of its writing": func(c *net.TCPConn) { _ = c.CloseWrite() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			labels := make(chan [2]string, 1)
+			server := newServer(t, cfg, labels)
+			server.slots <- struct{}{} // another handshake computes
+			ln := listen(t)
+			defer ln.Close()
+			conn, err := net.Dial("tcp", ln.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			accepted, err := ln.Accept()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer accepted.Close()
+			if _, err := conn.Write(hello); err != nil {
+				t.Fatal(err)
+			}
+			read := &reading{Conn: accepted, bytes: make(chan int, 8)}
+			failed := make(chan error, 1)
+			go func() {
+				_, err := server.Handshake(t.Context(), read)
+				failed <- err
+			}()
+			<-read.bytes // from here on it waits for its turn
+			leave(conn.(*net.TCPConn))
+			if err := netconn.AwaitHangup(accepted); err != nil {
+				t.Fatal(err)
+			}
+			<-server.slots
+			if err := <-failed; !errors.Is(err, io.ErrUnexpectedEOF) {
+				t.Errorf("Handshake = %v, want %v", err, io.ErrUnexpectedEOF)
+			}
+			// No version was chosen: the ClientHello was not processed.
+			want(t, labels, [2]string{"none", ResultClosed})
+		})
+	}
+}
+
+// A reading tells how many bytes each read got.
+type reading struct {
+	net.Conn
+	bytes chan int
+}
+
+func (r *reading) Read(p []byte) (int, error) {
+	n, err := r.Conn.Read(p)
+	r.bytes <- n
+	return n, err
+}
+
+func (r *reading) NetConn() net.Conn { return r.Conn }
 
 func TestClientCertificates(t *testing.T) {
 	ca, directory := newAuthority(t, "authority"), t.TempDir()
