@@ -41,7 +41,7 @@ var rooms = map[string]room{
 	},
 	"proxy/driver":               {ours: []string{"proxy/relay", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":                    {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
-	"balancer":                   {ours: []string{"balancer/discovery", "balancer/probe", "internal/units", "internal/recovery"}},
+	"balancer":                   {ours: []string{"balancer/discovery", "balancer/probe", "internal/units", "internal/recovery", "internal/netconn"}},
 	"balancer/probe":             {ours: []string{"internal/units", "internal/recovery"}, never: []string{"go.uber.org/zap"}},
 	"balancer/discovery":         {ours: []string{"internal/units"}, never: []string{"go.uber.org/zap"}},
 	"balancer/discovery/dnstest": {},

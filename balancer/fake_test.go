@@ -20,6 +20,7 @@ type fakeBackends struct {
 	mu     sync.Mutex
 	down   map[string]bool
 	dialed map[string]int
+	err    error // of each dial; nil: as down says
 }
 
 func newFakeBackends() *fakeBackends {
@@ -30,6 +31,12 @@ func (bs *fakeBackends) set(name string, isDown bool) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	bs.down[name] = isDown
+}
+
+func (bs *fakeBackends) setError(err error) {
+	bs.mu.Lock()
+	defer bs.mu.Unlock()
+	bs.err = err
 }
 
 func (bs *fakeBackends) count(name string) int {
@@ -43,6 +50,9 @@ func (bs *fakeBackends) dial(_ context.Context, b *Backend) (net.Conn, error) {
 	bs.mu.Lock()
 	defer bs.mu.Unlock()
 	bs.dialed[b.Name()]++
+	if bs.err != nil {
+		return nil, bs.err
+	}
 	if bs.down[b.Name()] {
 		return nil, errDown
 	}

@@ -1,6 +1,9 @@
 package balancer
 
 import (
+	"net"
+	"os"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -248,4 +251,37 @@ func TestBackendThatJoinsStartsSlowly(t *testing.T) {
 		synctest.Wait()
 		wantState(t, p.backends[3], Up)
 	})
+}
+
+// Faults C2.
+func TestAProbeThatTheGatewayCannotMakeSaysNothingOfTheBackend(t *testing.T) {
+	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.EADDRNOTAVAIL, syscall.ENOBUFS, syscall.ENOMEM} {
+		synctest.Test(t, func(t *testing.T) {
+			p, logs := newLoggedPool(t, healthConfig(2))
+			bs := newFakeBackends()
+			run(t, p, Owner{Dial: bs.dial})
+			up, down := p.backends[0], p.backends[1]
+			bs.set(down.Name(), true)
+			afterProbes(bs, down, 4)
+			wantLogged(t, logs, "backend down")
+			before := p.Status()[0].Failures["probe"]
+			bs.setError(&net.OpError{Op: "dial", Err: os.NewSyscallError("socket", errno)})
+			start := time.Now()
+			afterProbes(bs, up, 10)
+			wantState(t, up, Up)
+			wantState(t, down, Down)
+			if got := p.Status()[0].Failures["probe"]; got != before {
+				t.Errorf("%v: %d failures are counted, want %d", errno, got, before)
+			}
+			for i, e := range logs.TakeAll() {
+				if e.Message != "probes can't be made, their last results stay" || i > int(time.Since(start)/exhaustedInterval) {
+					t.Errorf("%v: line %d within %v: %s", errno, i+1, time.Since(start), e.Message)
+				}
+			}
+			bs.setError(nil)
+			afterProbes(bs, up, 3)
+			wantState(t, up, Up)
+			wantState(t, down, Down)
+		})
+	}
 }

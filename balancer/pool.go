@@ -37,6 +37,7 @@ type Pool struct {
 	isStale       bool                   // a state changed since the snapshot was built
 	isUnavailable bool                   // no backend is available
 	isClosed      bool
+	warnedAt      time.Time // of probes that could not be made
 	drains        map[*Backend]*drain
 	background    background
 }

@@ -9,7 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"sluice/balancer/probe"
+	"sluice/internal/netconn"
 )
 
 // A probeState is the result of a backend's probes. Guarded by pool.mu.
@@ -112,8 +115,12 @@ func untilStep(now time.Time, d, step time.Duration) time.Duration {
 	return d + (step-time.Duration(past))%step
 }
 
-// recordProbe applies the result of a probe of b.
+// recordProbe applies the result of a probe of b. A probe for which the gateway had no descriptor, port or memory has none.
 func (p *Pool) recordProbe(b *Backend, err error, now time.Time) {
+	if what := netconn.Exhausted(err); what != "" {
+		p.warnExhausted(what, err, now)
+		return
+	}
 	if err != nil {
 		b.failures[reasonProbe].Add(1)
 	}
@@ -141,6 +148,19 @@ func (p *Pool) recordProbe(b *Backend, err error, now time.Time) {
 	state.isDown, state.consecutive = !state.isDown, 0
 	p.updateState(b, now, err)
 	p.applyChanges(now)
+}
+
+// exhaustedInterval is the least time between two lines of the log about probes that could not be made.
+const exhaustedInterval = time.Minute
+
+func (p *Pool) warnExhausted(what netconn.Resource, err error, now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now.Sub(p.warnedAt) < exhaustedInterval {
+		return
+	}
+	p.warnedAt = now
+	p.log.Warn("probes can't be made, their last results stay", zap.String("pool", p.cfg.Name), zap.String("reason", string(what)), zap.Error(err))
 }
 
 // dialPlain connects to b over TCP or a Unix socket, with TLS and the system's roots if b speaks it.

@@ -11,6 +11,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/internal/epoll"
+	"sluice/internal/netconn"
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
@@ -170,8 +171,8 @@ func (t *task) proceedOnGoroutine(fds [2]int) {
 		c.isFinished = true
 		defer c.listener.releaseHandshake()
 		defer c.putMemory()
-		if reach.IsExhausted(err) {
-			c.core.Refuse(upgrade.ErrLimit)
+		if what := netconn.Exhausted(err); what != "" {
+			c.core.Refuse(reach.Exhausted(what))
 		} else {
 			c.core.ClientLost()
 		}
@@ -205,8 +206,8 @@ func netConns(fds [2]int, isPlain bool) (conns [2]net.Conn, err error) {
 		} else {
 			err = fileErr
 		}
-		if isPlain && reach.IsExhausted(fileErr) && side == int(relay.Client) {
-			_, _ = f.Write(upgrade.AppendRejection(nil, upgrade.ErrLimit.RetryAfter(reach.RetryAfter)))
+		if what := netconn.Exhausted(fileErr); isPlain && what != "" && side == int(relay.Client) {
+			_, _ = f.Write(upgrade.AppendRejection(nil, reach.Exhausted(what)))
 		}
 		_ = f.Close()
 	}

@@ -96,6 +96,9 @@ var (
 	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed to handle this request", nil}
 	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
 	ErrLimit          = &Rejection{503, "limit", "the gateway has as many sessions as it may have", nil}
+	ErrDescriptors    = &Rejection{503, "descriptors", "the gateway has no descriptors left", nil}
+	ErrPorts          = &Rejection{503, "ports", "the gateway has no ports left for connections to the backend", nil}
+	ErrMemory         = &Rejection{503, "memory", "the gateway's system has no memory left for connections", nil}
 	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}
 	ErrBackendTimeout = &Rejection{504, "backend_timeout", "no backend answered in time", nil}
 )

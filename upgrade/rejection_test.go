@@ -17,7 +17,7 @@ var rejections = []*Rejection{
 	ErrBadConnection, ErrNominated, ErrBadLength, ErrBadCoding, ErrLengthAndCoding,
 	ErrNotWebSocket, ErrBadMethod, ErrOldHTTP, ErrBadUpgrade, ErrNoUpgrade, ErrBody, ErrExpect, ErrNoVersion, ErrVersion, ErrBadKey,
 	ErrBadProtocol, ErrBadExtension,
-	ErrTLS, ErrOrigin, ErrNoRoute, ErrHeadTimeout, ErrRate, ErrDial, ErrBadAnswer, ErrNoBackend, ErrLimit, ErrDraining, ErrBackendTimeout,
+	ErrTLS, ErrOrigin, ErrNoRoute, ErrHeadTimeout, ErrRate, ErrDial, ErrBadAnswer, ErrNoBackend, ErrLimit, ErrDescriptors, ErrPorts, ErrMemory, ErrDraining, ErrBackendTimeout,
 }
 
 func TestEveryRefusalIsAWholeResponseWithConnectionClose(t *testing.T) {

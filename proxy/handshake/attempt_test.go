@@ -22,7 +22,7 @@ func TestTheEndOfAnAttemptDecidesTheNextStep(t *testing.T) {
 	}
 	for _, e := range []ending{
 		{"refused", func(c *script) { c.step = c.core.Connected(errRefused, c.now) }, true, upgrade.ErrDial},
-		{"no descriptor", func(c *script) { c.step = c.core.Connected(syscall.EMFILE, c.now) }, true, upgrade.ErrLimit},
+		{"no descriptor", func(c *script) { c.step = c.core.Connected(syscall.EMFILE, c.now) }, true, upgrade.ErrDescriptors},
 		{"not connected in time", func(c *script) { c.step = c.core.Due(c.now) }, true, upgrade.ErrBackendTimeout},
 		{"the connection fails at the first write", func(c *script) {
 			c.step = c.core.Dialing()

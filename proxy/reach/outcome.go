@@ -35,7 +35,7 @@ func OutcomeOf(err error) balancer.Outcome {
 	var answer *AnswerError
 	isDial := IsUnsent(err)
 	switch {
-	case errors.Is(err, upgrade.ErrInternal), isDial && IsExhausted(err):
+	case errors.Is(err, upgrade.ErrInternal), isDial && netconn.Exhausted(err) != "":
 		return balancer.GatewayFault
 	case errors.As(err, &rejection):
 		return balancer.BadAnswer
@@ -52,16 +52,6 @@ func OutcomeOf(err error) balancer.Outcome {
 	default:
 		return balancer.HandshakeReset
 	}
-}
-
-// IsExhausted reports whether a connection failed because the gateway has run out of a resource, such as descriptors.
-func IsExhausted(err error) bool {
-	for _, errno := range []syscall.Errno{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
-		if errors.Is(err, errno) {
-			return true
-		}
-	}
-	return false
 }
 
 // NextBackend picks a backend for another attempt of a request; the last attempt ended with o. tried are the backends of all attempts before.
@@ -88,10 +78,24 @@ func Rejection(err error, o balancer.Outcome) *upgrade.Rejection {
 		return upgrade.ErrBackendTimeout
 	case o == balancer.HandshakeReset, o == balancer.BadAnswer:
 		return upgrade.ErrBadAnswer
-	case o == balancer.GatewayFault:
-		return upgrade.ErrLimit.RetryAfter(RetryAfter)
+	case netconn.Exhausted(err) != "":
+		return Exhausted(netconn.Exhausted(err))
 	default:
 		return upgrade.ErrDial
+	}
+}
+
+// Exhausted returns the answer to a client for whose session the gateway has no more of a resource.
+func Exhausted(r netconn.Resource) *upgrade.Rejection {
+	switch r {
+	case netconn.Descriptors:
+		return upgrade.ErrDescriptors.RetryAfter(RetryAfter)
+	case netconn.Ports:
+		return upgrade.ErrPorts.RetryAfter(RetryAfter)
+	case netconn.Memory:
+		return upgrade.ErrMemory.RetryAfter(RetryAfter)
+	default:
+		panic("BUG: no such resource: " + r)
 	}
 }
 
