@@ -75,6 +75,9 @@ func newPool(name string, backends ...string) (c Pool) {
 func setDefaults(v reflect.Value) {
 	for i := range v.NumField() {
 		field, text := v.Field(i), v.Type().Field(i).Tag.Get("default")
+		if !field.CanSet() {
+			continue // a type of its own, whose zero value is its default
+		}
 		switch u, isText := field.Addr().Interface().(encoding.TextUnmarshaler); {
 		case field.Kind() == reflect.Struct && !isText:
 			setDefaults(field)
