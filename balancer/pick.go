@@ -63,6 +63,18 @@ func (p *Pool) TryPick(r *Request) (Pick, error) {
 	return pick, err
 }
 
+// PickAgain acquires a place of a backend for a client that has to stay with it. isPicked is false if the
+// backend takes no new session now.
+func (p *Pool) PickAgain(b *Backend) (pick Pick, isPicked bool) {
+	p.picks.Lock()
+	defer p.picks.Unlock()
+	if b.candidates == nil || !b.State().IsAvailable() || !b.candidates.canAccept(b.index, nil) {
+		return Pick{}, false
+	}
+	b.acquirePlace()
+	return Pick{Backend: b}, true
+}
+
 // attempt picks from the current snapshot, which it returns, without waiting. w is the waiter whose turn
 // it is; nil: the caller has not waited.
 func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot, error) {

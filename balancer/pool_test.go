@@ -107,3 +107,25 @@ func TestLeastConnStaysWithinOneSession(t *testing.T) {
 		}
 	}
 }
+
+func TestPickAgainTakesTheSameBackendWhileThatTakesSessions(t *testing.T) {
+	c := configOf(PolicyRoundRobin, 3)
+	c.Backend[0].MaxSessions = 2
+	p := newPool(t, c)
+	b := pick(t, p, &Request{})
+	for b.Name() != addressOf(0) {
+		b = pick(t, p, &Request{})
+	}
+	if again, isPicked := p.PickAgain(b); !isPicked || again.Backend != b || b.Sessions() != 2 {
+		t.Errorf("%v, %t, %d sessions; want the backend with a second session", again.Backend, isPicked, b.Sessions())
+	}
+	if _, isPicked := p.PickAgain(b); isPicked {
+		t.Error("a full backend is picked")
+	}
+	b.Release(Ended)
+	c.Backend = c.Backend[1:]
+	reset(t, p, c)
+	if _, isPicked := p.PickAgain(b); isPicked {
+		t.Error("a removed backend is picked")
+	}
+}

@@ -19,6 +19,7 @@ import (
 type backendConn struct {
 	net.Conn
 	panics       recovery.Handler
+	owner        *Conn                      // to which alone it is of use; nil: to any. Immutable
 	writeTimeout atomic.Int64               // of the request under way; a time.Duration
 	body         atomic.Pointer[clientBody] // of the request under way, until its answer has begun; nil: it has none
 	isAsked      atomic.Bool                // a request was given to it, and nothing of the answer has been read
@@ -32,6 +33,14 @@ func (c *backendConn) begin(r *Request, body *clientBody) {
 	c.writeTimeout.Store(int64(r.Route.WriteTimeout))
 	c.body.Store(body)
 	c.isAsked.Store(true)
+}
+
+// Close implements net.Conn.
+func (c *backendConn) Close() error {
+	if c.owner != nil {
+		c.owner.release(c)
+	}
+	return c.Conn.Close()
 }
 
 // hasAnswered notes that the head of the answer has come: what happens to the connection no longer concerns the request's body.

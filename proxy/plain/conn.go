@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 	"sluice/proxy/reach"
@@ -46,6 +47,10 @@ type Conn struct {
 	isAborted     bool          // guarded by mu; an answer was broken off
 	isOpenEnded   bool          // guarded by mu; the end of that answer is the end of the connection
 	opening       []byte        // guarded by mu; the first lines of the answer, instead of net/http's; nil: net/http's
+
+	isAuthenticating bool                                 // guarded by mu; a request had credentials that authenticate a connection
+	backends         map[*balancer.Pool]*balancer.Backend // guarded by mu; with which it stays; nil: none
+	owned            map[*backendConn]bool                // guarded by mu; that are of use to it alone; nil: none
 }
 
 type connKey struct{}
@@ -348,6 +353,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // Close implements net.Conn: net/http has finished with the connection, which Wait ends.
 func (c *Conn) Close() error {
 	c.finish()
+	defer c.closeOwned()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.isEnded() {

@@ -9,6 +9,7 @@
 //	handler.go    passes requests on to the backends of a pool
 //	transport.go  picks a backend, connects, tries another one
 //	backend.go    a connection to a backend: its end, and what the head of an answer says
+//	private.go    connections to backends that serve one client alone: NTLM, Negotiate
 //	writer.go     counts what the client is sent
 //
 // It knows no handshake: a head that isn't for it goes back to the caller of Conn.Wait, together with the connection. Which requests

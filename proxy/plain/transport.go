@@ -23,6 +23,8 @@ import (
 type Transport struct {
 	*http.Transport // to the backend that was picked
 	Dialer          reach.Dialer
+
+	isPerClient atomic.Bool // a backend has asked a client to authenticate its connection
 }
 
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
@@ -47,7 +49,8 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	r := requestOf(in.Context())
 	pool := r.Route.Pool
 	want := balancer.Request{Client: r.Client.Addr.Addr(), Head: &r.Request}
-	pick, err := pool.Pick(in.Context(), &want, nil)
+	r.isPrivate = t.isPrivate(r)
+	pick, err := t.pick(in.Context(), r, &want)
 	if err != nil {
 		return nil, reach.Unpicked(err)
 	}
@@ -87,6 +90,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 			next, isNext, _ = reach.NextBackend(pool, &want, tried, outcome)
 		}
 		if err == nil && !isNext {
+			t.noteAnswer(r, pick.Backend, resp)
 			resp.Request = in
 			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
 			r.opening = openingOf(resp)
@@ -142,12 +146,16 @@ func outgoing(in *http.Request, r *Request, b *balancer.Backend, body *clientBod
 }
 
 // keyOf is the name under which connections to a backend wait for the next request; it is never resolved. A connection that began with
-// a client's PROXY header is of use to that client alone.
+// a client's PROXY header is of use to that client alone, and a private one to that connection of the client.
 func keyOf(r *Request, b *balancer.Backend) string {
-	if r.Route.SendsProxy {
+	switch {
+	case r.isPrivate:
+		return fmt.Sprintf("%x-%p.backend", b.Name(), r.conn)
+	case r.Route.SendsProxy:
 		return fmt.Sprintf("%x-%x.backend", b.Name(), r.Client.Peer.String())
+	default:
+		return fmt.Sprintf("%x.backend", b.Name())
 	}
-	return fmt.Sprintf("%x.backend", b.Name())
 }
 
 // send sends the request to its backend. The head of the answer has to come within the route's response_timeout after all is sent. body is
@@ -215,7 +223,15 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err e
 		return nil, err
 	}
 	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
-	return &backendConn{Conn: conn, panics: panics}, nil
+	backend := &backendConn{Conn: conn, panics: panics}
+	if r.isPrivate {
+		backend.owner = r.conn
+		if !r.conn.adopt(backend) {
+			_ = conn.Close()
+			return nil, net.ErrClosed
+		}
+	}
+	return backend, nil
 }
 
 // A releasingBody is the body of an answer. Its end gives back the backend's place.
