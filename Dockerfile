@@ -1,6 +1,6 @@
 # The program alone: a static binary in an empty image, run by nobody in particular.
 #
-#   docker build -t sluice .
+#   make image        docker build, with the version and the revision of the checkout
 #   docker run -p 8080:8080 -v ./sluice.toml:/etc/sluice/sluice.toml:ro sluice
 
 FROM golang:1.26 AS build
@@ -8,9 +8,15 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-RUN CGO_ENABLED=0 go build -trimpath -o /sluice ./cmd/sluice
+# What `sluice version` tells: the repository is not in the image.
+ARG VERSION=""
+ARG REVISION=""
+RUN CGO_ENABLED=0 go build -trimpath -ldflags "-X sluice/gateway.version=$VERSION -X sluice/gateway.revision=$REVISION" -o /sluice ./cmd/sluice
 
 FROM scratch
+ARG VERSION=""
+ARG REVISION=""
+LABEL org.opencontainers.image.version=$VERSION org.opencontainers.image.revision=$REVISION
 # For backends at wss://.
 COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
 COPY --from=build /sluice /sluice
@@ -18,6 +24,6 @@ USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 # Asks the admin listener, 127.0.0.1:9901 unless the configuration says otherwise.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=2s CMD ["/sluice", "status"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=2s CMD ["/sluice", "status", "-health"]
 ENTRYPOINT ["/sluice"]
 CMD ["run", "-config", "/etc/sluice/sluice.toml"]

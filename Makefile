@@ -8,6 +8,7 @@
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
 # make screenshots  the pictures of the dashboard in docs/, under traffic: takes six minutes
+# make image    the container image, as sluice:latest, with the version and the revision of the checkout
 # make run      the demo: three echo backends, the gateway, a page in the browser
 
 SHELL := /bin/bash
@@ -21,7 +22,7 @@ BENCH    ?= .
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers fuzz bench torture chaos compare compare-short charts screenshots run
+.PHONY: all fmt lint test peers fuzz bench torture chaos compare compare-short charts screenshots image run
 
 all: fmt lint test
 
@@ -36,7 +37,7 @@ lint:
 		echo "vet, staticcheck: $$module"; \
 		(cd $$module && $(GO) vet ./... && $(GO) tool -modfile=$(CURDIR)/internal/tools/tools.mod staticcheck ./...); \
 	done
-	@set -e; for os in darwin windows; do echo "vet: $$os"; GOOS=$$os $(GO) vet ./...; done
+	@set -e; for os in darwin freebsd windows; do echo "vet: $$os"; GOOS=$$os $(GO) vet ./...; done
 
 test: peers
 	@for module in . $(MODULES); do (cd $$module && $(GO) mod download) || exit 1; done
@@ -107,6 +108,9 @@ screenshots: peers
 compare compare-short:
 	cd bench && $(GO) build -o trial/compare ./compare
 	bench/trial/compare $(if $(filter compare-short,$@),-short) $(ARGS)
+
+image:
+	docker build -t sluice --build-arg VERSION=$$(git describe --tags --always --dirty) --build-arg REVISION=$$(git rev-parse HEAD) .
 
 run:
 	$(GO) run ./cmd/sluice demo

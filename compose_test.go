@@ -34,7 +34,10 @@ type composeFile struct {
 }
 
 type composeService struct {
-	Build           string
+	Build struct {
+		Context string
+		Args    map[string]string
+	}
 	Image           string
 	Entrypoint      []string
 	Command         []string
@@ -73,8 +76,8 @@ func TestComposeFitsItsConfigurationAndTheDockerfile(t *testing.T) {
 	if !isThere {
 		t.Fatalf("services %v, want a gateway", c.Services)
 	}
-	if gateway.Build != "." || gateway.Image == "" {
-		t.Errorf("the gateway is built from %q as %q", gateway.Build, gateway.Image)
+	if gateway.Build.Context != "." || gateway.Image == "" {
+		t.Errorf("the gateway is built from %q as %q", gateway.Build.Context, gateway.Image)
 	}
 	if !slices.Contains(gateway.Volumes, "./deploy/compose.toml:"+gateway.Command[len(gateway.Command)-1]+":ro") {
 		t.Errorf("volumes %q aren't where the command %q looks", gateway.Volumes, gateway.Command)
@@ -122,7 +125,7 @@ func TestComposeFitsItsConfigurationAndTheDockerfile(t *testing.T) {
 	docker := read(t, "Dockerfile")
 	for _, want := range []string{
 		"CGO_ENABLED=0 go build ", "\nFROM scratch\n", "\nUSER 65532:65532\n", "\nEXPOSE " + port + "\n", `ENTRYPOINT ["/sluice"]`,
-		fmt.Sprintf("CMD [%q, %q, %q]\n", gateway.Command[0], gateway.Command[1], gateway.Command[2]), `CMD ["/sluice", "status"]`,
+		fmt.Sprintf("CMD [%q, %q, %q]\n", gateway.Command[0], gateway.Command[1], gateway.Command[2]), `CMD ["/sluice", "status", "-health"]`, // Faults C12.
 	} {
 		if !strings.Contains(docker, want) {
 			t.Errorf("the Dockerfile lacks %q", want)
@@ -149,12 +152,41 @@ func goVersion(t *testing.T) string {
 func buildStatic(t *testing.T) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sluice")
-	build := exec.Command("go", "build", "-trimpath", "-o", path, "./cmd/sluice")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags", ldflags(t), "-o", path, "./cmd/sluice")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
 	return path
+}
+
+// The version and the revision that the tests stamp.
+const stampedVersion, stampedRevision = "v1.2.3-test", "0123abcd"
+
+// ldflags returns the flags of the Dockerfile's build, with its arguments.
+func ldflags(t *testing.T) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(read(t, "Dockerfile"), `-ldflags "`)
+	flags, _, isThere := strings.Cut(rest, `"`)
+	if !isThere {
+		t.Fatal("the Dockerfile has no -ldflags")
+	}
+	return strings.NewReplacer("$VERSION", stampedVersion, "$REVISION", stampedRevision).Replace(flags)
+}
+
+// Faults C13.
+func TestAnImageKnowsItsVersion(t *testing.T) {
+	for _, file := range []string{"Dockerfile", "Makefile", "docker-compose.yml"} {
+		for _, arg := range []string{"VERSION", "REVISION"} {
+			if !strings.Contains(read(t, file), arg) {
+				t.Errorf("%s doesn't name the argument %s", file, arg)
+			}
+		}
+	}
+	out, err := exec.Command(buildStatic(t), "version").CombinedOutput()
+	if want := "sluice " + stampedVersion + " revision " + stampedRevision; err != nil || !strings.HasPrefix(string(out), want) {
+		t.Errorf("sluice version: %q, %v; want %q", out, err, want)
+	}
 }
 
 // An image has nothing but the binary: so has the root in which its commands and health checks are run here, by nobody.
@@ -187,7 +219,7 @@ func TestTheStaticBinaryRunsInAnEmptyRoot(t *testing.T) {
 		t.Errorf("%q: %v\n%s", checkEcho, err, out)
 	}
 
-	tokenFile := strings.TrimPrefix(c.Services["gateway"].Healthcheck.Test[len(c.Services["gateway"].Healthcheck.Test)-1], "/")
+	tokenFile := "run/sluice/token"
 	makeToken(t, c, filepath.Join(r.directory, filepath.Dir(tokenFile)))
 	config := fmt.Sprintf("[admin]\naddress = \"127.0.0.1:0\"\ntoken_file = \"/"+tokenFile+"\"\n[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n[[route]]\npool = \"p\"\n[[pool]]\nname = \"p\"\nbackend = [{ address = %q }]\n", backend)
 	if err := os.WriteFile(filepath.Join(r.directory, "sluice.toml"), []byte(config), 0o644); err != nil {

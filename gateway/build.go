@@ -1,6 +1,9 @@
 package gateway
 
-import "runtime/debug"
+import (
+	"cmp"
+	"runtime/debug"
+)
 
 // A Build is the origin of the program, as far as the toolchain has recorded it.
 type Build struct {
@@ -22,13 +25,17 @@ func (b Build) String() string {
 	return b.Version + revision + " " + b.GoVersion
 }
 
+// What the linker sets (-X) where the toolchain can't know it, as in an image that is built without the repository. "": it has not.
+var version, revision string
+
 // ReadBuild returns the build of the running program.
 func ReadBuild() Build {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return Build{Version: "unknown", GoVersion: "go unknown"}
+	b := Build{Version: "unknown", GoVersion: "go unknown"}
+	if info, ok := debug.ReadBuildInfo(); ok {
+		b = buildOf(info)
 	}
-	return buildOf(info)
+	b.Version, b.Revision = cmp.Or(version, b.Version), cmp.Or(revision, b.Revision)
+	return b
 }
 
 func buildOf(info *debug.BuildInfo) Build {

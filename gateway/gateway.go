@@ -51,9 +51,11 @@ type Gateway struct {
 	reloads  *prometheus.CounterVec
 	started  chan struct{} // closed when the gateway accepts, or is closed without
 
+	startFile *config.File // with which it was started: what only a restart changes is as here
+
 	reloading sync.Mutex
 
-	file  *config.File // guarded by reloading once the gateway has started
+	file  *config.File // in use; guarded by reloading once the gateway has started
 	watch configWatch  // guarded by reloading
 }
 
@@ -70,13 +72,15 @@ func New(file *config.File, options Options) (*Gateway, error) {
 		panics:  newPanics(logs.main),
 		reloads: newReloads(),
 		started: make(chan struct{}),
-		file:    file,
+
+		startFile: file,
+		file:      file,
 	}
 	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
 	g.watch = configWatch{
 		path:     options.Path,
 		interval: configInterval,
-		changed:  func() { _ = g.Reload(context.Background()) }, // its error has been logged
+		changed:  func() { _, _ = g.Reload(context.Background()) }, // its error has been logged
 		files:    files,
 		log:      g.log,
 		panics:   g.panics.Handler,

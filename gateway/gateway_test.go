@@ -8,6 +8,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -218,7 +219,7 @@ func TestAGatewayThatDoesNotRunClosesItsSockets(t *testing.T) {
 			t.Errorf("%v still accepts", address)
 		}
 	}
-	if err := g.Reload(t.Context()); err == nil {
+	if _, err := g.Reload(t.Context()); err == nil {
 		t.Error("a closed gateway reloads")
 	}
 }
@@ -228,7 +229,10 @@ func TestAReloadWaitsForTheStart(t *testing.T) {
 	writeConfig(t, path, "")
 	g := newGatewayOf(t, path, failingLog{t})
 	ended := make(chan error)
-	go func() { ended <- g.Reload(context.Background()) }()
+	go func() {
+		_, err := g.Reload(context.Background())
+		ended <- err
+	}()
 	select {
 	case err := <-ended:
 		t.Errorf("the reload ended before the start: %v", err)
@@ -237,5 +241,23 @@ func TestAReloadWaitsForTheStart(t *testing.T) {
 	g.runInTest(t)
 	if err := <-ended; err != nil {
 		t.Error(err)
+	}
+}
+
+// Faults C9.
+func TestAReloadNamesTheKeysThatWaitForARestart(t *testing.T) {
+	g := startGateway(t, "", failingLog{t})
+	for _, test := range []struct {
+		append string
+		want   []string
+	}{
+		{"[log]\nlevel = \"debug\"\n", nil},
+		{"access = false\n", []string{"log.access"}},
+		{"# another change\n", []string{"log.access"}}, // it still waits
+	} {
+		g.append(t, test.append)
+		if waiting, err := g.Reload(t.Context()); err != nil || !slices.Equal(waiting, test.want) {
+			t.Errorf("reload after %q: %q, %v; want %q", test.append, waiting, err, test.want)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func TestAPanicOfAReloadIsToldAndChangesNothing(t *testing.T) {
 		t.Error("the new file is in use")
 	}
 	mend()
-	if err := g.Reload(t.Context()); err != nil || g.logs.level.Level() != zap.DebugLevel {
+	if _, err := g.Reload(t.Context()); err != nil || g.logs.level.Level() != zap.DebugLevel {
 		t.Errorf("the next reload: %v, level %v; want debug", err, g.logs.level)
 	}
 	if n := countOf(t, g.panics.CounterVec, room); n != 1 {

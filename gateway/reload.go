@@ -14,13 +14,14 @@ import (
 // errNoFile refuses the reload of a configuration that is in no file.
 var errNoFile = errors.New("there is nothing to reload: the gateway was started without a configuration file")
 
-// Reload reads the configuration anew and applies it. Its error has all that is wrong with it; then nothing has changed. It waits until
-// the gateway has started, unless ctx ends earlier, and for other reloads.
-func (g *Gateway) Reload(ctx context.Context) error {
+// Reload reads the configuration anew and applies it. waiting are the keys in which it differs from the running gateway and that only a
+// restart makes effective. Its error has all that is wrong with it; then nothing has changed. It waits until the gateway has started,
+// unless ctx ends earlier, and for other reloads.
+func (g *Gateway) Reload(ctx context.Context) (waiting []string, err error) {
 	select {
 	case <-g.started:
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
@@ -28,30 +29,30 @@ func (g *Gateway) Reload(ctx context.Context) error {
 		g.notified(g.options.Notifier.Reloading())
 		defer func() { g.notified(g.options.Notifier.Ready("serving")) }()
 	}
-	err := errPanicked
-	g.panics.Guard(room, func() { err = g.replace() })
+	err = errPanicked
+	g.panics.Guard(room, func() { waiting, err = g.replace() })
 	if err != nil {
 		g.reloads.WithLabelValues(reloadRefused).Inc()
 		g.log.Error("reload refused, the configuration in use stays", zap.Error(err))
-		return err
+		return nil, err
 	}
 	g.reloads.WithLabelValues(reloadApplied).Inc()
-	return nil
+	return waiting, nil
 }
 
 // replace is Reload without the result being counted and reported. The caller holds reloading.
-func (g *Gateway) replace() error {
+func (g *Gateway) replace() (waiting []string, err error) {
 	if g.options.Path == "" {
-		return errNoFile
+		return nil, errNoFile
 	}
 	g.watch.read()
 	file, err := config.Load(g.options.Path)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	secured, err := g.security.prepare(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	isInUse := false
 	defer func() {
@@ -60,7 +61,7 @@ func (g *Gateway) replace() error {
 		}
 	}()
 	if err := g.proxy.Reload(sectionsOf(file, secured)); err != nil {
-		return err
+		return nil, err
 	}
 	isInUse = true
 	g.security.adopt(secured)
@@ -70,10 +71,11 @@ func (g *Gateway) replace() error {
 	}
 	g.logs.level.SetLevel(level)
 	diff := config.Compare(g.file, file)
+	waiting = config.Compare(g.startFile, file).Waiting
 	g.file = file
-	g.logDiff(diff)
+	g.logDiff(diff, waiting)
 	g.watch.set(file.Gateway.Watch)
-	return nil
+	return waiting, nil
 }
 
 // sectionsOf returns the part of a configuration that is the proxy's, with its TLS.
@@ -90,8 +92,8 @@ func sectionsOf(file *config.File, secured *generation) proxy.Sections {
 	return c
 }
 
-// logDiff logs what a reload has changed.
-func (g *Gateway) logDiff(d *config.Diff) {
+// logDiff logs what a reload has changed, and which keys wait for a restart.
+func (g *Gateway) logDiff(d *config.Diff, waiting []string) {
 	var fields []zap.Field
 	add := func(key string, names []string) {
 		if len(names) > 0 {
@@ -108,7 +110,7 @@ func (g *Gateway) logDiff(d *config.Diff) {
 	}
 	add("keys", d.Keys)
 	g.log.Info("configuration reloaded", fields...)
-	if len(d.Waiting) > 0 {
-		g.log.Warn("changed keys wait for a restart", zap.Strings("keys", d.Waiting))
+	if len(waiting) > 0 {
+		g.log.Warn("changed keys wait for a restart", zap.Strings("keys", waiting))
 	}
 }

@@ -4,17 +4,19 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"text/tabwriter"
 	"time"
 
 	"sluice/internal/admin"
+	"sluice/internal/units"
 )
 
 // An adminCall is a call to the admin API of a running gateway.
@@ -24,11 +26,13 @@ type adminCall struct {
 	address   string
 	tokenFile string
 	isJSON    bool
+	patience  time.Duration // with each answer
 }
 
 // newAdminCall returns a call with the flags that all of them have. The command adds its own and calls parse.
 func (c call) newAdminCall(name string) *adminCall {
-	q := &adminCall{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError)}
+	// A reload, or a close of all sessions, may take this long.
+	q := &adminCall{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError), patience: time.Minute}
 	q.flags.StringVar(&q.address, "admin", "127.0.0.1:9901", "the gateway's admin `ADDR`")
 	q.flags.StringVar(&q.tokenFile, "token-file", "", "the `FILE` with the admin listener's token")
 	q.flags.BoolVar(&q.isJSON, "json", false, "print JSON")
@@ -57,10 +61,13 @@ const mostAnswerBytes = 64 << 20
 
 // send sends a request to the gateway and reads its answer into value. If value is nil, it discards the answer.
 func (q *adminCall) send(method, path string, query url.Values, value any) error {
-	// A reload may take this long, and nothing else does.
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	address, err := q.hostPort()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), q.patience)
 	defer cancel()
-	target := "http://" + q.address + path
+	target := "http://" + address + path
 	if len(query) > 0 {
 		target += "?" + query.Encode()
 	}
@@ -69,22 +76,25 @@ func (q *adminCall) send(method, path string, query url.Values, value any) error
 		return usageError{fmt.Sprintf("-admin %s is no address: %v", q.address, err)}
 	}
 	if q.tokenFile != "" {
-		token, err := os.ReadFile(q.tokenFile)
+		token, err := admin.ReadToken(q.tokenFile)
 		if err != nil {
-			return fmt.Errorf("token file: %w", err)
+			return fmt.Errorf("token file %s: %w", q.tokenFile, err)
 		}
-		request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(token)))
+		request.Header.Set("Authorization", "Bearer "+token)
 	}
 	// Not through a proxy that the environment names: the token is for the gateway alone.
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
-	if err != nil {
-		return fmt.Errorf("no gateway answers at %s: %w", q.address, err)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("the gateway at %s does not answer within %s", address, units.Duration(q.patience))
+	}
+	if failed := (*url.Error)(nil); errors.As(err, &failed) {
+		return fmt.Errorf("no gateway answers at %s: %w", address, failed.Err)
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, mostAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", q.address, err)
+		return fmt.Errorf("read the answer of %s: %w", address, err)
 	}
 	if answer.StatusCode != http.StatusOK {
 		return refusedBy(answer.StatusCode, body)
@@ -93,9 +103,18 @@ func (q *adminCall) send(method, path string, query url.Values, value any) error
 		return nil
 	}
 	if err := json.Unmarshal(body, value); err != nil {
-		return fmt.Errorf("the answer of %s is not that of a gateway: %w", q.address, err)
+		return fmt.Errorf("the answer of %s is not that of a gateway: %w", address, err)
 	}
 	return nil
+}
+
+// hostPort returns the address that -admin names, which may be written as the URL of the dashboard.
+func (q *adminCall) hostPort() (string, error) {
+	address := strings.TrimSuffix(strings.TrimPrefix(q.address, "http://"), "/")
+	if _, _, err := net.SplitHostPort(address); err != nil || strings.Contains(address, "/") {
+		return "", usageError{fmt.Sprintf("-admin %s is no address: want HOST:PORT", q.address)}
+	}
+	return address, nil
 }
 
 // A refusal is an answer other than 200.
@@ -115,6 +134,9 @@ func refusedBy(status int, body []byte) error {
 	var answer admin.Error
 	if err := json.Unmarshal(body, &answer); err != nil || answer.Error == "" {
 		answer.Error = fmt.Sprintf("status %d", status)
+	}
+	if status == http.StatusBadRequest { // an argument is wrong
+		return usageError{answer.Error}
 	}
 	return &refusal{status, answer.Error}
 }

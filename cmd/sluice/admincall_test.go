@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/gobwas/ws"
 
@@ -116,7 +118,11 @@ func TestReloadTellsAsMuchAsTheGatewayDoes(t *testing.T) {
 		code           int
 		stdout, stderr string
 	}{
-		{200, `{"status":"applied"}`, exitClean, "the new configuration is in use\n", ""},
+		{200, `{"status":"applied","waiting":[]}`, exitClean, "the new configuration is in use\n", ""},
+		// Faults C9.
+		{200, `{"status":"applied","waiting":["gateway.workers","log.access"]}`, exitClean,
+			"the new configuration is in use; these changed keys wait for a restart: gateway.workers, log.access\n", ""},
+		{400, `{"error":"unknown parameter"}`, exitUsage, "", "sluice reload: unknown parameter\nusage: sluice reload [-admin ADDR]\n"},
 		{422, `{"error":"sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong"}`, exitUsage, "", "sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong\n"},
 		{401, `{"error":"a bearer token is required"}`, exitFailure, "", "sluice reload: a bearer token is required: name its file with -token-file\n"},
 		{404, `nothing`, exitFailure, "", "sluice reload: status 404\n"},
@@ -153,11 +159,61 @@ func TestQuestionsThatNobodyAnswersFail(t *testing.T) {
 		{"drain echo b -undo -over 1s", exitUsage, "exclude each other"},
 		{"drain a b c", exitUsage, `unexpected argument "c"`},
 		{"reload now", exitUsage, `unexpected argument "now"`},
+		// Faults D: mistakes in arguments, found before any gateway is asked.
+		{"sessions -idle 5x", exitUsage, `idle="5x" is no duration over 0s`},
+		{"sessions -age 0s", exitUsage, `age="0s" is no duration over 0s`},
+		{"sessions -client here", exitUsage, `client="here" is no address`},
+		{"sessions -path chat", exitUsage, `path="chat" does not begin with a slash`},
+		{"sessions -close -all -code 1006", exitUsage, `code="1006" is no close code`},
+		{"sessions -limit -1", exitUsage, "-limit is negative"},
+		{"drain echo b -over 5", exitUsage, `over="5" is no duration from 0s to 24h`},
+		{"drain echo b -over 48h", exitUsage, `over="48h" is no duration from 0s to 24h`},
+		{"status -admin https://127.0.0.1:1", exitUsage, "-admin https://127.0.0.1:1 is no address: want HOST:PORT"},
+		{"status -admin http://127.0.0.1:1/", exitFailure, "no gateway answers at 127.0.0.1:1: dial tcp"},
+		{"status -health -admin 127.0.0.1:1", exitFailure, "no gateway answers at 127.0.0.1:1"},
+		{"status -token-file /dev/zero -admin 127.0.0.1:1", exitFailure, "token file /dev/zero: not a file of at most 4096 bytes"},
 	} {
 		code, stdout, stderr := invoke(strings.Fields(test.args)...)
 		if code != test.code || stdout != "" || !strings.Contains(stderr, test.stderr) {
 			t.Errorf("sluice %s: %d %q %q, want %d with %q", test.args, code, stdout, stderr, test.code, test.stderr)
 		}
+	}
+}
+
+// Faults C12.
+func TestHealthNeedsNoToken(t *testing.T) {
+	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/healthz" || r.Header.Get("Authorization") != "" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+		_, _ = w.Write([]byte(`{"status":"ok"}`))
+	}))
+	defer gateway.Close()
+	if text := mustInvoke(t, "status", "-health", "-admin", gateway.URL); text != "" {
+		t.Errorf("status -health prints %q", text)
+	}
+}
+
+// Faults D.
+func TestStatusWaitsFiveSecondsForAGatewayThatHangs(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // the kernel accepts, and nothing answers
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	start := time.Now()
+	code, _, stderr := invoke("status", "-admin", listener.Addr().String())
+	if code != exitFailure || !strings.Contains(stderr, "does not answer within 5s") || time.Since(start) > 40*time.Second {
+		t.Errorf("status: %d %q after %v", code, stderr, time.Since(start))
+	}
+}
+
+// Faults D.
+func TestSessionsOfANameThatNothingHasAreAFailure(t *testing.T) {
+	p := startProcess(t, "")
+	code, stdout, stderr := invoke("sessions", "-pool", "typo", "-admin", p.admin)
+	if code != exitFailure || stdout != "" || !strings.Contains(stderr, `no pool "typo"`) {
+		t.Errorf("sessions -pool typo: %d %q %q", code, stdout, stderr)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/url"
 
+	"sluice/internal/admin"
 	"sluice/proxy"
 )
 
@@ -27,6 +28,9 @@ func drain(c call) error {
 	}
 	if *over != "" {
 		query.Set("over", *over)
+	}
+	if _, err := admin.ReadOver(query); err != nil {
+		return usageError{err.Error()}
 	}
 	var backend proxy.BackendView
 	path := fmt.Sprintf("/api/v1/pools/%s/backends/%s/%s", url.PathEscape(arguments[0]), url.PathEscape(arguments[1]), action)

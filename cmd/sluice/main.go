@@ -28,7 +28,7 @@ func commands() []command {
 		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
 		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},
 		{"bench", "bench [-mode MODE] -url URL [-c N] [-d TIME] …", "put load on a WebSocket URL and measure it", runBench},
-		{"status", "status [-admin ADDR] [-json]", "show the listeners, routes and backends of a running gateway", status},
+		{"status", "status [-admin ADDR] [-health] [-json]", "show the listeners, routes and backends of a running gateway", status},
 		{"sessions", "sessions [ID] [-route NAME] [-idle TIME] [-close] …", "list, show or close its live sessions", sessions},
 		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take one of its backends out of use, or put it back", drain},
 		{"reload", "reload [-admin ADDR]", "reload its configuration", reload},

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
+
+	"sluice/internal/admin"
 )
 
 // reload makes a running gateway read its configuration again.
@@ -12,7 +15,7 @@ func reload(c call) error {
 	if _, err := q.parse(0); err != nil {
 		return err
 	}
-	var applied map[string]string
+	var applied admin.Reloaded
 	err := q.send("POST", "/api/v1/reload", nil, &applied)
 	var refused *refusal
 	if errors.As(err, &refused) && refused.status == http.StatusUnprocessableEntity {
@@ -24,6 +27,10 @@ func reload(c call) error {
 	if q.isJSON {
 		return q.printJSON(applied)
 	}
-	_, err = fmt.Fprintln(q.stdout, "the new configuration is in use")
+	text := "the new configuration is in use"
+	if len(applied.Waiting) > 0 {
+		text += "; these changed keys wait for a restart: " + strings.Join(applied.Waiting, ", ")
+	}
+	_, err = fmt.Fprintln(q.stdout, text)
 	return err
 }

@@ -33,7 +33,7 @@ func sessions(c call) error {
 		"pool":     "only of the pool `NAME`",
 		"backend":  "only on the backend `ADDRESS`",
 		"client":   "only from the client `ADDRESS`, or those of a prefix such as 10.0.0.0/8",
-		"path":     "only with a path that begins with `PREFIX`",
+		"path":     "only with the path `PATH`, or one below it",
 		"idle":     "only without data for longer than `TIME`, such as 5m",
 		"age":      "only older than `TIME`, such as 1h",
 	} {
@@ -55,6 +55,16 @@ func sessions(c call) error {
 		return usageError{"a session's ID and a filter exclude each other"}
 	case !s.closes && (s.code != "" || s.isAll):
 		return usageError{"-code and -all go with -close"}
+	case s.limit < 0:
+		return usageError{"-limit is negative"}
+	}
+	if s.code != "" {
+		s.filter.Set("code", s.code)
+	}
+	if err := admin.CheckSelection(s.filter); err != nil {
+		return usageError{err.Error()}
+	}
+	switch {
 	case s.closes:
 		return s.close()
 	case s.session != "":
@@ -152,9 +162,6 @@ func (s *sessionsCall) close() error {
 	}
 	if s.isAll {
 		s.filter.Set("all", "true")
-	}
-	if s.code != "" {
-		s.filter.Set("code", s.code)
 	}
 	var closed admin.Closed
 	if err := s.send("DELETE", path, s.filter, &closed); err != nil {

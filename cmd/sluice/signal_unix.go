@@ -19,7 +19,7 @@ func obeySignals(g *gateway.Gateway, hasFile bool) (stop func()) {
 	if !hasFile {
 		return stopReopening
 	}
-	stopReloading := onSignal(syscall.SIGHUP, g.Panics(), func() { _ = g.Reload(context.Background()) }) // its error has been logged
+	stopReloading := onSignal(syscall.SIGHUP, g.Panics(), func() { _, _ = g.Reload(context.Background()) }) // its error has been logged
 	return func() {
 		stopReloading()
 		stopReopening()

@@ -49,6 +49,12 @@ type (
 	Level struct {
 		Level string `json:"level"`
 	}
+	// Reloaded is the answer of POST /api/v1/reload.
+	Reloaded struct {
+		Status string `json:"status"` // applied
+		// Waiting are the changed keys that only a restart makes effective, as "gateway.workers".
+		Waiting []string `json:"waiting"`
+	}
 	// Error is the answer to what is refused.
 	Error struct {
 		Error string `json:"error"`
@@ -90,23 +96,34 @@ const mostDrain = 24 * time.Hour
 
 func (a *api) drain(w http.ResponseWriter, r *http.Request) {
 	values, err := queryOf(r, "over")
-	var over units.Duration
-	if text := values.Get("over"); err == nil && text != "" {
-		if over.UnmarshalText([]byte(text)) != nil || over < 0 || over.Std() > mostDrain {
-			err = fmt.Errorf("over=%q is no duration from 0s to %s, such as 30s", text, mostDrain)
-		}
+	var over time.Duration
+	if err == nil {
+		over, err = ReadOver(values)
 	}
 	if err != nil {
 		writeError(w, http.StatusBadRequest, err.Error())
 		return
 	}
 	pool, address := r.PathValue("pool"), r.PathValue("address")
-	if err := a.Proxy.Drain(pool, address, over.Std()); err != nil {
+	if err := a.Proxy.Drain(pool, address, over); err != nil {
 		writeError(w, http.StatusNotFound, err.Error())
 		return
 	}
-	a.log.Info("drain asked for", zap.String("pool", pool), zap.String("backend", address), zap.Duration("over", over.Std()))
+	a.log.Info("drain asked for", zap.String("pool", pool), zap.String("backend", address), zap.Duration("over", over))
 	a.showBackend(w, pool, address)
+}
+
+// ReadOver returns the time over which a drain is spread; zero if there is none.
+func ReadOver(values url.Values) (time.Duration, error) {
+	text := values.Get("over")
+	if text == "" {
+		return 0, nil
+	}
+	var over units.Duration
+	if over.UnmarshalText([]byte(text)) != nil || over < 0 || over.Std() > mostDrain {
+		return 0, fmt.Errorf("over=%q is no duration from 0s to %s, such as 30s", text, units.Duration(mostDrain))
+	}
+	return over.Std(), nil
 }
 
 func (a *api) undrain(w http.ResponseWriter, r *http.Request) {
@@ -159,11 +176,12 @@ func (a *api) setLevel(w http.ResponseWriter, r *http.Request) {
 
 // reload answers when the new configuration is in use, or is refused with all of its problems.
 func (a *api) reload(w http.ResponseWriter, r *http.Request) {
-	if err := a.Reload(r.Context()); err != nil {
+	waiting, err := a.Reload(r.Context())
+	if err != nil {
 		writeError(w, http.StatusUnprocessableEntity, err.Error())
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "applied"})
+	writeJSON(w, http.StatusOK, Reloaded{"applied", append([]string{}, waiting...)})
 }
 
 // readJSON reads a body that is one JSON object with the fields of value and no others.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,7 +18,7 @@ import (
 	"sluice/proxy/session"
 )
 
-func noReload(context.Context) error { return nil }
+func noReload(context.Context) ([]string, error) { return nil, nil }
 
 // get asks for a value and reads it.
 func get[T any](g *testGateway, method, path string, status int) (value T) {
@@ -272,10 +273,13 @@ func TestLogLevelIsToldAndChanged(t *testing.T) {
 }
 
 func TestReloadTellsAllProblems(t *testing.T) {
+	var waiting []string
 	var problems error
-	g := startGateway(t, Config{Address: "127.0.0.1:0"}, func(context.Context) error { return problems })
-	if answer, body := ask(t, "POST", "http://"+g.admin+"/api/v1/reload", "", ""); answer.StatusCode != 200 || !strings.Contains(body, "applied") {
-		t.Errorf("reload: %d %s", answer.StatusCode, body)
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, func(context.Context) ([]string, error) { return waiting, problems })
+	for _, waiting = range [][]string{nil, {"admin.pprof", "gateway.workers"}} { // Faults C9.
+		if got := get[Reloaded](g, "POST", "/api/v1/reload", 200); got.Status != "applied" || !slices.Equal(got.Waiting, waiting) {
+			t.Errorf("reload: %+v, want applied, and %q waiting", got, waiting)
+		}
 	}
 	problems = errors.New("sluice.toml:1: a: wrong\nsluice.toml:2: b: wrong")
 	if got := get[Error](g, "POST", "/api/v1/reload", 422); got.Error != problems.Error() {

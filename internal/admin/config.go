@@ -24,7 +24,7 @@ type Config struct {
 // Check reports every problem of the section.
 func (c *Config) Check(report units.Report) {
 	if c.TokenFile != "" {
-		if _, err := readToken(c.TokenFile); err != nil {
+		if _, err := ReadToken(c.TokenFile); err != nil {
 			report("token_file", err.Error(), c.TokenFile, "a readable file with a token of at least "+strconv.Itoa(leastTokenBytes)+" bytes")
 		}
 	}
@@ -62,8 +62,8 @@ const leastTokenBytes = 16
 // mostTokenBytes bounds what is read as a token.
 const mostTokenBytes = 4096
 
-// readToken returns the token in a file.
-func readToken(path string) (string, error) {
+// ReadToken returns the token in a file.
+func ReadToken(path string) (string, error) {
 	info, err := os.Stat(path)
 	switch {
 	case err != nil:

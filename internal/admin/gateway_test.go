@@ -40,7 +40,7 @@ type testGateway struct {
 }
 
 // startGateway runs a gateway until the test ends.
-func startGateway(t *testing.T, config Config, reload func(context.Context) error) *testGateway {
+func startGateway(t *testing.T, config Config, reload func(context.Context) ([]string, error)) *testGateway {
 	t.Helper()
 	g := &testGateway{T: t, registry: prometheus.NewRegistry(), level: zap.NewAtomicLevelAt(zap.WarnLevel), isReady: new(atomic.Bool)}
 	g.isReady.Store(true)

@@ -29,9 +29,9 @@ type Options struct {
 	Proxy *proxy.Proxy
 	// Level is that of Log and of every logger that it was made of.
 	Level zap.AtomicLevel
-	// Reload reads the configuration anew and returns when it is in use, or all of its problems. It is called by any goroutine;
-	// nil: the API has no reload.
-	Reload func(context.Context) error
+	// Reload reads the configuration anew and returns when it is in use, or all of its problems. waiting are the keys that only a
+	// restart makes effective. It is called by any goroutine; nil: the API has no reload.
+	Reload func(context.Context) (waiting []string, err error)
 	// Log receives what goes wrong.
 	Log *zap.Logger
 	// Panics is called for each panic of a handler; nil: panics are not recovered.
@@ -52,7 +52,7 @@ func Listen(options Options) (*Server, error) {
 	token := ""
 	if options.Config.TokenFile != "" {
 		var err error
-		if token, err = readToken(options.Config.TokenFile); err != nil {
+		if token, err = ReadToken(options.Config.TokenFile); err != nil {
 			return nil, fmt.Errorf("admin token file %s: %w", options.Config.TokenFile, err)
 		}
 	}

@@ -49,6 +49,10 @@ func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusBadRequest, "cursor: "+err.Error())
 		return
 	}
+	if err := a.checkNames(query, len(page.Sessions)); err != nil {
+		writeError(w, http.StatusNotFound, err.Error())
+		return
+	}
 	writeJSON(w, http.StatusOK, page)
 }
 
@@ -103,8 +107,55 @@ func (a *api) closeSessions(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	count := a.Proxy.Sessions().CloseAll(query, code)
+	if err := a.checkNames(query, count); err != nil {
+		writeError(w, http.StatusNotFound, err.Error())
+		return
+	}
 	a.log.Info("sessions closed by the operator", zap.Int("sessions", count), zap.String("query", values.Encode()))
 	writeJSON(w, http.StatusOK, Closed{count})
+}
+
+// checkNames reports the first name of a query that nothing has, where it has chosen no sessions. What a reload has removed has its
+// name for as long as it has sessions.
+func (a *api) checkNames(query *session.Query, found int) error {
+	if found > 0 {
+		return nil
+	}
+	has := func(name string) bool { return name == "" }
+	isListener, isRoute, isPool, isBackend := has(query.Listener), has(query.Route), has(query.Pool), has(query.Backend)
+	for _, l := range a.Proxy.Listeners() {
+		isListener = isListener || l.Name == query.Listener
+	}
+	for _, r := range a.Proxy.Routes() {
+		isRoute = isRoute || r.Name == query.Route
+	}
+	for _, p := range a.Proxy.Pools() {
+		isPool = isPool || p.Name == query.Pool
+		for _, b := range p.Backends {
+			isBackend = isBackend || b.Address == query.Backend
+		}
+	}
+	switch {
+	case !isListener:
+		return fmt.Errorf("no listener %q", query.Listener)
+	case !isRoute:
+		return fmt.Errorf("no route %q", query.Route)
+	case !isPool:
+		return fmt.Errorf("no pool %q", query.Pool)
+	case !isBackend:
+		return fmt.Errorf("no backend %q", query.Backend)
+	default:
+		return nil
+	}
+}
+
+// CheckSelection reports what is wrong with the parameters that choose sessions, or with the code that closes them.
+func CheckSelection(values url.Values) error {
+	if _, err := readFilter(values); err != nil {
+		return err
+	}
+	_, err := readCode(values)
+	return err
 }
 
 // readFilter returns the query that filters make.
@@ -116,6 +167,9 @@ func readFilter(values url.Values) (*session.Query, error) {
 		Pool:     values.Get("pool"),
 		Backend:  values.Get("backend"),
 		Path:     values.Get("path"),
+	}
+	if query.Path != "" && query.Path[0] != '/' {
+		return nil, fmt.Errorf("path=%q does not begin with a slash", query.Path)
 	}
 	var err error
 	if query.Client, err = readClient(values.Get("client")); err != nil {

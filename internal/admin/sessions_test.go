@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -78,12 +79,13 @@ func TestFiltersChooseSessions(t *testing.T) {
 		query string
 		want  int
 	}{
-		{"listener=public", 3}, {"listener=other", 0},
+		{"listener=public", 3},
 		{"route=/chat", 2}, {"route=/", 1},
-		{"pool=echo", 3}, {"pool=none", 0},
+		{"pool=echo", 3},
 		{"backend=" + url.QueryEscape(g.backends[0]), inPool},
 		{"client=127.0.0.1", 3}, {"client=127.0.0.0/8", 3}, {"client=10.0.0.0/8", 0}, {"client=::1", 0}, {"client=::ffff:127.0.0.1", 3},
-		{"path=/chat/2", 1}, {"path=/chat", 2}, {"path=/chat&route=/chat&client=127.0.0.1", 2}, {"path=/chat&route=/", 0},
+		{"path=/chat/2", 1}, {"path=/chat", 2}, {"path=/chat/", 2}, {"path=/", 3}, {"path=/ch", 0}, {"path=/chat/2/", 1}, // Faults D.
+		{"path=/chat&route=/chat&client=127.0.0.1", 2}, {"path=/chat&route=/", 0},
 		{"id=" + at[1].ID, 1}, {"id=" + at[1].ID + "&path=/none", 0}, {"id=0000000000000000", 0}, {"id=x", 0},
 		{"age=1ms", 3}, {"age=1h", 0}, {"idle=1h", 0}, {"idle=1ns", 3},
 	}
@@ -92,6 +94,34 @@ func TestFiltersChooseSessions(t *testing.T) {
 			t.Errorf("%s chooses %d sessions, want %d", test.query, got, test.want)
 		}
 	}
+}
+
+// Faults D.
+func TestAFilterByANameThatNothingHasIsRefused(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	for _, query := range []string{"listener=typo", "route=/typo", "pool=typo", "backend=typo", "pool=echo&route=/typo"} {
+		for _, method := range []string{"GET", "DELETE"} {
+			name := query[strings.LastIndexByte(query, '=')+1:]
+			if got := get[Error](g, method, "/api/v1/sessions?"+query, 404); !strings.Contains(got.Error, name) {
+				t.Errorf("%s with %s: %q", method, query, got.Error)
+			}
+		}
+	}
+	if got := get[session.Page](g, "GET", "/api/v1/sessions?listener=public&route=/chat&pool=echo&backend="+url.QueryEscape(g.backends[0]), 200); len(got.Sessions) > 0 {
+		t.Errorf("sessions %+v, want none", got.Sessions)
+	}
+}
+
+// Faults D.
+func TestAPathChoosesWholeSegments(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	five, below, other := g.dial("/a/5"), g.dial("/a/5/x"), g.dial("/a/55")
+	if closed := get[Closed](g, "DELETE", "/api/v1/sessions?path=/a/5&code=4000", 200); closed.Closed != 2 {
+		t.Errorf("closed %+v, want 2", closed)
+	}
+	g.wantClose(five, 4000)
+	g.wantClose(below, 4000)
+	g.echo(other, "alive")
 }
 
 func TestFilterClosesWhatItChooses(t *testing.T) {
@@ -128,7 +158,7 @@ func TestWrongFiltersAreRefused(t *testing.T) {
 	conn := g.dial("/")
 	for _, query := range []string{
 		"limit=0", "limit=-1", "limit=1001", "limit=ten", "limit=", "cursor=1", "cursor=" + "zz345678901234567890123456789012",
-		"idle=5", "idle=-5s", "idle=0s", "age=long", "client=localhost", "client=10.0.0.0%2F33", "colour=red", "route=/&route=/", "%zz=1", "route", "a;b",
+		"idle=5", "idle=-5s", "idle=0s", "age=long", "client=localhost", "path=chat", "client=10.0.0.0%2F33", "colour=red", "route=/&route=/", "%zz=1", "route", "a;b",
 	} {
 		get[Error](g, "GET", "/api/v1/sessions?"+query, 400)
 	}

@@ -23,7 +23,7 @@ type Query struct {
 	Listener, Route, Pool, Backend string // names; empty means any
 
 	Client netip.Prefix  // that contains the client's address; zero means any
-	Path   string        // prefix of the path
+	Path   string        // that the path is or lies below: /a/5 chooses /a/5 and /a/5/x, not /a/55
 	Idle   time.Duration // without data for longer than this; 0 means any
 	Age    time.Duration // older than this; 0 means any
 }
@@ -160,8 +160,14 @@ func (q *Query) fits(s *Session, now time.Time) bool {
 		isNamed(q.Pool, s.Route.PoolName) &&
 		isNamed(q.Backend, s.Backend.Name()) &&
 		(!q.Client.IsValid() || q.Client.Contains(s.Client.Addr())) &&
-		strings.HasPrefix(s.Path(), q.Path) &&
+		q.fitsPath(s.Path()) &&
 		(q.Age == 0 || now.Sub(s.Start) >= q.Age)
+}
+
+// fitsPath compares whole segments, as routes do: a slash at the end of q.Path doesn't count.
+func (q *Query) fitsPath(path string) bool {
+	rest, isBelow := strings.CutPrefix(path, strings.TrimRight(q.Path, "/"))
+	return isBelow && (rest == "" || rest[0] == '/' || q.Path == "")
 }
 
 // A place is the position of a session in the order of all: by age, and by id where two began at once. It never changes, and
