@@ -46,6 +46,7 @@ var rooms = map[string]room{
 	"balancer/discovery":         {ours: []string{"internal/units"}, never: []string{"go.uber.org/zap"}},
 	"balancer/discovery/dnstest": {},
 	"tls":                        {ours: []string{"internal/units", "internal/recovery", "internal/filewatch", "internal/netconn"}},
+	"tls/rekeytest":              {},
 	"proxy/handshake": {
 		ours:  []string{"proxy/reach", "proxy/route", "upgrade", "balancer", "internal/netconn", "internal/recovery"},
 		never: []string{"net/http", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap"},

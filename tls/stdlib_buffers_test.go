@@ -165,3 +165,14 @@ func heapBytes() int {
 	runtime.ReadMemStats(&stats)
 	return int(stats.HeapAlloc)
 }
+
+func TestStdlibConnHasTheSecretOfItsPeersKeys(t *testing.T) {
+	field, isThere := reflect.TypeFor[ctls.Conn]().FieldByName("in")
+	if !isThere {
+		t.Fatal("tls.Conn has no field in")
+	}
+	secret, isThere := field.Type.FieldByName("trafficSecret")
+	if !isThere || secret.Type != reflect.TypeFor[[]byte]() {
+		t.Fatalf("%v has no []byte trafficSecret: floods of key updates aren't noticed", field.Type)
+	}
+}

@@ -40,7 +40,7 @@ type session struct {
 // A transport carries one side of a session: a socket, TLS over it, or any other stream. It belongs to the driver goroutine of its
 // session. An engine calls seal, tryWrite and unacked, which don't block; session.finish calls the others, which may.
 type transport interface {
-	// seal turns a batch into what goes on the wire, after what the transport itself has to say (batch.isDue). If the side isn't
+	// seal turns a batch into what goes on the wire, after what the transport itself has to say (batch.due). If the side isn't
 	// writable, the transport drops what it has to say.
 	seal(b *batch, isWritable bool) error
 	// tryWrite writes spans as far as the transport accepts them at once. It returns the spans that are left, the first one cut, and
@@ -105,7 +105,8 @@ func (s *session) finish(acts relay.Acts) {
 // send sends the batch for a side, unless bytes wait for the side already. What the side doesn't accept waits too.
 func (e *engine) send(s *session, to relay.Side) {
 	b := &e.out[to]
-	if b.n == 0 && !b.isDue {
+	due := b.due
+	if b.n == 0 && due == 0 {
 		return
 	}
 	isWritable := s.core.IsWritable(to)
@@ -135,6 +136,9 @@ func (e *engine) send(s *session, to relay.Side) {
 		e.queued.Add(int64(left))
 	}
 	waiting := (*s.pending).waiting(to)
+	if due > 0 {
+		s.core.AnswerQueued(to, due, waiting+n)
+	}
 	s.core.Sent(&e.env, to, n, waiting)
 	if waiting > e.marks.high {
 		s.core.Pause(to.Other())
@@ -195,6 +199,8 @@ func (e *engine) readFailed(s *session, from relay.Side, err error) {
 	case nil, errAgain:
 	case io.EOF:
 		s.core.Ended(&e.env, from)
+	case errKeyUpdates:
+		s.core.Fault(&e.env, from, relay.RuleKeyUpdates)
 	default:
 		s.core.Lost(&e.env, from)
 	}

@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"crypto/tls"
 	"io"
 	"net"
 	"syscall"
@@ -12,8 +13,10 @@ import (
 // A goroutineConn is the transport of one side of a goroutineSession: any net.Conn. read and write block; read is for one goroutine,
 // write and tryWrite for one at a time.
 type goroutineConn struct {
-	conn net.Conn
-	raw  syscall.RawConn // nil: conn is no socket
+	conn   net.Conn
+	secure *tls.Conn       // conn, if it is TLS
+	keys   keyChanges      // of the peer, for read
+	raw    syscall.RawConn // nil: conn is no socket
 
 	reading lent   // by readFD
 	writing []byte // by writeFD and tryFD, with the results after it
@@ -52,6 +55,7 @@ const writePiece = 16 << 10
 
 func newGoroutineConn(conn net.Conn, ps *pools) *goroutineConn {
 	g := &goroutineConn{conn: conn}
+	g.secure, _ = conn.(*tls.Conn)
 	_ = conn.SetDeadline(time.Time{}) // the handshake's may still run
 	if c, ok := conn.(syscall.Conn); ok && canTry {
 		if raw, err := c.SyscallConn(); err == nil {

@@ -111,6 +111,9 @@ func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool)
 			copy(p, carried)
 			e.receive(&s, from, p)
 		}
+		if c := g.conn[from]; c.secure != nil && c.keys.areTooMany(c.secure, e.env.Now) {
+			l.err = errKeyUpdates
+		}
 		e.readFailed(&s, from, l.err)
 		g.unlock(&held, 0)
 		l.release(g.driver.pools)

@@ -24,6 +24,7 @@ type secureSocket struct {
 	conn     *tls.Conn
 	part     *record // the beginning of a record that hasn't come whole
 	partSize int32   // bytes in part
+	keys     keyChanges
 	slot     uint32
 	side     relay.Side
 	isEnding bool // the stream ends after the side's queue
@@ -155,6 +156,9 @@ func (c *secureSocket) open(records, buf []byte) (n int, err error) {
 		var m int
 		m, err = c.conn.Read(buf[n:])
 		n += m
+		if c.keys.areTooMany(c.conn, c.loop.env.Now) {
+			err = errKeyUpdates
+		}
 		if isLent && err == nil && rawInputOf(c.conn).Len() == 0 {
 			break // another Read would return errNothing
 		}
@@ -167,7 +171,7 @@ func (c *secureSocket) open(records, buf []byte) (n int, err error) {
 		releaseBuffers(c.conn)
 	}
 	if len(feed.out) > 0 {
-		c.loop.out[c.side].isDue = true
+		c.loop.out[c.side].due = len(feed.out)
 	}
 	if err == errNothing {
 		err = errAgain

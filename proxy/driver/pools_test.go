@@ -83,7 +83,7 @@ func wantEngineEmpty(t testing.TB, e *engine) {
 	}
 	for side := range e.out {
 		b := &e.out[side]
-		if b.n != 0 || len(b.spans) != 0 || len(b.own) != 0 || b.isDue {
+		if b.n != 0 || len(b.spans) != 0 || len(b.own) != 0 || b.due != 0 {
 			t.Errorf("between two sessions the batch for side %d has %d bytes in %d spans, %d of the gateway's own",
 				side, b.n, len(b.spans), len(b.own))
 		}

@@ -10,7 +10,7 @@ type batch struct {
 	spans [][]byte
 	n     int    // bytes
 	own   []byte // where frames of the gateway's own are built, and records of TLS; spans point into it
-	isDue bool   // the transport has something to say itself
+	due   int    // bytes that the transport has to say itself
 }
 
 // pass puts bytes, of which there are some, at the end. Bytes that follow the last span in memory become a part of it: a flood of pongs
@@ -29,7 +29,7 @@ func (b *batch) pass(p []byte) {
 
 func (b *batch) reset() {
 	clear(b.spans)
-	b.spans, b.n, b.own, b.isDue = b.spans[:0], 0, b.own[:0], false
+	b.spans, b.n, b.own, b.due = b.spans[:0], 0, b.own[:0], 0
 }
 
 // receive processes bytes that a side sent: p, which begins with what carried returned. Afterwards the batches hold slices of p.

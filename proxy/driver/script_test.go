@@ -183,3 +183,11 @@ func sides(t *testing.T, c relay.Config, run func(p *scripted, a, b relay.Side))
 		})
 	}
 }
+
+// answers lets a side's transport answer the side by n bytes.
+func (p *scripted) answers(side relay.Side, n int) {
+	b := &p.out[side]
+	b.due = n
+	b.pass(make([]byte, n))
+	p.run()
+}

@@ -100,6 +100,13 @@ func (s *Session) escalate(e *Env) {
 	s.acts |= actOwn(Client) | ActTimer
 }
 
+// Fault ends what a side sends by a rule of its transport that it broke.
+func (s *Session) Fault(e *Env, from Side, rule Rule) {
+	if s.in[from].state == inOpen {
+		s.fault(e, from, rule)
+	}
+}
+
 // fault ends what a side sends by a rule that it broke.
 func (s *Session) fault(e *Env, from Side, rule Rule) {
 	e.Totals.Rules[from][rule]++

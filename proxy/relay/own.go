@@ -35,10 +35,16 @@ func (s *Session) Mirrored(from Side, ping []byte, queued int) {
 // PongQueued notes n bytes of pong at the end of a side's queue, with queued bytes waiting now, them included. For the
 // pongs that were held, n is 0: they have been counted.
 func (s *Session) PongQueued(to Side, n, queued int) {
-	out := &s.out[to]
-	out.pongs += int32(n) + out.held
-	out.pongsLeft = int32(queued)
-	out.held = 0
+	n += int(s.out[to].held)
+	s.out[to].held = 0
+	s.AnswerQueued(to, n, queued)
+}
+
+// AnswerQueued notes n bytes at the end of a side's queue, with queued bytes waiting now, them included, by which the side's transport
+// answers the side itself. They count as pongs.
+func (s *Session) AnswerQueued(to Side, n, queued int) {
+	s.out[to].pongs += int32(n)
+	s.out[to].pongsLeft = int32(queued)
 	s.pausePongs(to)
 }
 

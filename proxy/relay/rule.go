@@ -20,6 +20,7 @@ const (
 	RuleCloseReason
 	RuleFrameTooBig
 	RuleMessageTooBig
+	RuleKeyUpdates // the driver finds this one
 
 	// NumRules bounds arrays indexed by Rule.
 	NumRules
@@ -46,6 +47,7 @@ var rules = [NumRules]struct {
 	RuleCloseReason:        {"close_reason", 1007, "close reason is not UTF-8"},
 	RuleFrameTooBig:        {"frame_too_big", 1009, "frame is over the limit"},
 	RuleMessageTooBig:      {"message_too_big", 1009, "message is over the limit"},
+	RuleKeyUpdates:         {"key_updates", 1008, "too many TLS key updates"},
 }
 
 // String returns the rule's name, as in sluice_protocol_errors_total{rule}; "" for none.

@@ -1,0 +1,134 @@
+package driver
+
+import (
+	"crypto/tls"
+	"net"
+	"testing"
+	"time"
+
+	"sluice/proxy/relay"
+	"sluice/tls/rekeytest"
+)
+
+// rekeyed begins an exchange over TLS 1.3 of both sides, whose peers change their keys as they like.
+func rekeyed(t *testing.T, open func(testing.TB) Driver, isSmall bool) (x *exchange, conns [2]*rekeytest.Conn) {
+	t.Helper()
+	k := &kind{name: "rekeying", open: open, hasReset: true}
+	side := relay.Client
+	k.pair = func(t testing.TB, small bool) (peer, gateway net.Conn) {
+		peer, lower := tcpPair(t, small)
+		server := &tls.Config{Certificates: []tls.Certificate{testCertificate}, MinVersion: tls.VersionTLS13}
+		client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+		done := make(chan error, 1)
+		var ours *tls.Conn
+		if side == relay.Client {
+			ours = tls.Server(NewSwitch(lower, nil), server)
+		} else {
+			ours = tls.Client(NewSwitch(lower, nil), client)
+		}
+		go func() { done <- ours.Handshake() }()
+		var conn *rekeytest.Conn
+		var err error
+		if side == relay.Client {
+			conn, err = rekeytest.Client(peer, client)
+		} else {
+			conn, err = rekeytest.Server(peer, server)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		conns[side] = conn
+		side = side.Other()
+		return conn, ours
+	}
+	return begin(t, k, setup{isSmall: [2]bool{isSmall, isSmall}}), conns
+}
+
+// rekey lets a peer change its keys n times in one write, and then send payload.
+func rekey(t *testing.T, conn *rekeytest.Conn, n int, payload []byte) {
+	t.Helper()
+	records, err := conn.AppendRekeyed(nil, n, true, payload)
+	if err == nil {
+		err = conn.WriteRecords(records)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func eachRekeyed(t *testing.T, test func(t *testing.T, x *exchange, p, other *peer, conn *rekeytest.Conn)) {
+	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
+		for side := relay.Client; side <= relay.Backend; side++ {
+			t.Run(side.String(), func(t *testing.T) {
+				x, conns := rekeyed(t, open, true)
+				p, other := x.peers(side)
+				test(t, x, p, other, conns[side])
+			})
+		}
+	})
+}
+
+func TestAPeerMayChangeItsKeysNowAndThen(t *testing.T) {
+	eachRekeyed(t, func(t *testing.T, _ *exchange, p, other *peer, conn *rekeytest.Conn) {
+		for range keyChangeBurst {
+			rekey(t, conn, 1, p.text("under new keys"))
+			other.want("data", p.text("under new keys"))
+			other.write(other.text("so is the answer"))
+			p.want("data", other.text("so is the answer"))
+		}
+	})
+}
+
+// Faults B2.
+func TestAPeerThatKeepsChangingItsKeysIsAtFault(t *testing.T) {
+	eachRekeyed(t, func(t *testing.T, x *exchange, p, other *peer, conn *rekeytest.Conn) {
+		frame, rounds := p.frame(isFin|opBinary, make([]byte, 10_000)), 0
+		for end := time.Now().Add(patience); x.count.Load() == 0 && x.driver.Totals().Rules[p.side][relay.RuleKeyUpdates] == 0; rounds++ {
+			if time.Now().After(end) {
+				t.Fatal("no fault is found")
+			}
+			records, err := conn.AppendRekeyed(nil, 16, true, frame[rounds:rounds+1])
+			if err != nil {
+				t.Fatal(err)
+			}
+			if conn.WriteRecords(records) != nil {
+				break
+			}
+			if n := x.driver.QueuedBytes(); n > MaxQueued {
+				t.Fatalf("%d bytes wait; want %d at most", n, MaxQueued)
+			}
+		}
+		other.want("what came before", frame[:1])
+		if n := x.driver.Totals().Rules[p.side][relay.RuleKeyUpdates]; n != 1 {
+			t.Errorf("%d faults after %d rounds; want 1", n, rounds)
+		}
+		if v := x.wantVerdict(t, relay.Gateway, 1008, relay.ReasonFault).Verdict; v.Rule != relay.RuleKeyUpdates || v.Side != p.side {
+			t.Errorf("verdict is %+v", v)
+		}
+	})
+}
+
+// Faults B2.
+func TestASideThatTakesNoAnswersOfItsTransportIsNotRead(t *testing.T) {
+	sides(t, testConfig(), func(p *scripted, a, _ relay.Side) {
+		p.takes(a, 0)
+		const answer = 27
+		for n := answer; n <= maxPongs; n += answer {
+			p.answers(a, answer)
+		}
+		if !p.core.Reads(a) {
+			p.t.Fatal("the side isn't read at the limit")
+		}
+		p.answers(a, answer)
+		if p.core.Reads(a) {
+			p.t.Fatal("the side is read over the limit")
+		}
+		p.takes(a, roomEnough)
+		if !p.core.Reads(a) {
+			p.t.Fatal("the side isn't read though it has taken all answers")
+		}
+	})
+}
