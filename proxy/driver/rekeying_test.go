@@ -85,12 +85,12 @@ func TestAPeerMayChangeItsKeysNowAndThen(t *testing.T) {
 // Faults B2.
 func TestAPeerThatKeepsChangingItsKeysIsAtFault(t *testing.T) {
 	eachRekeyed(t, func(t *testing.T, x *exchange, p, other *peer, conn *rekeytest.Conn) {
-		frame, rounds := p.frame(isFin|opBinary, make([]byte, 10_000)), 0
+		rounds := 0
 		for end := time.Now().Add(patience); x.count.Load() == 0 && x.driver.Totals().Rules[p.side][relay.RuleKeyUpdates] == 0; rounds++ {
 			if time.Now().After(end) {
 				t.Fatal("no fault is found")
 			}
-			records, err := conn.AppendRekeyed(nil, 16, true, frame[rounds:rounds+1])
+			records, err := conn.AppendRekeyed(nil, 16, true, p.text("x"))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -101,7 +101,7 @@ func TestAPeerThatKeepsChangingItsKeysIsAtFault(t *testing.T) {
 				t.Fatalf("%d bytes wait; want %d at most", n, MaxQueued)
 			}
 		}
-		other.want("what came before", frame[:1])
+		other.want("what came before", p.text("x"))
 		if n := x.driver.Totals().Rules[p.side][relay.RuleKeyUpdates]; n != 1 {
 			t.Errorf("%d faults after %d rounds; want 1", n, rounds)
 		}

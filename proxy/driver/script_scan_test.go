@@ -168,7 +168,7 @@ func TestEveryRuleHasATestOfItsFault(t *testing.T) {
 		seen[f.rule] = true
 	}
 	for rule := relay.Rule(1); rule < relay.NumRules; rule++ {
-		if !seen[rule] {
+		if !seen[rule] && rule != relay.RuleKeyUpdates { // which no frame breaks: rekeying_test.go
 			t.Errorf("no fault shows %s", rule)
 		}
 	}
