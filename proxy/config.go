@@ -30,10 +30,14 @@ type ListenerConfig struct {
 	Address string `toml:"address"`
 	// HeadTimeout is the time allowed from accept until the request head is complete.
 	HeadTimeout units.Duration `toml:"head_timeout" default:"10s"`
-	// ProxyProtocol requires every connection to begin with a PROXY header, version 1 or 2, from one of TrustedProxies.
+	// ProxyProtocol requires every connection to begin with a PROXY header, version 1 or 2, from one of ProxyProtocolFrom.
 	ProxyProtocol bool `toml:"proxy_protocol" default:"false"`
-	// TrustedProxies are addresses and prefixes whose X-Forwarded-* fields and PROXY headers are believed.
+	// ProxyProtocolFrom are addresses and prefixes that may send a PROXY header; empty means TrustedProxies.
+	ProxyProtocolFrom []string `toml:"proxy_protocol_from"`
+	// TrustedProxies are addresses and prefixes whose X-Forwarded-* fields are believed.
 	TrustedProxies []string `toml:"trusted_proxies"`
+	// TrustedClientCertificate means that X-Client-Cert-Subject of TrustedProxies is believed; it is dropped otherwise.
+	TrustedClientCertificate bool `toml:"trusted_client_certificate" default:"false"`
 	// RedirectHTTPS answers every request with a redirection to https.
 	RedirectHTTPS bool `toml:"redirect_https" default:"false"`
 
@@ -58,8 +62,14 @@ func (c *ListenerConfig) Check(report units.Report) {
 	if c.HeadTimeout <= 0 {
 		report("head_timeout", "not positive", c.HeadTimeout, "a duration such as \"10s\"")
 	}
-	if c.ProxyProtocol && len(c.TrustedProxies) == 0 {
-		report("proxy_protocol", "nobody may send the header", c.ProxyProtocol, "the senders' addresses in trusted_proxies")
+	if c.ProxyProtocol && len(c.headerSenders()) == 0 {
+		report("proxy_protocol", "nobody may send the header", c.ProxyProtocol, "the senders' addresses in proxy_protocol_from or trusted_proxies")
+	}
+	if !c.ProxyProtocol && len(c.ProxyProtocolFrom) > 0 {
+		report("proxy_protocol_from", "no connection begins with a PROXY header", c.ProxyProtocolFrom, "proxy_protocol = true beside it")
+	}
+	if c.TrustedClientCertificate && len(c.TrustedProxies) == 0 {
+		report("trusted_client_certificate", "no proxy is trusted", c.TrustedClientCertificate, "the proxies' addresses in trusted_proxies")
 	}
 	for _, d := range []struct {
 		key   string
@@ -75,9 +85,22 @@ func (c *ListenerConfig) Check(report units.Report) {
 			report(d.key, "negative", d.value, "a number, or 0 for no limit")
 		}
 	}
-	for i, s := range c.TrustedProxies {
-		if _, err := reach.ParsePrefix(s); err != nil {
-			report(units.Indexed("trusted_proxies", i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
+	for _, list := range []struct {
+		key  string
+		list []string
+	}{{"trusted_proxies", c.TrustedProxies}, {"proxy_protocol_from", c.ProxyProtocolFrom}} {
+		for i, s := range list.list {
+			if _, err := reach.ParsePrefix(s); err != nil {
+				report(units.Indexed(list.key, i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
+			}
 		}
 	}
+}
+
+// headerSenders returns the addresses that may send a PROXY header.
+func (c *ListenerConfig) headerSenders() []string {
+	if len(c.ProxyProtocolFrom) > 0 {
+		return c.ProxyProtocolFrom
+	}
+	return c.TrustedProxies
 }

@@ -37,7 +37,9 @@ func (l *listener) Name() string { return l.name }
 func (l *listener) Tracer() handshake.Tracer { return l.proxy.tracer }
 
 func (l *listener) Identify(c *reach.Client, r *upgrade.Request, id uint64) {
-	l.trusted.Identify(c, r)
+	if isReadable := l.trust.Identify(c, r); !isReadable {
+		l.proxy.metrics.unreadable.WithLabelValues(l.name).Inc()
+	}
 	c.Proto, c.RequestID = "http", reach.FormatID(id)
 	if l.tls != nil {
 		c.Proto = "https"
@@ -48,8 +50,8 @@ func (l *listener) IsPlain(r *upgrade.Request) bool { return l.plainRoute(r) != 
 
 func (l *listener) RedirectsHTTPS() bool { return l.redirectsHTTPS }
 
-func (l *listener) Route(r *upgrade.Request) *route.Route {
-	return l.proxy.routes.Load().Find(l.name, r.Hostname(), r.Path())
+func (l *listener) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
+	return l.proxy.routes.Load().Match(l.name, r)
 }
 
 func (l *listener) Refuses() bool { return l.proxy.refuses.Load() }

@@ -69,7 +69,7 @@ func TestARefusalSaysWhyAndNoOtherSessionNotices(t *testing.T) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		strict := newRouteConfig("pool")
-		strict.Path, strict.Origins = "/chat", []string{"https://good.example"}
+		strict.Path, strict.Origins, strict.EncodedSlashes = "/chat", []string{"https://good.example"}, "refuse"
 		s.Routes[0].Path = "/live"
 		s.Routes = append(s.Routes, strict)
 		g := s.run(t)

@@ -25,11 +25,12 @@ type listener struct {
 	name        string
 	source      session.Source // what its sessions share
 	headTimeout time.Duration
-	trusted     reach.Trust
+	trust       reach.Trust
 	tls         TLSServer     // nil if connections are not secured
 	plain       *plain.Server // for requests that aren't WebSocket
 
-	isBehindProxy  bool // every connection begins with a PROXY header
+	isBehindProxy  bool           // every connection begins with a PROXY header
+	headerSenders  reach.Prefixes // that may send it
 	redirectsHTTPS bool
 	maxSessions    int // 0 means no limit
 	clients        *limits.Clients
@@ -72,7 +73,11 @@ func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener
 		l.handshakes = make(chan struct{}, c.MaxHandshakes)
 	}
 	var err error
-	if l.trusted, err = reach.ParseTrust(c.TrustedProxies); err != nil {
+	l.trust.Certificate = c.TrustedClientCertificate
+	if l.trust.Proxies, err = reach.ParsePrefixes(c.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
+	}
+	if l.headerSenders, err = reach.ParsePrefixes(c.headerSenders()); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
 	l.plain = l.newPlainServer()

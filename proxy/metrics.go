@@ -18,14 +18,15 @@ import (
 type metrics struct {
 	proxy *Proxy
 
-	active    *prometheus.GaugeVec   // listener, route, pool
-	total     *prometheus.CounterVec // route, pool, result
-	rejected  *prometheus.CounterVec // route, reason
-	requests  *prometheus.CounterVec // route, pool, code
-	duration  prometheus.Histogram   // of sessions
-	handshake prometheus.Histogram   // accept to the 101 or the refusal
-	own       []prometheus.Collector // all of the above
-	gathered  map[string]*prometheus.Desc
+	active     *prometheus.GaugeVec   // listener, route, pool
+	total      *prometheus.CounterVec // route, pool, result
+	rejected   *prometheus.CounterVec // route, reason
+	requests   *prometheus.CounterVec // route, pool, code
+	unreadable *prometheus.CounterVec // listener
+	duration   prometheus.Histogram   // of sessions
+	handshake  prometheus.Histogram   // accept to the 101 or the refusal
+	own        []prometheus.Collector // all of the above
+	gathered   map[string]*prometheus.Desc
 }
 
 // The results of a handshake.
@@ -50,6 +51,9 @@ func newMetrics(p *Proxy) *metrics {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_http_requests_total", Help: "Plain HTTP requests by the status of their answer.",
 		}, []string{"route", "pool", "code"}),
+		unreadable: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_forwarded_for_unreadable_total", Help: "Requests of trusted proxies whose X-Forwarded-For has something else than an address where the client's should be.",
+		}, []string{"listener"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sluice_session_seconds", Help: "How long sessions lasted.",
 			Buckets: []float64{.1, 1, 10, 60, 300, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600},
@@ -60,7 +64,7 @@ func newMetrics(p *Proxy) *metrics {
 		}),
 		gathered: map[string]*prometheus.Desc{},
 	}
-	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.requests, m.duration, m.handshake}
+	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.requests, m.unreadable, m.duration, m.handshake}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
@@ -84,6 +88,9 @@ func newMetrics(p *Proxy) *metrics {
 // initialize creates the series of a generation, at 0: a rate misses the first event of a counter that begins with it, and a sum over
 // gateways can't distinguish a gateway without sessions from one that doesn't answer.
 func (m *metrics) initialize(next *generation) {
+	for _, l := range next.listeners {
+		m.unreadable.WithLabelValues(l.name)
+	}
 	for _, r := range next.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
 			m.total.WithLabelValues(r.Name, r.PoolName, result)

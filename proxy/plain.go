@@ -28,8 +28,8 @@ func (l *listener) plainRoute(r *upgrade.Request) *route.Route {
 	if r.IsWebSocket() || l.redirectsHTTPS {
 		return nil
 	}
-	route := l.Route(r)
-	if route == nil || !route.PassesHTTP || !route.AllowsSlashes(r) {
+	route, rejection := l.Route(r)
+	if rejection != nil || !route.PassesHTTP {
 		return nil
 	}
 	return route

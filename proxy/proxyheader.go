@@ -21,8 +21,8 @@ const maxProxyHeader = 2 << 10
 // https://www.haproxy.org/download/3.0/doc/proxy-protocol.txt
 func (c *connection) readProxyHeader() error {
 	peer := c.core.Client.Peer
-	if !c.listener.trusted.Includes(peer.Addr()) {
-		return fmt.Errorf("PROXY header from %s, which is not trusted", peer.Addr())
+	if !c.listener.headerSenders.Includes(peer.Addr()) {
+		return fmt.Errorf("PROXY header from %s, which may send none", peer.Addr())
 	}
 	// "the receiver MUST NOT try to guess": without a header there is no connection.
 	br := bufio.NewReaderSize(c.client, maxProxyHeader)
@@ -30,12 +30,13 @@ func (c *connection) readProxyHeader() error {
 	if err != nil {
 		return fmt.Errorf("read PROXY header: %w", err)
 	}
-	// A LOCAL header is the balancer's own health check: the connection's real peer counts.
-	if header.Command.IsProxy() {
-		if addr, ok := header.SourceAddr.(*net.TCPAddr); ok {
-			c.core.Client = reach.NewClient(netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()))
-			c.core.Client.Local = header.DestinationAddr
-		}
+	if addr, isTCP := header.SourceAddr.(*net.TCPAddr); isTCP && header.Command.IsProxy() {
+		c.core.Client = reach.NewClient(netip.AddrPortFrom(addr.AddrPort().Addr().Unmap(), addr.AddrPort().Port()))
+		c.core.Client.Local = header.DestinationAddr
+	} else {
+		// LOCAL is the balancer's own health check, UNKNOWN a client that it can't name, as those over UDP and Unix sockets: the connection's
+		// real peer counts, but its fields may be the client's.
+		c.core.Client.IsUnnamed = true
 	}
 	rest, err := br.Peek(br.Buffered())
 	if err == nil && copy(c.core.Memory.FromClient.Free(), rest) < len(rest) {

@@ -12,7 +12,7 @@ import (
 // The routes for the requests below. Each sets X-Route to its own name.
 var routeTable = []struct {
 	name, listener, host, path, strip string
-	passesSlashes                     bool
+	passes                            bool // encoded slashes and parameters
 }{
 	{name: "any", path: "/"},
 	{name: "any/chat", path: "/chat"},
@@ -22,7 +22,8 @@ var routeTable = []struct {
 	{name: "exact/deep", host: "example.com", path: "/a/b", strip: "/a"},
 	{name: "wildcard", host: "*.example.com", path: "/w"},
 	{name: "longer wildcard", host: "*.eu.example.com", path: "/w"},
-	{name: "slashes", host: "slashes.test", path: "/files", passesSlashes: true},
+	{name: "slashes", host: "slashes.test", path: "/files", passes: true},
+	{name: "strict", host: "strict.test", path: "/"},
 	{name: "second listener", listener: "second", host: "example.com", path: "/chat"},
 	{name: "address", host: "[2001:DB8:0::1]", path: "/"},
 	{name: "encoded", host: "encoded.test", path: "/grün", strip: "/grün"},
@@ -73,6 +74,28 @@ func TestRouting(t *testing.T) {
 		{"other.test", "/chat/%2E./x", "400", ""},
 		{"other.test", "/./chat", "400", ""},
 		{"other.test", "/chat/..;x/y", "400", ""},
+		// An encoded slash passes where it changes no route. Faults C21.
+		{"other.test", "/chat/a%2Fb", "any/chat", "/chat/a%2Fb"},
+		{"other.test", "/a%2fb%5Cc", "any", "/a%2fb%5Cc"},
+		{"other.test", "/api/contents/a%2Fchat", "any", "/api/contents/a%2Fchat"},
+		{"other.test", "/chat/room%2fx", "400", ""},
+		{"other.test", "/%2fchat", "400", ""},
+		{"other.test", "/chat%2f", "400", ""},
+		{"other.test", "/chatter%2f", "any", "/chatter%2f"},
+		{"other.test", "/x%2f..%2fchat", "400", ""},
+		{"strict.test", "/a%2fb", "400", ""},
+		// A backend may drop the parameters of a segment.
+		{"other.test", "/a;b=c/d;e", "any", "/a;b=c/d;e"},
+		{"other.test", "/chat/x;jsessionid=1", "any/chat", "/chat/x;jsessionid=1"},
+		{"other.test", "/chat;x/y", "400", ""},
+		{"other.test", "/chat%3bx", "400", ""},
+		{"other.test", "/;x/chat", "400", ""},
+		{"other.test", "/chat/room;x", "400", ""},
+		{"other.test", "/a;x%2fchat", "any", "/a;x%2fchat"},
+		{"other.test", "/;x%2fchat", "400", ""}, // decoded first: /chat
+		{"other.test", "/chat;x%2fy", "400", ""},
+		{"slashes.test", "/files;x", "400", ""}, // not that route's
+		{"slashes.test", "/files/a;x", "slashes", "/files/a;x"},
 		{"slashes.test", "/files/a%2fb%5Cc", "slashes", "/files/a%2fb%5Cc"},
 		{"slashes.test", "/files%2fa", "400", ""}, // not that route's
 		{"slashes.test", "/files/%2e%2e%2fx", "400", ""},
@@ -122,8 +145,11 @@ func newRoutingSetup(driver string, backend rawBackend) *setup {
 	for _, r := range routeTable {
 		c := newRouteConfig("pool")
 		c.Listener, c.Host, c.Path, c.StripPrefix = r.listener, r.host, r.path, r.strip
-		if r.passesSlashes {
-			c.EncodedSlashes = "pass"
+		if r.passes {
+			c.EncodedSlashes, c.PathParameters = "pass", "pass"
+		}
+		if r.name == "strict" {
+			c.EncodedSlashes = "refuse"
 		}
 		c.RequestHeader = map[string]string{"X-Route": r.name}
 		s.Routes = append(s.Routes, c)

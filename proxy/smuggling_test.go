@@ -148,7 +148,7 @@ func readings(t *testing.T, text string) (all []reading) {
 	for len(text) > 0 {
 		var r upgrade.Request
 		n, err := r.Parse([]byte(text))
-		if err != nil || n == 0 || r.IsEncodedSlash() || r.Header("Expect") != nil {
+		if err != nil || n == 0 || r.Header("Expect") != nil {
 			return all
 		}
 		target := "/" + strings.TrimPrefix(string(r.RawPath()), "/")

@@ -13,6 +13,8 @@ type claims map[string]string
 
 func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 	loopback := []string{"127.0.0.0/8"}
+	forged := []string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Request-Id: forged", "X-Client-Cert-Subject: CN=root"}
+	dropped := claims{"X-Forwarded-For": "127.0.0.1", "X-Forwarded-Proto": "http", "X-Request-Id": "own", "X-Client-Cert-Subject": "-"}
 	for name, test := range map[string]struct {
 		trusted []string
 		proxy   string // the PROXY header; "" if the listener requires none
@@ -43,8 +45,24 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 			[]string{"X-Forwarded-For: 10.9.9.9, 10.1.1.1"}, "10.9.9.9:", nil},
 		"up to what is no address": {loopback, "",
 			[]string{"X-Forwarded-For: 192.0.2.1, unknown, 127.0.0.9"}, "127.0.0.9:", nil},
-		"IPv6 in a chain":        {loopback, "", []string{"X-Forwarded-For: 2001:db8::1"}, "[2001:db8::1]:", nil},
-		"IPv4 in IPv6's clothes": {loopback, "", []string{"X-Forwarded-For: ::ffff:192.0.2.1"}, "192.0.2.1:", nil},
+		// Faults B4.
+		"an address with a port":          {loopback, "", []string{"X-Forwarded-For: 203.0.113.9:41234"}, "203.0.113.9:", claims{"X-Forwarded-For": "203.0.113.9:41234, 127.0.0.1"}},
+		"ports in a chain":                {loopback, "", []string{"X-Forwarded-For: 198.51.100.9, 203.0.113.9:1, 127.0.0.9:2"}, "203.0.113.9:", nil},
+		"IPv6 in brackets with a port":    {loopback, "", []string{"X-Forwarded-For: [2001:db8::1]:443"}, "[2001:db8::1]:", nil},
+		"IPv6 in brackets":                {loopback, "", []string{"X-Forwarded-For: [2001:db8::1]"}, "[2001:db8::1]:", nil},
+		"IPv6 with a zone":                {loopback, "", []string{"X-Forwarded-For: fe80::1%eth0"}, "[fe80::1]:", nil},
+		"a trusted one with a zone":       {[]string{"127.0.0.1", "fe80::/10"}, "", []string{"X-Forwarded-For: 203.0.113.9, fe80::1%eth0"}, "203.0.113.9:", nil},
+		"IPv4 in IPv6 with a port":        {loopback, "", []string{"X-Forwarded-For: [::ffff:203.0.113.9]:1"}, "203.0.113.9:", nil},
+		"empty elements":                  {loopback, "", []string{"X-Forwarded-For: 203.0.113.9, , 127.0.0.9,"}, "203.0.113.9:", nil},
+		"a port that is none":             {loopback, "", []string{"X-Forwarded-For: 203.0.113.9:http"}, "127.0.0.1:", nil},
+		"a port that is too large":        {loopback, "", []string{"X-Forwarded-For: 203.0.113.9:65536"}, "127.0.0.1:", nil},
+		"a bracket that is not closed":    {loopback, "", []string{"X-Forwarded-For: [2001:db8::1"}, "127.0.0.1:", nil},
+		"brackets around nothing":         {loopback, "", []string{"X-Forwarded-For: []"}, "127.0.0.1:", nil},
+		"a proxy's word on a certificate": {loopback, "", []string{"X-Client-Cert-Subject: CN=root"}, "127.0.0.1:", claims{"X-Client-Cert-Subject": "-"}}, // Faults B12.
+		"and in other spellings":          {loopback, "", []string{"X.Client.Cert.Subject: CN=root", "X-Client_Cert!Subject: CN=root"}, "127.0.0.1:", claims{"X.Client.Cert.Subject": "-", "X-Client_Cert!Subject": "-"}},
+		"framing in other spellings":      {loopback, "", []string{"Transfer_Encoding: chunked", "Content.Length: 5"}, "127.0.0.1:", claims{"Transfer_Encoding": "-", "Content.Length": "-"}},
+		"IPv6 in a chain":                 {loopback, "", []string{"X-Forwarded-For: 2001:db8::1"}, "[2001:db8::1]:", nil},
+		"IPv4 in IPv6's clothes":          {loopback, "", []string{"X-Forwarded-For: ::ffff:192.0.2.1"}, "192.0.2.1:", nil},
 		"a nominated claim has ended at the proxy": {loopback, "",
 			[]string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "Connection: X-Forwarded-Proto"},
 			"192.0.2.1:", claims{"X-Forwarded-Proto": "http"}},
@@ -52,12 +70,16 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 			"192.0.2.7:4711", claims{"X-Forwarded-For": "192.0.2.7"}},
 		"version 1 over IPv6": {loopback, "PROXY TCP6 2001:db8::7 2001:db8::1 4711 443\r\n", nil,
 			"[2001:db8::7]:4711", claims{"X-Forwarded-For": "2001:db8::7"}},
-		"version 1, UNKNOWN": {loopback, "PROXY UNKNOWN\r\n", nil, "127.0.0.1:", claims{"X-Forwarded-For": "127.0.0.1"}},
+		// A header that names no TCP source: the balancer is the peer, but what comes may be its client's. Faults B12.
+		"version 1, UNKNOWN":           {loopback, "PROXY UNKNOWN\r\n", forged, "127.0.0.1:", dropped},
+		"version 2 over UDP":           {loopback, proxy2 + "\x21\x12\x00\x0c\xc0\x00\x02\x07\xcb\x00\x71\x01\x12\x67\x01\xbb", forged, "127.0.0.1:", dropped},
+		"version 2 over a Unix socket": {loopback, proxy2 + "\x21\x31\x00\xd8" + strings.Repeat("a", 216), forged, "127.0.0.1:", dropped},
 		"version 2": {loopback, proxy2 + "\x21\x11\x00\x0c\xc0\x00\x02\x07\xcb\x00\x71\x01\x12\x67\x01\xbb", nil,
 			"192.0.2.7:4711", claims{"X-Forwarded-For": "192.0.2.7"}},
 		"version 2 with more than addresses": {loopback, proxy2 + "\x21\x11\x00\x12\xc0\x00\x02\x07\xcb\x00\x71\x01\x12\x67\x01\xbb\x02\x00\x03abc", nil,
 			"192.0.2.7:4711", claims{"X-Forwarded-For": "192.0.2.7"}},
-		"version 2, a health check of the proxy's own": {loopback, proxy2 + "\x20\x00\x00\x00", nil, "127.0.0.1:", nil},
+		"version 2, a health check of the proxy's own": {loopback, proxy2 + "\x20\x00\x00\x00", forged, "127.0.0.1:", dropped},
+		"LOCAL with addresses":                         {loopback, proxy2 + "\x20\x11\x00\x0c\xc0\x00\x02\x07\xcb\x00\x71\x01\x12\x67\x01\xbb", forged, "127.0.0.1:", dropped},
 		"whom the PROXY header names is no proxy": {loopback, "PROXY TCP4 192.0.2.7 203.0.113.1 4711 443\r\n",
 			[]string{"X-Forwarded-For: 198.51.100.9", "X-Forwarded-Proto: https"},
 			"192.0.2.7:4711", claims{"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "http"}},
@@ -105,6 +127,91 @@ func wantField(t *testing.T, b *wire, field, want string) {
 	case want == "-" && got != "", want != "-" && got != want:
 		t.Errorf("%s: %q, want %q", field, got, want)
 	}
+}
+
+// Faults B12.
+func TestACertificateIsBelievedOfAProxyOnlyIfTheOperatorSaysSo(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Listeners[0].TrustedProxies, s.Listeners[0].TrustedClientCertificate = []string{"127.0.0.1"}, true
+		g := s.run(t)
+		for _, ask := range []string{asking("/", "X-Client-Cert-Subject: CN=a"), getting("/", "X-Client-Cert-Subject: CN=a")} {
+			c := g.dial(t)
+			c.send(t, ask)
+			wantField(t, backend.accept(t), "X-Client-Cert-Subject", "CN=a")
+			_ = c.Close()
+		}
+	})
+}
+
+// Faults B12.
+func TestSendersOfPROXYHeadersAreNotTrustedWithFields(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		l := &s.Listeners[0]
+		l.ProxyProtocol, l.ProxyProtocolFrom, l.TrustedProxies = true, []string{"127.0.0.1"}, []string{"192.0.2.7"}
+		g := s.run(t)
+		for source, want := range map[string]string{"192.0.2.7": "198.51.100.9, 192.0.2.7", "192.0.2.8": "192.0.2.8"} {
+			for _, ask := range []string{asking("/", "X-Forwarded-For: 198.51.100.9"), getting("/", "X-Forwarded-For: 198.51.100.9")} {
+				c := g.dial(t)
+				c.send(t, "PROXY TCP4 "+source+" 203.0.113.1 4711 443\r\n"+ask)
+				wantField(t, backend.accept(t), "X-Forwarded-For", want)
+				_ = c.Close()
+			}
+		}
+		l.ProxyProtocolFrom, l.TrustedProxies = []string{"192.0.2.7"}, []string{"127.0.0.1"}
+		c := s.run(t).dial(t)
+		c.send(t, "PROXY TCP4 192.0.2.7 203.0.113.1 4711 443\r\n"+asking("/"))
+		c.wantGone(t)
+	})
+}
+
+// Faults B4.
+func TestAnUnreadableForwardedForIsCounted(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Listeners[0].TrustedProxies = []string{"127.0.0.1"}
+		g := s.run(t)
+		for i, ask := range []string{asking("/", "X-Forwarded-For: 192.0.2.1, unknown"), getting("/", "X-Forwarded-For: _hidden")} {
+			c := g.dial(t)
+			c.send(t, ask)
+			backend.accept(t)
+			if n := g.metric(t, "sluice_forwarded_for_unreadable_total", "listener=public"); int(n) != i+1 {
+				t.Errorf("%v counted, want %d", n, i+1)
+			}
+			_ = c.Close()
+		}
+	})
+}
+
+// Faults C6.
+func TestALoopOfGatewaysEnds(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		s := newSetup(driver, closedAddress(t))
+		g := s.run(t)
+		for _, ask := range []string{asking("/", "X-Sluice-Hops: 9"), getting("/", "X-Sluice-Hops: 9")} {
+			c := g.dial(t)
+			c.send(t, ask)
+			c.wantRefusal(t, 508, "own backend")
+		}
+		// A gateway whose backend is a listener of its own.
+		_, port, _ := net.SplitHostPort(g.address())
+		s = newSetup(driver, "127.0.0.1:"+port)
+		s.Listeners[0].Address = g.address()
+		g.Close()
+		g = s.run(t)
+		for _, ask := range []string{asking("/"), getting("/", "Connection: close")} {
+			c := g.dial(t)
+			c.send(t, ask)
+			c.wantBody(t, 508, "the request has passed too many gateways: one of them seems to be its own backend\n")
+		}
+		if n := g.metric(t, "sluice_handshakes_rejected_total", "reason=loop"); n != 2 {
+			t.Errorf("%v requests refused for the loop, want 2", n)
+		}
+	})
 }
 
 func TestAConnectionWithoutItsPROXYHeaderEnds(t *testing.T) {

@@ -104,7 +104,7 @@ func TestABadRequestIsRefusedAndNoOtherSessionNotices(t *testing.T) {
 	eachDriver(t, func(t *testing.T, on func(string) string) {
 		crowded := listenRaw(t)
 		// A request that got through to this backend would be answered with 502.
-		g := runGateway(t, on(basics+crowdRoute(crowded)+toPool("/chat", "chat", closedPort)+"[[route]]\npath = \"/chat\"\nhost = \"gateway.test\"\npool = \"chat\"\norigins = [\"https://good.example\"]\n"))
+		g := runGateway(t, on(basics+crowdRoute(crowded)+toPool("/chat", "chat", closedPort)+"[[route]]\npath = \"/chat\"\nhost = \"gateway.test\"\npool = \"chat\"\norigins = [\"https://good.example\"]\nencoded_slashes = \"refuse\"\n"))
 		others := openCrowd(t, g, crowded)
 		others.wantLive(t)
 		for _, bad := range badHeads() {

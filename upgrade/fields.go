@@ -1,6 +1,9 @@
 package upgrade
 
-import "bytes"
+import (
+	"bytes"
+	"iter"
+)
 
 // IsWebSocket reports whether Upgrade has a websocket token. Without one the
 // request belongs to the plain HTTP path, whatever other tokens Upgrade has.
@@ -33,6 +36,47 @@ func (r *Request) Path() []byte {
 
 // root is the path of an absolute-form without one, RFC 9112 section 3.2.1.
 var root = []byte("/")
+
+// Ambiguities yields the path as backends may read it that decode %2f and %5c, that drop the parameters of segments (";" and what follows),
+// or that do both, each with the refusal that says so. It yields nothing for a path that has neither. slashes and parameters say which of
+// the two count. The bytes are valid until the next one.
+func (r *Request) Ambiguities(slashes, parameters bool) iter.Seq2[[]byte, *Rejection] {
+	slashes, parameters = slashes && r.target.hasEncodedSlash, parameters && r.target.hasParameters
+	return func(yield func([]byte, *Rejection) bool) {
+		var path []byte
+		for _, how := range readings {
+			if how.decodesSlashes && !slashes || how.drops && !parameters {
+				continue
+			}
+			rejection := ErrPathParameter
+			if how.decodesSlashes {
+				rejection = ErrEncodedSlash
+			}
+			path = how.append(path[:0], r.RawPath())
+			if !yield(path, rejection) {
+				return
+			}
+		}
+	}
+}
+
+// maxHops is how many gateways a request may have passed. Sites have two or three in a row.
+const maxHops = 8
+
+// IsLoop reports whether the request has passed so many gateways that one of them must be its own backend. The caller answers ErrLoop.
+func (r *Request) IsLoop() bool { return r.hops() > maxHops }
+
+// hops returns how many gateways the request has passed. What is no number of them is a client's invention and counts as none.
+func (r *Request) hops() (n int) {
+	for i := range r.all() {
+		if f := &r.fields[i]; f.kind == kindHops {
+			if sent, ok := parseLength(f.value.of(r.head)); ok {
+				n = max(n, int(min(sent, maxHops+1)))
+			}
+		}
+	}
+	return n
+}
 
 // Query returns the part of the target after "?", as sent.
 func (r *Request) Query() []byte { return r.target.query.of(r.head) }

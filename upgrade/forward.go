@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -13,12 +14,13 @@ import (
 type Forward struct {
 	// The peer may set X-Forwarded-* and the other fields that only a trusted peer may: they pass,
 	// Client is appended to its X-Forwarded-For, and what it has not set is set.
-	Trusted   bool
-	Client    netip.Addr // of the peer, for X-Forwarded-For; the zero Addr (a Unix socket) adds none
-	Proto     string     // X-Forwarded-Proto: "http" or "https"; "" adds none
-	RequestID string     // X-Request-Id; "" adds none
+	Trusted     bool
+	TrustedCert bool       // the peer may set ClientCertHeader as well
+	Client      netip.Addr // of the peer, for X-Forwarded-For; the zero Addr (a Unix socket) adds none
+	Proto       string     // X-Forwarded-Proto: "http" or "https"; "" adds none
+	RequestID   string     // X-Request-Id; "" adds none
 
-	ClientCert string // ClientCertHeader: the verified subject; if "", that of a trusted peer passes
+	ClientCert string // ClientCertHeader: the verified subject; "" adds none
 
 	Host          string   // replaces the client's Host; "" keeps it
 	StripPrefix   int      // bytes to remove from the start of Path, whole segments
@@ -45,6 +47,8 @@ func CheckFieldName(name string) error {
 	case kindHost, kindConnection, kindUpgrade, kindContentLength, kindTransferEncoding, kindExpect,
 		kindKey, kindVersion, kindProtocol, kindExtensions, kindAccept, kindTrailer, kindHop:
 		return fmt.Errorf("header field %s belongs to the handshake", name)
+	case kindHops:
+		return fmt.Errorf("header field %s counts gateways", name)
 	default:
 		return nil
 	}
@@ -119,7 +123,7 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 		return false
 	}
 	switch line.kind {
-	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindUnderscore, kindContentLength, kindTransferEncoding:
+	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindVariant, kindHops, kindContentLength, kindTransferEncoding:
 		return false
 	case kindHost:
 		return f.Host == ""
@@ -134,7 +138,7 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 			return false
 		}
 	case kindClientCert:
-		if !f.Trusted || f.ClientCert != "" {
+		if !f.TrustedCert || f.ClientCert != "" {
 			return false
 		}
 	case kindKey, kindVersion:
@@ -143,9 +147,7 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 	return !replaces(f, line.name.of(r.head))
 }
 
-// replaces reports whether f sets or removes fields of that name. A name with
-// underscores for hyphens is treated as the same, since a backend may not
-// distinguish them.
+// replaces reports whether f sets or removes fields of that name, as IsSameField compares them.
 func replaces[T []byte | string](f *Forward, name T) bool {
 	for i := range f.SetHeaders {
 		if equalName(name, f.SetHeaders[i].Name) {
@@ -160,8 +162,8 @@ func replaces[T []byte | string](f *Forward, name T) bool {
 	return false
 }
 
-// IsSameField reports whether a route counts two names as those of one field: case doesn't matter, and neither does an underscore for a
-// hyphen, since a backend may not tell them apart.
+// IsSameField reports whether a route counts two names as those of one field: neither case matters, nor which octet stands between letters
+// and digits, since a backend may not tell them apart.
 func IsSameField(a, b string) bool { return equalName(a, b) }
 
 func equalName[T []byte | string](a T, b string) bool {
@@ -169,18 +171,11 @@ func equalName[T []byte | string](a T, b string) bool {
 		return false
 	}
 	for i := 0; i < len(a); i++ {
-		if hyphenated(a[i]) != hyphenated(b[i]) {
+		if fold(a[i]) != fold(b[i]) {
 			return false
 		}
 	}
 	return true
-}
-
-func hyphenated(c byte) byte {
-	if c == '_' {
-		return '-'
-	}
-	return lower(c)
 }
 
 // appendOwnLines writes the gateway's lines and the end of the head.
@@ -195,6 +190,9 @@ func (r *Request) appendOwnLines(f *Forward) {
 
 // appendAdded writes the lines that any request gets.
 func (r *Request) appendAdded(b []byte, f *Forward) []byte {
+	b = append(b, hopsHeader+": "...)
+	b = strconv.AppendInt(b, int64(r.hops())+1, 10)
+	b = append(b, "\r\n"...)
 	b = r.appendForwardedFor(b, f)
 	if f.Proto != "" && r.isOwn(kindForwardedProto, "X-Forwarded-Proto", f) {
 		b = appendField(b, "X-Forwarded-Proto", f.Proto)

@@ -9,7 +9,11 @@ import (
 // backendHead is what a backend gets of upgradeHead with the kept lines and those of the gateway.
 func backendHead(kept []string, ours ...string) string {
 	lines := append([]string{"GET /chat HTTP/1.1", "Host: example.com", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: " + sampleKey}, kept...)
-	return head(append(append(lines, "Upgrade: websocket", "Connection: Upgrade"), ours...)...)
+	lines = append(lines, "Upgrade: websocket", "Connection: Upgrade")
+	for len(ours) > 0 && (strings.HasPrefix(ours[0], "Host:") || strings.HasPrefix(ours[0], "Sec-")) {
+		lines, ours = append(lines, ours[0]), ours[1:]
+	}
+	return head(append(append(lines, "X-Sluice-Hops: 1"), ours...)...)
 }
 
 var peer = netip.MustParseAddr("203.0.113.7")
@@ -32,7 +36,10 @@ func TestFieldsThatOnlyATrustedPeerMaySendAreRemoved(t *testing.T) {
 	forged := []string{"Forwarded: for=1.1.1.1", "X-Real-IP: 1.1.1.1", "X-Forwarded-For: 1.1.1.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: b",
 		"X-Forwarded-Port: 1", "X-Forwarded-Client-Certificate-Chain-Of-The-Peer: b", "X-Request-Id: forged", "X-Client-Cert-Subject: CN=root",
 		"X_Forwarded_For: 1.1.1.1", "x-forwarded_proto: https", "X_REAL_IP: 1", "X_Request_Id: 1", "X_Client_Cert_Subject: CN=root",
-		"X-Forwarded-Client-Certificate_Chain: b"}
+		"X-Forwarded-Client-Certificate_Chain: b",
+		// Whatever stands for a hyphen in a backend's eyes.
+		"X.Forwarded.For: 1", "X.Client.Cert.Subject: CN=root", "x~request!id: 1", "Transfer_Encoding: chunked", "Content_Length: 5",
+		"Transfer.Encoding: chunked", "Sec_WebSocket_Key: x", "X_Sluice_Hops: 0", "Keep_Alive: 1"}
 	wantForwarded(t, upgradeHead(forged...), &Forward{Client: peer, Proto: "http", RequestID: "id-1"},
 		backendHead(nil, "X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: http", "X-Forwarded-Host: example.com", "X-Request-Id: id-1"))
 	for _, line := range forged {
@@ -41,7 +48,7 @@ func TestFieldsThatOnlyATrustedPeerMaySendAreRemoved(t *testing.T) {
 			t.Errorf("%q may come from anybody", name)
 		}
 	}
-	for _, name := range []string{"Host", "Cookie", "X-Forward", "X_Other", "Content_Length", "X-Request-Identity", "Authorization"} {
+	for _, name := range []string{"Host", "Cookie", "X-Forward", "X_Other", "X-Request-Identity", "Authorization", "X.Y", "Content+Type", "X-Forwarded"} {
 		if kindOf(name) >= kindForwardedFor {
 			t.Errorf("%q may only come from a trusted peer", name)
 		}
@@ -54,8 +61,13 @@ func TestFieldsOfATrustedPeerPassAndItsAddressIsAppended(t *testing.T) {
 		"X-Forwarded-Client-Certificate_Chain: a", "X-Forwarded-For: 10.0.0.2", "X-Forwarded-For:"}
 	f := &Forward{Trusted: true, Client: peer, Proto: "http", RequestID: "ours"}
 	wantForwarded(t, upgradeHead(said...), f, backendHead(
-		[]string{said[1], said[2], said[3], said[4], said[5], said[6]},
+		[]string{said[1], said[2], said[3], said[4], said[5]},
 		"X-Forwarded-For: 198.51.100.1, 10.0.0.1, 10.0.0.2, 203.0.113.7"))
+
+	// A proxy passes on what its client has sent: it is believed about certificates only if the operator says so. Faults B12.
+	f.TrustedCert = true
+	wantForwarded(t, upgradeHead(said[6]), f, backendHead(said[6:7],
+		"X-Forwarded-For: 203.0.113.7", "X-Forwarded-Proto: http", "X-Forwarded-Host: example.com", "X-Request-Id: ours"))
 
 	f.ClientCert = "CN=b"
 	wantForwarded(t, upgradeHead(said[6]), f, backendHead(nil,
@@ -63,6 +75,36 @@ func TestFieldsOfATrustedPeerPassAndItsAddressIsAppended(t *testing.T) {
 
 	f = &Forward{Trusted: true} // a peer without an address: a Unix socket
 	wantForwarded(t, upgradeHead(said[0]), f, backendHead(said[:1], "X-Forwarded-Host: example.com"))
+}
+
+// Faults C6.
+func TestGatewaysAreCounted(t *testing.T) {
+	for _, test := range []struct {
+		sent []string
+		want string
+		loop bool
+	}{
+		{nil, "1", false},
+		{[]string{"X-Sluice-Hops: 0"}, "1", false},
+		{[]string{"x-sluice-hops: 7"}, "8", false},
+		{[]string{"X-Sluice-Hops: 8"}, "9", false},
+		{[]string{"X-Sluice-Hops: 9"}, "10", true},
+		{[]string{"X-Sluice-Hops: 99999999999"}, "10", true},
+		{[]string{"X-Sluice-Hops: 99999999999999999999999999"}, "1", false}, // no gateway's
+		{[]string{"X-Sluice-Hops: 2", "X-Sluice-Hops: 1"}, "3", false},
+		{[]string{"X-Sluice-Hops: -1"}, "1", false},
+		{[]string{"X-Sluice-Hops:"}, "1", false},
+		{[]string{"X-Sluice-Hops: 2", "Connection: X-Sluice-Hops"}, "3", false},
+	} {
+		want := strings.Replace(backendHead(nil, "X-Forwarded-Host: example.com"), "Hops: 1", "Hops: "+test.want, 1)
+		wantForwarded(t, upgradeHead(test.sent...), &Forward{}, want)
+		if r := mustCheck(t, upgradeHead(test.sent...)); r.IsLoop() != test.loop {
+			t.Errorf("%q: a loop is %v, want %v", test.sent, r.IsLoop(), test.loop)
+		}
+	}
+	if CheckFieldName("x-sluice-hops") == nil {
+		t.Error("a configuration may change the count of gateways")
+	}
 }
 
 func TestNominatedFieldsAreRemovedBeforeOursAreAdded(t *testing.T) {
@@ -145,7 +187,7 @@ func TestFieldsOfTheRouteReplaceTheClients(t *testing.T) {
 		RemoveHeaders: []string{"cookie", "X-Forwarded-For", "x-forwarded-host"}}
 	got := forwarded(t, upgradeHead("X-User: root", "X_User: root", "COOKIE: a", "X-Kept: 1"), f)
 	want := head("GET /chat HTTP/1.1", "Sec-WebSocket-Version: 13", "Sec-WebSocket-Key: "+sampleKey, "X-Kept: 1",
-		"Upgrade: websocket", "Connection: Upgrade", "Host: inner.example", "X-Request-Id: id", "X-User: a", "X-Forwarded-Proto: wss")
+		"Upgrade: websocket", "Connection: Upgrade", "Host: inner.example", "X-Sluice-Hops: 1", "X-Request-Id: id", "X-User: a", "X-Forwarded-Proto: wss")
 	if got != want {
 		t.Errorf("to the backend:\n got %q\nwant %q", got, want)
 	}

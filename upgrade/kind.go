@@ -6,6 +6,9 @@ import "bytes"
 // the backend.
 const ClientCertHeader = "X-Client-Cert-Subject"
 
+// hopsHeader counts the gateways that a request has passed.
+const hopsHeader = "X-Sluice-Hops"
+
 // kind is the meaning of a field's name to the gateway.
 type kind uint8
 
@@ -26,53 +29,56 @@ const (
 	kindAccept
 	kindTrailer
 	kindHop // ends at this hop, RFC 9110 section 7.6.1; also a list of the handshake that is empty
-	// X-Forwarded-For. From here on a field may only come from a trusted peer, and is dropped from a request of any other: Forwarded,
-	// X-Real-IP, X-Forwarded-*, X-Request-Id, ClientCertHeader, and their spellings with underscores.
+	// X-Forwarded-For. From here to kindRequestID a field may only come from a trusted peer, and is dropped from a request of any other:
+	// Forwarded, X-Real-IP, X-Forwarded-*, X-Request-Id.
 	kindForwardedFor
 	kindForwardedProto
 	kindForwardedHost
 	kindForwarded // the rest of that family
 	kindRequestID
 	kindClientCert
-	// kindUnderscore is one of that family spelled with underscores. CGI-like backends
-	// can't distinguish it from the proper name, and no proxy writes it: it is always
+	kindHops
+	// kindVariant is a name that a backend may not distinguish from one of the above: it has other octets for the hyphens, as in
+	// X_Forwarded_For and Content.Length. CGI and what is modeled on it turn such octets into "_". No proxy writes them: they are always
 	// removed.
-	kindUnderscore
+	kindVariant
 )
 
 func kindOf[T []byte | string](name T) kind {
 	const longest = len("sec-websocket-extensions")
-	var folded [longest]byte
+	var buf [longest]byte
 	n := min(len(name), longest)
-	hasUnderscore := false
-	for i := 0; i < n; i++ {
-		if name[i] == '_' {
-			hasUnderscore = true
-			folded[i] = '-'
-			continue
+	isVariant := false
+	for i := 0; i < len(name); i++ {
+		c := fold(name[i])
+		isVariant = isVariant || c == '-' && name[i] != '-'
+		if i < n {
+			buf[i] = c
 		}
-		folded[i] = lower(name[i])
 	}
-	if bytes.HasPrefix(folded[:n], []byte("x-forwarded-")) {
-		return kindOfForwarded(folded[:n], hasUnderscore || n < len(name) && hasByte(name[n:], '_'))
+	folded, k := buf[:n], kindOther
+	switch {
+	case bytes.HasPrefix(folded, []byte("x-forwarded-")):
+		k = kindOfForwarded(folded)
+	case n == len(name):
+		k = kindOfFolded(folded)
 	}
-	if n < len(name) {
-		return kindOther
-	}
-	k := kindOfFolded(folded[:n])
-	if hasUnderscore {
-		if k < kindForwardedFor {
-			return kindOther
-		}
-		return kindUnderscore
+	if isVariant && k != kindOther {
+		return kindVariant
 	}
 	return k
 }
 
-func kindOfForwarded(folded []byte, hasUnderscore bool) kind {
-	if hasUnderscore {
-		return kindUnderscore
+// fold returns an octet of a field's name as a backend may treat it: letters in lower case, and every octet that is neither a letter nor a
+// digit as a hyphen.
+func fold(c byte) byte {
+	if octets[c]&alnumOctet == 0 {
+		return '-'
 	}
+	return lower(c)
+}
+
+func kindOfForwarded(folded []byte) kind {
 	switch string(folded) {
 	case "x-forwarded-for":
 		return kindForwardedFor
@@ -123,16 +129,9 @@ func kindOfFolded(folded []byte) kind {
 		return kindRequestID
 	case "x-client-cert-subject":
 		return kindClientCert
+	case "x-sluice-hops":
+		return kindHops
 	default:
 		return kindOther
 	}
-}
-
-func hasByte[T []byte | string](p T, c byte) bool {
-	for i := 0; i < len(p); i++ {
-		if p[i] == c {
-			return true
-		}
-	}
-	return false
 }

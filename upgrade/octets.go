@@ -9,6 +9,7 @@ const (
 	targetOctet                   // VCHAR without '#' (a fragment is never sent, RFC 9112 section 3.2), and raw UTF-8, which many clients send
 	hostOctet                     // octets of a DNS name or an IPv4 address, and '_'
 	digitOctet
+	alnumOctet // a letter or a digit
 	hexOctet
 )
 
@@ -34,6 +35,9 @@ func classify() (table [256]uint8) {
 		}
 		if isDigit {
 			table[c] |= digitOctet
+		}
+		if isDigit || isLetter {
+			table[c] |= alnumOctet
 		}
 		if isDigit || 'a' <= c|0x20 && c|0x20 <= 'f' {
 			table[c] |= hexOctet

@@ -55,7 +55,8 @@ var (
 	ErrBadVersion      = badRequest("bad_http_version", "the protocol is neither HTTP/1.1 nor HTTP/1.0")
 	ErrBadTarget       = badRequest("bad_target", "the target is neither a path nor a URL of this host")
 	ErrDotSegment      = badRequest("dot_segment", "the path has a segment of dots")
-	ErrEncodedSlash    = badRequest("encoded_slash", "the path has a slash or backslash in percent-encoding")
+	ErrEncodedSlash    = badRequest("encoded_slash", "the path has a slash or backslash in percent-encoding, which could lead elsewhere")
+	ErrPathParameter   = badRequest("path_parameter", "the path has a parameter, without which it would lead elsewhere")
 	ErrNoHost          = badRequest("no_host", "the request has no Host")
 	ErrBadHost         = badRequest("bad_host", "Host is not a name or an address with a port or without")
 	ErrDuplicate       = badRequest("duplicate_field", "a header field that may occur once occurs twice")
@@ -100,6 +101,7 @@ var (
 	ErrPorts          = &Rejection{503, "ports", "the gateway has no ports left for connections to the backend", nil}
 	ErrMemory         = &Rejection{503, "memory", "the gateway's system has no memory left for connections", nil}
 	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}
+	ErrLoop           = &Rejection{508, "loop", "the request has passed too many gateways: one of them seems to be its own backend", nil}
 	ErrBackendTimeout = &Rejection{504, "backend_timeout", "no backend answered in time", nil}
 )
 
@@ -161,6 +163,8 @@ func statusText(status int) string {
 		return "Service Unavailable"
 	case 504:
 		return "Gateway Timeout"
+	case 508:
+		return "Loop Detected"
 	default:
 		return ""
 	}

@@ -14,6 +14,7 @@ type target struct {
 	query     span   // without the "?"
 
 	hasEncodedSlash bool // %2f or %5c in the path
+	hasParameters   bool // ";" in the path, in any spelling
 	isPlain         bool // the path has nothing to decode and no empty segment
 }
 
@@ -104,6 +105,9 @@ func (t *target) checkPath(path []byte) *Rejection {
 				t.isPlain = false
 			}
 		}
+		if c == ';' {
+			t.hasParameters = true
+		}
 		if isDots := s.next(c); isDots {
 			return ErrDotSegment
 		}
@@ -150,6 +154,45 @@ func appendPath(dst, path []byte) []byte {
 		case n == 3 && (c == '/' || c == '\\'):
 			dst = append(dst, path[i:i+3]...)
 		case c == '/' && len(dst) > 0 && dst[len(dst)-1] == '/':
+		default:
+			dst = append(dst, c)
+		}
+		i += n
+	}
+	return dst
+}
+
+// A reading is how a backend may read a path otherwise than routes do.
+type reading struct {
+	decodesSlashes  bool // an encoded slash or backslash is a slash
+	drops           bool // of each segment what begins with ";"
+	dropsAfterwards bool // and that when the slashes are decoded already
+}
+
+// readings are all of them.
+var readings = [...]reading{{decodesSlashes: true}, {drops: true}, {true, true, false}, {true, true, true}}
+
+// append appends the path as it is read then, with each run of slashes as one.
+func (how reading) append(dst, path []byte) []byte {
+	isDropped := false
+	for i := 0; i < len(path); {
+		c, n := pathOctet(path[i:])
+		isEncoded := n == 3 && (c == '/' || c == '\\')
+		isSlash := c == '/' && n == 1 || isEncoded && how.decodesSlashes
+		if isSlash && (!isEncoded || how.dropsAfterwards) {
+			isDropped = false
+		}
+		if c == ';' && how.drops {
+			isDropped = true
+		}
+		switch {
+		case isDropped:
+		case isSlash:
+			if len(dst) == 0 || dst[len(dst)-1] != '/' {
+				dst = append(dst, '/')
+			}
+		case isEncoded:
+			dst = append(dst, path[i:i+3]...)
 		default:
 			dst = append(dst, c)
 		}

@@ -29,12 +29,9 @@ func (c *Core) admit(now time.Time) error {
 	if c.gateway.RedirectsHTTPS() {
 		return redirection(req)
 	}
-	c.Route = c.gateway.Route(req)
-	switch {
-	case c.Route == nil:
-		return upgrade.ErrNoRoute
-	case !c.Route.AllowsSlashes(req):
-		return upgrade.ErrEncodedSlash
+	var rejection *upgrade.Rejection
+	if c.Route, rejection = c.gateway.Route(req); rejection != nil {
+		return rejection
 	}
 	if err := req.CheckUpgrade(); err != nil {
 		return err
@@ -45,7 +42,7 @@ func (c *Core) admit(now time.Time) error {
 	case c.gateway.Refuses():
 		return upgrade.ErrDraining
 	}
-	if rejection := c.gateway.Acquire(c.Client.Addr.Addr(), now); rejection != nil {
+	if rejection = c.gateway.Acquire(c.Client.Addr.Addr(), now); rejection != nil {
 		return rejection.RetryAfter(reach.RetryAfter)
 	}
 	c.hasPlaces = true

@@ -59,8 +59,8 @@ type Gateway interface {
 	IsPlain(r *upgrade.Request) bool
 	// RedirectsHTTPS reports whether all requests are redirected to https.
 	RedirectsHTTPS() bool
-	// Route returns the route of a request, or nil.
-	Route(r *upgrade.Request) *route.Route
+	// Route returns the route of a request, or nil, and what refuses the request there, or nil.
+	Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection)
 	// Refuses reports whether the gateway refuses new sessions.
 	Refuses() bool
 	// Acquire acquires the places of a session of that client. A nil result means that the Core has them until Release.

@@ -51,8 +51,8 @@ func (g *gate) RedirectsHTTPS() bool                { return g.redirect }
 func (g *gate) Refuses() bool                       { return g.refuses }
 func (g *gate) Release(netip.Addr, time.Time)       { g.places-- }
 func (g *gate) Ended(c *Core)                       { g.ended = append(g.ended, c.Reason()) }
-func (g *gate) Route(r *upgrade.Request) *route.Route {
-	return route.NewTable([]*route.Route{g.route}).Find("public", r.Hostname(), r.Path())
+func (g *gate) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
+	return route.NewTable([]*route.Route{g.route}).Match("public", r)
 }
 func (g *gate) Identify(c *reach.Client, _ *upgrade.Request, id uint64) {
 	c.RequestID = reach.FormatID(id)

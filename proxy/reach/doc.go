@@ -1,6 +1,7 @@
 // Package reach connects to backends, in the same way for WebSocket handshakes and for plain requests:
 //
-//	client.go       who the client is, which proxies are believed, and the fields that the backend gets
+//	client.go       what is known of a client, and the fields that the backend gets
+//	trust.go        which proxies are believed about it
 //	dialer.go       connect, the PROXY header, TLS
 //	proxyheader.go  the PROXY header that a backend is sent
 //	outcome.go      what a failure means for the backend, and the answer to the client

@@ -36,8 +36,11 @@ type Config struct {
 	RequestHeader map[string]string `toml:"request_header"`
 	// RemoveHeader names fields that the backend doesn't get.
 	RemoveHeader []string `toml:"remove_header"`
-	// EncodedSlashes is "refuse" or "pass": what happens to a request whose path has %2f or %5c.
-	EncodedSlashes string `toml:"encoded_slashes" default:"refuse"`
+	// EncodedSlashes says what happens to a request whose path has %2f or %5c: "auto" refuses it only if the decoded path leads to another
+	// route; "refuse"; "pass".
+	EncodedSlashes string `toml:"encoded_slashes" default:"auto"`
+	// PathParameters says the same of a path with ";": "auto" refuses it only if the path without parameters leads to another route; "pass".
+	PathParameters string `toml:"path_parameters" default:"auto"`
 
 	// Ping is "mirror" (the gateway answers pings itself, and pings the other side with the same payload), "answer" (it answers them
 	// alone) or "forward".
@@ -114,8 +117,11 @@ func (c *Config) Check(report units.Report) {
 			report(units.Indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
 		}
 	}
-	if c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
-		report("encoded_slashes", "unknown", c.EncodedSlashes, "\"refuse\" or \"pass\"")
+	if c.EncodedSlashes != "auto" && c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
+		report("encoded_slashes", "unknown", c.EncodedSlashes, "\"auto\", \"refuse\" or \"pass\"")
+	}
+	if c.PathParameters != "auto" && c.PathParameters != "pass" {
+		report("path_parameters", "unknown", c.PathParameters, "\"auto\" or \"pass\"")
 	}
 	if _, isKnown := pingModes[c.Ping]; !isKnown {
 		report("ping", "unknown", c.Ping, "\"mirror\", \"answer\" or \"forward\"")

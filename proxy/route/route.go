@@ -31,13 +31,12 @@ type Route struct {
 
 	SendsProxy bool // a connection to a backend begins with a PROXY header
 
-	PassesHTTP         bool
-	Plain              http.Handler // serves the requests that are not WebSocket; set once, by the owner of the table
-	PassesEncodedSlash bool
-	StripPrefix        int // bytes
-	SetHeaders         []upgrade.Field
-	RemoveHeaders      []string
-	MaxBody            int64 // bytes of the body of a plain request
+	PassesHTTP    bool
+	Plain         http.Handler // serves the requests that are not WebSocket; set once, by the owner of the table
+	StripPrefix   int          // bytes
+	SetHeaders    []upgrade.Field
+	RemoveHeaders []string
+	MaxBody       int64 // bytes of the body of a plain request
 
 	Relay            relay.Config
 	CloseCodes       CloseCodes
@@ -70,11 +69,10 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 		Pool:     pool,
 		PoolName: pc.Name,
 
-		PassesHTTP:         c.HTTP,
-		PassesEncodedSlash: c.EncodedSlashes == "pass",
-		StripPrefix:        len(strings.TrimRight(c.StripPrefix, "/")),
-		RemoveHeaders:      c.RemoveHeader,
-		MaxBody:            cmp.Or(int64(c.RequestBody), math.MaxInt64),
+		PassesHTTP:    c.HTTP,
+		StripPrefix:   len(strings.TrimRight(c.StripPrefix, "/")),
+		RemoveHeaders: c.RemoveHeader,
+		MaxBody:       cmp.Or(int64(c.RequestBody), math.MaxInt64),
 
 		SendsProxy: pc.SendProxy,
 		Relay: relay.Config{
@@ -149,6 +147,27 @@ func (r *Route) hostRank() int {
 	}
 }
 
+// Match returns the route of a request; nil if there is none. It may be refused with either: also because its backend could read the path as
+// one of another route, or because the gateway is its own backend.
+func (t Table) Match(listener string, req *upgrade.Request) (*Route, *upgrade.Rejection) {
+	host := req.Hostname()
+	found := t.Find(listener, host, req.Path())
+	switch {
+	case found == nil:
+		return nil, upgrade.ErrNoRoute
+	case req.IsLoop():
+		return found, upgrade.ErrLoop
+	case req.IsEncodedSlash() && found.Config.EncodedSlashes == "refuse":
+		return found, upgrade.ErrEncodedSlash
+	}
+	for path, rejection := range req.Ambiguities(found.Config.EncodedSlashes == "auto", found.Config.PathParameters == "auto") {
+		if t.Find(listener, host, path) != found {
+			return found, rejection
+		}
+	}
+	return found, nil
+}
+
 // Find returns the first route that matches a request, or nil. host is in lower case, without port and trailing dot; path is as from
 // upgrade.Request.Path. Find allocates only for an IPv6 address.
 func (t Table) Find(listener string, host, path []byte) *Route {
@@ -191,9 +210,4 @@ func (r *Route) MatchesPath(path []byte) bool {
 	}
 	n := len(r.Path)
 	return len(path) >= n && string(path[:n]) == r.Path && (len(path) == n || path[n] == '/')
-}
-
-// AllowsSlashes reports whether the path of a request has no encoded slash, or the route passes such paths.
-func (r *Route) AllowsSlashes(req *upgrade.Request) bool {
-	return r.PassesEncodedSlash || !req.IsEncodedSlash()
 }
