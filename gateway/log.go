@@ -70,11 +70,11 @@ func newEncoder(format string) zapcore.Encoder {
 	encoding.EncodeTime = zapcore.RFC3339NanoTimeEncoder
 	switch format {
 	case "json":
-		return zapcore.NewJSONEncoder(encoding)
+		return safeEncoder{zapcore.NewJSONEncoder(encoding)}
 	case "console":
 		encoding.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
 		encoding.EncodeDuration = zapcore.StringDurationEncoder
-		return zapcore.NewConsoleEncoder(encoding)
+		return safeEncoder{zapcore.NewConsoleEncoder(encoding)}
 	default:
 		panic("BUG: a format that Check lets pass: " + format)
 	}

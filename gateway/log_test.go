@@ -57,6 +57,27 @@ func TestLoggerWritesAsTheSectionSays(t *testing.T) {
 	}
 }
 
+// A client chooses texts of a line, and a terminal may show the line.
+func TestALineHasNothingThatATerminalObeys(t *testing.T) {
+	for _, format := range []string{"json", "console"} {
+		const path = "/räume/\x1b[2J\u009b2J\u202egnp.exe\u2066\u200f\u2028名"
+		got := textOf(t, config.Log{Level: "info", Format: format, Access: config.Access{AtEnd: true}}, func(l *logs) {
+			for range 2 { // buffers are reused
+				l.access.With(zap.String("listener", "\u0085")).Info("session", zap.String("path", path))
+			}
+		})
+		if strings.Count(got, `"/räume/\u001b[2J\u009b2J\u202egnp.exe\u2066\u200f\u2028名"`) != 2 || strings.Count(got, `"\u0085"`) != 2 || strings.Count(got, "\n") != 2 {
+			t.Errorf("%s: %q", format, got)
+		}
+		if format == "json" {
+			var line struct{ Path string }
+			if err := json.Unmarshal([]byte(got[:strings.Index(got, "\n")]), &line); err != nil || line.Path != path {
+				t.Errorf("the path is %q, %v; want %q", line.Path, err, path)
+			}
+		}
+	}
+}
+
 func TestAccessLinesDoNotDependOnTheLevel(t *testing.T) {
 	access := func(l *logs) { l.access.Info("session") }
 	if text := textOf(t, config.Log{Level: "error", Format: "json", Access: config.Access{AtEnd: true}}, access); !strings.Contains(text, `"room":"access"`) {

@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // AccessLines says which lines the access log has. The zero value means one line for each session, at its end.
@@ -38,8 +39,20 @@ func (c *AccessLines) includes(id uint64) bool {
 	return c.Sample == 0 || float64(id>>11)/(1<<53) < c.Sample
 }
 
-// maxQueryText bounds the bytes of a query that a session keeps for its last line.
-const maxQueryText = 1024
+// maxText bounds the bytes of each text of a client that a session keeps for its life, and that a line or the API shows.
+const maxText = 1024
+
+// shortened returns a text that may be kept: its beginning, if it is longer.
+func shortened(text []byte) []byte {
+	if len(text) <= maxText {
+		return text
+	}
+	n := maxText
+	for n > maxText-utf8.UTFMax && !utf8.RuneStart(text[n]) {
+		n-- // not in the middle of a character
+	}
+	return append(text[:n:n], "…"...)
+}
 
 // queryText returns a query as it may be logged. The result is empty if there is no query, or queries are not logged.
 func (c *AccessLines) queryText(query []byte) []byte {
@@ -64,11 +77,11 @@ func (c *AccessLines) queryText(query []byte) []byte {
 		default:
 			text = append(text, pair[len(name):]...)
 		}
-		if len(text) > maxQueryText {
-			return append(text[:maxQueryText], "…"...)
+		if len(text) > maxText {
+			break
 		}
 	}
-	return text
+	return shortened(text)
 }
 
 // isMasked reports whether the list has a parameter's name, which is as the client sent it. A name that can't be decoded is masked as well.

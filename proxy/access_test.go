@@ -20,7 +20,7 @@ func TestQueryIsLoggedWithItsSecretsMasked(t *testing.T) {
 		{usual, "=abc&&&", "=abc&&&"},
 		{AccessLines{Query: true, Mask: []string{"room"}}, "room=1&token=abc", "room=***&token=abc"},
 		{AccessLines{Query: true, Mask: []string{}}, "token=abc", "token=abc"},
-		{usual, strings.Repeat("a", 1100), strings.Repeat("a", maxQueryText) + "…"},
+		{usual, strings.Repeat("a", 1100), strings.Repeat("a", maxText) + "…"},
 	}
 	for _, test := range tests {
 		if got := string(test.lines.queryText([]byte(test.query))); got != test.want {

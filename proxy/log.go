@@ -124,7 +124,7 @@ func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 		zap.String("backend", backend),
 		zap.String("client", reach.FormatClient(h.Client.Addr)),
 		zap.String("host", string(req.Host())),
-		zap.String("path", string(req.Path())),
+		zap.String("path", string(shortened(req.Path()))),
 		zap.Int("status", h.Status),
 		zap.Duration("duration", time.Since(h.Start)),
 		zap.String("reason", h.Reason()),
@@ -154,7 +154,7 @@ func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 		zap.String("client", reach.FormatClient(r.Client.Addr)),
 		zap.String("host", string(r.Host())),
 		zap.String("method", string(r.Method())),
-		zap.String("path", string(r.Path())),
+		zap.String("path", string(shortened(r.Path()))),
 		zap.Int("status", r.Status),
 		zap.Int64("bytes_to_client", r.Bytes),
 		zap.Int64("bytes_out", r.Bytes), // the name in the version before

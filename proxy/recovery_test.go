@@ -118,10 +118,10 @@ func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 // A brokenTracer panics at one step of a handshake's path.
 type brokenTracer struct{ step string }
 
-func (b brokenTracer) Begin(time.Time, string, string) handshake.Trace { return b }
-func (brokenTracer) IsRecorded() bool                                  { return true }
-func (b brokenTracer) Fields() (string, string)                        { return "", "" }
-func (b brokenTracer) End(handshake.TraceEnd)                          {}
+func (b brokenTracer) Begin(time.Time, handshake.TraceParent) handshake.Trace { return b }
+func (brokenTracer) IsRecorded() bool                                         { return true }
+func (b brokenTracer) Fields() (string, string)                               { return "", "" }
+func (b brokenTracer) End(handshake.TraceEnd)                                 {}
 func (b brokenTracer) Step(s handshake.TraceStep) {
 	if s.Name == b.step {
 		panic("injected")

@@ -24,9 +24,9 @@ func (c *connection) newSession() *session.Session {
 		Backend:     h.Backend(),
 		Client:      h.Client.Addr,
 		Host:        req.Host(),
-		Path:        req.Path(),
+		Path:        shortened(req.Path()),
 		Query:       c.proxy.accessLines.queryText(req.Query()),
-		Subprotocol: answer.Protocol(),
+		Subprotocol: shortened(answer.Protocol()),
 		TLS:         [2]uint16{relay.Client: tlsVersion(c.client), relay.Backend: tlsVersion(c.backend)},
 		HasDeflate:  answer.Deflate(),
 	})

@@ -107,6 +107,34 @@ func TestHandshakesThatFailAreNamed(t *testing.T) {
 	}
 }
 
+// curl -0 offers http/1.0 alone. Faults C20.
+func TestApplicationProtocols(t *testing.T) {
+	ca, directory := newAuthority(t, "authority"), t.TempDir()
+	labels := make(chan [2]string, 1)
+	server := newServer(t, testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site")), labels)
+	for _, test := range []struct {
+		offered []string
+		want    string
+	}{
+		{nil, ""},
+		{[]string{"http/1.0"}, "http/1.0"},
+		{[]string{"http/1.1"}, "http/1.1"},
+		{[]string{"http/1.0", "http/1.1"}, "http/1.1"},
+		{[]string{"h2", "http/1.1"}, "http/1.1"},
+	} {
+		conn, err := shake(t, t.Context(), server, func(conn net.Conn) {
+			_ = ctls.Client(conn, &ctls.Config{RootCAs: ca.pool(), ServerName: "example.com", NextProtos: test.offered}).Handshake()
+			_, _ = io.Copy(io.Discard, conn)
+		})
+		if err != nil {
+			t.Errorf("offered %q: %v", test.offered, err)
+		} else if got := conn.ConnectionState().NegotiatedProtocol; got != test.want {
+			t.Errorf("offered %q: agreed to %q, want %q", test.offered, got, test.want)
+		}
+		<-labels
+	}
+}
+
 func TestPlainHTTPCanBeAnsweredInPlainText(t *testing.T) {
 	cfg := testConfig()
 	cfg.SelfSigned = true

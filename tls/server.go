@@ -132,7 +132,7 @@ func (s *Server) baseConfig(cfg *Config) *ctls.Config {
 	base := &ctls.Config{
 		MinVersion:     ctls.VersionTLS12,
 		GetCertificate: s.certificate,
-		NextProtos:     []string{"http/1.1"}, // h2 would stand before it
+		NextProtos:     []string{"http/1.1", "http/1.0"}, // h2 would stand before them
 		// Small records first are for pages, of which a part is worth something. A frame mostly isn't.
 		DynamicRecordSizingDisabled: true,
 	}

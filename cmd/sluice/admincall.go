@@ -181,13 +181,13 @@ func (t *table) flush() error {
 	return nil
 }
 
-// printable returns a text without control characters: a peer may have chosen it, and the terminal must only show it.
+// printable returns a text without what a terminal obeys: a peer may have chosen it, and the terminal must only show it.
 func printable(text string) string {
 	if text == "" {
 		return "-"
 	}
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r >= 0x7f && r < 0xa0 || r == 0xfffd {
+		if units.IsUnsafe(r) || r == 0xfffd {
 			return '?'
 		}
 		return r

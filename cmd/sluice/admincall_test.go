@@ -218,7 +218,7 @@ func TestSessionsOfANameThatNothingHasAreAFailure(t *testing.T) {
 }
 
 func TestWhatAPeerChoseDoesNotReachTheTerminal(t *testing.T) {
-	if got := printable("/a\x1b[2J\t\u009b\n"); got != "/a?[2J???" {
+	if got := printable("/a\x1b[2J\t\u009b\n\u202egnp.\u200f\u2069é"); got != "/a?[2J????gnp.??é" {
 		t.Errorf("printable = %q", got)
 	}
 }

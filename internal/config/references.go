@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/internal/units"
+	"sluice/proxy/route"
 )
 
 // checkReferences reports what concerns more than one section. Keys are full paths.
@@ -16,6 +17,7 @@ func (f *File) checkReferences(report units.Report) {
 	f.checkListeners(report)
 	f.checkPools(report)
 	f.checkRoutes(report)
+	f.checkLoops(report)
 }
 
 // checkPresence reports what no gateway can do without.
@@ -81,6 +83,43 @@ func (f *File) checkRoutes(report units.Report) {
 			}
 		}
 	}
+}
+
+// checkLoops reports backends that are the listener from which their pool is reached: the gateway would send each request to itself. A
+// route that changes the path may lead elsewhere the next time. What no text shows is found by counting gateways.
+func (f *File) checkLoops(report units.Report) {
+	for i, pool := range f.Pool {
+		for j, backend := range pool.Backend {
+			for k, listener := range f.Listener {
+				isLoop := isListener(backend.Address, listener.Address) && slices.ContainsFunc(f.Route, func(r route.Config) bool {
+					return r.Pool == pool.Name && r.StripPrefix == "" && (r.Listener == "" || r.Listener == listener.Name)
+				})
+				if isLoop && !listener.RedirectHTTPS {
+					report(units.Indexed(units.Indexed("pool", i)+".backend", j)+".address", "the gateway itself: "+units.Indexed("listener", k), backend.Address, "the address of a backend")
+				}
+			}
+		}
+	}
+}
+
+// isListener reports whether the address of a backend leads to a listener, as far as their texts show.
+func isListener(backend, listener string) bool {
+	backend = strings.TrimPrefix(strings.TrimPrefix(backend, "ws://"), "wss://")
+	if strings.HasPrefix(backend, "unix:") || strings.HasPrefix(listener, "unix:") {
+		return backend == listener
+	}
+	host, port, err := net.SplitHostPort(backend)
+	at, listenerPort, listenerErr := net.SplitHostPort(listener)
+	if err != nil || listenerErr != nil || port != listenerPort || port == "0" {
+		return false
+	}
+	return strings.EqualFold(host, at) || isLoopback(host) && (isWildcard(at) || isLoopback(at))
+}
+
+// isLoopback reports whether a host is this machine on every machine.
+func isLoopback(host string) bool {
+	addr, err := netip.ParseAddr(host)
+	return err == nil && (addr.IsLoopback() || addr.IsUnspecified()) || strings.EqualFold(host, "localhost")
 }
 
 // checkName reports a name that no section of the kind has. An empty one has a meaning of its own,

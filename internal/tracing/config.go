@@ -10,7 +10,8 @@ import (
 type Config struct {
 	// Endpoint is the collector's URL for OTLP over HTTP, such as "http://127.0.0.1:4318/v1/traces"; empty: no traces.
 	Endpoint string `toml:"endpoint"`
-	// Sample is the share of handshakes that are traced, of those whose client doesn't say.
+	// Sample is the share of handshakes that are traced. The trace of a client that asks for no record isn't recorded, and a trusted proxy's
+	// decision holds either way.
 	Sample float64 `toml:"sample" default:"1.0"`
 	// Service is the name that traces give this gateway.
 	Service string `toml:"service" default:"sluice"`

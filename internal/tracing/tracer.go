@@ -26,7 +26,7 @@ import (
 type Tracer struct {
 	provider *sdk.TracerProvider
 	tracer   trace.Tracer
-	sample   float64 // the share of the handshakes without a trace of their client's that are recorded
+	sample   float64 // the share of the handshakes that are recorded, unless a trusted proxy decides
 }
 
 // exportTimeout bounds one attempt to reach the collector.
@@ -64,13 +64,19 @@ func (t *Tracer) Close(ctx context.Context) error {
 }
 
 // Begin implements handshake.Tracer.
-func (t *Tracer) Begin(start time.Time, traceparent, tracestate string) handshake.Trace {
+func (t *Tracer) Begin(start time.Time, parent handshake.TraceParent) handshake.Trace {
 	ctx := context.Background()
-	if traceparent != "" {
-		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": traceparent, "tracestate": tracestate})
+	if parent.Parent != "" {
+		ctx = propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{"traceparent": parent.Parent, "tracestate": parent.State})
 	}
-	if !trace.SpanContextFromContext(ctx).IsValid() && rand.Float64() >= t.sample {
-		return newUnrecorded()
+	switch client := trace.SpanContextFromContext(ctx); {
+	case !client.IsValid():
+		if rand.Float64() >= t.sample {
+			return newUnrecorded()
+		}
+	case !parent.IsTrusted && rand.Float64() >= t.sample:
+		// Anybody can set the flag that asks for a record. The trace goes on without one.
+		ctx = trace.ContextWithRemoteSpanContext(ctx, client.WithTraceFlags(client.TraceFlags().WithSampled(false)))
 	}
 	ctx, span := t.tracer.Start(ctx, "websocket handshake", trace.WithTimestamp(start), trace.WithSpanKind(trace.SpanKindServer))
 	return &followed{t.tracer, ctx, span}

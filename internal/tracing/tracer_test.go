@@ -87,7 +87,7 @@ func TestHandshakeArrivesAsASpanWithItsParts(t *testing.T) {
 	c := startCollector(t)
 	tracer, finish := newTracer(t, &Config{Endpoint: c.URL + "/v1/traces", Sample: 1, Service: "sluice"}, zap.NewNop())
 	start := time.Now()
-	trace := tracer.Begin(start, "", "")
+	trace := tracer.Begin(start, handshake.TraceParent{})
 	trace.Step(handshake.TraceStep{Name: "accept", Start: start, End: start.Add(time.Millisecond)})
 	trace.Step(handshake.TraceStep{Name: "dial", Start: start.Add(time.Millisecond), End: start.Add(3 * time.Millisecond), Backend: "b:1", Err: errors.New("refused")})
 	parent, state := trace.Fields()
@@ -119,24 +119,51 @@ func TestHandshakeArrivesAsASpanWithItsParts(t *testing.T) {
 	}
 }
 
+// Only a trusted proxy decides that a trace is recorded; everybody's trace goes on.
+func TestAStrangersFlagDoesNotOverrideTheSample(t *testing.T) {
+	c := startCollector(t)
+	const parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
+	for _, test := range []struct {
+		sample    float64
+		flag      string
+		isTrusted bool
+		want      string // the flag that the backend gets
+	}{
+		{0, "1", false, "0"},
+		{0, "1", true, "1"},
+		{1, "1", false, "1"},
+		{1, "0", false, "0"},
+		{1, "0", true, "0"},
+	} {
+		tracer, finish := newTracer(t, &Config{Endpoint: c.URL + "/v1/traces", Sample: test.sample, Service: "sluice"}, zap.NewNop())
+		trace := tracer.Begin(time.Now(), handshake.TraceParent{Parent: parent + test.flag, State: "vendor=1", IsTrusted: test.isTrusted})
+		sent, state := trace.Fields()
+		if !strings.HasPrefix(sent, parent[:36]) || !strings.HasSuffix(sent, "-0"+test.want) || state != "vendor=1" || trace.IsRecorded() != (test.want == "1") {
+			t.Errorf("%+v: the backend is told %q, %q, recorded is %v", test, sent, state, trace.IsRecorded())
+		}
+		trace.End(handshake.TraceEnd{Status: 101})
+		finish()
+	}
+}
+
 func TestTraceOfTheClientIsContinued(t *testing.T) {
 	c := startCollector(t)
 	tracer, finish := newTracer(t, &Config{Endpoint: c.URL + "/v1/traces", Sample: 0, Service: "sluice"}, zap.NewNop())
 	const id = "0af7651916cd43dd8448eb211c80319c"
-	sampled := tracer.Begin(time.Now(), "00-"+id+"-b7ad6b7169203331-01", "vendor=1")
+	sampled := tracer.Begin(time.Now(), handshake.TraceParent{Parent: "00-" + id + "-b7ad6b7169203331-01", State: "vendor=1", IsTrusted: true})
 	parent, state := sampled.Fields()
 	if !strings.HasPrefix(parent, "00-"+id+"-") || !strings.HasSuffix(parent, "-01") || strings.Contains(parent, "b7ad6b7169203331") || state != "vendor=1" {
 		t.Errorf("the backend is told %q, %q", parent, state)
 	}
 	sampled.End(handshake.TraceEnd{Status: 101})
-	unsampled := tracer.Begin(time.Now(), "00-"+id+"-b7ad6b7169203331-00", "")
+	unsampled := tracer.Begin(time.Now(), handshake.TraceParent{Parent: "00-" + id + "-b7ad6b7169203331-00", IsTrusted: true})
 	if parent, _ := unsampled.Fields(); !strings.HasPrefix(parent, "00-"+id+"-") || !strings.HasSuffix(parent, "-00") {
 		t.Errorf("of a trace that isn't recorded the backend is told %q", parent)
 	}
 	unsampled.Step(handshake.TraceStep{Name: "accept"})
 	unsampled.End(handshake.TraceEnd{Status: 101})
 	for _, wrong := range []string{"", "x", "00-" + id + "-0000000000000000-01", "ff-" + id + "-b7ad6b7169203331-01", "00-" + strings.ToUpper(id) + "-b7ad6b7169203331-01"} {
-		own := tracer.Begin(time.Now(), wrong, "vendor=1")
+		own := tracer.Begin(time.Now(), handshake.TraceParent{Parent: wrong, State: "vendor=1"})
 		if parent, state := own.Fields(); len(parent) != 55 || strings.Contains(parent, id) || !strings.HasSuffix(parent, "-00") || state != "" {
 			t.Errorf("traceparent %q: the backend is told %q, %q; want a trace of its own", wrong, parent, state)
 		}
@@ -156,7 +183,7 @@ func TestCollectorThatIsAbsentIsTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tracer.Begin(time.Now(), "", "").End(handshake.TraceEnd{Status: 101})
+	tracer.Begin(time.Now(), handshake.TraceParent{}).End(handshake.TraceEnd{Status: 101})
 	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 	defer cancel()
 	// It is told by Close, or by a line before.

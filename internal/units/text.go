@@ -26,3 +26,18 @@ func CheckUnixPath(path string) error {
 
 // IsSpaceOrControl reports whether c is white space or a control character, which no value has that becomes part of a head.
 func IsSpaceOrControl(c rune) bool { return unicode.IsSpace(c) || unicode.IsControl(c) }
+
+// IsUnsafe reports whether a terminal may obey c instead of showing it: control characters, those of C1 among them, and the marks that
+// change the direction of text or end a line.
+func IsUnsafe(c rune) bool {
+	switch {
+	case c < 0x80:
+		return c < ' ' || c == 0x7f
+	case c < 0xa0, c == 0x061c, c == 0x200e, c == 0x200f:
+		return true
+	case 0x2028 <= c && c <= 0x202e, 0x2066 <= c && c <= 0x2069:
+		return true
+	default:
+		return false
+	}
+}

@@ -10,6 +10,7 @@ import (
 
 // admitted picks a backend for a request that is admitted, and refuses any other request.
 func (c *Core) admitted(now time.Time) Step {
+	c.gateway.Identify(&c.Client, &c.Memory.Request, c.ID)
 	if t := c.gateway.Tracer(); t != nil {
 		c.follow(t)
 		c.trace.step("accept", nil, now)
@@ -25,7 +26,6 @@ func (c *Core) admitted(now time.Time) Step {
 // admit finds the route and checks the request. No backend notices a request that is refused here.
 func (c *Core) admit(now time.Time) error {
 	req := &c.Memory.Request
-	c.gateway.Identify(&c.Client, req, c.ID)
 	if c.gateway.RedirectsHTTPS() {
 		return redirection(req)
 	}

@@ -11,9 +11,15 @@ import (
 
 // A Tracer records handshakes, to show where their time goes. Any goroutine may call its methods.
 type Tracer interface {
-	// Begin begins the trace of a handshake that was accepted at start. traceparent and tracestate are the client's fields of W3C Trace
-	// Context. If they are not well-formed, the handshake begins a new trace.
-	Begin(start time.Time, traceparent, tracestate string) Trace
+	// Begin begins the trace of a handshake that was accepted at start, and that continues a trace of its client.
+	Begin(start time.Time, parent TraceParent) Trace
+}
+
+// A TraceParent is the client's fields of W3C Trace Context. If they are not well-formed, the handshake begins a new trace.
+type TraceParent struct {
+	Parent, State string // traceparent and tracestate
+	// IsTrusted means that the client is a trusted proxy, which may decide that the trace is recorded.
+	IsTrusted bool
 }
 
 // A Trace is the trace of one handshake. One goroutine at a time calls its methods, which don't block.
@@ -66,7 +72,11 @@ func (c *Core) follow(t Tracer) {
 		parent = ""
 	}
 	state := req.Header("tracestate")
-	c.trace = &traced{trace: t.Begin(c.Start, parent, string(state)), since: c.Start, hasState: state != nil}
+	c.trace = &traced{
+		trace:    t.Begin(c.Start, TraceParent{Parent: parent, State: string(state), IsTrusted: c.Client.IsTrusted}),
+		since:    c.Start,
+		hasState: state != nil,
+	}
 }
 
 // step notes a step of the handshake that ends now.

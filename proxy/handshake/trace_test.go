@@ -10,11 +10,11 @@ import (
 // newTrace is the trace of each handshake that continues no other. It isn't recorded.
 type newTrace struct{ testing.TB }
 
-func (n newTrace) Begin(time.Time, string, string) Trace { return n }
-func (n newTrace) Fields() (parent, state string)        { return "00-new", "" }
-func (n newTrace) IsRecorded() bool                      { return false }
-func (n newTrace) Step(TraceStep)                        { n.Error("Step of a trace that isn't recorded") }
-func (n newTrace) End(TraceEnd)                          { n.Error("End of a trace that isn't recorded") }
+func (n newTrace) Begin(time.Time, TraceParent) Trace { return n }
+func (n newTrace) Fields() (parent, state string)     { return "00-new", "" }
+func (n newTrace) IsRecorded() bool                   { return false }
+func (n newTrace) Step(TraceStep)                     { n.Error("Step of a trace that isn't recorded") }
+func (n newTrace) End(TraceEnd)                       { n.Error("End of a trace that isn't recorded") }
 
 func TestABackendGetsTheFieldsOfTheTraceAndNoOthers(t *testing.T) {
 	for name, fields := range map[string][]string{
