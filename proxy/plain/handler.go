@@ -19,7 +19,7 @@ type Handler struct{ *httputil.ReverseProxy }
 func NewHandler(d reach.Dialer, log *zap.Logger) *Handler {
 	return &Handler{&httputil.ReverseProxy{
 		Rewrite:       rewrite,
-		Transport:     newTransport(d),
+		Transport:     newTransport(d, log),
 		FlushInterval: -1, // what comes passes at once: server-sent events, long polls
 		BufferPool:    new(copyBuffers),
 		ErrorLog:      stdLog(log, zap.DebugLevel),

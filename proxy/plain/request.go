@@ -26,7 +26,8 @@ type Request struct {
 	Status  int    // that the client got; 0: none yet
 	Bytes   int64  // of the answer's body that were sent
 
-	isPrivate bool // goes on a connection of its client alone
+	isPrivate     bool      // goes on a connection of its client alone
+	attemptsUntil time.Time // when no other backend is tried any more, and no connection waited for
 
 	cookie  string         // of the pool, for the answer; "": none
 	answer  *releasingBody // the body of the backend's answer; nil: there is no answer yet

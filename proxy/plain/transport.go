@@ -13,6 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/proxy/reach"
@@ -23,6 +25,7 @@ import (
 type Transport struct {
 	*http.Transport // to the backend that was picked
 	Dialer          reach.Dialer
+	log             *zap.Logger
 
 	isPerClient atomic.Bool // a backend has asked a client to authenticate its connection
 }
@@ -30,8 +33,8 @@ type Transport struct {
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
 const maxAnswerHead = 64 << 10
 
-func newTransport(d reach.Dialer) *Transport {
-	t := &Transport{Dialer: d}
+func newTransport(d reach.Dialer, log *zap.Logger) *Transport {
+	t := &Transport{Dialer: d, log: log}
 	t.Transport = &http.Transport{
 		DialContext:            t.dial,
 		DisableCompression:     true,
@@ -64,6 +67,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	if in.Body != nil {
 		body = &clientBody{Reader: in.Body, request: r, left: r.Route.MaxBody}
 	}
+	r.attemptsUntil = time.Now().Add(r.Route.HandshakeTimeout)
 	var tried []*balancer.Backend
 	for {
 		r.Backend, r.cookie = pick.Backend.Name(), pick.SetCookie
@@ -86,7 +90,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		tried = append(tried, pick.Backend)
 		var next balancer.Pick
 		isNext := false
-		if reach.IsUnsent(err) || isRepeatable(in) {
+		if time.Now().Before(r.attemptsUntil) && (reach.IsUnsent(err) || isRepeatable(in)) {
 			next, isNext, _ = reach.NextBackend(pool, &want, tried, outcome)
 		}
 		if err == nil && !isNext {
@@ -100,6 +104,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		if err == nil {
 			_ = resp.Body.Close()
 		}
+		t.logAttempt(r, pick.Backend, resp, err)
 		held = next.Backend
 		pick.Backend.Release(outcome)
 		if !isNext {
@@ -107,6 +112,18 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 		pick = next
 	}
+}
+
+// logAttempt tells of an attempt whose answer, if there is one, doesn't pass.
+func (t *Transport) logAttempt(r *Request, b *balancer.Backend, resp *http.Response, err error) {
+	ce := t.log.Check(zap.DebugLevel, "request to a backend ended")
+	if ce == nil {
+		return
+	}
+	if err == nil {
+		err = fmt.Errorf("status %d", resp.StatusCode)
+	}
+	ce.Write(zap.String("session", r.Client.RequestID), zap.String("backend", b.Name()), zap.Error(err))
 }
 
 // isRepeatable reports whether a request may be sent to another backend after one may have got it: it has no body, and RFC 9110 section
@@ -212,6 +229,8 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err e
 		conn, err = nil, upgrade.ErrInternal
 	})
 	b := ctx.Value(backendKey{}).(*balancer.Backend)
+	ctx, cancelAll := context.WithDeadline(ctx, r.attemptsUntil)
+	defer cancelAll()
 	ctx, cancel := context.WithTimeout(ctx, r.Route.ConnectTimeout)
 	defer cancel()
 	var opening []byte
