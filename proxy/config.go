@@ -2,10 +2,14 @@ package proxy
 
 import (
 	"crypto/tls"
+	"net/http"
+	"slices"
+	"strings"
 
 	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/reach"
+	"sluice/proxy/route"
 )
 
 // A Listener is a listener of a Proxy.
@@ -38,8 +42,14 @@ type ListenerConfig struct {
 	TrustedProxies []string `toml:"trusted_proxies"`
 	// TrustedClientCertificate means that X-Client-Cert-Subject of TrustedProxies is believed; it is dropped otherwise.
 	TrustedClientCertificate bool `toml:"trusted_client_certificate" default:"false"`
-	// RedirectHTTPS answers every request with a redirection to https.
-	RedirectHTTPS bool `toml:"redirect_https" default:"false"`
+	// RedirectHTTPS answers every request with a redirection to https, except those below the paths of RedirectExcept.
+	RedirectHTTPS  bool     `toml:"redirect_https" default:"false"`
+	RedirectExcept []string `toml:"redirect_except"`
+	// RedirectStatus is the status of a redirection: 301, 302, 307 or 308.
+	RedirectStatus int `toml:"redirect_status" default:"308"`
+	// RedirectPort is the port of the addresses to which clients are redirected. 0 means that of the first listener with TLS for a client
+	// that names a port in Host, and 443 for others.
+	RedirectPort int `toml:"redirect_port" default:"0"`
 
 	// MaxSessions bounds the listener's live sessions; 0 means that only the gateway's limit applies.
 	MaxSessions int `toml:"max_sessions" default:"0"`
@@ -70,6 +80,17 @@ func (c *ListenerConfig) Check(report units.Report) {
 	}
 	if c.TrustedClientCertificate && len(c.TrustedProxies) == 0 {
 		report("trusted_client_certificate", "no proxy is trusted", c.TrustedClientCertificate, "the proxies' addresses in trusted_proxies")
+	}
+	for i, path := range c.RedirectExcept {
+		if !strings.HasPrefix(path, "/") || !route.IsReachable(path) {
+			report(units.Indexed("redirect_except", i), "not a path", path, "such as \"/.well-known/acme-challenge/\": decoded, without \".\", \"..\" and empty segments")
+		}
+	}
+	if !slices.Contains([]int{http.StatusMovedPermanently, http.StatusFound, http.StatusTemporaryRedirect, http.StatusPermanentRedirect}, c.RedirectStatus) {
+		report("redirect_status", "not a redirection", c.RedirectStatus, "301, 302, 307 or 308")
+	}
+	if c.RedirectPort < 0 || c.RedirectPort > 65535 {
+		report("redirect_port", "not a port", c.RedirectPort, "1 to 65535, or 0")
 	}
 	for _, d := range []struct {
 		key   string

@@ -48,8 +48,6 @@ func (l *listener) Identify(c *reach.Client, r *upgrade.Request, id uint64) {
 
 func (l *listener) IsPlain(r *upgrade.Request) bool { return l.plainRoute(r) != nil }
 
-func (l *listener) RedirectsHTTPS() bool { return l.redirectsHTTPS }
-
 func (l *listener) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
 	return l.proxy.routes.Load().Match(l.name, r)
 }

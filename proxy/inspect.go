@@ -76,7 +76,7 @@ func (p *Proxy) Listeners() []ListenerView {
 			MaxHandshakes:  cap(l.handshakes),
 			TLS:            l.tls != nil,
 			IsBehindProxy:  l.isBehindProxy,
-			RedirectsHTTPS: l.redirectsHTTPS,
+			RedirectsHTTPS: l.config.RedirectHTTPS,
 		})
 	}
 	return views

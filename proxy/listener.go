@@ -29,11 +29,10 @@ type listener struct {
 	tls         TLSServer     // nil if connections are not secured
 	plain       *plain.Server // for requests that aren't WebSocket
 
-	isBehindProxy  bool           // every connection begins with a PROXY header
-	headerSenders  reach.Prefixes // that may send it
-	redirectsHTTPS bool
-	maxSessions    int // 0 means no limit
-	clients        *limits.Clients
+	isBehindProxy bool           // every connection begins with a PROXY header
+	headerSenders reach.Prefixes // that may send it
+	maxSessions   int            // 0 means no limit
+	clients       *limits.Clients
 
 	places     *limits.Count // shared by all listeners that have had the socket
 	handshakes chan struct{} // one value for each handshake under way; nil means no limit
@@ -49,17 +48,16 @@ const (
 // newListener makes a listener of its section, which doesn't accept yet. before is the listener that had the socket until now, or nil.
 func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener, error) {
 	l := &listener{
-		socket:         s,
-		proxy:          p,
-		config:         &c.ListenerConfig,
-		name:           c.Name,
-		tls:            c.TLS,
-		headTimeout:    time.Duration(c.HeadTimeout),
-		isBehindProxy:  c.ProxyProtocol,
-		redirectsHTTPS: c.RedirectHTTPS,
-		maxSessions:    c.MaxSessions,
-		clients:        limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
-		places:         new(limits.Count),
+		socket:        s,
+		proxy:         p,
+		config:        &c.ListenerConfig,
+		name:          c.Name,
+		tls:           c.TLS,
+		headTimeout:   time.Duration(c.HeadTimeout),
+		isBehindProxy: c.ProxyProtocol,
+		maxSessions:   c.MaxSessions,
+		clients:       limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
+		places:        new(limits.Count),
 	}
 	l.source = session.Source{Name: c.Name, Release: l.Release}
 	l.refs.Store(1)

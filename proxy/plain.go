@@ -25,7 +25,7 @@ func (l *listener) newPlainServer() *plain.Server {
 
 // plainRoute returns the route of a request for the plain path. It returns nil if the handshake has to accept or refuse the request.
 func (l *listener) plainRoute(r *upgrade.Request) *route.Route {
-	if r.IsWebSocket() || l.redirectsHTTPS {
+	if r.IsWebSocket() || l.Redirection(r) != nil {
 		return nil
 	}
 	route, rejection := l.Route(r)

@@ -90,8 +90,8 @@ func (r *rehearsal) play() {
 	for i, route := range r.next.routes {
 		at, stage := units.Indexed("route", i), r.listenersOf(route)
 		if len(stage) == 0 {
-			if route.Listener != "" {
-				r.report(at+".listener", "the listener redirects every request to https", route.Listener, "a listener without redirect_https")
+			if route.Listener != "" && !r.isPartlyExempt(route) {
+				r.report(at+".listener", "the listener redirects all its requests to https", route.Listener, "a listener without redirect_https, or the path in redirect_except")
 			}
 			continue // even a gateway that only redirects must have a route
 		}
@@ -101,10 +101,17 @@ func (r *rehearsal) play() {
 	}
 }
 
+// isPartlyExempt reports whether a listener that redirects serves some of a route's requests.
+func (r *rehearsal) isPartlyExempt(of *route.Route) bool {
+	return slices.ContainsFunc(r.next.listeners, func(l *listener) bool {
+		return of.Listener == l.name && slices.ContainsFunc(l.config.RedirectExcept, func(path string) bool { return route.HasSegments(path, of.Path) })
+	})
+}
+
 // listenersOf returns the listeners whose requests can reach a route.
 func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
 	for _, l := range r.next.listeners {
-		if (of.Listener == "" || of.Listener == l.name) && !l.redirectsHTTPS {
+		if (of.Listener == "" || of.Listener == l.name) && (!l.config.RedirectHTTPS || l.isExempt(of.Path)) {
 			stage = append(stage, l)
 		}
 	}

@@ -141,6 +141,12 @@ func AppendRejection(dst []byte, rej *Rejection) []byte {
 // allows an empty one.
 func statusText(status int) string {
 	switch status {
+	case 301:
+		return "Moved Permanently"
+	case 302:
+		return "Found"
+	case 307:
+		return "Temporary Redirect"
 	case 308:
 		return "Permanent Redirect"
 	case 400:

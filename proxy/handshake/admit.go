@@ -1,7 +1,6 @@
 package handshake
 
 import (
-	"strings"
 	"time"
 
 	"sluice/proxy/reach"
@@ -26,8 +25,8 @@ func (c *Core) admitted(now time.Time) Step {
 // admit finds the route and checks the request. No backend notices a request that is refused here.
 func (c *Core) admit(now time.Time) error {
 	req := &c.Memory.Request
-	if c.gateway.RedirectsHTTPS() {
-		return redirection(req)
+	if redirection := c.gateway.Redirection(req); redirection != nil {
+		return redirection
 	}
 	var rejection *upgrade.Rejection
 	if c.Route, rejection = c.gateway.Route(req); rejection != nil {
@@ -47,21 +46,4 @@ func (c *Core) admit(now time.Time) error {
 	}
 	c.hasPlaces = true
 	return nil
-}
-
-// redirection returns the answer that sends a client to the same address over TLS.
-func redirection(r *upgrade.Request) error {
-	host := string(r.Hostname())
-	switch {
-	case host == "":
-		return upgrade.ErrNoHost // HTTP/1.0 allows requests without Host
-	case strings.Contains(host, ":"):
-		host = "[" + host + "]" // RFC 3986 section 3.2.2
-	}
-	target := "https://" + host + string(r.RawPath())
-	if q := r.Query(); len(q) > 0 {
-		target += "?" + string(q)
-	}
-	// RFC 9110 section 15.4.9: a 308 keeps the method.
-	return upgrade.ErrRedirect.With(upgrade.Field{Name: "Location", Value: target})
 }

@@ -41,7 +41,7 @@ const (
 	Pass
 	// Refuse: write Rejection to the client. Then End.
 	Refuse
-	// Drop: close the client's connection, by a reset if IsTorn. Then End.
+	// Drop: close the client's connection, so that it sees that its answer isn't complete, if IsTorn. Then End.
 	Drop
 )
 
@@ -57,8 +57,8 @@ type Gateway interface {
 	IsChallenge(r *upgrade.Request) bool
 	// IsPlain reports whether the request is for the plain path.
 	IsPlain(r *upgrade.Request) bool
-	// RedirectsHTTPS reports whether all requests are redirected to https.
-	RedirectsHTTPS() bool
+	// Redirection returns the answer to a request that is redirected to https, or nil.
+	Redirection(r *upgrade.Request) *upgrade.Rejection
 	// Route returns the route of a request, or nil, and what refuses the request there, or nil.
 	Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection)
 	// Refuses reports whether the gateway refuses new sessions.

@@ -71,7 +71,7 @@ func TestARefusedRequestPicksNoBackend(t *testing.T) {
 		"the gateway stops":             {head: asking("/chat"), gate: func(g *gate) { g.refuses = true }, want: upgrade.ErrDraining},
 		"no place":                      {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrLimit }, want: upgrade.ErrLimit},
 		"too many of its address":       {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrRate }, want: upgrade.ErrRate},
-		"everything is redirected":      {head: asking("/chat"), gate: func(g *gate) { g.redirect = true }, want: upgrade.ErrRedirect},
+		"everything is redirected":      {head: asking("/chat"), gate: func(g *gate) { g.redirect = upgrade.ErrRedirect }, want: upgrade.ErrRedirect},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, setting{route: func(c *route.Config) { c.Origins = []string{"https://good.example"} }}, func(c *script) {

@@ -86,7 +86,7 @@ func (c *Config) Check(report units.Report) {
 		report("path", "not a path", c.Path, "a prefix that starts with \"/\"")
 	case strings.ContainsAny(c.Path, "?#"):
 		report("path", "more than a path", c.Path, "no query and no fragment: routes don't look at them")
-	case !isReachable(c.Path):
+	case !IsReachable(c.Path):
 		report("path", "no request's path", c.Path, "it decoded, but for %2f and %5c, and without \".\", \"..\" and empty segments")
 	}
 	if err := checkHostPattern(c.Host); err != nil {
@@ -97,7 +97,7 @@ func (c *Config) Check(report units.Report) {
 			report(units.Indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
 		}
 	}
-	if c.StripPrefix != "" && !hasSegments(c.Path, c.StripPrefix) {
+	if c.StripPrefix != "" && !HasSegments(c.Path, c.StripPrefix) {
 		report("strip_prefix", "not the beginning of path", c.StripPrefix, fmt.Sprintf("%q, or whole segments at its beginning", c.Path))
 	}
 	names := slices.Sorted(maps.Keys(c.RequestHeader))

@@ -103,8 +103,8 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 	return r
 }
 
-// hasSegments reports whether path begins with the whole segments of prefix.
-func hasSegments(path, prefix string) bool {
+// HasSegments reports whether path begins with the whole segments of prefix.
+func HasSegments(path, prefix string) bool {
 	prefix = strings.TrimRight(prefix, "/")
 	return strings.HasPrefix(path, prefix) && (len(path) == len(prefix) || path[len(prefix)] == '/')
 }
@@ -112,8 +112,8 @@ func hasSegments(path, prefix string) bool {
 // encodedOctet matches the octets that are decoded in the path of a request before a route is searched for it.
 var encodedOctet = regexp.MustCompile(`(?i)%([013467][0-9a-f]|2[0-9a-e]|5[0-9abd-f]|[89a-f][0-9a-f])`)
 
-// isReachable reports whether a request can have this path of a route, or a path below it.
-func isReachable(path string) bool {
+// IsReachable reports whether a request can have this path of a route, or a path below it.
+func IsReachable(path string) bool {
 	segments := strings.Split(path, "/")
 	return !slices.Contains(segments, ".") && !slices.Contains(segments, "..") && !strings.Contains(path, "//") &&
 		!encodedOctet.MatchString(path)
