@@ -156,7 +156,7 @@ func (s *chaosSite) listenerKeys(w *configWriter, name string) (redirects bool) 
 	w.key("handshake_burst = %d", one(w.dice, 0, 1, 20))
 	switch {
 	case name != "unix" && w.oneIn(map[bool]int{true: 1, false: 8}[name == "proxied"]):
-		w.WriteString("proxy_protocol = true\ntrusted_proxies = [\"127.0.0.0/8\"]\n")
+		fmt.Fprintf(w, "proxy_protocol = true\n%s = [\"127.0.0.0/8\"]\n", one(w.dice, "trusted_proxies", "proxy_protocol_from"))
 	case w.oneIn(3):
 		list(w, "trusted_proxies", 3, "127.0.0.0/8", "127.0.0.1", "::1", "::/0", "192.0.2.0/24")
 	}
@@ -239,7 +239,8 @@ func (s *chaosSite) routeKeys(w *configWriter, path string) {
 	} else if w.oneIn(3) {
 		list(w, "remove_header", 4, "X-Debug", "Cookie", "Origin", "user-agent", "X_Forwarded_For", "X-Forwarded-Proto", "x-request-id", "Authorization")
 	}
-	w.key(`encoded_slashes = "%s"`, one(w.dice, "refuse", "pass"))
+	w.key(`encoded_slashes = "%s"`, one(w.dice, "auto", "refuse", "pass"))
+	w.key(`path_parameters = "%s"`, one(w.dice, "auto", "pass"))
 	w.key(`ping = "%s"`, one(w.dice, "answer", "forward"))
 	w.key(`ping_interval = "%s"`, w.time("0s", "20ms", "200ms", "30s"))
 	w.key(`pong_timeout = "%s"`, w.time("20ms", "500ms", "10s"))
