@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sluice/internal/files"
 	"sluice/internal/units"
 )
 
@@ -158,6 +159,16 @@ func (c *StickyConfig) check(report units.Report) {
 		}
 	default:
 		report("sticky.same_site", "unknown", c.SameSite, "lax, strict, none or \"\"")
+	}
+}
+
+// Warn reports what the section may have and its operator may not want.
+func (c *Config) Warn(report units.Report) {
+	if c.Policy != PolicySticky || c.Sticky.SecretFile == "" {
+		return
+	}
+	if problem := files.Exposure(c.Sticky.SecretFile); problem != "" {
+		report("sticky.secret_file", problem, c.Sticky.SecretFile, "0640 or less")
 	}
 }
 

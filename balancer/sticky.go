@@ -7,14 +7,17 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
 	"strconv"
 	"strings"
+
+	"sluice/internal/files"
 )
 
 const (
 	// minSecretBytes is the minimum length of the secret that signs cookies.
 	minSecretBytes = 16
+	// mostSecretBytes bounds what is read as a secret.
+	mostSecretBytes = 4096
 	// tokenBytes is the part of the signature that a cookie carries: 128 bits can't be guessed.
 	tokenBytes = 16
 )
@@ -125,7 +128,7 @@ func (c *StickyConfig) setCookie(token string) string {
 func (c *StickyConfig) secret() ([]byte, error) {
 	secret := []byte(c.Secret)
 	if c.SecretFile != "" {
-		text, err := os.ReadFile(c.SecretFile)
+		text, err := files.Read(c.SecretFile, mostSecretBytes)
 		if err != nil {
 			return nil, fmt.Errorf("read the secret of sticky cookies: %w", err)
 		}

@@ -195,6 +195,7 @@ func (g *Gateway) ReopenLog() { g.logs.reopen() }
 // Run relays sessions until ctx ends, drains as the configuration says, and returns when nothing of the gateway is left.
 func (g *Gateway) Run(ctx context.Context) error {
 	g.log.Info("starting", zap.Stringer("build", ReadBuild()))
+	g.logWarnings(g.startFile)
 	if g.admin != nil {
 		go g.admin.Serve() // until Shutdown below
 		g.log.Info("admin listening", zap.Stringer("address", g.admin.Addr()))

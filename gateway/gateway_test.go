@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -242,6 +244,34 @@ func TestAReloadWaitsForTheStart(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// Faults D.
+func TestWarningsOfTheConfigurationAreLoggedAtStartAndReload(t *testing.T) {
+	log := new(keptLog)
+	g := startGateway(t, "", log)
+	const message = "configuration may not be what is meant"
+	before := len(log.lines(t, message))
+	g.append(t, "[[pool]]\nname = \"spare\"\nbackend = [{ address = \"127.0.0.1:9001\" }]\n")
+	if _, err := g.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a warning of the reload", func() bool { return len(log.lines(t, message)) == before+1 })
+	second := new(keptLog)
+	path := filepath.Join(t.TempDir(), "sluice.toml")
+	writeConfig(t, path, "")
+	text, err := os.ReadFile(g.options.Path)
+	if err == nil {
+		err = os.WriteFile(path, text, 0o600)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	newGatewayOf(t, path, second).runInTest(t)
+	eventually(t, "a warning of the start", func() bool {
+		lines := second.lines(t, message)
+		return len(lines) == before+1 && strings.Contains(fmt.Sprint(lines[before]["problem"]), `no route uses the pool "spare"`)
+	})
 }
 
 // Faults C9.

@@ -74,6 +74,7 @@ func (g *Gateway) replace() (waiting []string, err error) {
 	waiting = config.Compare(g.startFile, file).Waiting
 	g.file = file
 	g.logDiff(diff, waiting)
+	g.logWarnings(file)
 	g.watch.set(file.Gateway.Watch)
 	return waiting, nil
 }
@@ -90,6 +91,13 @@ func sectionsOf(file *config.File, secured *generation) proxy.Sections {
 	}
 	secured.secure(&c)
 	return c
+}
+
+// logWarnings logs what a configuration may have and its operator may not want.
+func (g *Gateway) logWarnings(file *config.File) {
+	for _, w := range file.Warnings {
+		g.log.Warn("configuration may not be what is meant", zap.String("problem", w.Error()))
+	}
 }
 
 // logDiff logs what a reload has changed, and which keys wait for a restart.

@@ -17,9 +17,15 @@ func check(c call) error {
 	if *path == "" {
 		return usageError{"-config is missing"}
 	}
-	if _, err := config.Load(*path); err != nil {
+	file, err := config.Load(*path)
+	if err != nil {
 		return configError{err}
 	}
-	_, err := fmt.Fprintf(c.stdout, "%s: OK\n", *path)
+	for _, w := range file.Warnings {
+		if _, err := fmt.Fprintln(c.stderr, w.Warning()); err != nil {
+			return err
+		}
+	}
+	_, err = fmt.Fprintf(c.stdout, "%s: OK\n", *path)
 	return err
 }

@@ -91,6 +91,20 @@ func TestCheckTellsEveryProblemOnALineOfItsOwn(t *testing.T) {
 	}
 }
 
+// Faults D.
+func TestCheckPrintsWarningsAndSucceeds(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "spare.toml")
+	text := "[[listener]]\nname = \"public\"\naddress = \"127.0.0.1:0\"\n[[route]]\npool = \"echo\"\n[[pool]]\nname = \"echo\"\nbackend = [{ address = \"127.0.0.1:9000\" }]\n" +
+		"[[pool]]\nname = \"spare\"\nbackend = [{ address = \"127.0.0.1:9001\" }]\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := invoke("check", "-config", path)
+	if want := path + ":9: warning: pool[1]: no route uses the pool \"spare\"\n"; code != exitClean || stdout != path+": OK\n" || stderr != want {
+		t.Errorf("check: %d %q %q, want 0, OK, %q", code, stdout, stderr, want)
+	}
+}
+
 func TestUsageListsEveryCommand(t *testing.T) {
 	_, stdout, _ := invoke("help")
 	for _, c := range commands() {

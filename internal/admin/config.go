@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sluice/internal/files"
 	"sluice/internal/units"
 )
 
@@ -41,6 +42,16 @@ func (c *Config) Check(report units.Report) {
 	}
 }
 
+// Warn reports what the section may have and its operator may not want.
+func (c *Config) Warn(report units.Report) {
+	if c.TokenFile == "" {
+		return
+	}
+	if problem := files.Exposure(c.TokenFile); problem != "" {
+		report("token_file", problem, c.TokenFile, "0640 or less")
+	}
+}
+
 // isPort reports whether s is a port's number; 0 leaves the choice to the kernel.
 func isPort(s string) bool {
 	_, err := strconv.ParseUint(s, 10, 16)
@@ -71,7 +82,7 @@ func ReadToken(path string) (string, error) {
 	case !info.Mode().IsRegular() || info.Size() > mostTokenBytes:
 		return "", errTokenNoFile
 	}
-	text, err := os.ReadFile(path)
+	text, err := files.Read(path, mostTokenBytes)
 	if err != nil {
 		return "", errTokenUnreadable
 	}

@@ -2,9 +2,9 @@ package config
 
 import (
 	"fmt"
-	"os"
 
 	"sluice/internal/admin"
+	"sluice/internal/files"
 	"sluice/internal/tracing"
 	"sluice/internal/units"
 	"sluice/proxy/route"
@@ -20,7 +20,13 @@ type File struct {
 	Listener []Listener     `toml:"listener"`
 	Route    []route.Config `toml:"route"`
 	Pool     []Pool         `toml:"pool"`
+
+	// Warnings are what the configuration may have and its operator may not want, ordered by line.
+	Warnings []Problem
 }
+
+// mostFileBytes bounds what is read as a configuration.
+const mostFileBytes = 16 << 20
 
 // Gateway is the [gateway] section: what concerns the process as a whole.
 type Gateway struct {
@@ -49,7 +55,7 @@ const (
 // Load reads the configuration in the file at path. Its error is a *multierror.Error of Problem
 // when the file can be read and has problems.
 func Load(path string) (*File, error) {
-	text, err := os.ReadFile(path)
+	text, err := files.Read(path, mostFileBytes)
 	if err != nil {
 		return nil, fmt.Errorf("read the configuration: %w", err)
 	}
@@ -73,6 +79,7 @@ func Parse(name string, text []byte) (*File, error) {
 	if err := found.errorOrNil(); err != nil {
 		return nil, err
 	}
+	file.warn(name, positions)
 	return file, nil
 }
 

@@ -23,9 +23,14 @@ type Problem struct {
 }
 
 // Error returns the problem as a line: FILE:LINE: key: problem, got X (want Y).
-func (p Problem) Error() string {
+func (p Problem) Error() string { return p.line("") }
+
+// Warning returns the problem as the line of a warning: FILE:LINE: warning: key: problem, got X (want Y).
+func (p Problem) Warning() string { return p.line("warning: ") }
+
+func (p Problem) line(kind string) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "%s:%d: ", p.File, p.Line)
+	fmt.Fprintf(&s, "%s:%d: %s", p.File, p.Line, kind)
 	if p.Key != "" {
 		s.WriteString(p.Key + ": ")
 	}
@@ -77,22 +82,28 @@ func (p *problems) addSyntax(problem Problem) {
 	p.found = append(p.found, problem)
 }
 
-// isSecret reports whether the value of a key must not get into a log.
+// isSecret reports whether the value of a key must not get into a log. Fields of request_header often carry credentials.
 func isSecret(key string) bool {
 	last := key[len(outerKey(key)):]
-	return strings.HasSuffix(last, "secret") || strings.HasSuffix(last, "password") || strings.HasSuffix(last, "token")
+	return strings.HasSuffix(last, "secret") || strings.HasSuffix(last, "password") || strings.HasSuffix(last, "token") ||
+		strings.HasSuffix(last, "eab_key") || strings.Contains(key, "request_header")
 }
 
 // errorOrNil returns the problems in the order of their lines, or nil if there are none.
 func (p *problems) errorOrNil() error {
-	slices.SortStableFunc(p.found, func(a, b Problem) int {
-		return cmp.Or(a.Line-b.Line, strings.Compare(a.Key, b.Key))
-	})
+	p.sort()
 	all := &multierror.Error{ErrorFormat: formatLines}
 	for _, problem := range p.found {
 		all = multierror.Append(all, problem)
 	}
 	return all.ErrorOrNil()
+}
+
+// sort puts the problems into the order of their lines.
+func (p *problems) sort() {
+	slices.SortStableFunc(p.found, func(a, b Problem) int {
+		return cmp.Or(a.Line-b.Line, strings.Compare(a.Key, b.Key))
+	})
 }
 
 // formatLines writes one problem a line and nothing else, so that editors and scripts can read it.

@@ -51,8 +51,7 @@ func (f *File) checkListeners(report units.Report) {
 	}
 }
 
-// checkPools reports names that are taken. A pool that no route uses is no problem: an operator
-// prepares one before the route.
+// checkPools reports names that are taken.
 func (f *File) checkPools(report units.Report) {
 	for i, pool := range f.Pool {
 		for j, other := range f.Pool[:i] {

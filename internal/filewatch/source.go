@@ -1,13 +1,11 @@
 package filewatch
 
 import (
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 
+	"sluice/internal/files"
 	"sluice/internal/recovery"
 )
 
@@ -109,20 +107,9 @@ const MaxFileBytes = 16 << 20
 
 // ReadFile returns the content of a file. An empty file, and one of over MaxFileBytes, is an error.
 func ReadFile(path string) ([]byte, error) {
-	file, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	content, err := files.Read(path, MaxFileBytes)
+	if err == nil && len(content) == 0 {
+		err = fmt.Errorf("%s: empty", path)
 	}
-	defer file.Close()
-	var content bytes.Buffer
-	n, err := content.ReadFrom(io.LimitReader(file, MaxFileBytes+1))
-	switch {
-	case err != nil:
-		return nil, err
-	case n > MaxFileBytes:
-		return nil, fmt.Errorf("%s: over %d bytes", path, MaxFileBytes)
-	case n == 0:
-		return nil, fmt.Errorf("%s: empty", path)
-	}
-	return content.Bytes(), nil
+	return content, err
 }

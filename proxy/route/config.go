@@ -172,6 +172,13 @@ func (c *Config) Check(report units.Report) {
 	}
 }
 
+// Warn reports what the section may have and its operator may not want.
+func (c *Config) Warn(report units.Report) {
+	if c.ConnectTimeout > c.HandshakeTimeout {
+		report("connect_timeout", "over handshake_timeout, which ends a dial earlier", c.ConnectTimeout, "at most "+c.HandshakeTimeout.String())
+	}
+}
+
 // pingModes are the values of ping.
 var pingModes = map[string]relay.PingMode{"mirror": relay.MirrorPings, "answer": relay.AnswerPings, "forward": relay.ForwardPings}
 

@@ -1,0 +1,45 @@
+// Package files reads files that an operator names: to a bound, whatever they turn out to be, and with a look at who else may read them.
+package files
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+)
+
+// Read returns the content of a file of at most that many bytes; more is an error.
+func Read(path string, most int64) ([]byte, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var content bytes.Buffer
+	n, err := content.ReadFrom(io.LimitReader(file, most+1))
+	switch {
+	case err != nil:
+		return nil, err
+	case n > most:
+		return nil, fmt.Errorf("%s: over %d bytes", path, most)
+	}
+	return content.Bytes(), nil
+}
+
+// Exposure returns what is wrong with the mode of a file that holds a secret: users other than its owner and group may read or write it.
+// It returns "" if nothing is, if the mode can't be read, or on a system without such modes.
+func Exposure(path string) string {
+	info, err := os.Stat(path)
+	if err != nil || runtime.GOOS == "windows" {
+		return ""
+	}
+	switch mode := info.Mode().Perm(); {
+	case mode&0o002 != 0:
+		return fmt.Sprintf("every user may write the file: its mode is %04o", mode)
+	case mode&0o004 != 0:
+		return fmt.Sprintf("every user may read the file: its mode is %04o", mode)
+	default:
+		return ""
+	}
+}
