@@ -130,6 +130,18 @@ func (p *Proxy) Pools() []PoolView {
 	return views
 }
 
+// UnavailablePools returns the names of the pools to which routes lead and that have no available backend.
+func (p *Proxy) UnavailablePools() (names []string) {
+	pools := *p.pools.Load()
+	for _, name := range slices.Sorted(maps.Keys(pools)) {
+		isAvailable := slices.ContainsFunc(pools[name].Status(), func(b balancer.BackendStatus) bool { return b.State.IsAvailable() })
+		if !isAvailable && !pools[name].isRemoved {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
 func viewBackend(b *balancer.BackendStatus) BackendView {
 	view := BackendView{
 		Address:     b.Name,

@@ -18,7 +18,7 @@ import (
 type metrics struct {
 	proxy *Proxy
 
-	active     *prometheus.GaugeVec   // listener, route, pool
+	active     activeSessions
 	total      *prometheus.CounterVec // route, pool, result
 	rejected   *prometheus.CounterVec // route, reason
 	requests   *prometheus.CounterVec // route, pool, code
@@ -39,9 +39,6 @@ const (
 func newMetrics(p *Proxy) *metrics {
 	m := &metrics{
 		proxy: p,
-		active: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "sluice_sessions_active", Help: "Live sessions.",
-		}, []string{"listener", "route", "pool"}),
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_sessions_total", Help: "Handshakes by their result.",
 		}, []string{"route", "pool", "result"}),
@@ -64,11 +61,12 @@ func newMetrics(p *Proxy) *metrics {
 		}),
 		gathered: map[string]*prometheus.Desc{},
 	}
-	m.own = []prometheus.Collector{m.active, m.total, m.rejected, m.requests, m.unreadable, m.duration, m.handshake}
+	m.own = []prometheus.Collector{m.total, m.rejected, m.requests, m.unreadable, m.duration, m.handshake}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
 	}{
+		{"sluice_sessions_active", "Live sessions.", []string{"listener", "route", "pool"}},
 		{"sluice_frames_total", "Frames that arrived, control frames included.", []string{"direction", "opcode"}},
 		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
 		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; code 1005 means a close without a code.", []string{"initiator", "code"}},
@@ -91,28 +89,30 @@ func (m *metrics) initialize(next *generation) {
 	for _, l := range next.listeners {
 		m.unreadable.WithLabelValues(l.name)
 	}
+	var served []activeKey
 	for _, r := range next.routes {
 		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
 			m.total.WithLabelValues(r.Name, r.PoolName, result)
 		}
 		for _, l := range next.listeners {
 			if r.Listener == "" || r.Listener == l.name {
-				m.active.WithLabelValues(l.name, r.Name, r.PoolName)
+				served = append(served, activeKey{l.name, r.Name, r.PoolName})
 			}
 		}
 	}
+	m.active.serve(served)
 }
 
 // established counts the start of a session.
 func (m *metrics) established(s *session.Session, took time.Duration) {
-	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Inc()
+	m.active.add(activeKey{s.Source.Name, s.Route.Name, s.Route.PoolName}, 1)
 	m.total.WithLabelValues(s.Route.Name, s.Route.PoolName, resultEstablished).Inc()
 	m.handshake.Observe(took.Seconds())
 }
 
 // ended counts the end of a session.
 func (m *metrics) ended(s *session.Session) {
-	m.active.WithLabelValues(s.Source.Name, s.Route.Name, s.Route.PoolName).Dec()
+	m.active.add(activeKey{s.Source.Name, s.Route.Name, s.Route.PoolName}, -1)
 	m.duration.Observe(time.Since(s.Start).Seconds())
 }
 
@@ -150,6 +150,9 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	defer m.proxy.panics.Catch(room, nil) // the registry calls Collect on a goroutine that recovers no panic
 	for _, c := range m.own {
 		c.Collect(ch)
+	}
+	for key, n := range m.active.counts() {
+		m.gauge(ch, "sluice_sessions_active", float64(n), key.listener, key.route, key.pool)
 	}
 	m.collectDriver(ch)
 	m.collectPools(ch)

@@ -15,7 +15,8 @@ import (
 
 // A gatewayStatus is what status prints.
 type gatewayStatus struct {
-	IsReady bool `json:"ready"`
+	IsReady bool   `json:"ready"`
+	unready string // why it isn't ready
 	admin.Listeners
 	admin.Routes
 	admin.Pools
@@ -34,9 +35,10 @@ func status(c call) error {
 	}
 	var s gatewayStatus
 	var err error
-	if s.IsReady, err = q.isReady(); err != nil {
+	if s.unready, err = q.unready(); err != nil {
 		return err
 	}
+	s.IsReady = s.unready == ""
 	for path, value := range map[string]any{"listeners": &s.Listeners, "routes": &s.Routes, "pools": &s.Pools} {
 		if err := q.send("GET", "/api/v1/"+path, nil, value); err != nil {
 			return err
@@ -48,20 +50,20 @@ func status(c call) error {
 	return q.printStatus(&s)
 }
 
-// isReady reports whether the gateway takes new sessions.
-func (q *adminCall) isReady() (bool, error) {
+// unready returns why the gateway isn't ready, as GET /readyz says it, or "".
+func (q *adminCall) unready() (string, error) {
 	err := q.send("GET", "/readyz", nil, nil)
 	var refused *refusal
 	if errors.As(err, &refused) && refused.status == http.StatusServiceUnavailable {
-		return false, nil
+		return refused.text, nil
 	}
-	return err == nil, err
+	return "", err
 }
 
 func (q *adminCall) printStatus(s *gatewayStatus) error {
 	state := "ready"
 	if !s.IsReady {
-		state = "draining"
+		state = s.unready
 	}
 	if _, err := fmt.Fprintf(q.stdout, "gateway at %s: %s\n\n", q.address, state); err != nil {
 		return err

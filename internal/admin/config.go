@@ -18,9 +18,15 @@ type Config struct {
 	// TokenFile is a file whose content, less white space around it, is the bearer token that
 	// requests must carry; empty: none, which only loopback may have.
 	TokenFile string `toml:"token_file"`
+	// ReadyNeeds is what GET /readyz asks beyond that the gateway takes new sessions: "pools", an available backend in every pool; or "",
+	// nothing.
+	ReadyNeeds string `toml:"ready_needs"`
 	// Pprof adds /debug/pprof/.
 	Pprof bool `toml:"pprof" default:"false"`
 }
+
+// readyNeedsPools is a value of ReadyNeeds.
+const readyNeedsPools = "pools"
 
 // Check reports every problem of the section.
 func (c *Config) Check(report units.Report) {
@@ -28,6 +34,9 @@ func (c *Config) Check(report units.Report) {
 		if _, err := ReadToken(c.TokenFile); err != nil {
 			report("token_file", err.Error(), c.TokenFile, "a readable file with a token of at least "+strconv.Itoa(leastTokenBytes)+" bytes")
 		}
+	}
+	if c.ReadyNeeds != "" && c.ReadyNeeds != readyNeedsPools {
+		report("ready_needs", "unknown", c.ReadyNeeds, `"pools" or ""`)
 	}
 	if c.Address == "" {
 		return

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,7 +113,7 @@ func newHandler(options Options, token string, isLocal bool) http.Handler {
 	routes := newRouter()
 	routes.handle("GET", "/{$}", dashboard.Handler(token != ""))
 	routes.handle("GET", "/healthz", handleHealth)
-	routes.handle("GET", "/readyz", handleReady(options.IsReady))
+	routes.handle("GET", "/readyz", options.handleReady)
 	metrics := promhttp.HandlerFor(options.Gatherer, promhttp.HandlerOpts{
 		ErrorLog: zap.NewStdLog(options.Log.Named("admin")),
 		// A metric that can't be read is no reason to hide the others.
@@ -141,13 +142,17 @@ func handleHealth(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
 }
 
-// handleReady says whether the gateway takes new sessions.
-func handleReady(isReady func() bool) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		if !isReady() {
-			writeError(w, http.StatusServiceUnavailable, "draining")
+// handleReady says whether the gateway takes new sessions, and has where to send them if ready_needs asks for that.
+func (o *Options) handleReady(w http.ResponseWriter, _ *http.Request) {
+	if !o.IsReady() {
+		writeError(w, http.StatusServiceUnavailable, "draining")
+		return
+	}
+	if o.Config.ReadyNeeds == readyNeedsPools {
+		if down := o.Proxy.UnavailablePools(); len(down) > 0 {
+			writeError(w, http.StatusServiceUnavailable, "no backend is available in pool "+strings.Join(down, ", "))
 			return
 		}
-		writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 	}
+	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
 }

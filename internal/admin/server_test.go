@@ -97,6 +97,38 @@ func TestProbesAndMetricsAnswer(t *testing.T) {
 	})
 }
 
+// Faults D: /readyz with a pool wholly down.
+func TestReadyMayNeedAnAvailableBackendInEachPool(t *testing.T) {
+	for needs, want := range map[string]int{"": http.StatusOK, "pools": http.StatusServiceUnavailable} {
+		g := startGateway(t, Config{Address: "127.0.0.1:0", ReadyNeeds: needs}, nil)
+		ready := func() (*http.Response, string) { return ask(t, "GET", "http://"+g.admin+"/readyz", "", "") }
+		for i, backend := range g.backends {
+			if answer, body := ready(); answer.StatusCode != http.StatusOK {
+				t.Errorf("needs %q, %d backends drained: %d %q, want 200", needs, i, answer.StatusCode, body)
+			}
+			if err := g.proxy.Drain("echo", backend, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		answer, body := ready()
+		if answer.StatusCode != want {
+			t.Errorf("needs %q, no backend available: %d %q, want %d", needs, answer.StatusCode, body, want)
+		}
+		if want == http.StatusServiceUnavailable {
+			wantError(t, answer, body, want)
+			if !strings.Contains(body, "echo") {
+				t.Errorf("%q doesn't name the pool", body)
+			}
+		}
+		if err := g.proxy.Undrain("echo", g.backends[0]); err != nil {
+			t.Fatal(err)
+		}
+		if answer, body := ready(); answer.StatusCode != http.StatusOK {
+			t.Errorf("needs %q, a backend back: %d %q, want 200", needs, answer.StatusCode, body)
+		}
+	}
+}
+
 func TestRefusalsAreJSON(t *testing.T) {
 	address, _ := start(t, Config{Address: "127.0.0.1:0"})
 	for _, path := range []string{"/index.html", "/page.js", "/health", "/metrics/x", "/api/v1", "/api/v1/", "/api/v1/sessions/", "/api/v1/session", "//metrics", "/metrics/", "/api/v1/pools/echo",
