@@ -328,6 +328,7 @@ func TestThePlainPathTriesTheNextBackendOnlyIfNothingWasSent(t *testing.T) {
 }
 
 // net/http's server panics on a status under 100.
+// Faults B11.
 func TestAnAnswerWithAnInvalidStatusIsABadAnswer(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

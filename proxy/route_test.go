@@ -196,6 +196,7 @@ func TestARouteSetsAndRemovesFieldsOnBothPaths(t *testing.T) {
 }
 
 // A name with underscores instead of hyphens names the same field.
+// Faults B6.
 func TestAFieldIsRemovedUnderEverySpellingOnBothPaths(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

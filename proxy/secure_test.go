@@ -153,6 +153,7 @@ func TestAStopEndsHandshakesOverTLS(t *testing.T) {
 }
 
 // A backend whose TLS handshake fails has seen no byte of a request.
+// Faults B6.
 func TestAfterAFailedTLSHandshakeAnotherBackendIsTriedOnBothPaths(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		broken, good := listenRaw(t), listenRaw(t)

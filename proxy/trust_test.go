@@ -36,6 +36,7 @@ func TestOnlyTrustedProxiesNameTheClient(t *testing.T) {
 			[]string{"X-Forwarded-For: 192.0.2.1", "X-Forwarded-Proto: https", "X-Forwarded-Host: public.test", "X-Request-Id: theirs", "Forwarded: for=192.0.2.1", "X-Real-IP: 192.0.2.1"},
 			"192.0.2.1:",
 			claims{"X-Forwarded-For": "192.0.2.1, 127.0.0.1", "X-Forwarded-Proto": "https", "X-Forwarded-Host": "public.test", "X-Request-Id": "theirs", "Forwarded": "for=192.0.2.1"}},
+		// Faults B6.
 		"an empty claim is none": {loopback, "", []string{"X-Forwarded-For:", "X-Forwarded-For: "},
 			"127.0.0.1:", claims{"X-Forwarded-For": "127.0.0.1"}},
 		"only as far back as proxies stand": {[]string{"127.0.0.1", "10.0.0.0/8"}, "",
