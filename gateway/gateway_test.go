@@ -291,3 +291,35 @@ func TestAReloadNamesTheKeysThatWaitForARestart(t *testing.T) {
 		}
 	}
 }
+
+// Faults C17.
+func TestAReloadChangesTheModeOfAUnixSocket(t *testing.T) {
+	directory := t.TempDir()
+	path, socket := filepath.Join(directory, "sluice.toml"), filepath.Join(directory, "s")
+	write := func(mode string) {
+		text := fmt.Sprintf("admin.address = \"\"\ngateway.drain = \"0s\"\n[[listener]]\nname = \"public\"\naddress = %q\nmode = %q\n"+
+			"[[route]]\npool = \"p\"\n[[pool]]\nname = \"p\"\nbackend = [{ address = \"127.0.0.1:1\" }]\n", "unix:"+socket, mode)
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantMode := func(want os.FileMode) {
+		t.Helper()
+		info, err := os.Stat(socket)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("mode %04o, want %04o", info.Mode().Perm(), want)
+		}
+	}
+	write("0600")
+	g := newGatewayOf(t, path, failingLog{t})
+	g.runInTest(t)
+	wantMode(0o600)
+	write("0666")
+	if _, err := g.Reload(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	wantMode(0o666)
+}

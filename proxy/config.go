@@ -32,6 +32,8 @@ type ListenerConfig struct {
 	Name string `toml:"name"`
 	// Address is "host:port", or "unix:/path" for a Unix socket.
 	Address string `toml:"address"`
+	// UnixAccess says who may connect to a Unix socket.
+	UnixAccess
 	// HeadTimeout is the time allowed from accept until the request head is complete.
 	HeadTimeout units.Duration `toml:"head_timeout" default:"10s"`
 	// ProxyProtocol requires every connection to begin with a PROXY header, version 1 or 2, from one of ProxyProtocolFrom.
@@ -69,6 +71,7 @@ func (c *ListenerConfig) Check(report units.Report) {
 		report("name", "missing", nil, "a name")
 	}
 	checkAddress(report, c.Address)
+	c.UnixAccess.check(report, c.Address)
 	if c.HeadTimeout <= 0 {
 		report("head_timeout", "not positive", c.HeadTimeout, "a duration such as \"10s\"")
 	}

@@ -70,7 +70,7 @@ type generation struct {
 	opened  []*socket        // new sockets
 	started []*listener      // new listeners, which don't accept yet
 	created []*balancer.Pool // new pools, which don't run yet
-	set     []func()         // put the new definitions of existing pools in force
+	set     []func()         // put the new definitions of existing pools and sockets in force
 }
 
 // A pool is a pool of backends with what the Proxy has of it. A reload replaces it, and keeps what hasn't changed.
@@ -148,6 +148,13 @@ func (p *Proxy) prepareListener(next *generation, c *Listener) error {
 	var s *socket
 	if before != nil {
 		s = before.socket
+		if before.config.UnixAccess != c.UnixAccess {
+			next.set = append(next.set, func() {
+				if err := s.restrict(&c.ListenerConfig); err != nil {
+					p.log.Error("access to a unix socket can't be changed", zap.String("listener", c.Name), zap.Error(err))
+				}
+			})
+		}
 	} else {
 		var err error
 		if s, err = p.open(&c.ListenerConfig); err != nil {

@@ -16,25 +16,41 @@ import (
 
 // A socket is a listening socket. A reload may assign it to another listener, which accepts from then on.
 type socket struct {
-	ln      net.Listener
+	ln          net.Listener
+	isInherited bool // from systemd
+
 	serving atomic.Pointer[listener] // that accepts
 
 	stopLoops func()         // makes the loops accept no more; nil if none accepts. Guarded by proxy.reloading
 	accepting sync.WaitGroup // the goroutine that accepts, if there is one
 }
 
-// open opens the socket of a listener, unless the process has inherited it.
+// open opens the socket of a listener, unless the process has inherited it: then it is systemd's to say who may connect.
 func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	if p.inherited != nil {
 		if ln := p.inherited(c.Name, c.Address); ln != nil {
-			return &socket{ln: ln}, nil
+			return &socket{ln: ln, isInherited: true}, nil
 		}
 	}
 	ln, err := listen(c.Address)
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
-	return &socket{ln: ln}, nil
+	s := &socket{ln: ln}
+	if err := s.restrict(c); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
+	}
+	return s, nil
+}
+
+// restrict lets those connect to a Unix socket that the section says.
+func (s *socket) restrict(c *ListenerConfig) error {
+	path, isUnix := strings.CutPrefix(c.Address, "unix:")
+	if !isUnix || s.isInherited {
+		return nil
+	}
+	return c.UnixAccess.apply(path)
 }
 
 // listen opens a listening socket at "host:port" or "unix:/path". It replaces the file of a Unix socket on which no process listens.

@@ -20,9 +20,7 @@ func TestChromiumTalksToABackendThroughTheDemoPage(t *testing.T) {
 	requires(t, needBrowser)
 	demo, page := startDemo(t)
 
-	// It stays, for whoever wants to look.
-	screenshot := filepath.Join(os.TempDir(), "sluice-demo.png")
-	t.Logf("screenshot: %s", screenshot)
+	screenshot := filepath.Join(t.TempDir(), "demo.png")
 	var seen struct {
 		Complaints                                         []string
 		Title, Idle, Backend, Details, Closed, NextBackend string

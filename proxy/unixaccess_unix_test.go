@@ -1,0 +1,60 @@
+//go:build unix
+
+package proxy
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+)
+
+// Faults C17.
+func TestAUnixSocketHasTheModeOwnerAndGroupOfItsSection(t *testing.T) {
+	uid, gid := os.Getuid(), os.Getgid()
+	if uid == 0 {
+		uid, gid = 65534, 65533 // only root may give a file away
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	for _, test := range []struct {
+		access UnixAccess
+		mode   os.FileMode
+	}{
+		{UnixAccess{Mode: "0660", Owner: fmt.Sprint(uid), Group: fmt.Sprint(gid)}, 0o660},
+		{UnixAccess{Mode: "600", Group: fmt.Sprint(gid)}, 0o600},
+		{UnixAccess{Mode: "0777"}, 0o777},
+	} {
+		s, err := new(Proxy).open(&ListenerConfig{Name: "public", Address: "unix:" + path, UnixAccess: test.access})
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != test.mode {
+			t.Errorf("%+v: mode %04o, want %04o", test.access, info.Mode().Perm(), test.mode)
+		}
+		owner := info.Sys().(*syscall.Stat_t)
+		if test.access.Owner != "" && int(owner.Uid) != uid || test.access.Group != "" && int(owner.Gid) != gid {
+			t.Errorf("%+v: owner %d, group %d, want %d, %d", test.access, owner.Uid, owner.Gid, uid, gid)
+		}
+		s.close()
+	}
+}
+
+// Faults C17.
+func TestAUnixSocketThatCannotBeGivenAwayIsNotOpened(t *testing.T) {
+	if os.Getuid() == 0 {
+		t.Skip("root may give any file away")
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	if s, err := new(Proxy).open(&ListenerConfig{Name: "public", Address: "unix:" + path, UnixAccess: UnixAccess{Owner: "0"}}); err == nil {
+		s.close()
+		t.Error("the socket is open, and belongs to another user than its section says")
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the file of the socket is left")
+	}
+}
