@@ -43,7 +43,7 @@ var rooms = map[string]room{
 	"proxy/driver":               {ours: []string{"proxy/relay", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":                    {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":                   {ours: []string{"balancer/discovery", "balancer/probe", "internal/files", "internal/units", "internal/recovery", "internal/netconn"}},
-	"balancer/probe":             {ours: []string{"internal/units", "internal/recovery"}, never: []string{"go.uber.org/zap"}},
+	"balancer/probe":             {ours: []string{"internal/units", "internal/recovery", "internal/netconn"}, never: []string{"go.uber.org/zap"}},
 	"balancer/discovery":         {ours: []string{"internal/units"}, never: []string{"go.uber.org/zap"}},
 	"balancer/discovery/dnstest": {},
 	"tls":                        {ours: []string{"internal/files", "internal/units", "internal/recovery", "internal/filewatch", "internal/netconn"}},
@@ -70,7 +70,7 @@ var rooms = map[string]room{
 		"internal/config", "internal/admin", "internal/tracing",
 	}},
 	"cmd/sluice": {ours: []string{
-		"gateway", "proxy", "proxy/session", "internal/units", "internal/recovery", "internal/echo", "internal/load", "internal/systemd",
+		"gateway", "proxy", "proxy/session", "internal/units", "internal/recovery", "internal/netconn", "internal/echo", "internal/load", "internal/systemd",
 		"internal/config", "internal/admin", "cmd/sluice/internal/demo",
 	}},
 	"internal/config":          {ours: []string{"proxy", "proxy/route", "balancer", "tls", "internal/files", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},

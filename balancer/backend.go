@@ -30,6 +30,8 @@ type Backend struct {
 	failures            [reasonCount]atomic.Uint64
 	consecutiveFailures atomic.Int64 // of handshakes; raised under pool.mu
 	consecutiveLosses   atomic.Int64 // of sessions; raised under pool.mu
+	isFailing           atomic.Bool  // it has failed since it answered last; set under pool.mu
+	hasAnswered         atomic.Bool
 	toBackend           trafficCount // of sessions that have ended
 	toClient            trafficCount
 
@@ -45,6 +47,7 @@ type Backend struct {
 	isDraining bool
 	probes     probeState
 	ejection   ejectionState
+	failure    failureState
 	warmsSince time.Time // zero: not in slow start
 	cookie     stickyCookie
 }
@@ -79,11 +82,7 @@ func (b *Backend) State() State { return State(b.state.Load()) }
 
 // Established records that the handshake on a place of b succeeded: b answered with a correct 101. It
 // is called at most once per pick, before Release.
-func (b *Backend) Established() {
-	if b.consecutiveFailures.Load() != 0 {
-		b.consecutiveFailures.Store(0)
-	}
-}
+func (b *Backend) Established() { b.answered() }
 
 // Carried records the traffic of a session on a place of b, when the session has ended and before
 // Release.
@@ -94,16 +93,21 @@ func (b *Backend) Carried(toBackend, toClient Traffic) {
 
 // Release gives back the place that a Pick acquired and records how its use ended. It is called
 // exactly once per pick; a second call panics.
-func (b *Backend) Release(o Outcome) {
+func (b *Backend) Release(o Outcome) { b.ReleaseFailed(o, "") }
+
+// ReleaseFailed is Release with the cause of a failure, in words for an operator.
+func (b *Backend) ReleaseFailed(o Outcome, cause string) {
 	b.releasePlace(o)
 	switch r, isFailure := o.failure(b.pool.snapshot.Load().statuses); {
 	case isFailure:
-		b.failures[r].Add(1)
-		b.pool.recordFailure(b, r)
+		if cause == "" {
+			cause = o.text(r)
+		}
+		b.pool.recordFailure(b, r, cause)
 	case o >= firstStatus:
 		// RFC 6455 section 4.1: a status other than 101 is handled as HTTP. It shows that the backend
 		// answers.
-		b.Established()
+		b.answered()
 	case o == Ended && b.consecutiveLosses.Load() != 0:
 		b.consecutiveLosses.Store(0)
 	}

@@ -27,7 +27,7 @@ func (p *Pool) updateBackends(now time.Time) {
 		p.backends = append(p.backends, b)
 	}
 	for id, b := range p.byID {
-		p.updateState(b, now, nil)
+		p.updateState(b, now, "")
 		if b.isGone && b.Sessions() == 0 {
 			delete(p.byID, id)
 			delete(p.drains, b)

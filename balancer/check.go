@@ -189,6 +189,9 @@ func isNoFieldName(c rune) bool {
 	return c <= ' ' || c >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, c)
 }
 
+// isOff reports whether no backend is ejected.
+func (c *EjectionConfig) isOff() bool { return c.Failures <= 0 && c.Lost <= 0 }
+
 func (c *EjectionConfig) check(report units.Report) {
 	if c.Failures < 0 {
 		report("ejection.failures", "negative", c.Failures, "0 (off) or more")
@@ -196,7 +199,7 @@ func (c *EjectionConfig) check(report units.Report) {
 	if c.Lost < 0 {
 		report("ejection.lost", "negative", c.Lost, "0 (off) or more")
 	}
-	if c.Failures <= 0 && c.Lost <= 0 {
+	if c.isOff() {
 		return
 	}
 	checkStatuses(report, "ejection.statuses", c.Statuses, 500, 599)

@@ -119,18 +119,19 @@ type HealthConfig = probe.Config
 type EjectionConfig struct {
 	// Failures is how many consecutive handshakes must fail: dial errors, time-outs, bad answers and
 	// Statuses. 0 means off.
-	Failures int `toml:"failures" default:"0"`
+	Failures int `toml:"failures" default:"3"`
 	// Lost is how many consecutive sessions must be lost by the backend. 0 means off.
 	Lost int `toml:"lost" default:"0"`
 	// Window is the time within which failures count as consecutive.
 	Window units.Duration `toml:"window" default:"30s"`
-	// Statuses are the answers that count as failures. Empty means 500, 502, 503, 504.
+	// Statuses are the answers that count as failures. Empty means 502, 503, 504.
 	Statuses []int `toml:"statuses"`
 	// BaseTime is the duration of the first ejection. Each further one lasts twice as long as the one
-	// before, up to MaxTime. A backend that was not ejected for MaxTime starts again with BaseTime.
+	// before, up to MaxTime. A backend that was not ejected for MaxTime starts again with BaseTime. An
+	// ejection ends when a trial of the backend succeeds; after one that fails the next is due in BaseTime.
 	BaseTime units.Duration `toml:"base_time" default:"30s"`
 	MaxTime  units.Duration `toml:"max_time" default:"5m"`
-	// MaxPercent is the share of the backends that may be ejected at once. One always may be.
+	// MaxPercent is the share of the backends, rounded up, that may be ejected at once.
 	MaxPercent int `toml:"max_percent" default:"50"`
 }
 

@@ -12,11 +12,11 @@
 // a new list of a source, and Pool.Set. A snapshot is built anew and swapped. Only the order of its
 // candidates by load is modified in place.
 //
-// [Pool.Run] does the work that needs time: probes, sources of names, the ends of ejections, slow
+// [Pool.Run] does the work that needs time: probes, sources of names, trials of ejected backends, slow
 // starts, and closing the surplus of a rebalance or the sessions of a drain. The sessions belong to an
 // [Owner], which is asked to close a number of them; nothing here touches one.
 //
-// It is not a dialer: it opens connections only for its probes. Package probe has a single probe,
+// It is not a dialer: it opens connections only for its probes and trials. Package probe has a single probe,
 // package discovery the sources of names.
 //
 // Open pick.go first. The files stay in one package because a pick is one critical section: the
@@ -29,6 +29,7 @@
 //	backend.go backends.go address.go
 //	state.go status.go traffic.go          a backend: its address, state and counters
 //	run.go probes.go sources.go            the work of Run
-//	outcome.go ejection.go drain.go
-//	rebalance.go                           outcomes of traffic; sessions that are moved
+//	outcome.go failure.go ejection.go
+//	trial.go                               outcomes of traffic and what follows from failures
+//	drain.go rebalance.go                  sessions that are moved
 package balancer

@@ -28,7 +28,7 @@ func (p *Pool) Drain(name string, over time.Duration) error {
 	now := time.Now()
 	b.isDraining = true
 	p.drains[b] = &drain{until: now.Add(over), last: now}
-	p.updateState(b, now, nil)
+	p.updateState(b, now, "")
 	p.applyChanges(now)
 	return nil
 }
@@ -45,7 +45,7 @@ func (p *Pool) Undrain(name string) error {
 	now := time.Now()
 	b.isDraining = false
 	delete(p.drains, b)
-	p.updateState(b, now, nil)
+	p.updateState(b, now, "")
 	p.applyChanges(now)
 	return nil
 }

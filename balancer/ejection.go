@@ -6,26 +6,29 @@ import (
 	"time"
 )
 
-// defaultFailureStatuses are the answers that count as failures unless configured: a program that fails,
-// or a proxy that reaches none. 501 and 505 are about the request.
-var defaultFailureStatuses = []int{500, 502, 503, 504}
+// defaultFailureStatuses are the answers that count as failures unless configured: the backend says that it,
+// or what is behind it, can't serve. The other ones from 500 on may be about one request alone.
+var defaultFailureStatuses = []int{502, 503, 504}
 
 // An ejectionState is the history of a backend's failures. Guarded by pool.mu.
 type ejectionState struct {
 	failuresSince time.Time // the first of the consecutive failures
 	lossesSince   time.Time // the first of the consecutive losses
-	until         time.Time // zero: never ejected
+	isOut         bool      // from an ejection until a trial succeeds
+	isTried       bool      // a trial is under way
+	until         time.Time // when the next trial is due, or the last ejection ended; zero: never ejected
 	consecutive   int       // ejections
 }
 
 // recordFailure counts a failure of a backend's real traffic, and ejects the backend if it reached the limit.
-func (p *Pool) recordFailure(b *Backend, r reason) {
+func (p *Pool) recordFailure(b *Backend, r reason, cause string) {
 	if r.isUnreachable() {
 		p.refreshSources()
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	p.noteFailure(b, r, cause, now)
 	c := &p.cfg.Ejection
 	limit, count, since := int64(c.Failures), &b.consecutiveFailures, &b.ejection.failuresSince
 	if r == reasonLost {
@@ -43,12 +46,12 @@ func (p *Pool) recordFailure(b *Backend, r reason) {
 	}
 	count.Store(0)
 	b.eject(now, c)
-	p.updateState(b, now, fmt.Errorf("%d consecutive failures, the last one: %v", limit, r))
+	p.updateState(b, now, fmt.Sprintf("%d consecutive failures, the last one: %s", limit, cause))
 	p.applyChanges(now)
 }
 
 // canEject reports whether the pool can spare b: another backend stays available, and at most
-// max_percent of the backends are ejected at once, though always one may be.
+// max_percent of the backends, rounded up, are ejected at once.
 func (p *Pool) canEject(b *Backend) bool {
 	available, ejected := 0, 0
 	for _, other := range p.backends {
@@ -59,7 +62,7 @@ func (p *Pool) canEject(b *Backend) bool {
 			available++
 		}
 	}
-	return available > 0 && ejected < max(1, len(p.backends)*p.cfg.Ejection.MaxPercent/100)
+	return available > 0 && 100*ejected < len(p.backends)*p.cfg.Ejection.MaxPercent
 }
 
 // eject ejects b, for twice the time of the last ejection unless that ended more than max_time ago.
@@ -75,7 +78,7 @@ func (b *Backend) eject(now time.Time, c *EjectionConfig) {
 			break
 		}
 	}
-	e.until = now.Add(d)
+	e.isOut, e.until = true, now.Add(d)
 	e.consecutive++
 }
 

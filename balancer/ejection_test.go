@@ -22,7 +22,7 @@ func ejectionConfig(n int) Config {
 }
 
 func TestConsecutiveFailuresEject(t *testing.T) {
-	for _, o := range []Outcome{DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset, BadAnswer, Lost, 500, 502, 503, 504} {
+	for _, o := range []Outcome{DialFailed, Refused, DialTimeout, HandshakeTimeout, HandshakeReset, BadAnswer, NameFailed, NoSocket, TLSFailed, Lost, 502, 503, 504} {
 		synctest.Test(t, func(t *testing.T) {
 			p, logs := newLoggedPool(t, ejectionConfig(3))
 			run(t, p, Owner{})
@@ -47,7 +47,7 @@ func TestConsecutiveFailuresEject(t *testing.T) {
 }
 
 func TestOutcomesThatAreNotTheBackendsFaultDoNotCount(t *testing.T) {
-	for _, o := range []Outcome{Ended, ClientFault, GatewayFault, Shed, 400, 401, 404, 426, 429, 501} {
+	for _, o := range []Outcome{Ended, ClientFault, GatewayFault, Shed, 400, 401, 404, 426, 429, 500, 501} {
 		p := newPool(t, ejectionConfig(3))
 		b := p.backends[0]
 		fail(p, b, o, 100)
@@ -140,7 +140,7 @@ func TestBackendIsTheLastWhenTheOthersDrainOrAreDown(t *testing.T) {
 }
 
 func TestAtMostMaxPercentAreEjected(t *testing.T) {
-	for _, test := range []struct{ backends, percent, want int }{{10, 50, 5}, {10, 20, 2}, {10, 1, 1}, {3, 50, 1}, {2, 10, 1}} {
+	for _, test := range []struct{ backends, percent, want int }{{10, 50, 5}, {10, 20, 2}, {10, 1, 1}, {3, 50, 2}, {4, 50, 2}, {5, 50, 3}, {2, 10, 1}} {
 		c := ejectionConfig(test.backends)
 		c.Ejection.MaxPercent = test.percent
 		p := newPool(t, c)

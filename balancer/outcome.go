@@ -20,8 +20,14 @@ const (
 	GatewayFault
 	// Shed: the session was closed by a rebalance or by the drain of its backend.
 	Shed
-	// DialFailed: no connection, for a reason other than the next two.
+	// DialFailed: no connection, for a reason other than the next five.
 	DialFailed
+	// NameFailed: the name of the address could not be resolved.
+	NameFailed
+	// NoSocket: the Unix socket does not exist.
+	NoSocket
+	// TLSFailed: connected, but the TLS handshake failed.
+	TLSFailed
 	// Refused: the address refused the connection.
 	Refused
 	// DialTimeout: no connection within connect_timeout.
@@ -44,6 +50,9 @@ type reason int
 
 const (
 	reasonDial reason = iota
+	reasonName
+	reasonNoSocket
+	reasonTLS
 	reasonRefused
 	reasonDialTimeout
 	reasonHandshakeTimeout
@@ -52,6 +61,7 @@ const (
 	reasonStatus
 	reasonLost
 	reasonProbe
+	reasonTrial
 	reasonCount
 )
 
@@ -60,6 +70,12 @@ func (r reason) String() string {
 	switch r {
 	case reasonDial:
 		return "dial"
+	case reasonName:
+		return "dns"
+	case reasonNoSocket:
+		return "no_socket"
+	case reasonTLS:
+		return "tls"
 	case reasonRefused:
 		return "refused"
 	case reasonDialTimeout:
@@ -76,6 +92,8 @@ func (r reason) String() string {
 		return "lost"
 	case reasonProbe:
 		return "probe"
+	case reasonTrial:
+		return "trial"
 	default:
 		panic("BUG: reason " + strconv.Itoa(int(r)))
 	}
@@ -92,6 +110,12 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 		return 0, false
 	case DialFailed:
 		return reasonDial, true
+	case NameFailed:
+		return reasonName, true
+	case NoSocket:
+		return reasonNoSocket, true
+	case TLSFailed:
+		return reasonTLS, true
 	case Refused:
 		return reasonRefused, true
 	case DialTimeout:
@@ -111,5 +135,5 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 
 // isUnreachable reports whether r may mean that the backend's address has changed.
 func (r reason) isUnreachable() bool {
-	return r == reasonDial || r == reasonRefused || r == reasonDialTimeout
+	return r == reasonDial || r == reasonName || r == reasonRefused || r == reasonDialTimeout
 }

@@ -149,7 +149,7 @@ func (c *Config) retried() (outcomes []Outcome) {
 	for _, failure := range c.RetryOn {
 		switch failure {
 		case RetryConnect:
-			outcomes = append(outcomes, GatewayFault, DialFailed, Refused, DialTimeout)
+			outcomes = append(outcomes, GatewayFault, DialFailed, NameFailed, NoSocket, TLSFailed, Refused, DialTimeout)
 		case RetryReset:
 			outcomes = append(outcomes, HandshakeReset)
 		case RetryTimeout:

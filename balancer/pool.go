@@ -114,6 +114,11 @@ func (p *Pool) set(cfg *Config, signer *signer) {
 			b.probes = probeState{}
 		}
 	}
+	if cfg.Ejection.isOff() {
+		for _, b := range p.byID {
+			b.ejection.isOut = false
+		}
+	}
 	p.cfg, p.signer = cfg, signer
 	p.forgetNames()
 	p.updateBackends(time.Now())

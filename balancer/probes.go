@@ -32,9 +32,6 @@ type probers struct {
 }
 
 func newProbers(p *Pool, owner Owner) *probers {
-	if owner.Dial == nil {
-		owner.Dial = dialPlain
-	}
 	return &probers{pool: p, owner: owner, cancel: make(map[*Backend]context.CancelFunc)}
 }
 
@@ -121,14 +118,18 @@ func (p *Pool) recordProbe(b *Backend, err error, now time.Time) {
 		p.warnExhausted(what, err, now)
 		return
 	}
-	if err != nil {
-		b.failures[reasonProbe].Add(1)
-	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c, state := &p.cfg.Health, &b.probes
 	if c.Kind == "" {
 		return // probes were turned off in the meantime
+	}
+	cause := ""
+	if err != nil {
+		cause = "probe: " + netconn.Explain(err)
+		p.noteFailure(b, reasonProbe, cause, now)
+	} else if b.failure.last.Reason == reasonProbe.String() {
+		b.isFailing.Store(false)
 	}
 	isFirst := !state.hasResult
 	state.hasResult = true
@@ -146,7 +147,7 @@ func (p *Pool) recordProbe(b *Backend, err error, now time.Time) {
 		return
 	}
 	state.isDown, state.consecutive = !state.isDown, 0
-	p.updateState(b, now, err)
+	p.updateState(b, now, cause)
 	p.applyChanges(now)
 }
 

@@ -11,14 +11,14 @@ import (
 
 // An Owner holds the sessions of a pool's backends. The zero value holds none.
 type Owner struct {
-	// Dial connects to a backend as its sessions do; the probes use it and own the connection.
+	// Dial connects to a backend as its sessions do; probes and trials use it and own the connection.
 	// nil means TCP or a Unix socket, with TLS and the system's roots if the backend speaks it.
 	Dial func(ctx context.Context, b *Backend) (net.Conn, error)
 	// CloseSessions begins to close up to n sessions of b, idle ones first, each with 1012 at a
 	// message boundary, and returns how many. They are released with Shed. It must not block, and
 	// is called by one goroutine. nil means that sessions can't be closed.
 	CloseSessions func(b *Backend, n int) int
-	// Panics is called for each panic of a probe, of a source, or of another round of Run. The panic
+	// Panics is called for each panic of a probe, a trial, a source, or of another round of Run. The panic
 	// ends only that round, and counts against no backend. nil means that panics are not recovered.
 	Panics recovery.Handler
 }
@@ -54,7 +54,7 @@ func signal(c chan struct{}) {
 	}
 }
 
-// Run probes, watches the sources of names, ends ejections and slow starts, and closes sessions for
+// Run probes, watches the sources of names, tries ejected backends, ends slow starts, and closes sessions for
 // drains and the rebalance. It blocks until ctx ends or the pool is closed, and is called once. When it
 // returns, all that it started has ended.
 func (p *Pool) Run(ctx context.Context, owner Owner) {
@@ -67,8 +67,13 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 
 	sources := newSources(p, owner.Panics)
 	defer sources.stop()
+	if owner.Dial == nil {
+		owner.Dial = dialPlain
+	}
 	probes := newProbers(p, owner)
 	defer probes.stop()
+	trials := trials{pool: p, owner: owner}
+	defer trials.running.Wait()
 	var rebalance rebalance
 
 	timer := time.NewTimer(0)
@@ -88,6 +93,7 @@ func (p *Pool) Run(ctx context.Context, owner Owner) {
 		owner.Panics.Guard(room, func() {
 			sources.adjust(ctx)
 			probes.adjust(ctx)
+			trials.start(ctx, now)
 			due := p.advance(now)
 			if owner.CloseSessions != nil {
 				due = earlier(due, p.shed(now, &rebalance, owner))
@@ -138,17 +144,19 @@ func (p *Pool) endRun() {
 // minWarmStep is the least time between two steps of a slow start, which has at most 20.
 const minWarmStep = 100 * time.Millisecond
 
-// advance applies what is due at now: ejections end and slow starts proceed. It returns when the next
+// advance applies what is due at now: slow starts proceed. It returns when the next
 // change is due; zero: none is.
 func (p *Pool) advance(now time.Time) (next time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	isWarming := false
 	for _, b := range p.backends {
-		p.updateState(b, now, nil)
+		p.updateState(b, now, "")
 		switch b.State() {
 		case Ejected:
-			next = earlier(next, b.ejection.until)
+			if !b.ejection.isTried {
+				next = earlier(next, b.ejection.until)
+			}
 		case Warming:
 			isWarming = true
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer/discovery"
+	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 )
 
@@ -149,7 +150,7 @@ func (p *Pool) discovered(text string, list []discovery.Backend, err error) {
 		return
 	case err != nil:
 		d.isFailing = true
-		p.log.Warn("name not resolved, last backends kept", append(fields, zap.Error(err))...)
+		p.log.Warn("name not resolved, last backends kept", append(fields, zap.String("error", netconn.Explain(err)))...)
 		return
 	case wasFailing:
 		d.isFailing = false

@@ -12,11 +12,12 @@ import (
 //	Gone        no longer configured, or no longer found by its source
 //	Draining    from Drain to Undrain
 //	Down        after `fall` failed probes, until `rise` succeed
-//	Ejected     its traffic failed, until the ejection ends
+//	Ejected     its traffic failed, until a trial after the time of the ejection succeeds
 //	Warming     it joined or came back less than slow_start ago
 //	Up
 //
-// Warming and Up are available. Joining is the state before the first of these.
+// Warming and Up are available. Joining is the state before the first of these. A BackendStatus has
+// Unprobed in place of Up as long as nothing is known of the backend: no probe, no answer, no failure.
 type State int32
 
 const (
@@ -27,6 +28,7 @@ const (
 	Down
 	Draining
 	Gone
+	Unprobed
 )
 
 // String returns the state as the admin API spells it.
@@ -46,13 +48,15 @@ func (s State) String() string {
 		return "draining"
 	case Gone:
 		return "gone"
+	case Unprobed:
+		return "unprobed"
 	default:
 		panic("BUG: state " + strconv.Itoa(int(s)))
 	}
 }
 
 // IsAvailable reports whether a backend in that state gets new sessions.
-func (s State) IsAvailable() bool { return s == Up || s == Warming }
+func (s State) IsAvailable() bool { return s == Up || s == Warming || s == Unprobed }
 
 // derive returns the state that follows from the fields of b. The caller holds pool.mu.
 func (b *Backend) derive(now time.Time) State {
@@ -63,7 +67,7 @@ func (b *Backend) derive(now time.Time) State {
 		return Draining
 	case b.probes.isDown:
 		return Down
-	case b.ejection.until.After(now):
+	case b.ejection.isOut:
 		return Ejected
 	case now.Sub(b.warmsSince) < b.pool.cfg.SlowStart.Std():
 		return Warming
@@ -75,7 +79,7 @@ func (b *Backend) derive(now time.Time) State {
 // updateState derives the state of b and logs a change. It is the only place that sets a state, and is
 // called after a field that the state depends on has changed, with the cause if there is one, or as time
 // passes. The caller holds pool.mu, and calls applyChanges after it.
-func (p *Pool) updateState(b *Backend, now time.Time, cause error) {
+func (p *Pool) updateState(b *Backend, now time.Time, cause string) {
 	from, to := b.State(), b.derive(now)
 	if to.IsAvailable() && !from.IsAvailable() && p.cfg.SlowStart > 0 && (from != Joining || p.isPopulated) {
 		b.warmsSince = now
@@ -87,8 +91,8 @@ func (p *Pool) updateState(b *Backend, now time.Time, cause error) {
 	b.state.Store(int32(to))
 	p.isStale = true
 	fields := []zap.Field{zap.String("pool", p.cfg.Name), zap.String("backend", b.Name()), zap.Stringer("from", from)}
-	if cause != nil {
-		fields = append(fields, zap.Error(cause))
+	if cause != "" {
+		fields = append(fields, zap.String("error", cause))
 	}
 	switch to {
 	case Up:
@@ -108,8 +112,8 @@ func (p *Pool) updateState(b *Backend, now time.Time, cause error) {
 		p.log.Info("backend draining", fields...)
 	case Gone:
 		p.log.Info("backend gone", append(fields, zap.Int64("sessions", b.Sessions()))...)
-	case Joining:
-		panic("BUG: a backend can't be joining again")
+	case Joining, Unprobed:
+		panic("BUG: a backend can't become " + to.String())
 	default:
 		panic("BUG: state " + strconv.Itoa(int(to)))
 	}

@@ -24,6 +24,8 @@ type BackendStatus struct {
 	EjectedUntil time.Time
 	// Failures counts the failures by reason. It has every reason.
 	Failures map[string]uint64
+	// LastFailure is the last one; nil: there was none.
+	LastFailure *Failure
 	// ToBackend and ToClient are the traffic of the sessions that have ended.
 	ToBackend, ToClient Traffic
 }
@@ -72,8 +74,12 @@ func (b *Backend) status(now time.Time) BackendStatus {
 		MaxSessions:  b.spec.maxSessions,
 		EjectedUntil: b.ejection.until,
 		Failures:     make(map[string]uint64, reasonCount),
+		LastFailure:  b.lastFailure(),
 		ToBackend:    b.toBackend.sum(),
 		ToClient:     b.toClient.sum(),
+	}
+	if status.State == Up && !b.isSeen() {
+		status.State = Unprobed
 	}
 	for r := range reasonCount {
 		status.Failures[r.String()] = b.failures[r].Load()

@@ -54,9 +54,9 @@ func (l *listener) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) 
 
 func (l *listener) Refuses() bool { return l.proxy.refuses.Load() }
 
-func (l *listener) AttemptEnded(id uint64, b *balancer.Backend, err error) {
+func (l *listener) AttemptEnded(id uint64, b *balancer.Backend, cause string) {
 	if ce := l.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); ce != nil {
-		ce.Write(zap.String("session", reach.FormatID(id)), zap.String("backend", b.Name()), zap.Error(err))
+		ce.Write(zap.String("session", reach.FormatID(id)), zap.String("backend", b.Name()), zap.String("error", cause))
 	}
 }
 

@@ -58,8 +58,17 @@ type BackendView struct {
 	MaxSessions  int64             `json:"max_sessions"`
 	EjectedUntil *time.Time        `json:"ejected_until,omitempty"` // while it is ejected
 	Failures     map[string]uint64 `json:"failures"`                // by reason, since the start
-	ToBackend    session.FlowView  `json:"to_backend"`              // of all its sessions, since the start
+	LastFailure  *FailureView      `json:"last_failure,omitempty"`
+	ToBackend    session.FlowView  `json:"to_backend"` // of all its sessions, since the start
 	ToClient     session.FlowView  `json:"to_client"`
+}
+
+// A FailureView is the last failure of a backend.
+type FailureView struct {
+	Reason string     `json:"reason"`
+	Error  string     `json:"error"` // in words for an operator
+	At     time.Time  `json:"at"`
+	Since  *time.Time `json:"since,omitempty"` // of the first failure after the last success; none: the backend has answered since
 }
 
 // Listeners returns all listeners in the order of the configuration.
@@ -156,6 +165,13 @@ func viewBackend(b *balancer.BackendStatus) BackendView {
 		Failures:    b.Failures,
 		ToBackend:   session.FlowView(b.ToBackend),
 		ToClient:    session.FlowView(b.ToClient),
+	}
+	if f := b.LastFailure; f != nil {
+		view.LastFailure = &FailureView{Reason: f.Reason, Error: f.Cause, At: f.At.UTC()}
+		if !f.Since.IsZero() {
+			since := f.Since.UTC()
+			view.LastFailure.Since = &since
+		}
 	}
 	if b.State == balancer.Ejected {
 		view.EjectedUntil = &b.EjectedUntil

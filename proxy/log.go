@@ -128,16 +128,17 @@ func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 		zap.Int("status", h.Status),
 		zap.Duration("duration", time.Since(h.Start)),
 		zap.String("reason", h.Reason()),
+		textField("error", h.Cause()),
 	}
-	c.Write(append(fields, p.queryField(req.Query()))...)
+	c.Write(append(fields, textField("query", string(p.accessLines.queryText(req.Query()))))...)
 }
 
-// queryField returns the query as it may be logged.
-func (p *Proxy) queryField(query []byte) zap.Field {
-	if text := p.accessLines.queryText(query); len(text) > 0 {
-		return zap.String("query", string(text))
+// textField returns a field that is left out if its text is empty.
+func textField(key, text string) zap.Field {
+	if text == "" {
+		return zap.Skip()
 	}
-	return zap.Skip()
+	return zap.String(key, text)
 }
 
 // logPlain writes a plain request's line of the access log.
@@ -159,6 +160,8 @@ func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 		zap.Int64("bytes_to_client", r.Bytes),
 		zap.Int64("bytes_out", r.Bytes), // the name in the version before
 		zap.Duration("duration", time.Since(r.Start)),
-		p.queryField(r.Query()),
+		textField("reason", r.Reason),
+		textField("error", r.Cause),
+		textField("query", string(p.accessLines.queryText(r.Query()))),
 	)
 }

@@ -75,6 +75,7 @@ func newMetrics(p *Proxy) *metrics {
 		{"sluice_loop_turn_seconds", "Duration of the turns of event loops: the other sessions of a loop wait for this time.", nil},
 		{"sluice_queued_bytes", "Bytes that wait for a side that reads slowly.", nil},
 		{"sluice_backend_up", "1 if new sessions may go to the backend, otherwise 0.", []string{"pool", "backend"}},
+		{"sluice_backend_state", "1, for the state that the backend is in.", []string{"pool", "backend", "state"}},
 		{"sluice_backend_sessions", "Live sessions and handshakes of a backend.", []string{"pool", "backend"}},
 		{"sluice_backend_failures_total", "Failures of a backend by reason.", []string{"pool", "backend", "reason"}},
 	} {
@@ -193,6 +194,7 @@ func (m *metrics) collectPools(ch chan<- prometheus.Metric) {
 				up = 1
 			}
 			m.gauge(ch, "sluice_backend_up", up, name, b.Name)
+			m.gauge(ch, "sluice_backend_state", 1, name, b.Name, b.State.String())
 			m.gauge(ch, "sluice_backend_sessions", float64(b.Sessions), name, b.Name)
 			for reason, n := range b.Failures {
 				m.counter(ch, "sluice_backend_failures_total", n, name, b.Name, reason)

@@ -300,7 +300,7 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 type rehearsed struct{ *listener }
 
 // AttemptEnded implements handshake.Gateway.
-func (rehearsed) AttemptEnded(uint64, *balancer.Backend, error) {}
+func (rehearsed) AttemptEnded(uint64, *balancer.Backend, string) {}
 
 // Ended implements handshake.Gateway.
 func (rehearsed) Ended(*handshake.Core) {}

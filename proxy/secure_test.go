@@ -181,9 +181,9 @@ func TestAfterAFailedTLSHandshakeAnotherBackendIsTriedOnBothPaths(t *testing.T) 
 			_ = c.Close()
 		}
 		if n := g.metric(t, "sluice_backend_failures_total", "reason=handshake_reset"); n != 0 {
-			t.Errorf("%v failures count as handshake_reset; want dial", n)
+			t.Errorf("%v failures count as handshake_reset; want tls", n)
 		}
-		if n := g.metric(t, "sluice_backend_failures_total", "reason=dial"); n == 0 {
+		if n := g.metric(t, "sluice_backend_failures_total", "reason=tls"); n == 0 {
 			t.Error("the failed TLS handshakes aren't counted")
 		}
 	})

@@ -60,8 +60,8 @@ func TestABackendThatIsKilledLosesItsOwnSessionsAndNoNewOne(t *testing.T) {
 		t.Errorf("%d of %d sessions ended; want the third that was the killed backend's", len(lost), sessions)
 	}
 
-	// Its time is over and it is still dead: it is ejected again, for longer, and still nobody notices.
-	eventually(t, patience, "a second ejection", func() bool { return g.logged("backend ejected", addresses[1]) >= 2 })
+	// Its time is over and it is still dead: a trial finds that out, and still nobody notices.
+	eventually(t, patience, "a second trial", func() bool { return g.backends(t)[addresses[1]].Failures["trial"] >= 2 })
 
 	// It is back: its share grows.
 	echoes[1], _ = startEcho(t, addresses[1])

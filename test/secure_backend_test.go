@@ -92,7 +92,7 @@ func TestBackendsProveThemselvesOverTLS(t *testing.T) {
 				if n := backend.asked.Load(); n > 0 {
 					t.Errorf("%d requests were sent to a backend that isn't what it should be", n)
 				}
-				reason := "dial"
+				reason := "tls"
 				if test.asks && version == tls.VersionTLS13 {
 					reason = "handshake_reset" // in TLS 1.3 a client learns behind its handshake what is said of its certificate
 				}

@@ -199,6 +199,11 @@ type backendView struct {
 	Warmth   float64
 	Sessions int
 	Failures map[string]int
+
+	LastFailure struct {
+		Reason, Error string
+		Since         time.Time
+	} `json:"last_failure"`
 }
 
 // backends asks the admin API for the backends of the first pool, by address.

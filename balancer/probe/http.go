@@ -31,12 +31,20 @@ func (c *Config) checkHTTP(conn net.Conn, r *bufio.Reader, host string) error {
 	return nil
 }
 
+// writeRequest sends a request with the header lines of fields.
+func writeRequest(conn net.Conn, path, host, fields string) error {
+	_, err := io.WriteString(conn, "GET "+path+" HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: sluice-probe\r\n"+fields+"\r\n")
+	if err != nil {
+		return fmt.Errorf("send the request: %w", err)
+	}
+	return nil
+}
+
 // request sends a request with the header lines of fields, and returns the final answer, after
 // interim ones (RFC 9110 section 15.2).
 func (c *Config) request(conn net.Conn, r *bufio.Reader, host, fields string) (*http.Response, error) {
-	_, err := io.WriteString(conn, "GET "+c.Path+" HTTP/1.1\r\nHost: "+host+"\r\nUser-Agent: sluice-probe\r\n"+fields+"\r\n")
-	if err != nil {
-		return nil, fmt.Errorf("send the request: %w", err)
+	if err := writeRequest(conn, c.Path, host, fields); err != nil {
+		return nil, err
 	}
 	for range maxInterim {
 		answer, err := http.ReadResponse(r, nil)

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"sluice/internal/netconn"
 	"sluice/internal/recovery"
 )
 
@@ -33,14 +34,40 @@ type Backend struct {
 // ends. Panics is told of a panic of the connection on a goroutine of Do's own; one on the caller's
 // goroutine is the caller's.
 func (c *Config) Do(ctx context.Context, b Backend, panics recovery.Handler) error {
-	if err := c.do(ctx, b, panics); err != nil {
-		return fmt.Errorf("probe: %w", err)
+	host := c.Host
+	if host == "" {
+		host = b.Host
 	}
-	return nil
+	return b.use(ctx, c.Timeout.Std(), panics, func(conn net.Conn, r *bufio.Reader) error {
+		switch c.Kind {
+		case TCP:
+			return nil
+		case WebSocket:
+			return c.checkWebSocket(conn, r, host)
+		default:
+			return c.checkHTTP(conn, r, host)
+		}
+	})
 }
 
-func (c *Config) do(ctx context.Context, b Backend, panics recovery.Handler) error {
-	deadline := time.Now().Add(c.Timeout.Std())
+// Responds returns nil if b shows any reaction to a request: an answer of any status, or an end of the
+// connection. A backend that is stopped accepts connections and shows none. It blocks like Do.
+func Responds(ctx context.Context, timeout time.Duration, b Backend, panics recovery.Handler) error {
+	return b.use(ctx, timeout, panics, func(conn net.Conn, r *bufio.Reader) error {
+		if err := writeRequest(conn, "/", b.Host, "Connection: close\r\n"); err != nil && !netconn.IsTimeout(err) {
+			return nil
+		}
+		if _, err := r.ReadByte(); netconn.IsTimeout(err) {
+			return fmt.Errorf("no reaction to a request within %v", timeout)
+		}
+		return nil
+	})
+}
+
+// use connects to b and calls check with the connection. It blocks for the timeout at most, or until ctx
+// ends.
+func (b Backend) use(ctx context.Context, timeout time.Duration, panics recovery.Handler, check func(net.Conn, *bufio.Reader) error) error {
+	deadline := time.Now().Add(timeout)
 	dialCtx, cancel := context.WithDeadline(ctx, deadline)
 	conn, err := b.Dial(dialCtx)
 	cancel()
@@ -48,9 +75,6 @@ func (c *Config) do(ctx context.Context, b Backend, panics recovery.Handler) err
 		return err
 	}
 	defer conn.Close()
-	if c.Kind == TCP {
-		return nil
-	}
 	_ = conn.SetDeadline(deadline)
 	// A read from a silent backend ends with ctx, too.
 	defer context.AfterFunc(ctx, func() {
@@ -62,12 +86,5 @@ func (c *Config) do(ctx context.Context, b Backend, panics recovery.Handler) err
 		r.Reset(nil)
 		readers.Put(r)
 	}()
-	host := c.Host
-	if host == "" {
-		host = b.Host
-	}
-	if c.Kind == WebSocket {
-		return c.checkWebSocket(conn, r, host)
-	}
-	return c.checkHTTP(conn, r, host)
+	return check(conn, r)
 }

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice/internal/admin"
+	"sluice/internal/netconn"
 	"sluice/internal/units"
 )
 
@@ -88,13 +89,13 @@ func (q *adminCall) send(method, path string, query url.Values, value any) error
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("the gateway at %s does not answer within %s", address, units.Duration(q.patience))
 	}
-	if failed := (*url.Error)(nil); errors.As(err, &failed) {
-		return fmt.Errorf("no gateway answers at %s: %w", address, failed.Err)
+	if err != nil {
+		return fmt.Errorf("no gateway answers at %s: %s", address, netconn.Explain(err))
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, mostAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("read the answer of %s: %w", address, err)
+		return fmt.Errorf("the answer of %s breaks off: %s", address, netconn.Explain(err))
 	}
 	if answer.StatusCode != http.StatusOK {
 		return refusedBy(answer.StatusCode, body)
@@ -103,7 +104,7 @@ func (q *adminCall) send(method, path string, query url.Values, value any) error
 		return nil
 	}
 	if err := json.Unmarshal(body, value); err != nil {
-		return fmt.Errorf("the answer of %s is not that of a gateway: %w", address, err)
+		return fmt.Errorf("the answer of %s is not that of a gateway", address)
 	}
 	return nil
 }

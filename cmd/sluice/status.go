@@ -76,10 +76,10 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 	for _, r := range s.Routes.Routes {
 		routes.row(r.Name, orAny(r.Listener), r.Pool, number(r.Sessions))
 	}
-	pools := q.newTable("POOL", "BACKEND", "STATE", "WEIGHT", "SESSIONS", "FAILURES")
+	pools := q.newTable("POOL", "BACKEND", "STATE", "WEIGHT", "SESSIONS", "FAILURES", "LAST ERROR")
 	for _, p := range s.Pools.Pools {
 		for _, b := range p.Backends {
-			pools.row(p.Name, b.Address, stateOf(&b), number(b.Weight), number(b.Sessions), failuresOf(&b))
+			pools.row(p.Name, b.Address, stateOf(&b), number(b.Weight), number(b.Sessions), failuresOf(&b), lastErrorOf(&b))
 		}
 	}
 	for i, t := range []*table{listeners, routes, pools} {
@@ -124,6 +124,18 @@ func failuresOf(b *proxy.BackendView) string {
 		reasons[i] = fmt.Sprintf("%s %d", reason, b.Failures[reason])
 	}
 	return strings.Join(reasons, ", ")
+}
+
+// lastErrorOf returns the last failure, and since when the backend fails or when that was.
+func lastErrorOf(b *proxy.BackendView) string {
+	switch f := b.LastFailure; {
+	case f == nil:
+		return ""
+	case f.Since != nil:
+		return f.Error + ", fails since " + f.Since.Local().Format(time.DateTime)
+	default:
+		return f.Error + ", at " + f.At.Local().Format(time.DateTime)
+	}
 }
 
 func number[N int | int64 | uint64](n N) string { return strconv.FormatInt(int64(n), 10) }

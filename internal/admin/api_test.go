@@ -49,7 +49,12 @@ func TestListsTellWhatTheGatewayHas(t *testing.T) {
 		t.Fatalf("pools %+v", pools)
 	}
 	for i, backend := range pools[0].Backends {
-		if backend.Address != g.backends[i] || backend.State != "up" || !backend.IsAvailable || backend.EjectedUntil != nil {
+		// Faults B9: nothing is known of the one that has got no session.
+		state := "up"
+		if backend.Sessions == 0 {
+			state = "unprobed"
+		}
+		if backend.Address != g.backends[i] || backend.State != state || !backend.IsAvailable || backend.EjectedUntil != nil {
 			t.Errorf("backend %+v", backend)
 		}
 	}

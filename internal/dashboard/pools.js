@@ -54,7 +54,7 @@ function buildBackend(pool, b) {
     cell("Sessions", "number sessions", sessions, make("meter", "")),
     cell("Frames", "number frames"),
     cell("Bytes", "number bytes"),
-    cell("Failures", "failures"),
+    cell("Failures", "failures", make("span", ""), make("small", "")),
     cell("", "actions", action));
   return row;
 }
@@ -63,7 +63,7 @@ function updateBackend(row, b, most, of, at) {
   row.backend = b;
   const chip = row.querySelector(".chip");
   show(chip, stateNames[b.state] || b.state);
-  chip.dataset.kind = b.available ? "good" : b.state === "ejected" || b.state === "down" ? "bad" : "warn";
+  chip.dataset.kind = b.state === "unprobed" ? "" : b.available ? "good" : b.state === "ejected" || b.state === "down" ? "bad" : "warn";
   const more = [];
   if (b.ejected_until) more.push("for " + long(Math.max(0, Date.parse(b.ejected_until) / 1000 - at)));
   if (b.state === "slow_start") more.push(Math.round(b.warmth * 100) + " %");
@@ -78,12 +78,20 @@ function updateBackend(row, b, most, of, at) {
   show(row.querySelector(".frames"), perFrame(perSecondOf(of.frames, "frames")));
   show(row.querySelector(".bytes"), perByte(perSecondOf(of.bytes, "bytes")));
   const failures = Object.entries(b.failures).filter(([, n]) => n > 0).map(([reason, n]) => reason.replaceAll("_", " ") + " " + count(n));
-  show(row.querySelector(".failures"), failures.join(", ") || "–");
+  show(row.querySelector(".failures span"), failures.join(", ") || "–");
+  show(row.querySelector(".failures small"), lastError(b.last_failure, at));
   const action = row.querySelector(".action");
   action.dataset.does = b.state === "draining" ? "undrain" : "drain";
   show(action, b.state === "draining" ? "Undrain" : "Drain");
   action.setAttribute("aria-label", action.textContent + " " + b.address);
   action.hidden = b.state === "gone";
+}
+
+// lastError says what went wrong last, and since when the backend fails or how long ago that was.
+function lastError(failure, at) {
+  if (!failure) return "";
+  const ago = (time) => long(Math.max(0, at - Date.parse(time) / 1000));
+  return failure.error + (failure.since ? ", fails for " + ago(failure.since) : ", " + ago(failure.at) + " ago");
 }
 
 const backendPath = (pool, b) => "pools/" + encodeURIComponent(pool.name) + "/backends/" + encodeURIComponent(b.address);

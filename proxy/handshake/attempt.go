@@ -15,6 +15,7 @@ import (
 type attempt struct {
 	pick     balancer.Pick       // held if hasPick
 	failure  Failure             // of the last attempt that failed
+	unpicked error               // of the pool, if there was no first attempt
 	until    time.Time           // deadline of this attempt
 	overall  time.Time           // deadline of all attempts
 	tried    []*balancer.Backend // backends of failed attempts
@@ -47,6 +48,7 @@ func (c *Core) pickFirst(now time.Time) Step {
 func (c *Core) Picked(pick balancer.Pick, err error, now time.Time) Step {
 	if err != nil {
 		c.trace.step("pick", err, now)
+		c.unpicked = err
 		return c.refuse(reach.Unpicked(err))
 	}
 	c.overall = now.Add(c.Route.HandshakeTimeout)
@@ -275,8 +277,23 @@ func (c *Core) Failed() Failure {
 
 // Account accounts for the failed attempt, and releases its pick. It may block on a slow log. It doesn't use the Core.
 func (f *Failure) Account() {
-	defer f.backend.Release(f.outcome)
-	f.gateway.AttemptEnded(f.id, f.backend, f.err)
+	cause := reach.Cause(f.err, f.outcome)
+	defer f.backend.ReleaseFailed(f.outcome, cause)
+	f.gateway.AttemptEnded(f.id, f.backend, cause)
+}
+
+// Cause returns why the request got no answer of a backend, in words for an operator; "" if it wasn't refused for that.
+func (c *Core) Cause() string {
+	switch {
+	case c.Outcome != Refused:
+		return ""
+	case c.failure.err != nil:
+		return reach.Cause(c.failure.err, c.failure.outcome)
+	case c.unpicked != nil:
+		return c.unpicked.Error()
+	default:
+		return ""
+	}
 }
 
 // Accounted continues after the account of a failed attempt: with the next backend, or with a refusal.

@@ -66,8 +66,8 @@ type Gateway interface {
 	// Acquire acquires the places of a session of that client. A nil result means that the Core has them until Release.
 	Acquire(client netip.Addr, now time.Time) *upgrade.Rejection
 	Release(client netip.Addr, now time.Time)
-	// AttemptEnded notes an attempt of the handshake of that id that failed with err. It may block on a slow log.
-	AttemptEnded(id uint64, b *balancer.Backend, err error)
+	// AttemptEnded notes an attempt of the handshake of that id that failed, and why. It may block on a slow log.
+	AttemptEnded(id uint64, b *balancer.Backend, cause string)
 	// Ended accounts for a handshake that made no session. It may block on a slow log.
 	Ended(c *Core)
 }

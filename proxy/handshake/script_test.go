@@ -40,7 +40,7 @@ type gate struct {
 	redirect *upgrade.Rejection
 	tracer   Tracer   // or nil
 	ended    []string // reasons
-	attempts []error  // that have failed
+	attempts []string // that have failed
 }
 
 func (g *gate) Name() string                                    { return "public" }
@@ -63,8 +63,8 @@ func (g *gate) Acquire(netip.Addr, time.Time) *upgrade.Rejection {
 	}
 	return g.refusal
 }
-func (g *gate) AttemptEnded(_ uint64, _ *balancer.Backend, err error) {
-	g.attempts = append(g.attempts, err)
+func (g *gate) AttemptEnded(_ uint64, _ *balancer.Backend, cause string) {
+	g.attempts = append(g.attempts, cause)
 }
 
 // setting changes what a script begins with.

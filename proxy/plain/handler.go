@@ -61,6 +61,7 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 	default:
 		rejection = reach.Rejection(err, reach.OutcomeOf(err))
 	}
+	requestOf(r.Context()).Reason = rejection.Reason
 	reject(w, rejection)
 }
 

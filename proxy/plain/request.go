@@ -25,6 +25,8 @@ type Request struct {
 	Backend string // name of the one that was asked last; "": none was
 	Status  int    // that the client got; 0: none yet
 	Bytes   int64  // of the answer's body that were sent
+	Reason  string // of the gateway's refusal; "": the backend has answered
+	Cause   string // why no backend has answered, in words for an operator; "" if one has
 
 	isPrivate     bool      // goes on a connection of its client alone
 	attemptsUntil time.Time // when no other backend is tried any more, and no connection waited for

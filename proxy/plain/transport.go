@@ -55,6 +55,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	r.isPrivate = t.isPrivate(r)
 	pick, err := t.pick(in.Context(), r, &want)
 	if err != nil {
+		r.Cause = err.Error()
 		return nil, reach.Unpicked(err)
 	}
 	held := pick.Backend
@@ -95,7 +96,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 		if err == nil && !isNext {
 			t.noteAnswer(r, pick.Backend, resp)
-			resp.Request = in
+			resp.Request, r.Cause = in, ""
 			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
 			r.opening = openingOf(resp)
 			resp.Body, held = r.answer, nil
@@ -106,7 +107,8 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		}
 		t.logAttempt(r, pick.Backend, resp, err)
 		held = next.Backend
-		pick.Backend.Release(outcome)
+		r.Cause = reach.Cause(err, outcome)
+		pick.Backend.ReleaseFailed(outcome, r.Cause)
 		if !isNext {
 			return nil, err
 		}

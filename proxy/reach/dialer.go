@@ -3,12 +3,17 @@ package reach
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"net"
 
 	"sluice/balancer"
 	"sluice/proxy/driver"
 )
+
+// A tlsError is a failure of the TLS handshake with a backend.
+type tlsError struct{ err error }
+
+func (e *tlsError) Error() string { return e.err.Error() }
+func (e *tlsError) Unwrap() error { return e.err }
 
 // A Dialer connects to the backends of a pool. Immutable.
 type Dialer struct {
@@ -48,7 +53,7 @@ func (d Dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (
 	}
 	client := tls.Client(driver.NewSwitch(conn, nil), d.TLS(name))
 	if err := client.HandshakeContext(ctx); err != nil {
-		return nil, fmt.Errorf("TLS handshake with backend %s: %w", b.Name(), err)
+		return nil, &tlsError{err}
 	}
 	return client, nil
 }

@@ -5,6 +5,7 @@
 //	dialer.go       connect, the PROXY header, TLS
 //	proxyheader.go  the PROXY header that a backend is sent
 //	outcome.go      what a failure means for the backend, and the answer to the client
+//	cause.go        the failure in words for an operator
 //
 // It knows neither listeners nor sessions. Package balancer chooses the backend.
 package reach

@@ -3,6 +3,8 @@ package reach
 import (
 	"context"
 	"errors"
+	"io"
+	"net"
 	"syscall"
 	"time"
 
@@ -33,6 +35,8 @@ func (e *AnswerError) Unwrap() error { return e.Err }
 func OutcomeOf(err error) balancer.Outcome {
 	var rejection *upgrade.Rejection
 	var answer *AnswerError
+	var name *net.DNSError
+	var secure *tlsError
 	isDial := IsUnsent(err)
 	switch {
 	case errors.Is(err, upgrade.ErrInternal), isDial && netconn.Exhausted(err) != "":
@@ -41,8 +45,14 @@ func OutcomeOf(err error) balancer.Outcome {
 		return balancer.BadAnswer
 	case isDial && errors.Is(err, syscall.ECONNREFUSED):
 		return balancer.Refused
+	case isDial && errors.Is(err, syscall.ENOENT):
+		return balancer.NoSocket
+	case isDial && errors.As(err, &name):
+		return balancer.NameFailed
 	case isDial && netconn.IsTimeout(err):
 		return balancer.DialTimeout
+	case isDial && errors.As(err, &secure):
+		return balancer.TLSFailed
 	case isDial:
 		return balancer.DialFailed
 	case netconn.IsTimeout(err):
@@ -52,6 +62,16 @@ func OutcomeOf(err error) balancer.Outcome {
 	default:
 		return balancer.HandshakeReset
 	}
+}
+
+// isEnd reports whether an error means that the peer has ended the connection.
+func isEnd(err error) bool {
+	for _, end := range []error{io.EOF, io.ErrUnexpectedEOF, syscall.ECONNRESET, syscall.EPIPE} {
+		if errors.Is(err, end) {
+			return true
+		}
+	}
+	return false
 }
 
 // NextBackend picks a backend for another attempt of a request; the last attempt ended with o. tried are the backends of all attempts before.
@@ -74,7 +94,7 @@ func Rejection(err error, o balancer.Outcome) *upgrade.Rejection {
 	switch {
 	case errors.As(err, &rejection):
 		return rejection
-	case o == balancer.HandshakeTimeout, o == balancer.DialTimeout:
+	case netconn.IsTimeout(err):
 		return upgrade.ErrBackendTimeout
 	case o == balancer.HandshakeReset, o == balancer.BadAnswer:
 		return upgrade.ErrBadAnswer

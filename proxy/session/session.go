@@ -3,6 +3,7 @@ package session
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -148,7 +149,11 @@ func (s *Session) release(r driver.Result, outcome balancer.Outcome) {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed
 	}
-	defer s.Backend.Release(outcome)
+	cause := ""
+	if outcome == balancer.Lost {
+		cause = "a session was lost: " + strings.ReplaceAll(CloseReason(r.Verdict), "_", " ")
+	}
+	defer s.Backend.ReleaseFailed(outcome, cause)
 	s.Backend.Carried(balancer.Traffic(r.Counts[relay.Client]), balancer.Traffic(r.Counts[relay.Backend]))
 	s.registry.closes.add(s, &r)
 	if config.IsDraining() {
