@@ -88,3 +88,24 @@ func TestWhatCameOfABrokenAnswerArrivesOverTLS(t *testing.T) {
 		g.wantIdle(t)
 	})
 }
+
+// A client that reads only after the gateway has done with the connection gets what came, too.
+// Faults B15.
+func TestWhatCameOfABrokenAnswerArrivesAtAClientThatStands(t *testing.T) {
+	half := strings.Repeat("half", 50_000)
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		g := newSetup(driver, backend.Addr().String()).run(t)
+		for _, ask := range []string{getting("/"), asking("/")} {
+			c := g.dial(t)
+			c.send(t, ask)
+			b := backend.accept(t)
+			b.send(t, head("HTTP/1.1 200 OK", "Content-Length: 1000000")+half)
+			_ = b.Close()
+			eventually(t, "the end of the connection", func() bool { return g.Listeners()[0].Handshakes == 0 })
+			if got := c.wantBroken(t); got != half {
+				t.Errorf("%.20q: %d bytes arrive, want %d", ask, len(got), len(half))
+			}
+		}
+	})
+}
