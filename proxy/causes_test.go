@@ -82,3 +82,33 @@ func serveEach(b rawBackend, text string) {
 		netconn.LingerClose(c)
 	}
 }
+
+// Faults C11: a closed tab is not a lost client, and a killed backend not an application's own error.
+func TestClosesAreCountedByTheirReason(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].CloseCodes.BackendLost = 1011
+		g := s.run(t)
+		for _, end := range []func(c, b *wire){
+			func(c, b *wire) { c.send(t, c.closing(1001)); b.wantClose(t, 1001); b.send(t, b.closing(1001)) },
+			func(c, b *wire) { _ = c.Close(); b.wantClose(t, 1001); _ = b.Close() },
+			func(c, b *wire) { b.send(t, b.closing(1011)); c.wantClose(t, 1011); c.send(t, c.closing(1011)) },
+			func(c, b *wire) { netconn.Cut(b.Conn); c.wantClose(t, 1011); _ = c.Close() },
+		} {
+			end(g.open(t, backend))
+			g.wantIdle(t)
+		}
+		for _, labels := range [][]string{
+			{"initiator=client", "code=1001", "reason=close"}, {"initiator=client", "code=1001", "reason=lost"},
+			{"initiator=backend", "code=1011", "reason=close"}, {"initiator=backend", "code=1011", "reason=reset"},
+		} {
+			if n := g.metric(t, "sluice_closes_total", labels...); n != 1 {
+				t.Errorf("%v: %v sessions; want 1", labels, n)
+			}
+		}
+		if n := g.metric(t, "sluice_closes_total"); n != 4 {
+			t.Errorf("%v sessions have ended; want 4", n)
+		}
+	})
+}

@@ -69,7 +69,7 @@ func newMetrics(p *Proxy) *metrics {
 		{"sluice_sessions_active", "Live sessions.", []string{"listener", "route", "pool"}},
 		{"sluice_frames_total", "Frames that arrived, control frames included.", []string{"direction", "opcode"}},
 		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
-		{"sluice_closes_total", "Ended sessions by who ended them and the close code that was sent for it; code 1005 means a close without a code.", []string{"initiator", "code"}},
+		{"sluice_closes_total", "Ended sessions by who ended them, why, and the close code that was sent for it; code 1005 means a close without a code.", []string{"initiator", "reason", "code"}},
 		{"sluice_protocol_errors_total", "Broken rules of the protocol.", []string{"side", "rule"}},
 		{"sluice_ping_rtt_seconds", "Round-trip times of the gateway's pings.", []string{"side"}},
 		{"sluice_loop_turn_seconds", "Duration of the turns of event loops: the other sessions of a loop wait for this time.", nil},
@@ -158,7 +158,11 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	m.collectDriver(ch)
 	m.collectPools(ch)
 	for _, c := range m.proxy.sessions.CloseCounts() {
-		m.counter(ch, "sluice_closes_total", c.Count, c.Initiator, strconv.Itoa(int(c.Code)))
+		code := "other"
+		if c.Code != session.RareCode {
+			code = strconv.Itoa(int(c.Code))
+		}
+		m.counter(ch, "sluice_closes_total", c.Count, c.Initiator, c.Reason, code)
 	}
 }
 

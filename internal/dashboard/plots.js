@@ -179,8 +179,8 @@ function bars() {
     times = bins;
     const known = new Map();
     for (const code of [...codes.keys()].sort((a, b) => a - b)) {
-      const name = String(code);
-      if (!colours.has(name) && freeColours.length > 0) colours.set(name, freeColours.shift());
+      const name = code === 0 ? "others" : String(code); // 0: those that the gateway doesn't count apart
+      if (code !== 0 && !colours.has(name) && freeColours.length > 0) colours.set(name, freeColours.shift());
       const to = colours.has(name) ? name : "others";
       known.set(to, known.has(to) ? known.get(to).map((n, i) => n + codes.get(code)[i]) : codes.get(code));
     }

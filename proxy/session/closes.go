@@ -23,12 +23,21 @@ func viewInitiator(i relay.Initiator) InitiatorView {
 	return InitiatorView{Initiator: name, ClosedBy: name}
 }
 
-// A CloseCount is how many sessions an initiator ended with a close code; code 1005 means a close without one.
+// A CloseCount is how many sessions an initiator ended for a reason, with a close code; code 1005 means a close without one, and RareCode
+// stands for all codes that are not counted apart.
 type CloseCount struct {
 	InitiatorView
-	Code  uint16 `json:"close_code"`
-	Count uint64 `json:"count"`
+	Reason string `json:"reason"` // as in the access log, except that a protocol error is "protocol_error"
+	Code   uint16 `json:"close_code"`
+	Count  uint64 `json:"count"`
 }
+
+// RareCode is the code of a CloseCount for codes that are not counted apart.
+const RareCode = 0
+
+// maxOwnCodes is how many of the codes from 3000 on are counted apart for each initiator: the first ones that come. RFC 6455 section 7.4.2
+// leaves these codes to applications, so a peer may send any of 2,000. As each initiator has its own, a client can't displace a backend's.
+const maxOwnCodes = 32
 
 // A CloseView is a session that has ended.
 type CloseView struct {
@@ -74,11 +83,11 @@ func (r *Registry) Closes() []CloseView {
 	return views
 }
 
-// CloseCounts returns how many sessions ended in each way, by code.
+// CloseCounts returns how many sessions ended in each way, by code, initiator and reason.
 func (r *Registry) CloseCounts() []CloseCount {
 	sums := r.closes.sums()
 	slices.SortFunc(sums, func(a, b CloseCount) int {
-		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Initiator, b.Initiator))
+		return cmp.Or(cmp.Compare(a.Code, b.Code), cmp.Compare(a.Initiator, b.Initiator), cmp.Compare(a.Reason, b.Reason))
 	})
 	return sums
 }
@@ -91,14 +100,30 @@ const keptCloses = 50
 type closes struct {
 	mu sync.Mutex
 
-	counts map[closeKind]uint64 // guarded by mu; as many as there are codes, at most
-	last   [keptCloses]ending   // guarded by mu; a ring, in which the next one goes to added % keptCloses
-	added  int                  // guarded by mu
+	counts   map[closeKind]uint64        // guarded by mu
+	ownCodes [relay.Gateway + 1][]uint16 // guarded by mu; those from 3000 on that are counted apart, by initiator
+	last     [keptCloses]ending          // guarded by mu; a ring, in which the next one goes to added % keptCloses
+	added    int                         // guarded by mu
 }
 
 type closeKind struct {
 	initiator relay.Initiator
-	code      uint16
+	reason    relay.Reason
+	code      uint16 // or RareCode
+}
+
+// kindOf returns what a session's end is counted as. The caller holds mu.
+func (c *closes) kindOf(v relay.Verdict) closeKind {
+	kind := closeKind{v.Initiator, v.Reason, CloseCode(v)}
+	if kind.code < 3000 || slices.Contains(c.ownCodes[v.Initiator], kind.code) {
+		return kind
+	}
+	if len(c.ownCodes[v.Initiator]) == maxOwnCodes {
+		kind.code = RareCode
+	} else {
+		c.ownCodes[v.Initiator] = append(c.ownCodes[v.Initiator], kind.code)
+	}
+	return kind
 }
 
 // An ending is what is kept of a session that has ended: no more than that, so that the session's memory can be freed.
@@ -120,7 +145,7 @@ func (c *closes) add(s *Session, r *driver.Result) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.counts[closeKind{r.Verdict.Initiator, CloseCode(r.Verdict)}]++
+	c.counts[c.kindOf(r.Verdict)]++
 	c.last[c.added%keptCloses] = e
 	c.added++
 }
@@ -142,7 +167,7 @@ func (c *closes) sums() []CloseCount {
 	defer c.mu.Unlock()
 	sums := make([]CloseCount, 0, len(c.counts))
 	for kind, n := range c.counts {
-		sums = append(sums, CloseCount{InitiatorView: viewInitiator(kind.initiator), Code: kind.code, Count: n})
+		sums = append(sums, CloseCount{InitiatorView: viewInitiator(kind.initiator), Reason: kind.reason.String(), Code: kind.code, Count: n})
 	}
 	return sums
 }
