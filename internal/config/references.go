@@ -109,16 +109,16 @@ func isListener(backend, listener string) bool {
 	}
 	host, port, err := net.SplitHostPort(backend)
 	at, listenerPort, listenerErr := net.SplitHostPort(listener)
-	if err != nil || listenerErr != nil || port != listenerPort || port == "0" {
+	switch {
+	case err != nil || listenerErr != nil || port != listenerPort || port == "0":
 		return false
+	case strings.EqualFold(host, at):
+		return true
+	case strings.EqualFold(host, "localhost"):
+		return isWildcard(at) || at == "127.0.0.1" || at == "::1"
 	}
-	return strings.EqualFold(host, at) || isLoopback(host) && (isWildcard(at) || isLoopback(at))
-}
-
-// isLoopback reports whether a host is this machine on every machine.
-func isLoopback(host string) bool {
 	addr, err := netip.ParseAddr(host)
-	return err == nil && (addr.IsLoopback() || addr.IsUnspecified()) || strings.EqualFold(host, "localhost")
+	return err == nil && addr.IsLoopback() && isWildcard(at) && (at != "0.0.0.0" || addr.Is4())
 }
 
 // checkName reports a name that no section of the kind has. An empty one has a meaning of its own,
