@@ -184,11 +184,17 @@ func withSuite(t *testing.T, test func(t *testing.T, g *gateway, backend rawBack
 func TestInteroperabilityOfRequests(t *testing.T) {
 	all := readSamples(t, "requests.txt")
 	withSuite(t, func(t *testing.T, g *gateway, backend rawBackend, dial func(t *testing.T, listener string) *wire) {
-		for i := range all {
-			s := &all[i]
-			t.Run(s.who, func(t *testing.T) {
+		for i := range 2 * len(all) {
+			s, isLater := &all[i/2], i%2 == 1
+			t.Run(s.who+map[bool]string{false: "", true: ", after another request"}[isLater], func(t *testing.T) {
 				before := g.access.Len()
 				c := dial(t, map[bool]string{false: "public", true: "proxied"}[s.isProxy])
+				if isLater {
+					c.send(t, getting("/before"))
+					backend.accept(t).send(t, answering("before", "Connection: close"))
+					c.wantBody(t, 200, "before")
+					before++
+				}
 				c.send(t, s.text)
 				if s.status == 101 || s.status == 200 {
 					s.serve(t, c, backend)
@@ -308,8 +314,8 @@ func (s *sample) result() string {
 
 const pageBeginning = `# Interoperability
 
-What Sluice does with heads as clients, libraries, devices, servers and proxies send them. The tests send each of them, with both executors of
-handshakes, without and with TLS. This page is made of
+What Sluice does with heads as clients, libraries, devices, servers and proxies send them. The tests send each of them, as the first and as a
+later request of a connection, with both executors of handshakes, without and with TLS. This page is made of
 [proxy/testdata/interoperability](../proxy/testdata/interoperability), which has the heads themselves: to add one, write it there and run
 ` + "`go test ./proxy -run ThePageOfInteroperability -interoperability.write`" + `.
 
