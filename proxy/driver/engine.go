@@ -48,7 +48,9 @@ type transport interface {
 	tryWrite(spans [][]byte) (left [][]byte, n int, err error)
 	// unacked returns how many bytes the kernel holds that the peer hasn't acknowledged; 0 if that isn't known.
 	unacked() int
-	// shut ends the stream to the peer.
+	// notify tells the peer that its stream ends, where the transport can do so and still let the peer end the connection.
+	notify()
+	// shut ends the stream to the peer, after all that was written.
 	shut()
 	// close closes the connection. What was written still arrives.
 	close()
@@ -71,6 +73,9 @@ func (e *engine) settle(s *session) (left relay.Acts) {
 			if acts.Own(side) {
 				e.own(s, side)
 			}
+			if acts.Flush(side) {
+				s.core.Sent(&e.env, side, 0, (*s.pending).waiting(side))
+			}
 			if acts.Unacked(side) {
 				s.core.Unacked(&e.env, side, s.transport[side].unacked())
 			}
@@ -79,9 +84,6 @@ func (e *engine) settle(s *session) (left relay.Acts) {
 				s.core.Resume(&e.env, side.Other())
 			}
 		}
-	}
-	if s.core.IsGone(relay.Client) {
-		left &^= relay.ActShut
 	}
 	e.releasePending(s)
 	return left
@@ -96,9 +98,12 @@ func (s *session) finish(acts relay.Acts) {
 		if acts.Close(side) {
 			s.transport[side].close()
 		}
+		if acts.Shut(side) && !acts.Reset(side) && !acts.Close(side) {
+			s.transport[side].shut()
+		}
 	}
-	if acts&relay.ActShut != 0 {
-		s.transport[relay.Client].shut()
+	if side := relay.Backend; acts&relay.ActNotify != 0 && !acts.Reset(side) && !acts.Close(side) {
+		s.transport[side].notify()
 	}
 }
 

@@ -146,13 +146,17 @@ func (g *goroutineConn) tryWrite(spans [][]byte) (left [][]byte, n int, err erro
 // seal implements transport: bytes go as they are; a crypto/tls connection makes records of them itself.
 func (*goroutineConn) seal(*batch, bool) error { return nil }
 
-// shut implements transport: close_notify and SHUT_WR where the connection knows them.
-func (g *goroutineConn) shut() {
-	socket := socketOf(g.conn)
-	if socket != g.conn {
+// notify implements transport: close_notify.
+func (g *goroutineConn) notify() {
+	if socketOf(g.conn) != g.conn {
 		closeWrite(g.conn)
 	}
-	closeWrite(socket)
+}
+
+// shut implements transport: close_notify and SHUT_WR where the connection knows them.
+func (g *goroutineConn) shut() {
+	g.notify()
+	closeWrite(socketOf(g.conn))
 }
 
 func closeWrite(conn net.Conn) {

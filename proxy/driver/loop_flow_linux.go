@@ -18,8 +18,8 @@ func (l *loop) read(s slot, x *session, from relay.Side, isHungUp bool) {
 	}
 	secure := s.secure[from]
 	switch {
-	case s.core.IsLingering(from):
-		l.readFrom(&s.socket[from], x, from, len(l.buf)) // to be dropped: records aren't opened for that
+	case s.core.Discards(from) && (secure == nil || !s.core.HasClosed(from)):
+		l.readFrom(&s.socket[from], x, from, len(l.buf)) // records aren't opened; but close_notify after a close is looked for
 	case secure != nil:
 		l.readFrom(secure, x, from, s.readLimit(from))
 	default:
@@ -72,7 +72,7 @@ func (l *loop) hungUp(s slot, x *session, side relay.Side) {
 
 // write sends what waits for a side, as far as the socket accepts it.
 func (l *loop) write(s slot, x *session, to relay.Side) {
-	if c := s.secure[to]; c != nil && c.isEnding {
+	if c := s.secure[to]; c != nil && s.core.IsLingering(to) {
 		c.goOnEnding()
 		return
 	}

@@ -63,6 +63,9 @@ func (s *socket) tryWrite(spans [][]byte) (left [][]byte, sent int, err error) {
 // unacked implements transport.
 func (s *socket) unacked() int { return unacked(int(s.fd)) }
 
+// notify implements transport: a plain stream has nothing but its end.
+func (*socket) notify() {}
+
 // shut implements transport.
 func (s *socket) shut() {
 	if s.fd >= 0 {

@@ -27,7 +27,7 @@ type secureSocket struct {
 	keys     keyChanges
 	slot     uint32
 	side     relay.Side
-	isEnding bool // the stream ends after the side's queue
+	isEnding bool // the stream ends after close_notify, which may wait in the side's queue
 }
 
 // tlsMemory is what a loop has for TLS, nil before its first session with it.
@@ -216,24 +216,28 @@ func kept(p []byte) []byte {
 	return p[:0]
 }
 
-// shut implements transport: close_notify, then the socket's end.
-func (c *secureSocket) shut() {
-	if c.fd < 0 {
-		return
-	}
-	alert := c.notify()
+// notify implements transport: close_notify.
+func (c *secureSocket) notify() {
+	alert := c.sendNotify()
 	if len(alert) == 0 {
-		c.socket.shut()
 		return
 	}
 	l, x := c.loop, c.loop.slots.at(c.slot).session()
 	l.acquirePending(&x).queue[c.side].append(l.pools, alert)
 	l.queued.Add(int64(len(alert)))
-	c.isEnding = true
 }
 
-// notify sends close_notify and returns what the socket doesn't accept of it.
-func (c *secureSocket) notify() (left []byte) {
+// shut implements transport: close_notify, then the socket's end.
+func (c *secureSocket) shut() {
+	c.isEnding = true
+	c.notify()
+	if c.loop.slots.at(c.slot).pending.waiting(c.side) == 0 {
+		c.socket.shut()
+	}
+}
+
+// sendNotify sends close_notify and returns what the socket doesn't accept of it.
+func (c *secureSocket) sendNotify() (left []byte) {
 	feed := c.feed()
 	feed.out = feed.out[:0]
 	_ = c.conn.CloseWrite() // an error means that close_notify was sent already
@@ -246,10 +250,13 @@ func (c *secureSocket) notify() (left []byte) {
 	return left
 }
 
-// goOnEnding sends more of what shut has queued, and then ends the stream.
+// goOnEnding sends more of close_notify, and then ends the stream if it is to end.
 func (c *secureSocket) goOnEnding() {
-	l := c.loop
-	q := &l.slots.at(c.slot).pending.queue[c.side]
+	l, p := c.loop, c.loop.slots.at(c.slot).pending
+	if p == nil {
+		return
+	}
+	q := &p.queue[c.side]
 	for q.n > 0 {
 		n, err := epoll.Write(int(c.fd), q.slices(nil, 1)[0])
 		if err == unix.EAGAIN {
@@ -261,14 +268,15 @@ func (c *secureSocket) goOnEnding() {
 		q.drop(l.pools, n)
 		l.queued.Add(-int64(n))
 	}
-	c.isEnding = false
-	c.socket.shut()
+	if c.isEnding {
+		c.socket.shut()
+	}
 }
 
 // close implements transport: the peer is sent close_notify.
 func (c *secureSocket) close() {
 	if c.fd >= 0 {
-		c.notify()
+		c.sendNotify()
 	}
 	c.forget().close()
 }

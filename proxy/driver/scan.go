@@ -34,14 +34,14 @@ func (b *batch) reset() {
 
 // receive processes bytes that a side sent: p, which begins with what carried returned. Afterwards the batches hold slices of p.
 func (e *engine) receive(s *session, from relay.Side, p []byte) {
-	if s.core.IsLingering(from) {
-		s.core.Discarded(from, len(p))
-		return
-	}
-	recovery.Provoke("session", p)
 	if *s.pending != nil {
 		(*s.pending).carry[from].n = 0
 	}
+	if s.core.Discards(from) {
+		s.core.Discarded(&e.env, from)
+		return
+	}
+	recovery.Provoke("session", p)
 	to := from.Other()
 	for {
 		pass, skip, step := s.core.Scan(&e.env, from, p)
@@ -78,7 +78,7 @@ func (e *engine) receive(s *session, from relay.Side, p []byte) {
 
 // carried returns the part of a frame of a side that came before. It stands in front of the bytes that are received next.
 func (e *engine) carried(s *session, from relay.Side) []byte {
-	if *s.pending == nil || s.core.IsLingering(from) {
+	if *s.pending == nil || s.core.Discards(from) {
 		return nil
 	}
 	c := &(*s.pending).carry[from]

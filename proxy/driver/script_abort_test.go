@@ -37,7 +37,7 @@ func TestAbortTellsBothSidesBetweenFrames(t *testing.T) {
 	})
 }
 
-func TestAbortCutsTheSideThatIsInsideAFrame(t *testing.T) {
+func TestAbortEndsAStreamInsideAFrameWithoutAClose(t *testing.T) {
 	for from, hello := range map[relay.Side]string{relay.Client: clientHello, relay.Backend: backendHello} {
 		to := from.Other()
 		t.Run("from the "+from.String(), func(t *testing.T) {
@@ -47,7 +47,7 @@ func TestAbortCutsTheSideThatIsInsideAFrame(t *testing.T) {
 			p.run()
 			p.ends[to].written = nil
 			p.abort([2]bool{})
-			p.wantsReset(to)
+			p.wantsLingering(to)
 			p.wantsIdle(to, "no close inside a frame")
 			p.wants(from, "the close", internalClose(from))
 			p.pass(lingerTime)

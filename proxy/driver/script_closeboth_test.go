@@ -91,7 +91,7 @@ func TestDrainTakesTheNextFrameBoundaryAfterCloseTimeout(t *testing.T) {
 	})
 }
 
-func TestDrainCutsAHalfFrameAfterTwoCloseTimeouts(t *testing.T) {
+func TestDrainEndsTheStreamInsideAFrameAfterTwoCloseTimeouts(t *testing.T) {
 	script(t, testConfig(), func(p *scripted) {
 		p.send(relay.Backend, backendHalf)
 		p.closeBoth(1012, relay.ReasonDrain)
@@ -99,7 +99,7 @@ func TestDrainCutsAHalfFrameAfterTwoCloseTimeouts(t *testing.T) {
 		p.wantsOpen(relay.Client)
 		p.pass(1)
 		p.wants(relay.Client, "no close", backendHalf)
-		p.wantsReset(relay.Client)
+		p.wantsLingering(relay.Client)
 		p.wants(relay.Backend, "the drain's close", drainToBackend)
 		p.send(relay.Backend, "'threst'", backendClose)
 		p.wantsLingering(relay.Backend)
@@ -107,19 +107,19 @@ func TestDrainCutsAHalfFrameAfterTwoCloseTimeouts(t *testing.T) {
 	})
 }
 
-func TestDrainResetsASilentClientAndTellsTheBackend(t *testing.T) {
+func TestDrainDoesNotWaitForSilentSidesThatHaveEverything(t *testing.T) {
 	script(t, testConfig(), func(p *scripted) {
 		p.closeBoth(1012, relay.ReasonDrain)
 		p.wants(relay.Client, "the drain's close", drainToClient)
 		p.pass(5*time.Second - 1)
 		p.wantsOpen(relay.Client)
 		p.pass(1)
-		p.wantsReset(relay.Client)
+		p.wantsClosed(relay.Client)
 		p.wants(relay.Backend, "the drain's close", drainToBackend)
 		p.pass(5*time.Second - 1)
 		p.wantsOpen(relay.Backend)
 		p.pass(1)
-		p.wantsReset(relay.Backend)
+		p.wantsClosed(relay.Backend)
 	})
 }
 
@@ -136,14 +136,14 @@ func TestDrainWaitsForAClientThatStillSends(t *testing.T) {
 	})
 }
 
-func TestDrainInsideAFrameOfASilentClientCutsTheBackend(t *testing.T) {
+func TestDrainInsideAFrameOfASilentClientEndsTheBackendsStream(t *testing.T) {
 	script(t, testConfig(), func(p *scripted) {
 		p.send(relay.Client, clientHalf)
 		p.closeBoth(1012, relay.ReasonDrain)
 		p.pass(5 * time.Second)
 		p.wants(relay.Backend, "no close", clientHalf)
-		p.wantsReset(relay.Client)
-		p.wantsReset(relay.Backend)
+		p.wantsClosed(relay.Client)
+		p.wantsLingering(relay.Backend)
 	})
 }
 
@@ -191,7 +191,7 @@ func TestFaultsDuringADrain(t *testing.T) {
 		p := newScripted(t, testConfig())
 		p.closeBoth(1012, relay.ReasonDrain)
 		p.send(relay.Client, fault)
-		p.wantsReset(relay.Client)
+		p.wantsLingering(relay.Client)
 		p.wants(relay.Backend, "the drain's close", drainToBackend)
 	})
 	t.Run("of the client, not told yet", func(t *testing.T) {

@@ -301,16 +301,3 @@ func TestPongsTimeDoesNotRunOnceTheSideWasToldAClose(t *testing.T) {
 	p.send(relay.Client, clientClose)
 	p.wantsLingering(relay.Client)
 }
-
-func TestSideThatIsCutAtThePingsTimeIsNotPinged(t *testing.T) {
-	c := pingConfig()
-	c.PingInterval = both(c.WriteTimeout)
-	p := newScripted(t, c)
-	p.takes(relay.Client, 0)
-	p.send(relay.Backend, backendHello)
-	p.env.Now = p.env.Now.Add(c.WriteTimeout)
-	p.core.Advance(&p.env)
-	if got := p.core.AppendOwn(&p.env, relay.Client, nil, 0); len(got) > 0 {
-		t.Errorf("%x goes to a side that is cut", got)
-	}
-}

@@ -33,6 +33,7 @@ type scriptedEnd struct {
 
 	isLively    bool // it says something whenever a deadline comes
 	hasFailed   bool // writes to it fail
+	isNotified  bool
 	isShut      bool
 	isClosed    bool
 	isReset     bool
@@ -184,6 +185,9 @@ func (e *scriptedEnd) unacked() int {
 	e.lookedTimes++
 	return e.holds
 }
+
+// notify implements transport.
+func (e *scriptedEnd) notify() { e.isNotified = true }
 
 // shut implements transport.
 func (e *scriptedEnd) shut() { e.isShut = true }

@@ -18,7 +18,7 @@ const (
 	maxControlFrame = 2 + 4 + 125
 	bitMask         = 0x80 // of the second byte
 	lingerTime      = time.Second
-	lingerBytes     = 256 << 10
+	lingerMost      = 30 * time.Second
 )
 
 // send lets frames, as drawn, arrive from a side.
@@ -108,8 +108,10 @@ func (p *scripted) wantsIdle(to relay.Side, what string) {
 func (p *scripted) wantsLingering(side relay.Side) {
 	p.t.Helper()
 	e := &p.ends[side]
-	if !p.core.IsLingering(side) || e.isShut != (side == relay.Client) || e.isClosed || e.isReset {
-		p.t.Fatalf("%s: lingering %t, shut %t, closed %t, reset %t; want it to linger", side, p.core.IsLingering(side), e.isShut, e.isClosed, e.isReset)
+	mayEnd := side == relay.Backend && p.core.HasClosed(side) // it has the first move
+	if !p.core.IsLingering(side) || e.isShut == mayEnd || e.isNotified != mayEnd || e.isClosed || e.isReset {
+		p.t.Fatalf("%s: lingering %t, notified %t, shut %t, closed %t, reset %t; want it to linger",
+			side, p.core.IsLingering(side), e.isNotified, e.isShut, e.isClosed, e.isReset)
 	}
 }
 

@@ -1,10 +1,10 @@
 package relay
 
 // Abort ends the session at once, after a fault of the gateway's own. What the sides still send is ignored. A side whose stream is
-// between frames gets a close with 1011, after what waits for it. A side inside a frame is cut, and so is a side of whose stream the
-// driver has lost a part (isTorn).
+// between frames gets a close with 1011, after what waits for it. The stream of a side inside a frame ends there without a close. A side
+// of whose stream the driver has lost a part is cut (isTorn).
 func (s *Session) Abort(e *Env, isTorn [2]bool) {
-	s.judge(Aborted)
+	s.judge(e.Now, Aborted)
 	s.closeBoth = closeBoth{at: e.Now, code: Aborted.Code, reason: Aborted.Reason, step: 1}
 	for side := Client; side <= Backend; side++ {
 		if in := &s.in[side]; in.state == inOpen {
@@ -16,8 +16,10 @@ func (s *Session) Abort(e *Env, isTorn [2]bool) {
 		out := &s.out[side]
 		switch {
 		case out.state == outGone:
-		case isTorn[side] || out.state <= outWanting && !s.AtBoundary(side):
+		case isTorn[side]:
 			s.release(side, true)
+		case out.state <= outWanting && !s.AtBoundary(side):
+			s.cutShort(e, side)
 		case out.state <= outWanting:
 			out.state = outWanting
 			s.acts |= actOwn(side) | ActTimer
@@ -29,7 +31,7 @@ func (s *Session) Abort(e *Env, isTorn [2]bool) {
 
 // Kill ends a session that Abort can't end, from any state. The driver cuts both connections.
 func (s *Session) Kill() {
-	s.judge(Aborted)
+	s.judge(0, Aborted)
 	for side := Client; side <= Backend; side++ {
 		if s.in[side].state == inOpen {
 			s.in[side].state = inBroken

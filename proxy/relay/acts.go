@@ -4,8 +4,12 @@ package relay
 type Acts uint16
 
 const (
-	ActTimer Acts = 1 << iota // Deadline may have come nearer
-	ActShut                   // end the client's stream: flush, close_notify, SHUT_WR
+	ActTimer  Acts = 1 << iota // Deadline may have come nearer
+	ActNotify                  // tell the backend that its stream ends (close_notify), and let it end the connection
+	actShutClient
+	actShutBackend
+	actFlushClient
+	actFlushBackend
 	actOwnClient
 	actOwnBackend
 	actCloseClient
@@ -16,10 +20,18 @@ const (
 	actUnackedBackend
 )
 
+func actShut(s Side) Acts    { return actShutClient << s }
+func actFlush(s Side) Acts   { return actFlushClient << s }
 func actOwn(s Side) Acts     { return actOwnClient << s }
 func actClose(s Side) Acts   { return actCloseClient << s }
 func actReset(s Side) Acts   { return actResetClient << s }
 func actUnacked(s Side) Acts { return actUnackedClient << s }
+
+// Shut reports whether side's stream is to be ended: close_notify, SHUT_WR. Nothing waits for the side any more.
+func (a Acts) Shut(side Side) bool { return a&actShut(side) != 0 }
+
+// Flush reports whether Sent is to be called for side, though nothing was written: its stream ends after what waits for it.
+func (a Acts) Flush(side Side) bool { return a&actFlush(side) != 0 }
 
 // Own reports whether AppendOwn is to be called for side.
 func (a Acts) Own(side Side) bool { return a&actOwn(side) != 0 }
@@ -40,13 +52,18 @@ func (s *Session) TakeActs() Acts {
 	return a
 }
 
-// Reads reports whether the driver is to read a side: for Scan or, while the side lingers, for Discarded.
+// Reads reports whether the driver is to read a side: for Scan or, where it Discards, for Discarded. What a side sends is read up to its
+// end: a connection that is closed while something of its peer is unread, or comes afterwards, is reset by the kernel, which then drops
+// what the peer has yet to take.
 func (s *Session) Reads(side Side) bool {
-	in, out := &s.in[side], &s.out[side]
-	return in.state == inOpen && in.paused == 0 && out.state != outGone || out.state == outEnding
+	out := &s.out[side]
+	return s.in[side].paused == 0 && !out.hasEnded && out.state != outGone
 }
 
-// IsLingering reports whether the driver is to discard what a side sends, and to call Discarded.
+// Discards reports whether the driver is to discard what a side sends, and to call Discarded.
+func (s *Session) Discards(side Side) bool { return s.in[side].state != inOpen }
+
+// IsLingering reports whether all that goes to a side is in the kernel, and nothing more is expected of the side.
 func (s *Session) IsLingering(side Side) bool { return s.out[side].state == outEnding }
 
 // IsWritable reports whether bytes may still be written to a side.

@@ -1,11 +1,12 @@
 package relay
 
-// What a side sends ends once:
+// What a side sends ends once. What it sends afterwards is discarded:
 //
 //	inOpen ── close frame ─────────────────────→ inClosed
-//	       ── a rule is broken ────────────────→ inFaulted   nothing more of it is read
+//	       ── a rule is broken ────────────────→ inFaulted
 //	       ── end of stream without a close ───→ inEnded     it may still receive
 //	       ── reset, dead, timed out ──────────→ inBroken    its socket is of no use
+//	       ── its stream ends inside a frame ──→ inBroken    it can't be told that it ends
 //	       ── no answer within close_timeout ──→ inSilent    neither waited for nor asked any more
 type inState uint8
 
@@ -23,16 +24,16 @@ const (
 //	outOpen → outWanting → outClosing → outFlushed → outEnding → outGone
 //
 // A close that the other side sent goes from outOpen straight to outClosing; a socket that fails to outBroken, from
-// anywhere before outBroken; one that is cut to outGone, from anywhere.
+// anywhere before outBroken; one that is cut to outGone, from anywhere. A stream that ends inside a frame goes to outClosing, too.
 type outState uint8
 
 const (
 	outOpen    outState = iota
 	outWanting          // a close of the gateway's own waits for a boundary
-	outClosing          // the close is in the queue; nothing follows it
+	outClosing          // its last byte is in the queue; nothing follows
 	outFlushed          // its last byte is in the kernel
 	outBroken           // writing failed; what the side sent before is still read
-	outEnding           // both closes are through: lingering
+	outEnding           // nothing more is expected of the side: lingering
 	outGone             // the connection is closed
 )
 
@@ -42,18 +43,22 @@ const (
 //	inClosed        that close                          the other's close; if it was silent, its own code comes back
 //	inFaulted       client_lost / backend_lost          the rule's code
 //	inEnded         client_lost / backend_lost          the other's close; if it was silent, the code made in its name
-//	inBroken        client_lost / backend_lost          nothing: it is cut
-//	inSilent        (it has been told)                  nothing: it is cut
+//	inBroken        client_lost / backend_lost          nothing
+//	inSilent        (it has been told)                  nothing more
 //
 //	Abort           1011                                    1011
 //
 // The code of closeBoth has priority over all of these if the gateway ends the session itself. A receiver inside a frame of
-// which only a part has passed can't be told anything: it is cut. A side whose own input has ended and that has got its close
-// lingers or is released (settle), independently of the other side.
+// which only a part has passed can't be told anything: its stream ends there (cutShort). A side whose own input has ended and
+// that has got all that goes to it lingers or is released (settle), independently of the other side.
+//
+// What was sent before an end arrives. Only a side that was lost, or that has accepted nothing for write_timeout, is cut by a
+// reset: that drops what the queue and the kernel still hold for it. Any other connection is closed once the peer has
+// acknowledged all of it (linger), or has ended its stream: then nothing can come that makes the kernel reset the connection.
 
 // closeBoth is a close of the gateway's own, to both sides.
 type closeBoth struct {
-	at     Instant // when it began, or escalated; 0: not at all
+	at     Instant // when it began, escalated or could be heard again; 0: not at all
 	code   uint16
 	reason Reason
 	step   uint8 // 0: waits for a message boundary, 1: for a frame boundary
@@ -72,13 +77,14 @@ func (s *Session) HasClosed(side Side) bool { return s.in[side].state == inClose
 func (o *output) isAnswering() bool { return o.state == outFlushed || o.state == outBroken }
 
 // CloseBoth ends the session with a close to both sides: to the client first, at the next message boundary of what it
-// receives, after close_timeout at a frame boundary, after another it is cut. From then on data of the backend is dropped;
+// receives, after close_timeout at a frame boundary, after another its stream ends inside the frame. The time in which the backend
+// isn't read because of what waits for the client doesn't count, up to write_timeout. From then on data of the backend is dropped;
 // data of the client passes until its close, and then the backend gets its own. It does nothing once either direction ends.
 func (s *Session) CloseBoth(e *Env, code uint16, reason Reason) {
 	if !s.isOpen() {
 		return
 	}
-	s.judge(Verdict{Initiator: Gateway, Code: code, Reason: reason})
+	s.judge(e.Now, Verdict{Initiator: Gateway, Code: code, Reason: reason})
 	s.closeBoth = closeBoth{at: e.Now, code: code, reason: reason}
 	s.out[Client].state = outWanting
 	s.acts |= actOwn(Client) | ActTimer
@@ -93,7 +99,7 @@ func (s *Session) isClosable(to Side) bool {
 // escalate ends the wait of CloseBoth for a boundary.
 func (s *Session) escalate(e *Env) {
 	if s.closeBoth.step > 0 {
-		s.lose(e, Client, s.closeBoth.reason)
+		s.cutShort(e, Client)
 		return
 	}
 	s.closeBoth.step, s.closeBoth.at = 1, e.Now
@@ -104,6 +110,8 @@ func (s *Session) escalate(e *Env) {
 func (s *Session) Fault(e *Env, from Side, rule Rule) {
 	if s.in[from].state == inOpen {
 		s.fault(e, from, rule)
+	} else {
+		s.lose(e, from, ReasonFault)
 	}
 }
 
@@ -111,23 +119,19 @@ func (s *Session) Fault(e *Env, from Side, rule Rule) {
 func (s *Session) fault(e *Env, from Side, rule Rule) {
 	e.Totals.Rules[from][rule]++
 	s.in[from].rule = rule
-	s.judge(Verdict{Initiator: Gateway, Code: rules[rule].code, Reason: ReasonFault, Rule: rule, Side: from})
-	if s.out[from].state > outWanting {
-		// It has got its close: it can't be told anything more.
-		s.lose(e, from, ReasonFault)
-		return
-	}
-	s.over(e, from, inFaulted)
+	s.judge(e.Now, Verdict{Initiator: Gateway, Code: rules[rule].code, Reason: ReasonFault, Rule: rule, Side: from})
+	s.over(e, from, inFaulted) // if it has got its close it can't be told, but it still gets all that came before
 }
 
 // Ended notes the end of a side's stream.
 func (s *Session) Ended(e *Env, from Side) {
-	if s.out[from].state == outEnding {
-		s.lose(e, from, ReasonLost)
-		return
-	}
-	if s.in[from].state == inOpen {
-		s.judge(Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: ReasonLost, Side: from})
+	out := &s.out[from]
+	out.hasEnded = true
+	switch {
+	case out.state == outEnding:
+		s.release(from, false)
+	case s.in[from].state == inOpen:
+		s.judge(e.Now, Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: ReasonLost, Side: from})
 		s.over(e, from, inEnded)
 	}
 }
@@ -148,13 +152,13 @@ func (s *Session) WriteFailed(e *Env, to Side) {
 	s.settle(e, to)
 }
 
-// lose gives a side up: its connection is cut, from any state.
+// lose gives a side up: its connection is cut, from any state. If the kernel has all that goes to the side, that is left to it.
 func (s *Session) lose(e *Env, side Side, reason Reason) {
 	in, out := &s.in[side], &s.out[side]
 	if out.state == outGone {
 		return
 	}
-	s.release(side, out.state != outEnding || side == Backend && reason != ReasonLost)
+	s.release(side, reason == ReasonWriteTimeout || out.state != outEnding && out.state != outFlushed)
 	if in.state != inOpen {
 		return
 	}
@@ -162,7 +166,7 @@ func (s *Session) lose(e *Env, side Side, reason Reason) {
 	if reason == ReasonLost || reason == ReasonReset {
 		initiator = initiatorOf(side)
 	}
-	s.judge(Verdict{Initiator: initiator, Code: e.Config.lostCode(side), Reason: reason, Side: side})
+	s.judge(e.Now, Verdict{Initiator: initiator, Code: e.Config.lostCode(side), Reason: reason, Side: side})
 	s.over(e, side, inBroken)
 }
 
@@ -190,14 +194,20 @@ func (s *Session) tell(e *Env, to Side) {
 		return
 	}
 	if !s.AtBoundary(to) {
-		s.release(to, true)
-		if s.in[to].state == inOpen {
-			s.over(e, to, inBroken)
-		}
+		s.cutShort(e, to)
 		return
 	}
 	out.state = outWanting
 	s.acts |= actOwn(to)
+}
+
+// cutShort ends a side's stream inside a frame, after what waits for it. The side gets no close, and is asked for none.
+func (s *Session) cutShort(e *Env, to Side) {
+	s.out[to].state = outClosing
+	s.acts |= actFlush(to)
+	if s.in[to].state == inOpen {
+		s.over(e, to, inBroken)
+	}
 }
 
 // codeFor returns what a side is told at its stream's end. 0 means a close without a code.
@@ -237,31 +247,47 @@ func (s *Session) waitForAnswer(e *Env, to Side) {
 	s.acts |= ActTimer
 }
 
+// stillOnItsWay looks at the kernel's queue during the wait for a side's own close. close_timeout begins when the side has acknowledged
+// what is in front of the close: a slow link may still transmit that.
+func (s *Session) stillOnItsWay(e *Env, side Side, bytes int32) {
+	out := &s.out[side]
+	before, isFirst := out.unacked, out.unacked < 0
+	out.unacked = bytes
+	isCapped := e.Now >= out.capAt
+	switch {
+	case isFirst && !isCapped:
+	case bytes < before || isFirst && bytes > 0:
+		out.closedAt = e.Now
+		out.capAt = e.Now.Add(e.Config.WriteTimeout)
+	case bytes == 0:
+		s.silent(e, side)
+	case isCapped:
+		s.lose(e, side, ReasonWriteTimeout)
+	default:
+		out.closedAt = e.Now
+	}
+}
+
 // silent ends the wait for a side's own close.
 func (s *Session) silent(e *Env, side Side) {
 	// If the session had no cause to end so far, the side has neither accepted nor sent anything more.
-	s.judge(Verdict{Initiator: initiatorOf(side), Code: e.Config.lostCode(side), Reason: ReasonReset, Side: side})
+	s.judge(e.Now, Verdict{Initiator: initiatorOf(side), Code: e.Config.lostCode(side), Reason: ReasonReset, Side: side})
 	s.over(e, side, inSilent)
 }
 
-// settle ends a side's connection once its input has ended and its stream has its close.
+// settle ends a side's connection once its input has ended and the kernel has all that goes to it.
 func (s *Session) settle(e *Env, side Side) {
 	in, out := &s.in[side], &s.out[side]
 	if in.state == inOpen || !out.isAnswering() {
 		return
 	}
 	switch {
-	case out.state == outBroken || in.state == inBroken || in.state == inSilent:
+	case out.state == outBroken:
 		s.release(side, true)
-	case in.state == inEnded:
+	case out.hasEnded || in.state == inSilent && out.unacked == 0:
 		s.release(side, false)
 	default:
-		out.state = outEnding
-		out.closedAt = e.Now
-		s.acts |= ActTimer
-		if side == Client {
-			s.acts |= ActShut
-		}
+		s.linger(e, side)
 	}
 }
 
@@ -276,12 +302,4 @@ func (s *Session) release(side Side, isCut bool) {
 		s.acts |= actClose(side)
 	}
 	s.acts |= ActTimer
-}
-
-// Discarded notes that the driver has discarded n bytes of a lingering side.
-func (s *Session) Discarded(side Side, n int) {
-	out := &s.out[side]
-	if out.discarded += int32(min(n, lingerBytes+1)); out.discarded > lingerBytes && out.state == outEnding {
-		s.release(side, side == Backend)
-	}
 }

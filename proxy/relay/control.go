@@ -42,7 +42,7 @@ func (s *Session) closed(e *Env, from Side, frame []byte) (passes bool) {
 		return false
 	}
 	s.in[from].code = code
-	s.judge(Verdict{Initiator: initiatorOf(from), Code: code, Reason: ReasonClose})
+	s.judge(e.Now, Verdict{Initiator: initiatorOf(from), Code: code, Reason: ReasonClose})
 	return s.over(e, from, inClosed)
 }
 

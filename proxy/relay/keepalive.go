@@ -133,27 +133,35 @@ func (s *Session) keepaliveTimer(e *Env, side Side) {
 // Unacked reports the number of bytes that the kernel still holds unacknowledged for a side; 0 if that isn't known. The
 // driver calls it when Acts asks for it, before the next Deadline.
 func (s *Session) Unacked(e *Env, side Side, bytes int) {
-	out := &s.out[side]
-	isClosing := out.state == outFlushed
-	if out.pingState != pingSent && !isClosing || s.in[side].state != inOpen {
-		return
+	out, n := &s.out[side], int32(min(bytes, 1<<31-1))
+	for t := range numTimers {
+		if due, isDue := s.due(e.Config, t, side); !isDue || e.Now < due {
+			continue
+		}
+		s.acts |= ActTimer
+		switch {
+		case t == timerWrite:
+			s.stillAccepts(e, side, n)
+		case t == timerLinger:
+			s.lingers(e, side, n)
+		case t == timerClose && out.state == outFlushed:
+			s.stillOnItsWay(e, side, n)
+		case t == timerKeepalive && out.pingState == pingSent:
+			s.stillAlive(e, side, n)
+		}
 	}
-	s.acts |= ActTimer
+}
+
+// stillAlive looks at the kernel's queue during the wait for a pong.
+func (s *Session) stillAlive(e *Env, side Side, bytes int32) {
+	out := &s.out[side]
 	before := out.unacked
-	out.unacked = int32(min(bytes, 1<<31-1))
+	out.unacked = bytes
 	if before < 0 {
 		out.waits = 0
 		return
 	}
-	// A slow link may still transmit what was queued before the close, or before the ping.
-	if isClosing {
-		if out.unacked < before {
-			out.closedAt = e.Now // up to capAt
-		} else {
-			s.silent(e, side)
-		}
-		return
-	}
+	// A slow link may still transmit what was queued before the ping.
 	waits := out.waits + 1
 	if out.unacked < before && waits != 0 && time.Duration(waits)*e.Config.PongTimeout[side] <= e.Config.WriteTimeout {
 		out.waits = waits

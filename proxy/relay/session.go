@@ -59,6 +59,7 @@ type Session struct {
 	pingID     uint64  // payload of the gateway's own pings; 0: none was sent yet
 	closeBoth  closeBoth
 	verdict    Verdict
+	judgedAt   uint32 // when the verdict was made, in seconds, rounded up; 0: not yet
 	acts       Acts
 	hasDeflate bool
 }
@@ -87,16 +88,17 @@ type input struct {
 
 // An output is the state of what goes to one side.
 type output struct {
-	stalledAt Instant // the side has accepted no byte since, though bytes wait; 0: none wait
-	closedAt  Instant // when the wait for the answer to the close began, or restarted; later, when lingering began
-	capAt     Instant // when the wait for the answer ends in any case
+	stalledAt Instant // the side has accepted no byte since, though bytes wait; 0: none wait. While it lingers: has acknowledged none
+	closedAt  Instant // when the wait for the answer to the close began, or restarted; later, when lingering did
+	capAt     Instant // when the wait for the answer ends, unless bytes in front of the close were acknowledged; later, lingering
 	keepalive
 	pongs     int32  // bytes of pongs in the queue
 	pongsLeft int32  // bytes that have to leave the queue before the last of them has left it
 	held      int32  // bytes of pongs that wait for a boundary
-	discarded int32  // bytes of input, while lingering
+	atStall   int32  // bytes in the kernel's queue at the last look since stalledAt; -1: none yet
 	mirrored  uint32 // sum of the payload of the ping that is outstanding, if the other side sent it; 0: it is the gateway's own
 	state     outState
+	hasEnded  bool // the side has ended its own stream: nothing is there to be read
 }
 
 // Begin starts a session. hasDeflate: both sides agreed on permessage-deflate.

@@ -10,12 +10,6 @@ const (
 	pausePongs                   // the side doesn't accept the pongs that it causes
 )
 
-// Lingering: how long, and for how many bytes, the gateway waits for the end of a stream that has its close.
-const (
-	lingerTime  = time.Second // RFC 6455 section 7.1.1 lets the server close first; browsers wait for that
-	lingerBytes = 256 << 10
-)
-
 // Pause notes that the driver stops reading a side, because the other side's queue is above its high mark. The session
 // itself pauses a side that doesn't accept its pongs (Reads).
 func (s *Session) Pause(side Side) {
@@ -44,6 +38,9 @@ func (s *Session) unpause(e *Env, side Side, why pause) {
 	if s.out[side].isAnswering() {
 		s.out[side].closedAt = e.Now
 	}
+	if side == Backend && s.closeBoth.at != 0 {
+		s.closeBoth.at = e.Now
+	}
 	s.acts |= ActTimer
 }
 
@@ -55,10 +52,10 @@ func (s *Session) Sent(e *Env, to Side, n, left int) {
 	case left == 0:
 		out.stalledAt = 0
 	case out.stalledAt == 0:
-		out.stalledAt = e.Now
+		out.stalledAt, out.atStall = e.Now, -1
 		s.acts |= ActTimer
 	case n > 0:
-		out.stalledAt = e.Now
+		out.stalledAt, out.atStall = e.Now, -1
 	}
 	if out.pingState == pingQueued {
 		if out.pingLeft -= int32(min(n, 1<<30)); out.pingLeft <= 0 || left == 0 {
@@ -105,6 +102,38 @@ func (s *Session) Advance(e *Env) {
 	}
 }
 
+// lastResort is how many write_timeouts the end of a session may take, whatever progress it makes: every peer that accepts a byte now and
+// then makes some.
+const lastResort = 10
+
+// endedFor returns when the session has been ending for that long, to the second.
+func (s *Session) endedFor(d time.Duration) Instant {
+	return Instant(s.judgedAt)*Instant(time.Second) + Instant(d)
+}
+
+// untilLookAtStall returns when during a stall the kernel's queue is looked at: after half of the wait, and again at its end.
+func (o *output) untilLookAtStall(wait time.Duration) time.Duration {
+	if o.atStall < 0 {
+		return wait / 2
+	}
+	return wait
+}
+
+// stillAccepts looks at the kernel's queue while bytes wait for a side. The kernel accepts more only when a good part of its own queue
+// has gone: a slow peer may take longer than write_timeout for that.
+func (s *Session) stillAccepts(e *Env, side Side, bytes int32) {
+	out := &s.out[side]
+	before := out.atStall
+	out.atStall = bytes
+	switch {
+	case before < 0:
+	case bytes < before:
+		out.stalledAt = e.Now
+	default:
+		s.lose(e, side, ReasonWriteTimeout)
+	}
+}
+
 type timer uint8
 
 const (
@@ -115,6 +144,7 @@ const (
 	timerLinger          // a lingering side doesn't end its stream
 	timerIdle            // no data either way
 	timerBoundary        // a close of both sides finds no boundary
+	timerEnd             // the end takes too long
 	numTimers
 )
 
@@ -125,7 +155,7 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 	case timerKeepalive:
 		return s.keepaliveDue(c, side)
 	case timerWrite:
-		return out.stalledAt.Add(c.WriteTimeout), out.stalledAt != 0 && out.state < outBroken
+		return out.stalledAt.Add(out.untilLookAtStall(c.WriteTimeout)), out.stalledAt != 0 && out.state < outBroken
 	case timerFrame:
 		return in.clock.Add(c.WriteTimeout), in.state == inOpen && in.paused == 0 && (in.left > 0 || in.isPartial)
 	case timerClose:
@@ -139,11 +169,17 @@ func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
 		}
 		return at, out.isAnswering() && in.state == inOpen
 	case timerLinger:
-		return out.closedAt.Add(lingerTime), out.state == outEnding
+		return out.lingerDue(), out.state == outEnding
 	case timerIdle:
 		return s.dataAt.Add(c.IdleTimeout), side == Client && c.IdleTimeout > 0 && s.isOpen()
 	case timerBoundary:
-		return s.closeBoth.at.Add(c.CloseTimeout), side == Client && s.closeBoth.at != 0 && out.state == outWanting
+		at = s.endedFor(time.Duration(1+s.closeBoth.step) * c.WriteTimeout)
+		if s.in[Backend].paused == 0 {
+			at = min(s.closeBoth.at.Add(c.CloseTimeout), at)
+		}
+		return at, side == Client && s.closeBoth.at != 0 && out.state == outWanting
+	case timerEnd:
+		return s.endedFor(lastResort * c.WriteTimeout), s.judgedAt != 0 && out.state != outGone
 	}
 	panic("BUG: no such timer")
 }
@@ -154,21 +190,23 @@ func (s *Session) expire(e *Env, t timer, side Side) {
 	case timerKeepalive:
 		s.keepaliveTimer(e, side)
 	case timerWrite:
-		s.lose(e, side, ReasonWriteTimeout)
+		s.acts |= actUnacked(side)
 	case timerFrame:
 		s.lose(e, side, ReasonFrameTimeout)
 	case timerClose:
-		if out := &s.out[side]; out.state == outFlushed && e.Now < out.capAt {
+		if s.out[side].state == outFlushed {
 			s.acts |= actUnacked(side)
 			return
 		}
 		s.silent(e, side)
 	case timerLinger:
-		s.release(side, side == Backend)
+		s.acts |= actUnacked(side)
 	case timerIdle:
 		s.CloseBoth(e, 1001, ReasonIdle)
 	case timerBoundary:
 		s.escalate(e)
+	case timerEnd:
+		s.lose(e, side, ReasonWriteTimeout)
 	default:
 		panic("BUG: no such timer")
 	}

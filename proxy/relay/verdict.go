@@ -1,5 +1,7 @@
 package relay
 
+import "time"
+
 // Initiator is the party that ended a session.
 type Initiator uint8
 
@@ -73,8 +75,9 @@ type Verdict struct {
 func (s *Session) Verdict() Verdict { return s.verdict }
 
 // judge notes why the session ends; only the first cause counts.
-func (s *Session) judge(v Verdict) {
+func (s *Session) judge(now Instant, v Verdict) {
 	if s.verdict.Reason == 0 {
 		s.verdict = v
+		s.judgedAt = uint32((now + Instant(time.Second) - 1) / Instant(time.Second))
 	}
 }
