@@ -97,8 +97,8 @@ func TestComposeFitsItsConfigurationAndTheDockerfile(t *testing.T) {
 	if err != nil || len(gateway.Ports) != 1 || !strings.HasSuffix(gateway.Ports[0], ":"+port) {
 		t.Errorf("ports %q, and the gateway listens at %q", gateway.Ports, file.Listener[0].Address)
 	}
-	if gateway.StopGracePeriod < 35*time.Second {
-		t.Errorf("%v until SIGKILL, less than a drain of 30s and a close_timeout of 5s", gateway.StopGracePeriod)
+	if gateway.StopGracePeriod < 95*time.Second {
+		t.Errorf("%v until SIGKILL, less than a drain of 30s, a close_timeout of 5s and a write_timeout of 60s", gateway.StopGracePeriod)
 	}
 	for _, backend := range file.Pool[0].Backend {
 		name, port, _ := net.SplitHostPort(backend.Address)

@@ -31,6 +31,7 @@ type configuration struct {
 	Listener []struct{ Address string }
 	Route    []struct {
 		CloseTimeout string `toml:"close_timeout"`
+		WriteTimeout string `toml:"write_timeout"`
 	}
 	Pool []struct {
 		Backend   []struct{ Address string }
@@ -57,19 +58,22 @@ func seconds(t *testing.T, text string) int64 {
 	return int64(d / time.Second)
 }
 
-// closeTimeout is the default of config.example.toml, which the manifests keep.
-const closeTimeout = 5
+// The defaults of config.example.toml, which the manifests keep.
+const (
+	closeTimeout = 5
+	writeTimeout = 60
+)
 
 func TestAPodHasTheTimeThatItsDrainTakes(t *testing.T) {
 	c := readManifests(t)
 	_, config := readConfiguration(t, c)
 	pod := c.deployments["sluice"].Spec.Template.Spec
 	for i, route := range config.Route {
-		if route.CloseTimeout != "" {
-			t.Errorf("route %d has a close_timeout of its own, which isn't counted here", i)
+		if route.CloseTimeout+route.WriteTimeout != "" {
+			t.Errorf("route %d has timeouts of its own, which aren't counted here", i)
 		}
 	}
-	need := pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds + seconds(t, config.Gateway.DrainDelay) + seconds(t, config.Gateway.Drain) + closeTimeout
+	need := pod.Containers[0].Lifecycle.PreStop.Sleep.Seconds + seconds(t, config.Gateway.DrainDelay) + seconds(t, config.Gateway.Drain) + closeTimeout + writeTimeout
 	grace := *pod.TerminationGracePeriodSeconds
 	if grace < need+5 {
 		t.Errorf("%d s until SIGKILL, and a stop may take %d s", grace, need)

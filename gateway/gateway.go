@@ -240,7 +240,7 @@ func (g *Gateway) stop() {
 	g.reloading.Lock()
 	delay, drain := g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std()
 	g.reloading.Unlock()
-	g.notified(g.options.Notifier.Stopping(delay + drain + g.proxy.CloseTimeout() + stopSlack))
+	g.notified(g.options.Notifier.Stopping(delay + drain + g.proxy.EndTimeout() + stopSlack))
 	g.proxy.Shutdown(context.Background(), delay, drain)
 	// From here on reloads are refused.
 	g.reloading.Lock()

@@ -12,7 +12,8 @@ import (
 
 // Shutdown ends the proxy. The proxy reports at once that it is not ready (IsDraining), so that a balancer in front of it chooses another
 // gateway. After delay the listeners close. Live sessions are closed, spread over drain, and then have the longest close_timeout to end;
-// plain requests under way may end until then as well. What is left is cut. When ctx ends, everything is cut at once.
+// plain requests under way may end until then as well. Sessions of which bytes still wait for a peer that takes some then have the longest
+// write_timeout. What is left is cut, except what the kernel has whole and delivers by itself. When ctx ends, everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.stopReloads()
 	wait(ctx, delay)
@@ -21,7 +22,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	before := p.sessions.List()
 	p.log.Info("draining", zap.Int("sessions", len(before)), zap.Duration("over", drain))
 	over := drain - min(drain/20, lastWords)
-	limit, stop := context.WithTimeout(ctx, over+p.CloseTimeout()+lastWords)
+	limit, stop := context.WithTimeout(ctx, over+p.closeTimeout()+lastWords)
 	defer stop()
 	var requests sync.WaitGroup
 	for _, l := range *p.listeners.Load() {
@@ -34,6 +35,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	go p.cancelWhenEmpty(cancel)
 	p.panics.Guard(room, func() { p.sessions.Spread(sessions, before, over, relay.ReasonDrain) })
 	<-sessions.Done()
+	p.waitForQueues(ctx)
 	requests.Wait()
 	p.Close()
 	closed, cut, ended := p.sessions.Farewell()
@@ -46,6 +48,18 @@ func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
 	<-p.sessions.Gone()
 	cancel()
 }
+
+// waitForQueues waits until no session's bytes wait for a peer, or for the longest write_timeout.
+func (p *Proxy) waitForQueues(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, p.writeTimeout())
+	defer stop()
+	for p.driver.QueuedBytes() > 0 && ctx.Err() == nil {
+		wait(ctx, queueLook)
+	}
+}
+
+// queueLook is how often waitForQueues looks.
+const queueLook = 50 * time.Millisecond
 
 // lastWords is the time between the last session's close_timeout and the cut of everything: a session that waits for the end of a message
 // gets its close at a frame boundary within it. It is taken from the drain if the drain is long enough.

@@ -118,6 +118,42 @@ func TestNewSessionsAreAcceptedDuringTheDelayAndRefusedAfterIt(t *testing.T) {
 	})
 }
 
+// Faults B16.
+func TestADrainWaitsForAClientThatHasYetToTakeWhatIsQueued(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.Routes[0].CloseTimeout = milliseconds(50)
+		g := s.run(t)
+		c, b := g.open(t, backend)
+		message := string(ws.MustCompileFrame(ws.NewBinaryFrame(make([]byte, 4000))))
+		go func() {
+			for {
+				if _, err := b.Write([]byte(message)); err != nil {
+					return
+				}
+			}
+		}()
+		eventually(t, "much waits for the client", func() bool { return g.driver.QueuedBytes() > 100_000 })
+		done := g.shutDown(t.Context(), 0, 0)
+		time.Sleep(50*time.Millisecond + 2*lastWords)
+		for n := 0; ; n++ {
+			f, err := c.readFrame()
+			if err != nil {
+				t.Fatalf("after %d messages: %v; want a close", n, err)
+			}
+			if f.Header.OpCode == ws.OpClose {
+				if code, _ := ws.ParseCloseFrameData(f.Payload); code != 1012 || n*4000 < 100_000 {
+					t.Errorf("close code %d after %d messages", code, n)
+				}
+				break
+			}
+		}
+		c.send(t, c.closing(1012))
+		wantDone(t, done, "the end of Shutdown")
+	})
+}
+
 func TestADrainLetsPlainRequestsUnderWayEnd(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

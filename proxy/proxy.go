@@ -14,6 +14,7 @@ import (
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
 	"sluice/proxy/limits"
+	"sluice/proxy/relay"
 	"sluice/proxy/route"
 	"sluice/proxy/session"
 	"sluice/upgrade"
@@ -178,13 +179,26 @@ func (p *Proxy) stopReloads() {
 	p.isDraining.Store(true)
 }
 
-// CloseTimeout returns the longest close_timeout of all routes. Routes that a reload has removed count as long as they have sessions.
-func (p *Proxy) CloseTimeout() (longest time.Duration) {
+// EndTimeout returns how long Shutdown may take after the last session was asked to close: the longest close_timeout and write_timeout.
+func (p *Proxy) EndTimeout() time.Duration {
+	return p.closeTimeout() + p.writeTimeout()
+}
+
+func (p *Proxy) closeTimeout() time.Duration {
+	return p.longest(func(c *relay.Config) time.Duration { return c.CloseTimeout })
+}
+
+func (p *Proxy) writeTimeout() time.Duration {
+	return p.longest(func(c *relay.Config) time.Duration { return c.WriteTimeout })
+}
+
+// longest returns the longest time of all routes. Routes that a reload has removed count as long as they have sessions.
+func (p *Proxy) longest(of func(*relay.Config) time.Duration) (longest time.Duration) {
 	for _, r := range *p.routes.Load() {
-		longest = max(longest, r.Relay.CloseTimeout)
+		longest = max(longest, of(&r.Relay))
 	}
 	for _, s := range p.sessions.List() {
-		longest = max(longest, s.Route.Relay.CloseTimeout)
+		longest = max(longest, of(&s.Route.Relay))
 	}
 	return longest
 }

@@ -196,7 +196,28 @@ func (g *goroutineSession) expire() {
 // cut ends the session at once.
 func (g *goroutineSession) cut() {
 	defer g.release()
+	g.leave()
 	g.lose()
+}
+
+// lastWords is how long leave waits until what it has queued is written.
+const lastWords = 250 * time.Millisecond
+
+// leave tells each side of a session that is ending what it would have been told later.
+func (g *goroutineSession) leave() {
+	var held *borrowedEngine
+	defer g.rescue(&held, nil)
+	e := g.lock(&held)
+	g.core.Leave(&e.env)
+	g.unlock(&held, 0)
+	end := time.Now().Add(lastWords)
+	timer := time.AfterFunc(lastWords, g.cond.Broadcast)
+	defer timer.Stop()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for (g.isWriting[relay.Client] || g.isWriting[relay.Backend]) && time.Now().Before(end) {
+		g.cond.Wait()
+	}
 }
 
 func (g *goroutineSession) lose() {

@@ -194,9 +194,13 @@ func (l *loop) cut(s slot) {
 		task.Cut(Work{l, s})
 	} else if s.owner != nil {
 		l.env.Config = s.config
+		x := s.session()
+		s.core.Leave(&l.env)
+		if l.settle(s, &x); s.owner == nil {
+			return // it is over
+		}
 		s.core.Lost(&l.env, relay.Client)
 		s.core.Lost(&l.env, relay.Backend)
-		x := s.session()
 		l.settle(s, &x)
 	}
 }

@@ -173,3 +173,38 @@ func TestScriptADrainWaitsForAClientThatReadsSlowlyInsideAFrame(t *testing.T) {
 		p.wants(relay.Client, "the frame, then the close", "1 000 0010  0 1111111 0x0000000000020000 *131072", drainToClient)
 	})
 }
+
+// Faults B16: a stop whose time is over waits for no peer, but tells what can be told, and leaves to the kernel what that has.
+func TestScriptAStopTellsBothSidesOfASessionThatEnds(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(p *scripted, a, b relay.Side)
+		told func(a relay.Side) string
+	}{
+		"by a's close":       {func(p *scripted, a, b relay.Side) { p.send(a, bye[a]) }, func(a relay.Side) string { return ourClose(a, 4001, "") }},
+		"by a's end":         {func(p *scripted, a, b relay.Side) { p.finish(a, endOfStream) }, func(a relay.Side) string { return ourClose(a, int([]uint16{1001, 1011}[a]), "") }},
+		"by the drain":       {func(p *scripted, a, b relay.Side) { p.closeBoth(1012, relay.ReasonDrain) }, func(a relay.Side) string { return ourClose(a, 1012, "gateway is stopping, reconnect") }},
+		"not: it's cut open": {func(p *scripted, a, b relay.Side) {}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
+				p.ends[b].holds = 1000
+				p.send(a, hello[a])
+				c.end(p, a, b)
+				p.core.Leave(&p.env)
+				p.run()
+				for side := relay.Client; side <= relay.Backend; side++ {
+					p.core.Lost(&p.env, side)
+				}
+				p.run()
+				if c.told == nil {
+					p.wantsReset(a)
+					p.wantsReset(b)
+					return
+				}
+				p.wants(a, "its close", c.told(a))
+				p.wantsClosed(a)
+				p.wantsClosed(b)
+			})
+		})
+	}
+}

@@ -10,6 +10,7 @@
 //	control.go ping, pong and close frames: read whole, answered or passed
 //	AppendOwn  frames of the gateway's own, at a boundary where they may go (own.go)
 //	closing.go the two directions' ends and the table of what follows from what
+//	linger.go  the wait for what is still on its way to a side of which nothing more is expected
 //	keepalive.go, timer.go  clocks: ping and pong, idle, stalled writes and frames, the closing handshake
 //	TakeActs   what the driver must do to the sockets now (acts.go)
 //

@@ -45,6 +45,19 @@ func (s *Session) lingers(e *Env, side Side, bytes int32) {
 	out.closedAt, out.capAt = e.Now, e.Now.Add(lingerMost) // the next look
 }
 
+// Leave has a session that is ending wait for nothing more: each side is told now what it would have been told later. The driver calls
+// Lost for what is left afterwards.
+func (s *Session) Leave(e *Env) {
+	if s.verdict.Reason == 0 {
+		return
+	}
+	for side := Client; side <= Backend; side++ {
+		if s.in[side].state == inOpen {
+			s.over(e, side, inSilent)
+		}
+	}
+}
+
 // Discarded notes that the driver has discarded bytes that a side sent.
 func (s *Session) Discarded(e *Env, side Side) {
 	if out := &s.out[side]; out.state == outEnding {
