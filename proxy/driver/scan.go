@@ -38,7 +38,7 @@ func (e *engine) receive(s *session, from relay.Side, p []byte) {
 		(*s.pending).carry[from].n = 0
 	}
 	if s.core.Discards(from) {
-		s.core.Discarded(&e.env, from)
+		s.core.Discarded(&e.env, from, len(p))
 		return
 	}
 	recovery.Provoke("session", p)

@@ -207,6 +207,14 @@ func TestLingeringSideIsClosedAtItsEndOrAfterASecondOfSilence(t *testing.T) {
 		{"end of stream", func(p *scripted, side relay.Side) { p.finish(side, endOfStream) }},
 		{"reset", func(p *scripted, side relay.Side) { p.finish(side, connectionReset) }},
 		{"silence", func(p *scripted, side relay.Side) { p.pass(time.Second) }},
+		{"a flood", func(p *scripted, side relay.Side) {
+			for range 64 {
+				p.send(side, "*1048576")
+				p.wantsLingering(side)
+			}
+			p.send(side, "*1")
+			p.pass(1) // no second
+		}},
 		// Faults C23.
 		{"sending without an end", func(p *scripted, side relay.Side) {
 			for range int(lingerMost/time.Second) - 1 {

@@ -19,6 +19,7 @@ const (
 	bitMask         = 0x80 // of the second byte
 	lingerTime      = time.Second
 	lingerMost      = 30 * time.Second
+	lingerBytes     = 64 << 20
 )
 
 // send lets frames, as drawn, arrive from a side.

@@ -6,6 +6,8 @@ import "time"
 const (
 	lingerTime = time.Second      // since the last byte from the side, and at least. RFC 6455 section 7.1.1 lets the server close first
 	lingerMost = 30 * time.Second // in all, however much the side still sends, as nginx's lingering_time
+
+	lingerBytes = 64 << 20 // of input: a large message that was refused is on its way, but not a flood
 )
 
 // linger ends a side's stream and waits until the side ends its own. What the side still sends is discarded: a large frame that was
@@ -16,7 +18,10 @@ func (s *Session) linger(e *Env, side Side) {
 	out.state = outEnding
 	out.closedAt, out.stalledAt = e.Now, e.Now
 	out.capAt = e.Now.Add(lingerMost)
-	out.unacked = -1
+	if s.in[side].rule == RuleKeyUpdates {
+		out.capAt = e.Now.Add(lingerTime) // a flood isn't a message that is on its way
+	}
+	out.unacked, out.atStall = -1, 0
 	s.acts |= ActTimer
 	if side == Backend && s.in[side].state == inClosed {
 		s.acts |= ActNotify
@@ -41,7 +46,7 @@ func (s *Session) lingers(e *Env, side Side, bytes int32) {
 		s.release(side, true)
 		return
 	}
-	out.unacked = bytes
+	out.unacked, out.atStall = bytes, 0
 	out.closedAt, out.capAt = e.Now, e.Now.Add(lingerMost) // the next look
 }
 
@@ -58,9 +63,15 @@ func (s *Session) Leave(e *Env) {
 	}
 }
 
-// Discarded notes that the driver has discarded bytes that a side sent.
-func (s *Session) Discarded(e *Env, side Side) {
-	if out := &s.out[side]; out.state == outEnding {
-		out.closedAt = e.Now
+// Discarded notes that the driver has discarded n bytes that a side sent.
+func (s *Session) Discarded(e *Env, side Side, n int) {
+	out := &s.out[side]
+	if out.state != outEnding {
+		return
+	}
+	out.closedAt = e.Now
+	if out.atStall += int32(n); out.atStall > lingerBytes {
+		out.capAt = e.Now
+		s.acts |= ActTimer
 	}
 }

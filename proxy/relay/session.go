@@ -95,7 +95,7 @@ type output struct {
 	pongs     int32  // bytes of pongs in the queue
 	pongsLeft int32  // bytes that have to leave the queue before the last of them has left it
 	held      int32  // bytes of pongs that wait for a boundary
-	atStall   int32  // bytes in the kernel's queue at the last look since stalledAt; -1: none yet
+	atStall   int32  // bytes in the kernel's queue at the last look since stalledAt; -1: none yet. While it lingers: bytes discarded since then
 	mirrored  uint32 // sum of the payload of the ping that is outstanding, if the other side sent it; 0: it is the gateway's own
 	state     outState
 	hasEnded  bool // the side has ended its own stream: nothing is there to be read
