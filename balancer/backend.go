@@ -108,6 +108,8 @@ func (b *Backend) ReleaseFailed(o Outcome, cause string) {
 		// RFC 6455 section 4.1: a status other than 101 is handled as HTTP. It shows that the backend
 		// answers.
 		b.answered()
+	case o == StreamEnded:
+		b.pool.recordStreamEnd(b)
 	case o == Ended && b.consecutiveLosses.Load() != 0:
 		b.consecutiveLosses.Store(0)
 	}

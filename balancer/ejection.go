@@ -16,11 +16,13 @@ type ejectionState struct {
 	lossesSince   time.Time // the first of the consecutive losses
 	isOut         bool      // from an ejection until a trial succeeds
 	isTried       bool      // a trial is under way
+	lastLoss      time.Time // the last session that was lost, or whose stream ended
+	isLoneEnd     bool      // that one is a stream's end which hasn't been counted
 	until         time.Time // when the next trial is due, or the last ejection ended; zero: never ejected
 	consecutive   int       // ejections
 }
 
-// recordFailure counts a failure of a backend's real traffic, and ejects the backend if it reached the limit.
+// recordFailure counts a failure of a backend's real traffic.
 func (p *Pool) recordFailure(b *Backend, r reason, cause string) {
 	if r.isUnreachable() {
 		p.refreshSources()
@@ -28,6 +30,39 @@ func (p *Pool) recordFailure(b *Backend, r reason, cause string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now := time.Now()
+	if r == reasonLost {
+		p.noteLoss(b, now, false)
+	}
+	p.countFailure(b, r, cause, now)
+}
+
+// recordStreamEnd counts the end of a session whose stream a backend has ended as a loss if another one was lost, or ended so, within
+// togetherTime: then the backend itself has ended.
+func (p *Pool) recordStreamEnd(b *Backend) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); p.noteLoss(b, now, true) {
+		p.countFailure(b, reasonLost, Lost.text(reasonLost), now)
+	}
+}
+
+// togetherTime is how far apart ends of sessions may be to have one cause.
+const togetherTime = time.Second
+
+// noteLoss notes the end of a session, and counts the one before, too, if that was a stream's end alone until now. The caller holds
+// pool.mu.
+func (p *Pool) noteLoss(b *Backend, now time.Time, isStreamEnd bool) (areTogether bool) {
+	e := &b.ejection
+	areTogether = !e.lastLoss.IsZero() && now.Sub(e.lastLoss) <= togetherTime
+	if areTogether && e.isLoneEnd {
+		p.countFailure(b, reasonLost, Lost.text(reasonLost), now)
+	}
+	e.lastLoss, e.isLoneEnd = now, isStreamEnd && !areTogether
+	return areTogether
+}
+
+// countFailure counts a failure, and ejects the backend if it reached the limit. The caller holds pool.mu.
+func (p *Pool) countFailure(b *Backend, r reason, cause string, now time.Time) {
 	p.noteFailure(b, r, cause, now)
 	c := &p.cfg.Ejection
 	limit, count, since := int64(c.Failures), &b.consecutiveFailures, &b.ejection.failuresSince

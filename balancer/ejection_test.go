@@ -195,3 +195,38 @@ func TestFlappingBackendIsEjectedForLongerEachTime(t *testing.T) {
 		}
 	})
 }
+
+// Faults C25.
+func TestStreamEndsCountAsLossesOnlyWhereSeveralComeWithinASecond(t *testing.T) {
+	for _, c := range []struct {
+		name     string
+		outcomes []Outcome
+		apart    time.Duration
+		want     int // losses
+	}{
+		{"one after the other", []Outcome{StreamEnded, StreamEnded, StreamEnded, StreamEnded}, 1001 * time.Millisecond, 0},
+		{"together", []Outcome{StreamEnded, StreamEnded}, time.Second, 2},
+		{"together with a loss before", []Outcome{Lost, StreamEnded}, time.Second, 2},
+		{"together with a loss after", []Outcome{StreamEnded, Lost}, time.Second, 2},
+		{"three together", []Outcome{StreamEnded, StreamEnded, StreamEnded}, time.Millisecond, 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := newPool(t, ejectionConfig(3))
+				b := p.backends[0]
+				for _, o := range c.outcomes {
+					fail(p, b, o, 1)
+					time.Sleep(c.apart)
+				}
+				if n := p.Status()[0].Failures["lost"]; n != uint64(c.want) {
+					t.Errorf("%d losses; want %d", n, c.want)
+				}
+				want := Up
+				if c.want == 3 {
+					want = Ejected
+				}
+				wantState(t, b, want)
+			})
+		})
+	}
+}

@@ -40,6 +40,10 @@ const (
 	BadAnswer
 	// Lost: the session was established, and the backend ended it without a close or broke a rule.
 	Lost
+	// StreamEnded: the session was established, and the backend ended its stream without a close, but after a whole message and with
+	// nothing left to send to it. That is how a process for each session ends, and how the sessions of one that is stopped end: it counts
+	// as Lost if another session of the backend was lost, or ended so, within a second.
+	StreamEnded
 )
 
 // firstStatus is the lowest Outcome that is a status.
@@ -106,7 +110,7 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 		return reasonStatus, slices.Contains(statuses, int(o))
 	}
 	switch o {
-	case Ended, ClientFault, GatewayFault, Shed:
+	case Ended, StreamEnded, ClientFault, GatewayFault, Shed:
 		return 0, false
 	case DialFailed:
 		return reasonDial, true

@@ -26,6 +26,7 @@ type loop struct {
 	deadlines deadlines
 	tasks     map[uint32]Task // by slot
 	pipes     []*pipe         // empty ones
+	pipeCount int             // those that sessions hold included
 	totals    relay.Totals
 	turns     Turns
 	began     relay.Instant // when the turn began

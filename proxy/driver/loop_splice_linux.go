@@ -8,13 +8,14 @@ import (
 )
 
 // The payload of large frames is moved from socket to socket by splice(2) through a pipe, without a copy. A pipe is in one of three
-// places: empty in its loop's list, in use for the time of a call, or with a session while what is in it waits for its receiver.
+// places: empty in its loop's list, in use for the time of a call, or with a session while what is in it waits for its receiver. A loop has a
+// few of them: each costs two descriptors, and many sessions may stand still. Without one, payload is read instead.
 // One that may still hold bytes never goes back into the list; it is closed.
 const (
 	moveMin    = 24 << 10  // for frames of 32 KiB and more; below, a copy through the loop's buffer costs no more
 	moveMax    = 512 << 10 // by one call, so that a turn stays bounded
 	pipeBytes  = 1 << 20
-	maxPipes   = 16      // empty ones that a loop keeps
+	maxPipes   = 16      // of a loop, those that sessions hold included
 	headerRead = 4 << 10 // how much is read after a large frame: the next frame's header, and little of its payload
 )
 
@@ -117,31 +118,30 @@ func (l *loop) discardPipe(s slot, to relay.Side) {
 	p := s.pending.pipe[to]
 	s.pending.pipe[to] = nil
 	l.queued.Add(-int64(p.n))
+	l.pipeCount--
 	p.close()
 }
 
-// acquirePipe returns an empty pipe, or nil if there are no descriptors left.
+// acquirePipe returns an empty pipe, or nil if the loop may have no more, or there are no descriptors left.
 func (l *loop) acquirePipe() *pipe {
 	if last := len(l.pipes) - 1; last >= 0 {
 		p := l.pipes[last]
 		l.pipes = l.pipes[:last]
 		return p
 	}
+	if l.pipeCount == maxPipes {
+		return nil
+	}
 	read, write, err := epoll.Pipe(pipeBytes)
 	if err != nil {
 		return nil
 	}
+	l.pipeCount++
 	return &pipe{read: read, write: write}
 }
 
 // releasePipe keeps an empty pipe for the next one.
-func (l *loop) releasePipe(p *pipe) {
-	if len(l.pipes) == maxPipes {
-		p.close()
-		return
-	}
-	l.pipes = append(l.pipes, p)
-}
+func (l *loop) releasePipe(p *pipe) { l.pipes = append(l.pipes, p) }
 
 // closePipes ends the list.
 func (l *loop) closePipes() {

@@ -302,3 +302,30 @@ func TestSideThatEndedIsNotPaused(t *testing.T) {
 		t.Error("a side that is lost can be paused")
 	}
 }
+
+// Faults C25.
+func TestABackendsEndAfterAWholeMessageWithNothingQueuedIsItsOwnReason(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		begin func(p *scripted)
+		want  relay.Reason
+	}{
+		{"after a message", func(p *scripted) { p.send(relay.Client, clientHello); p.send(relay.Backend, backendHello) }, relay.ReasonEOF},
+		{"before any data", func(p *scripted) { p.send(relay.Client, clientHello) }, relay.ReasonLost},
+		{"inside a message", func(p *scripted) { p.send(relay.Backend, backendHello, backendBegin) }, relay.ReasonLost},
+		{"inside a header", func(p *scripted) { p.send(relay.Backend, backendHello, "10000010") }, relay.ReasonLost},
+		{"with bytes queued for it", func(p *scripted) {
+			p.send(relay.Backend, backendHello)
+			p.takes(relay.Backend, 3)
+			p.send(relay.Client, clientHello)
+		}, relay.ReasonLost},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			script(t, testConfig(), func(p *scripted) {
+				c.begin(p)
+				p.finish(relay.Backend, endOfStream)
+				p.wantsVerdict(relay.Verdict{Initiator: relay.ByBackend, Code: 1011, Reason: c.want, Side: relay.Backend})
+			})
+		})
+	}
+}

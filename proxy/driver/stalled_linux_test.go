@@ -92,3 +92,45 @@ func drip(c *peer) {
 		}
 	}
 }
+
+// Faults C1.
+func TestStalledSessionsHoldNoMorePipesThanTheirLoopMayHave(t *testing.T) {
+	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
+		d, err := NewLoops(1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}}
+	d := openTested(t, k)
+	l := d.Driver.(*Loops).loops[0].Load()
+	var all []*exchange
+	var frame []byte
+	for range 3 * maxPipes {
+		x := join(t, d, k, setup{isSmall: [2]bool{true, true}})
+		frame = x.backend.frame(isFin|opBinary, make([]byte, 1<<20))
+		x.backend.writeAll(frame)
+		all = append(all, x)
+	}
+	count := func() (pipes int) {
+		l.do(func() { pipes = l.pipeCount })
+		return pipes
+	}
+	eventually(t, "all of them are stalled", func() bool {
+		for _, x := range all {
+			if st, _ := x.handle.Stats(); st.Queued[0] == 0 {
+				return false
+			}
+		}
+		return true
+	})
+	if n := count(); n == 0 || n > maxPipes {
+		t.Errorf("%d pipes; want some, and %d at most", n, maxPipes)
+	}
+	for _, x := range all {
+		x.client.want("the whole frame", frame)
+	}
+	if n := count(); n > maxPipes {
+		t.Errorf("%d pipes; want %d at most", n, maxPipes)
+	}
+}

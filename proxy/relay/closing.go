@@ -131,9 +131,19 @@ func (s *Session) Ended(e *Env, from Side) {
 	case out.state == outEnding:
 		s.release(from, false)
 	case s.in[from].state == inOpen:
-		s.judge(e.Now, Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: ReasonLost, Side: from})
+		reason := ReasonLost
+		if s.isDone(from) {
+			reason = ReasonEOF
+		}
+		s.judge(e.Now, Verdict{Initiator: initiatorOf(from), Code: e.Config.lostCode(from), Reason: reason, Side: from})
 		s.over(e, from, inEnded)
 	}
+}
+
+// isDone reports whether a side whose stream has ended is a backend that has come to its end: one process for each session may end so.
+func (s *Session) isDone(side Side) bool {
+	in := &s.in[side]
+	return side == Backend && in.Messages > 0 && !in.isInMessage && !in.isPartial && s.out[side].stalledAt == 0
 }
 
 // Lost notes that a side's connection was reset, or failed in another way.

@@ -24,6 +24,7 @@ const (
 	ReasonClose               // a close frame
 	ReasonFault               // a rule of the protocol was broken
 	ReasonLost                // end of stream without a close
+	ReasonEOF                 // the same of a backend that had sent data, after a whole message and with nothing left to send to it
 	ReasonReset               // the connection failed
 	ReasonPongTimeout         // no byte came within pong_timeout
 	ReasonWriteTimeout        // the side accepted no byte for write_timeout
@@ -43,6 +44,7 @@ var reasons = [numReasons]struct{ name, text string }{
 	ReasonClose:        {"close", ""},
 	ReasonFault:        {"protocol_error", ""},
 	ReasonLost:         {"lost", ""},
+	ReasonEOF:          {"eof", ""},
 	ReasonReset:        {"reset", ""},
 	ReasonPongTimeout:  {"pong_timeout", ""},
 	ReasonWriteTimeout: {"write_timeout", ""},

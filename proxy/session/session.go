@@ -132,7 +132,7 @@ func (s *Session) SessionEnded(r driver.Result) {
 		return // a panic has ended it once already
 	}
 	outcome := outcomeOf(r.Verdict)
-	if outcome == balancer.Lost || s.registry.config.MayBlock(s) {
+	if outcome == balancer.Lost || outcome == balancer.StreamEnded || s.registry.config.MayBlock(s) {
 		s.registry.ender.add(ended{s, r, outcome})
 	} else {
 		s.release(r, outcome)
@@ -169,6 +169,8 @@ func outcomeOf(v relay.Verdict) balancer.Outcome {
 		if v.Side == relay.Backend {
 			return balancer.Lost
 		}
+	case relay.ReasonEOF:
+		return balancer.StreamEnded
 	}
 	return balancer.Ended
 }
