@@ -3,6 +3,7 @@
 # make fuzz     every fuzz target for FUZZTIME each
 # make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
+# make apps     real applications behind the gateway (test/apps), also those that take long to install or to start
 # make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
@@ -22,7 +23,7 @@ BENCH    ?= .
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers fuzz bench torture chaos compare compare-short charts screenshots image run
+.PHONY: all fmt lint test peers apps fuzz bench torture chaos compare compare-short charts screenshots image run
 
 all: fmt lint test
 
@@ -59,18 +60,35 @@ prometheus --version|prometheus|metrics as Prometheus reads them, and alerts
 curl --version|curl|TLS
 systemd-analyze --version|systemd|the check of deploy/sluice.service
 taskset --version|util-linux|the peers of the comparison
+command -v mosquitto|mosquitto|Mosquitto behind the gateway
+command -v nats-server|nats-server|NATS behind the gateway
+command -v prosody|prosody|Prosody behind the gateway
+command -v v2ray && command -v curl|curl v2ray|v2ray behind the gateway
+command -v websocketd|websocketd|websocketd behind the gateway
+command -v jupyter-server && test -e /usr/share/jupyter/kernels/python3|jupyter-server python3-ipykernel|Jupyter behind the gateway
+command -v Xtigervnc && command -v websockify && command -v xterm && test -e /usr/share/novnc|novnc tigervnc-standalone-server websockify xfonts-base xterm|noVNC behind the gateway
+endef
+define LONG_NEEDS
+test -x /usr/lib/rabbitmq/bin/rabbitmq-server|rabbitmq-server|RabbitMQ behind the gateway
 endef
 export NEEDS
+export LONG_NEEDS
 
 peers:
 	@missing=0; \
+	if [ "$(MAKECMDGOALS)" = apps ]; then NEEDS="$$NEEDS"$$'\n'"$$LONG_NEEDS"; fi; \
 	while IFS='|' read -r probe packages tests; do \
 		if ! PATH="$$PATH:/usr/sbin" sh -c "$$probe" >/dev/null 2>&1; then \
 			echo "missing: $$packages; left out: tests of $$tests"; missing=1; \
 		fi; \
 	done <<< "$$NEEDS"; \
 	if [ $$missing = 1 ] && [ "$$CI" = true ]; then echo "CI=true: every test must run"; exit 1; fi
-	@if [ -f test/package-lock.json ] && command -v npm >/dev/null; then cd test && npm ci --no-audit --no-fund --loglevel=error; fi
+	@for directory in test test/apps; do \
+		if command -v npm >/dev/null; then (cd $$directory && npm ci --no-audit --no-fund --loglevel=error) || exit 1; fi; \
+	done
+
+apps: peers
+	SLUICE_TEST_LONG=true $(GO) test ./test/apps -count 1 -v -timeout 20m
 
 # go test fuzzes one target of one package at a time.
 fuzz:

@@ -1,0 +1,31 @@
+// A page of a development server, whose modules are replaced without a reload.
+import { writeFileSync } from "node:fs";
+import { withPage } from "./chromium.js";
+import { assert, directory, finish, http, idle, sleep } from "./client.js";
+
+// watch checks a page with a large module of that size.
+export async function watch(size) {
+  const protocol = new URL(http).protocol.slice(0, -1); // each client has a module of its own
+  await withPage(async (page) => {
+    const problems = [];
+    page.on("pageerror", (e) => problems.push(e.message));
+    page.on("console", (m) => { if (m.type() === "error" && !m.text().includes("favicon") && !m.location().url.endsWith("favicon.ico")) problems.push(m.text()); });
+    const sockets = [];
+    page.on("websocket", (socket) => sockets.push(socket));
+    await page.goto(http);
+    await page.locator("#size", { hasText: `${size}` }).waitFor();
+    while (!sockets.some((s) => !s.isClosed())) await sleep(20);
+    await page.evaluate(() => { globalThis.isTheSame = true; });
+    const change = async (text) => {
+      writeFileSync(`${directory}/src/${protocol}.js`, `export const text = ${JSON.stringify(text)};`);
+      await page.locator(`#${protocol}`, { hasText: text }).waitFor();
+    };
+    await change("changed");
+    await idle();
+    await change("changed again");
+    assert.equal(await page.evaluate(() => globalThis.isTheSame), true, "the page was loaded again");
+    assert.equal(sockets.filter((s) => s.isClosed()).length, 0, "it had to connect again");
+    assert.deepEqual(problems, []);
+  });
+  finish();
+}

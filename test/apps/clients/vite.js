@@ -1,0 +1,3 @@
+import { watch } from "./reload.js";
+
+await watch(8_000_000);
