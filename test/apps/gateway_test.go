@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 }
 
 // atOnce is how many tests run at the same time, unless -parallel says so: most of their time is a pause.
-const atOnce = "12"
+const atOnce = "8"
 
 // runTests builds the program, runs the tests, and removes what it built.
 func runTests(m *testing.M) int {

@@ -1,6 +1,7 @@
 // What the clients share. Arguments: the URL of the application, and the directory of its server.
 
 import assert from "node:assert/strict";
+import { randomBytes } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [url, directory] = process.argv.slice(2);
@@ -12,12 +13,8 @@ export const ws = http.replace(/^http/, "ws");
 // idle is a pause longer than the 30 seconds at which many servers and proxies end an idle connection.
 export const idle = () => sleep(1000 * (process.env.PAUSE ?? 33));
 
-// large returns a text of that many characters, no two parts of which are the same.
-export function large(length) {
-  let text = "";
-  for (let i = 0; text.length < length; i++) text += `${i.toString(36)} `;
-  return text.slice(0, length);
-}
+// large returns a text of that many characters, which nothing on the way can compress much.
+export const large = (length) => randomBytes(length).toString("base64").slice(0, length);
 
 // within rejects if a promise is not settled after that many seconds.
 export function within(seconds, what, promise) {

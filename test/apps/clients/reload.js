@@ -15,16 +15,17 @@ export async function watch(size) {
     await page.goto(http);
     await page.locator("#size", { hasText: `${size}` }).waitFor();
     while (!sockets.some((s) => !s.isClosed())) await sleep(20);
-    await page.evaluate(() => { globalThis.isTheSame = true; });
     const change = async (text) => {
       writeFileSync(`${directory}/src/${protocol}.js`, `export const text = ${JSON.stringify(text)};`);
       await page.locator(`#${protocol}`, { hasText: text }).waitFor();
     };
-    await change("changed");
+    await change("changed"); // it may be loaded again: what was written at the start is a change, too
+    await page.evaluate(() => { globalThis.isTheSame = true; });
+    const socket = sockets.findLast((s) => !s.isClosed());
     await idle();
     await change("changed again");
     assert.equal(await page.evaluate(() => globalThis.isTheSame), true, "the page was loaded again");
-    assert.equal(sockets.filter((s) => s.isClosed()).length, 0, "it had to connect again");
+    assert.equal(socket.isClosed(), false, "it had to connect again");
     assert.deepEqual(problems, []);
   });
   finish();
