@@ -59,10 +59,10 @@ func TestChromiumSeesAndChangesAGatewayByItsDashboard(t *testing.T) {
 		}
 	}
 	var seen struct {
-		Complaints, Twice                                  []string
-		Rows, CloseCode, Canvases, Overflow                int
+		Complaints, Twice, Covered                         []string
+		Rows, CloseCode, Canvases, Overflow, Broken        int
 		State, Pools, Title, Problem, Found, Dialog, Focus string
-		CodeProblem, Close, Drained, Plots, Lost           string
+		CodeProblem, Close, Drained, Plots, Lost, LostAt   string
 		IsLostHidden                                       bool
 		Milliseconds                                       map[string]int
 	}
@@ -98,6 +98,9 @@ func TestChromiumSeesAndChangesAGatewayByItsDashboard(t *testing.T) {
 	}
 	if seen.Rows != 25 || len(seen.Twice) > 0 || seen.Canvases != 5 || seen.Overflow > 0 || !seen.IsLostHidden {
 		t.Errorf("%d rows, on two pages %q, %d plots, %d pixels too wide, loss hidden: %t", seen.Rows, seen.Twice, seen.Canvases, seen.Overflow, seen.IsLostHidden)
+	}
+	if len(seen.Covered) > 0 || seen.Broken > 0 || seen.LostAt != "in sight" {
+		t.Errorf("rows whose failures lie below a button %q, broken numbers %d, the banner is %s; want none, none, in sight", seen.Covered, seen.Broken, seen.LostAt)
 	}
 	ended := slices.DeleteFunc(guests, func(guest *guest) bool { return !guest.hasEnded() })
 	if len(ended) != sessions/2 {

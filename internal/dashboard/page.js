@@ -28,9 +28,19 @@ async function pause() {
 async function look() {
   const query = sessionQuery();
   const [totals, { pools }, { closes }, page] = await Promise.all([
-    ask("GET", "totals"), ask("GET", "pools"), ask("GET", "closes"), query && ask("GET", "sessions?" + query),
+    ask("GET", "totals"), ask("GET", "pools"), ask("GET", "closes"), query && searched(query),
   ]);
   return { totals, pools, closes, page, query };
+}
+
+// searched returns a page of sessions. A pool or a backend that has gone meanwhile has none.
+async function searched(query) {
+  try {
+    return await ask("GET", "sessions?" + query);
+  } catch (problem) {
+    if (problem.status !== 404) throw problem;
+    return { sessions: [] };
+  }
 }
 
 function showAll({ totals, pools, closes, page, query }) {

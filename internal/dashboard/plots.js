@@ -51,7 +51,8 @@ const timeOf = (seconds) => clock.format(seconds * 1000);
 // timesOf names the times below a plot, less those at its ends, which would be cut or stand in the way.
 const timesOf = (plot, splits, axis, space, step) => splits.map((s) => {
   const at = plot.valToPos(s, "x");
-  return at < 18 || at > plot.over.clientWidth - 18 ? "" : (step < 60 ? clock : shortTime).format(s * 1000);
+  const half = step < 60 ? 27 : 18; // pixels of a name with seconds, or without
+  return at < half || at > plot.over.clientWidth - half ? "" : (step < 60 ? clock : shortTime).format(s * 1000);
 });
 
 // spaceOf is how many pixels there are at least from one time to the next: where 30 seconds are too few for a name with seconds, a

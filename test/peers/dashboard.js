@@ -114,6 +114,32 @@ await withChromium({ viewport: { width: 1440, height: 900 } }, async (context) =
   seen.plots = await page.locator("#plots").innerText();
   seen.canvases = await page.locator("#plots canvas").count();
 
+  // A backend with failures: nothing of its row lies below the button, and on a phone no number breaks. Faults D.
+  seen.covered = await page.evaluate(() => {
+    const b = (address, state, failures) => ({
+      address, state, available: state === "up", weight: 1, sessions: 123456, max_sessions: 0, failures, to_backend: { frames: 0, bytes: 0 }, to_client: { frames: 0, bytes: 0 },
+    });
+    const backends = [b("backend-1.chat.example.internal:9000", "ejected", { refused: 14, handshake_timeout: 3 }), b("127.0.0.1:9", "up", {})];
+    backends[0].ejected_until = new Date(Date.now() + 29_000).toISOString();
+    showPools([{ name: "first", available: 1, sessions: 1, backends }, { name: "second", available: 1, sessions: 1, backends }], Date.now() / 1000);
+    return [...document.querySelectorAll("#pool-list tbody tr")].filter((row) => {
+      const text = document.createRange();
+      text.selectNodeContents(row.querySelector(".failures"));
+      return text.getBoundingClientRect().right > row.querySelector(".actions").getBoundingClientRect().left;
+    }).map((row) => row.innerText);
+  });
+  await page.setViewportSize({ width: 390, height: 844 });
+  seen.broken = await page.evaluate(() => {
+    const moved = { frames: 807_000, bytes: 123_456_789 };
+    showSessions({ sessions: [{
+      id: "0123456789abcdef", client: { address: "203.0.113.9:41234" }, host: "", path: "/", pool: "first", backend: { address: "127.0.0.1:9" },
+      age_seconds: 1, idle_seconds: 1, to_backend: moved, to_client: moved, closing: false,
+    }] }, 1);
+    for (const cell of document.querySelectorAll("#pool-list .frames")) cell.textContent = "807 k/s";
+    const cells = [...document.querySelectorAll("#pool-list .frames, #session-table td.frames, #session-table td.bytes")];
+    return cells.filter((cell) => cell.getBoundingClientRect().height > 30).length; // more than one line
+  });
+
   // On a phone nothing is wider than the screen.
   await page.setViewportSize({ width: 390, height: 844 });
   await page.waitForFunction(() => document.querySelector("#plot-frames canvas").getBoundingClientRect().width < 390);
@@ -125,6 +151,11 @@ await withChromium({ viewport: { width: 1440, height: 900 } }, async (context) =
   await context.setOffline(true);
   await page.locator("#state[data-state=lost]").waitFor();
   seen.lost = await text("#lost");
+  seen.lostAt = await page.evaluate(() => {
+    scrollTo({ top: document.body.scrollHeight, behavior: "instant" });
+    const { top, bottom } = element("lost").getBoundingClientRect();
+    return scrollY > 200 && top >= 0 && bottom <= innerHeight ? "in sight" : `at ${top} of ${scrollY}`;
+  });
   await context.setOffline(false);
   await page.locator("#state[data-state=ready]").waitFor();
   seen.isLostHidden = await page.locator("#lost").isHidden();

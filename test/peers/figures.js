@@ -7,9 +7,9 @@ import { join } from "node:path";
 import { runInThisContext } from "node:vm";
 
 const [directory] = process.argv.slice(2);
-const text = ["format.js", "history.js"].map((name) => readFileSync(join(directory, name), "utf8")).join("\n");
-const { count, rate, bytes, brief, long, codeName, remember, perSecond, percentiles, closesByCode, Meter, times } = runInThisContext(
-  text + "\n({ count, rate, bytes, brief, long, codeName, remember, perSecond, percentiles, closesByCode, Meter, times: () => samples.map((s) => s.at) })");
+const text = ["format.js", "history.js", "plots.js"].map((name) => readFileSync(join(directory, name), "utf8")).join("\n");
+const { count, rate, bytes, brief, long, codeName, remember, perSecond, percentiles, closesByCode, Meter, timesOf, times } = runInThisContext(
+  text + "\n({ count, rate, bytes, brief, long, codeName, remember, perSecond, percentiles, closesByCode, Meter, timesOf, times: () => samples.map((s) => s.at) })");
 
 // Three digits at most, in the unit that fits.
 for (const [got, want] of [
@@ -54,3 +54,8 @@ assert.equal(times().length, 1);
 const meter = new Meter();
 assert.deepEqual([[1000, 0], [1200, 2], [700, 4], [1600, 6], [0, 8], [0, 10], [50, 12]].map(([value, at]) => meter.rate(value, at)),
   [null, 100, 0, 100, 0, 0, 25]);
+
+// Faults D. A name of a time at an end of a plot would be cut: those with seconds are wider.
+const plot = { valToPos: (s) => s, over: { clientWidth: 300 } };
+assert.deepEqual(timesOf(plot, [20, 30, 150, 270, 280], null, 0, 30).map((name) => name.length), [0, 8, 8, 8, 0]);
+assert.deepEqual(timesOf(plot, [10, 20, 150, 280, 290], null, 0, 60).map((name) => name.length), [0, 5, 5, 5, 0]);
