@@ -1,5 +1,16 @@
 package driver
 
+// stats implements controller.
+func (l *loop) stats(h *Handle) (st Stats, isLive bool) {
+	l.do(func() {
+		var s slot
+		if s, isLive = l.slots.session(h.id); isLive {
+			st = statsOf(&s.core, s.pending, l.env.Now)
+		}
+	})
+	return st, isLive
+}
+
 // statsOf implements controller.
 func (l *loop) statsOf(handles []*Handle, report func(int, Stats)) {
 	l.do(func() {

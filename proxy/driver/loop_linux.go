@@ -273,17 +273,6 @@ func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 	})
 }
 
-// stats implements controller.
-func (l *loop) stats(h *Handle) (st Stats, isLive bool) {
-	l.do(func() {
-		var s slot
-		if s, isLive = l.slots.session(h.id); isLive {
-			st = statsOf(&s.core, s.pending, l.env.Now)
-		}
-	})
-	return st, isLive
-}
-
 // serve handles one event.
 func (l *loop) serve(e *epoll.Event) {
 	data := e.Data()

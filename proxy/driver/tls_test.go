@@ -111,6 +111,32 @@ func TestASessionOverTLSEndsWithCloseNotifyOnBothSides(t *testing.T) {
 	})
 }
 
+// Faults C22: a backend may wait for close_notify before it ends the connection, or may have sent its own and wait for the end.
+func TestABackendOverTLSThatWaitsForCloseNotifyEndsItsSession(t *testing.T) {
+	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
+		for _, isFirst := range []bool{false, true} {
+			x, taps := tapped(t, open, false)
+			x.client.write(x.client.closing(1000, "bye"))
+			x.backend.wantClose("the client's close", 1000, "bye")
+			x.backend.write(x.backend.closing(1000, "bye"))
+			if isFirst {
+				_ = x.backend.conn.(*tlsPeer).Conn.CloseWrite()
+			}
+			x.client.wantClose("the answer", 1000, "bye")
+			x.backend.wantEnd("both closes")
+			if !taps[relay.Backend].isAlert() {
+				t.Errorf("the backend's stream ended without close_notify; its own came first: %t", isFirst)
+			}
+			if !isFirst {
+				x.backend.close()
+			}
+			x.client.close()
+			x.wantVerdict(t, relay.ByClient, 1000, relay.ReasonClose)
+			x.backend.close()
+		}
+	})
+}
+
 func TestACutOverTLSIsAResetWithoutCloseNotify(t *testing.T) {
 	bothDrivers(t, func(t *testing.T, open func(testing.TB) Driver) {
 		x, taps := tapped(t, open, false)
