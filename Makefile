@@ -5,6 +5,7 @@
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
 # make apps     real applications behind the gateway (test/apps), also those that take long to install or to start
 # make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
+# make scenarios  the tests of scenarios at the size that the project promises for; make test runs them smaller
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
@@ -23,7 +24,7 @@ BENCH    ?= .
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers apps fuzz bench torture chaos compare compare-short charts screenshots image run
+.PHONY: all fmt lint test peers apps fuzz bench torture chaos scenarios compare compare-short charts screenshots image run
 
 all: fmt lint test
 
@@ -114,6 +115,9 @@ torture:
 
 chaos:
 	$(GO) test ./test -count 1 -v -timeout 24h -run 'TestChaos$$' -chaos $(CHAOSTIME)
+
+scenarios: peers
+	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 30m -run 'Scenario'
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error

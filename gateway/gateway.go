@@ -202,14 +202,15 @@ func (g *Gateway) Run(ctx context.Context) error {
 	}
 	g.start()
 	living, stopLiving := context.WithCancel(context.Background())
-	var watchdog sync.WaitGroup
-	watchdog.Go(func() { g.feedWatchdog(living) })
+	var beside sync.WaitGroup
+	beside.Go(func() { g.feedWatchdog(living) })
+	beside.Go(func() { g.releaseMemory(living) })
 	g.notified(g.options.Notifier.Ready("serving"))
 	<-ctx.Done()
 	g.log.Info("stopping")
 	g.stop()
 	stopLiving()
-	watchdog.Wait()
+	beside.Wait()
 	var problems *multierror.Error
 	if g.admin != nil {
 		// After the drain, so that readiness and metrics answer while it lasts.

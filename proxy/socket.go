@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+
+	"sluice/proxy/driver"
 )
 
 // A socket is a listening socket. A reload may assign it to another listener, which accepts from then on.
@@ -29,6 +31,7 @@ type socket struct {
 func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	if p.inherited != nil {
 		if ln := p.inherited(c.Name, c.Address); ln != nil {
+			driver.Tune(ln)
 			return &socket{ln: ln, isInherited: true}, nil
 		}
 	}
@@ -36,6 +39,7 @@ func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
+	driver.Tune(ln)
 	s := &socket{ln: ln}
 	if err := s.restrict(c); err != nil {
 		_ = ln.Close()
@@ -57,6 +61,7 @@ func (s *socket) restrict(c *ListenerConfig) error {
 func listen(address string) (net.Listener, error) {
 	// TCP keepalive is off: the gateway sends pings of its own, and keepalive costs four system calls a connection.
 	lc := net.ListenConfig{KeepAlive: -1}
+	lc.SetMultipathTCP(false) // connections of a multipath socket don't inherit what driver.Tune sets
 	path, isUnix := strings.CutPrefix(address, "unix:")
 	if !isUnix {
 		return lc.Listen(context.Background(), "tcp", address)

@@ -39,7 +39,7 @@ func dial(family int, addr unsafe.Pointer, size uintptr) (fd int, err error) {
 		return -1, err
 	}
 	if family != unix.AF_UNIX {
-		NoDelay(fd)
+		Tune(fd)
 	}
 	if errno := connect(fd, addr, size); errno != 0 && errno != unix.EINPROGRESS && errno != unix.EINTR {
 		closeFD(fd)
@@ -58,8 +58,14 @@ func networkOrder(port uint16) uint16 {
 // Close closes the descriptor of a socket without entering the scheduler, since that does not block.
 func Close(fd int) { closeFD(fd) }
 
-// NoDelay sets TCP_NODELAY, as package net does. A failure is ignored, since it costs only latency.
-func NoDelay(fd int) {
-	one := int32(1)
+// unsentBytes bounds what the kernel accepts for a peer beyond what is on its way. Without a bound it is up to tcp_wmem, 4 MiB, for each
+// peer that reads nothing.
+const unsentBytes = 128 << 10
+
+// Tune sets what sockets of sessions have in common: TCP_NODELAY, as package net does, and TCP_NOTSENT_LOWAT. A listening socket passes
+// both on to its connections. A failure is ignored, since it costs only latency or memory; of a Unix socket it is the rule.
+func Tune(fd int) {
+	one, unsent := int32(1), int32(unsentBytes)
 	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, &one)
+	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, &unsent)
 }

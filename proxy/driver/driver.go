@@ -55,6 +55,9 @@ type Driver interface {
 	// QueuedBytes returns the number of bytes that wait in queues now.
 	QueuedBytes() int64
 
+	// QueueMemory returns how many bytes of memory have been allocated for queues so far, those among them that have been collected since.
+	QueueMemory() int64
+
 	// Close cuts all sessions, and returns when every goroutine of the driver has ended, or when the context has.
 	Close(context.Context) error
 }

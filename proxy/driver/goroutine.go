@@ -93,6 +93,9 @@ func (d *Goroutine) Totals() relay.Totals {
 // QueuedBytes implements Driver.
 func (d *Goroutine) QueuedBytes() int64 { return d.queued.Load() }
 
+// QueueMemory implements Driver.
+func (d *Goroutine) QueueMemory() int64 { return d.pools.allocated.Load() }
+
 // Close implements Driver.
 func (d *Goroutine) Close(ctx context.Context) error {
 	d.mu.Lock()

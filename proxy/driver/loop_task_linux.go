@@ -69,7 +69,6 @@ func (a *accepting) join(l *loop) error {
 	if err != nil {
 		return fmt.Errorf("accept on a loop: %w", err)
 	}
-	epoll.NoDelay(fd) // accepted sockets inherit it
 	one := &acceptor{loop: l, fd: fd, accepted: a.accepted, failed: a.failed}
 	if !l.command(one.start) {
 		_ = unix.Close(fd)

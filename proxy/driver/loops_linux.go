@@ -187,6 +187,9 @@ func (d *Loops) QueuedBytes() int64 {
 	return n
 }
 
+// QueueMemory implements Driver.
+func (d *Loops) QueueMemory() int64 { return d.pools.allocated.Load() + d.other.QueueMemory() }
+
 // Close implements Driver.
 func (d *Loops) Close(ctx context.Context) error {
 	d.mu.Lock()

@@ -1,6 +1,9 @@
 package driver
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 const (
 	readBytes  = 256 << 10 // one read. For large frames, fewer and larger writes are the cheapest, by measurement
@@ -23,18 +26,24 @@ type pools struct {
 	small    sync.Pool // *[smallRead]byte; by lent.n
 	pendings sync.Pool // *pending; the zero value
 	records  sync.Pool // *record; by secureSocket.partSize
+
+	allocated atomic.Int64 // bytes of all chunks so far
 }
 
 type chunk [chunkBytes]byte
 
 func newPools() *pools {
-	return &pools{
-		chunks:   sync.Pool{New: func() any { return new(chunk) }},
+	ps := &pools{
 		buffers:  sync.Pool{New: func() any { return new([readBytes]byte) }},
 		small:    sync.Pool{New: func() any { return new([smallRead]byte) }},
 		pendings: sync.Pool{New: func() any { return new(pending) }},
 		records:  sync.Pool{New: func() any { return new(record) }},
 	}
+	ps.chunks.New = func() any {
+		ps.allocated.Add(chunkBytes)
+		return new(chunk)
+	}
+	return ps
 }
 
 // A queue is bytes that wait for a side. The zero value is empty. Owned by its session's driver goroutine.

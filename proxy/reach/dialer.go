@@ -37,6 +37,7 @@ func (d Dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (
 	if err != nil {
 		return nil, err
 	}
+	driver.Tune(conn)
 	defer func() {
 		if ready == nil { // after an error, or a panic
 			_ = conn.Close()
