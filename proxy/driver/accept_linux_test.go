@@ -22,6 +22,7 @@ func TestWhatALoopAcceptsSendsAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
+	Tune(ln)
 	noDelay := make(chan int, 1)
 	stop, err := d.Accept(ln.(*net.TCPListener), func(w Work, _ netip.AddrPort) Task {
 		value, err := unix.GetsockoptInt(w.FD(relay.Client), unix.IPPROTO_TCP, unix.TCP_NODELAY)
