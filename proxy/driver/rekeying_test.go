@@ -102,6 +102,8 @@ func TestAPeerThatKeepsChangingItsKeysIsAtFault(t *testing.T) {
 			}
 		}
 		other.want("what came before", p.text("x"))
+		other.close()
+		p.close()
 		if n := x.driver.Totals().Rules[p.side][relay.RuleKeyUpdates]; n != 1 {
 			t.Errorf("%d faults after %d rounds; want 1", n, rounds)
 		}
