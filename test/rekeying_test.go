@@ -39,9 +39,18 @@ func rekey(address string, config *tls.Config) error {
 	if answer, err := http.ReadResponse(bufio.NewReader(conn), nil); err != nil || answer.StatusCode != http.StatusSwitchingProtocols {
 		return errors.Join(err, fmt.Errorf("answer %v", answer))
 	}
-	go func() { _, _ = io.Copy(io.Discard, socket) }() // crypto/tls puts up with 16 changes in a row
+	ended := make(chan struct{}) // the gateway's stream
+	go func() {
+		defer close(ended)
+		_, _ = io.Copy(io.Discard, socket) // crypto/tls puts up with 16 changes in a row
+	}()
 	frame := ws.MustCompileFrame(ws.MaskFrame(ws.NewBinaryFrame([]byte{1})))
 	for {
+		select {
+		case <-ended:
+			return nil
+		default:
+		}
 		records, err := conn.AppendRekeyed(nil, 16, true, frame)
 		if err != nil {
 			return err

@@ -14,7 +14,8 @@ import (
 // write and tryWrite for one at a time.
 type goroutineConn struct {
 	conn   net.Conn
-	secure *tls.Conn       // conn, if it is TLS
+	in     net.Conn        // what read reads: conn, or the socket below once records are only to be discarded
+	secure *tls.Conn       // conn, if it is TLS; nil once records are only to be discarded
 	keys   keyChanges      // of the peer, for read
 	raw    syscall.RawConn // nil: conn is no socket
 
@@ -50,11 +51,20 @@ func (l *lent) release(ps *pools) {
 	l.buf = nil
 }
 
+// isFlooded reports whether the peer has changed its TLS keys too often. From then on read returns records as they are, to be discarded.
+func (g *goroutineConn) isFlooded(now relay.Instant) bool {
+	if g.secure == nil || !g.keys.areTooMany(g.secure, now) {
+		return false
+	}
+	g.in, g.secure = socketOf(g.conn), nil
+	return true
+}
+
 // writePiece is the most that one write gives a connection that isn't a socket: progress is seen after each write.
 const writePiece = 16 << 10
 
 func newGoroutineConn(conn net.Conn, ps *pools) *goroutineConn {
-	g := &goroutineConn{conn: conn}
+	g := &goroutineConn{conn: conn, in: conn}
 	g.secure, _ = conn.(*tls.Conn)
 	_ = conn.SetDeadline(time.Time{}) // the handshake's may still run
 	if c, ok := conn.(syscall.Conn); ok && canTry {
@@ -74,7 +84,7 @@ func (g *goroutineConn) read(ps *pools) lent {
 	g.reading = lent{}
 	if g.raw == nil {
 		l := lent{buf: ps.small.Get().(*[smallRead]byte)[:]}
-		l.n, l.err = g.conn.Read(l.readTo())
+		l.n, l.err = g.in.Read(l.readTo())
 		return l
 	}
 	if err := g.raw.Read(g.readFD); err != nil {

@@ -111,7 +111,7 @@ func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool)
 			copy(p, carried)
 			e.receive(&s, from, p)
 		}
-		if c := g.conn[from]; c.secure != nil && c.keys.areTooMany(c.secure, e.env.Now) {
+		if g.conn[from].isFlooded(e.env.Now) {
 			l.err = errKeyUpdates
 		}
 		e.readFailed(&s, from, l.err)
