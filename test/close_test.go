@@ -78,7 +78,7 @@ func TestAKilledBackendIsToldToItsClient(t *testing.T) {
 		b.send(t, false, []byte("last words"))
 		c.wantMessage(t, false, []byte("last words"))
 		b.peer.signal(t, syscall.SIGKILL)
-		c.wantClose(t, 1011, "backend lost")
+		c.wantClose(t, 1012, "backend lost")
 	})
 }
 
@@ -101,7 +101,7 @@ func TestABackendKilledWithUnreadDataIsToldToItsClient(t *testing.T) {
 		c.ping(t, "behind it")
 		c.wantPong(t, "behind it")
 		b.peer.signal(t, syscall.SIGKILL)
-		c.wantClose(t, 1011, "backend lost")
+		c.wantClose(t, 1012, "backend lost")
 	})
 }
 

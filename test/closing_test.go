@@ -32,7 +32,7 @@ func bothWays(t *testing.T, keys string, test func(t *testing.T, one, other *wir
 		})
 		t.Run("backend", func(t *testing.T) {
 			c, b := open(t, g, backend, "/")
-			test(t, b, c, 1011)
+			test(t, b, c, 1012) // Faults B17: clients come back
 		})
 	})
 }

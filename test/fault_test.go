@@ -92,7 +92,7 @@ backend = [{ address = %q }]
 				c, b := open(t, g, backend, "/chat")
 				offender, other, otherIsTold := c, b, ws.StatusCode(1001)
 				if fault.from == fromBackend {
-					offender, other, otherIsTold = b, c, 1011
+					offender, other, otherIsTold = b, c, 1012
 				}
 				name := fmt.Sprintf("sluice_protocol_errors_total{rule=%q,side=%q}", fault.rule, fault.from)
 				before := g.count(t, name)

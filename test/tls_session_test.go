@@ -243,5 +243,5 @@ func TestAKeyUpdateOfABackendComesInTheMiddleOfALargeFrame(t *testing.T) {
 	c.send(t, string(ws.MustCompileFrame(ws.MaskFrameWith(ws.NewTextFrame([]byte("behind the update")), [4]byte{}))))
 	eventually(t, patience, "what the client says arrives", func() bool { return strings.Contains(out.String(), "behind the update") })
 	write("Q\n") // the end of s_server
-	c.wantClose(t, 1011)
+	c.wantClose(t, 1012)
 }

@@ -159,7 +159,7 @@ func TestAbsentKeysTakeTheirDefaults(t *testing.T) {
 		t.Errorf("sections that the text doesn't have: %+v %+v %+v", file.Gateway, file.Admin, file.Log)
 	}
 	route := file.Route[0]
-	if route.Path != "/" || route.PingInterval.Std() != 20*time.Second || route.MaxFrame != 256<<20 || route.CloseCodes.BackendLost != 1011 {
+	if route.Path != "/" || route.PingInterval.Std() != 20*time.Second || route.MaxFrame != 256<<20 || route.CloseCodes.BackendLost != 1012 {
 		t.Errorf("keys that the route doesn't have: %+v", route)
 	}
 }

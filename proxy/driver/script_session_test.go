@@ -59,7 +59,7 @@ func newScripted(t testing.TB, c relay.Config) *scripted {
 	return p
 }
 
-// testConfig is a route's default, but for pings.
+// testConfig is a route's default, but for pings and the code of a lost backend.
 func testConfig() relay.Config {
 	return relay.Config{
 		MaxFrame:     256 << 20,

@@ -72,7 +72,7 @@ type Config struct {
 // CloseCodes are the codes of the closes that the gateway sends on its own.
 type CloseCodes struct {
 	Drained     int `toml:"drained" default:"1012"`
-	BackendLost int `toml:"backend_lost" default:"1011"`
+	BackendLost int `toml:"backend_lost" default:"1012"`
 	ClientLost  int `toml:"client_lost" default:"1001"`
 }
 
