@@ -128,7 +128,7 @@ func TestASideThatAnswersNoPingIsCutAfterPongTimeout(t *testing.T) {
 func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
 	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
 		x := begin(t, k, setup{
-			config:  relay.Config{PingInterval: both(100 * time.Millisecond), PongTimeout: both(2 * time.Second)},
+			config:  relay.Config{PingInterval: both(time.Second), PongTimeout: both(2 * time.Second)},
 			isSmall: [2]bool{true, true},
 		})
 		slow, alive := x.peers(side)
@@ -139,7 +139,7 @@ func TestPongTimeoutStartsWhenThePingHasLeftTheQueue(t *testing.T) {
 			defer close(ended)
 			answerPings(alive)
 		}()
-		time.Sleep(200 * time.Millisecond) // the ping waits after the data now
+		time.Sleep(1500 * time.Millisecond) // the ping waits after the data now
 		slow.want("some of the data", data[:lowMark])
 		time.Sleep(2500 * time.Millisecond) // longer than a ping that has left may be out
 		slow.want("the rest", data[lowMark:])
