@@ -52,6 +52,10 @@ func (p *Proxy) newRegistry() *session.Registry {
 		Ended: func(s *session.Session, r *driver.Result) {
 			p.metrics.ended(s)
 			p.logEnded(s, r)
+			if r.Verdict.Reason == relay.ReasonPingRefused && !s.Route.HasRefusedPing.Swap(true) {
+				p.log.Warn("backend ends a session at the first ping", zap.String("route", s.Route.Name), zap.String("backend", s.Backend.Name()),
+					zap.String("advice", `backend_ping_interval = "0s" if it knows no pings`))
+			}
 		},
 		MayBlock: func(s *session.Session) bool {
 			return p.accessLines.includes(s.ID) && p.access.Core().Enabled(zap.InfoLevel)

@@ -91,6 +91,9 @@ func newModel(t testing.TB, seed uint64) *model {
 	r := rand.New(rand.NewPCG(seed, 0))
 	c := testConfig()
 	c.MaxFrame, c.MaxMessage = 70_000, 140_000
+	if r.IntN(4) == 0 {
+		c.BackendLost, c.ClientLost = 0, 0
+	}
 	c.Pings = pingModes[r.IntN(len(pingModes))]
 	if r.IntN(2) == 0 {
 		c.PingInterval, c.PongTimeout = both(30*time.Second), both(10*time.Second)
@@ -142,7 +145,7 @@ func (m *model) step() {
 		m.fail(side)
 		m.run()
 	case what == 98:
-		m.closeBoth(1012, relay.ReasonDrain)
+		m.closeBoth(uint16(1012*m.r.IntN(2)), relay.ReasonDrain)
 	default:
 		// Whatever: a fault, or payload.
 		m.arrive(side, []byte{byte(m.r.Uint32()), byte(m.r.Uint32()), byte(m.r.Uint32())})

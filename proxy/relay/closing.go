@@ -203,7 +203,7 @@ func (s *Session) tell(e *Env, to Side) {
 	if out.state > outWanting {
 		return
 	}
-	if !s.AtBoundary(to) {
+	if _, _, isTold := s.codeFor(e.Config, to); !isTold || !s.AtBoundary(to) {
 		s.cutShort(e, to)
 		return
 	}
@@ -211,7 +211,8 @@ func (s *Session) tell(e *Env, to Side) {
 	s.acts |= actOwn(to)
 }
 
-// cutShort ends a side's stream inside a frame, after what waits for it. The side gets no close, and is asked for none.
+// cutShort ends a side's stream without a close, after what waits for it: inside a frame, or where the configuration has no code, as a
+// tunnel would. The side is asked for no close either.
 func (s *Session) cutShort(e *Env, to Side) {
 	s.out[to].state = outClosing
 	s.acts |= actFlush(to)
@@ -220,25 +221,27 @@ func (s *Session) cutShort(e *Env, to Side) {
 	}
 }
 
-// codeFor returns what a side is told at its stream's end. 0 means a close without a code.
-func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string) {
+// codeFor returns the close that a side is told at its stream's end; code 0 is a close without one. It returns false if the side gets no
+// close at all.
+func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string, isTold bool) {
 	in, from := &s.in[to], &s.in[to.Other()]
 	switch {
 	case s.closeBoth.reason == ReasonInternal:
-		return s.closeBoth.code, s.closeBoth.reason.Text()
+		return s.closeBoth.code, s.closeBoth.reason.Text(), true
 	case in.state == inFaulted:
-		return rules[in.rule].code, in.rule.Text()
+		return rules[in.rule].code, in.rule.Text(), true
 	case s.closeBoth.at != 0:
-		return s.closeBoth.code, s.closeBoth.reason.Text()
+		code, reason = s.closeBoth.code, s.closeBoth.reason.Text()
 	case from.state == inSilent && in.state == inClosed:
-		return in.code, ""
+		return in.code, "", true
 	case from.state == inSilent && in.state == inEnded:
-		return c.lostCode(to), ""
+		code = c.lostCode(to)
 	case to == Client:
-		return c.BackendLost, "backend lost"
+		code, reason = c.BackendLost, "backend lost"
 	default:
-		return c.ClientLost, "client lost"
+		code, reason = c.ClientLost, "client lost"
 	}
+	return code, reason, code != 0
 }
 
 // flushed notes that the last byte of a side's close is in the kernel.

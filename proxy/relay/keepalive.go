@@ -100,6 +100,16 @@ func (s *Session) ponged(e *Env, from Side, frame []byte) (isOurs bool) {
 	return true
 }
 
+// refusalTime is how long after a ping the end of a backend counts as its answer.
+const refusalTime = time.Second
+
+// refusesPings reports whether an end is that of a backend which knows no pings: it comes right after the first one, and instead of a pong.
+func (s *Session) refusesPings(now Instant, v Verdict) bool {
+	out := &s.out[Backend]
+	return v.Initiator == ByBackend && (v.Reason != ReasonClose || v.Code == 1002) &&
+		out.pingState == pingSent && out.rttMicros == 0 && now <= out.pingAt.Add(refusalTime)
+}
+
 // keepaliveDue returns when keepaliveTimer is to be called for a side.
 func (s *Session) keepaliveDue(c *Config, side Side) (at Instant, isDue bool) {
 	in, out := &s.in[side], &s.out[side]

@@ -79,7 +79,12 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 		out.pingLeft = int32(queued + len(dst) - start)
 	}
 	if out.state == outWanting && s.isClosable(to) {
-		dst = s.appendClose(e.Config, to, dst)
+		code, reason, isTold := s.codeFor(e.Config, to)
+		if !isTold {
+			s.cutShort(e, to)
+			return dst
+		}
+		dst = appendClose(dst, to, code, reason)
 		out.state = outClosing
 	}
 	return dst
@@ -90,8 +95,7 @@ func (o *output) isWaiting() bool {
 	return o.state == outWanting || o.state == outOpen && o.held > 0
 }
 
-func (s *Session) appendClose(c *Config, to Side, dst []byte) []byte {
-	code, reason := s.codeFor(c, to)
+func appendClose(dst []byte, to Side, code uint16, reason string) []byte {
 	if code == 0 {
 		return appendFrame(dst, to, opClose, nil)
 	}

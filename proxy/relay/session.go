@@ -21,8 +21,8 @@ type Config struct {
 	CloseTimeout time.Duration
 	WriteTimeout time.Duration
 
-	BackendLost uint16 // close code for a client whose backend is lost
-	ClientLost  uint16 // close code for a backend whose client is lost
+	BackendLost uint16 // close code for a client whose backend is lost; 0: it gets no close
+	ClientLost  uint16 // close code for a backend whose client is lost; 0: it gets no close
 }
 
 // PingMode is what happens to the pings that a side sends.

@@ -26,6 +26,7 @@ const (
 	ReasonLost                // end of stream without a close
 	ReasonEOF                 // the same of a backend that had sent data, after a whole message and with nothing left to send to it
 	ReasonReset               // the connection failed
+	ReasonPingRefused         // the backend ended at the first ping
 	ReasonPongTimeout         // no byte came within pong_timeout
 	ReasonWriteTimeout        // the side accepted no byte for write_timeout
 	ReasonFrameTimeout        // a frame stood still for write_timeout
@@ -46,6 +47,7 @@ var reasons = [numReasons]struct{ name, text string }{
 	ReasonLost:         {"lost", ""},
 	ReasonEOF:          {"eof", ""},
 	ReasonReset:        {"reset", ""},
+	ReasonPingRefused:  {"ping_refused", ""},
 	ReasonPongTimeout:  {"pong_timeout", ""},
 	ReasonWriteTimeout: {"write_timeout", ""},
 	ReasonFrameTimeout: {"frame_timeout", ""},
@@ -67,7 +69,7 @@ func (r Reason) Text() string { return reasons[r].text }
 // Verdict is how a session ended: the first thing that made it end.
 type Verdict struct {
 	Initiator Initiator
-	Code      uint16 // the close code on the wire; 0: a close without a code
+	Code      uint16 // the close code on the wire; 0: a close without a code or, if Reason isn't ReasonClose, none
 	Reason    Reason
 	Rule      Rule // with ReasonFault
 	Side      Side // the offender of a fault, the side that was lost
@@ -79,6 +81,9 @@ func (s *Session) Verdict() Verdict { return s.verdict }
 // judge notes why the session ends; only the first cause counts.
 func (s *Session) judge(now Instant, v Verdict) {
 	if s.verdict.Reason == 0 {
+		if s.refusesPings(now, v) {
+			v.Reason = ReasonPingRefused
+		}
 		s.verdict = v
 		s.judgedAt = uint32((now + Instant(time.Second) - 1) / Instant(time.Second))
 	}

@@ -69,7 +69,7 @@ type Config struct {
 	MaxMessage units.Bytes `toml:"max_message" default:"256MiB"` // 0 means no limit
 }
 
-// CloseCodes are the codes of the closes that the gateway sends on its own.
+// CloseCodes are the codes of the closes that the gateway sends on its own; 0 means that it sends none, and the stream ends.
 type CloseCodes struct {
 	Drained     int `toml:"drained" default:"1012"`
 	BackendLost int `toml:"backend_lost" default:"1012"`
@@ -157,8 +157,8 @@ func (c *Config) Check(report units.Report) {
 		{"close_codes.backend_lost", c.CloseCodes.BackendLost},
 		{"close_codes.client_lost", c.CloseCodes.ClientLost},
 	} {
-		if !relay.IsCloseCode(d.value) {
-			report(d.key, "not a close code that may be sent", d.value, "1000-1003, 1007-1014 or 3000-4999")
+		if d.value != 0 && !relay.IsCloseCode(d.value) {
+			report(d.key, "not a close code that may be sent", d.value, "1000-1003, 1007-1014 or 3000-4999, or 0 for no close")
 		}
 	}
 	if c.RequestBody < 0 {

@@ -18,7 +18,7 @@ import (
 	"sluice/upgrade"
 )
 
-// A Route is a [[route]] ready for use. Immutable, except IsRemoved.
+// A Route is a [[route]] ready for use. Immutable, except IsRemoved and HasRefusedPing.
 type Route struct {
 	Config   *Config
 	Name     string // host and path: its name in logs and metrics
@@ -44,6 +44,8 @@ type Route struct {
 	HandshakeTimeout time.Duration
 	ResponseTimeout  time.Duration
 	WriteTimeout     time.Duration
+
+	HasRefusedPing atomic.Bool // a backend has ended a session of it at the first ping
 
 	IsRemoved atomic.Bool // its sessions have to end, also those that begin now
 }

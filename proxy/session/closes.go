@@ -58,12 +58,16 @@ type CloseView struct {
 }
 
 // CloseCode is the code under which an end is logged and counted: 1005, which never goes on the wire, for a close without one
-// (RFC 6455 section 7.1.5).
+// (RFC 6455 section 7.1.5), and 1006 where the configuration has no code.
 func CloseCode(v relay.Verdict) uint16 {
-	if v.Code == 0 {
+	switch {
+	case v.Code != 0:
+		return v.Code
+	case v.Reason == relay.ReasonClose:
 		return 1005
+	default:
+		return 1006
 	}
-	return v.Code
 }
 
 // CloseReason is why a session ended, as it is logged: for a protocol error, the rule that was broken.
