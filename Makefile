@@ -3,6 +3,7 @@
 # make fuzz     every fuzz target for FUZZTIME each
 # make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
+# make scenarios  floods of clients around the built program, at the size that the project promises for; SCENARIOS chooses others
 # make apps     real applications behind the gateway (test/apps), also those that take long to install or to start
 # make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
 # make scenarios  the tests of scenarios at the size that the project promises for; make test runs them smaller
@@ -20,6 +21,7 @@ TORTURETIME ?= 60s
 CHAOSTIME ?= 10m
 BASE     ?=
 BENCH    ?= .
+SCENARIOS ?= Flood
 
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
@@ -60,6 +62,7 @@ testssl --version|testssl.sh|TLS, its weaknesses
 prometheus --version|prometheus|metrics as Prometheus reads them, and alerts
 curl --version|curl|TLS
 systemd-analyze --version|systemd|the check of deploy/sluice.service
+unshare -rn true|util-linux, and the right to make namespaces|ports that run out
 taskset --version|util-linux|the peers of the comparison
 command -v mosquitto|mosquitto|Mosquitto behind the gateway
 command -v nats-server|nats-server|NATS behind the gateway
@@ -112,6 +115,9 @@ bench:
 torture:
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Torture' -torture $(TORTURETIME)
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Churn' -churn $(TORTURETIME) -churn.sessions 10000
+
+scenarios:
+	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 60m -run '$(SCENARIOS)'
 
 chaos:
 	$(GO) test ./test -count 1 -v -timeout 24h -run 'TestChaos$$' -chaos $(CHAOSTIME)

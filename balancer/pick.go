@@ -22,6 +22,7 @@ var (
 // A FullError is an ErrFull with the Retry-After of the client's 503.
 type FullError struct {
 	RetryAfter time.Duration
+	IsShare    bool // the queue has places, and the client's address has its share of them
 }
 
 func (e *FullError) Error() string {

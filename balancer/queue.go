@@ -5,19 +5,23 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"sluice/internal/share"
 )
 
 // A queue is the handshakes that wait for a place, first in, first out. Guarded by the pool's picks. Only
 // its head tries to pick. When the head leaves, the next one is woken, since more than one place may be
-// free.
+// free. Each client address has a share of the queue.
 type queue struct {
-	waiters list.List // of *waiter
+	waiters list.List           // of *waiter
+	of      map[share.Key]int64 // how many wait, by address
 }
 
 // A waiter is one handshake that waits. Its channel has room for one signal, so that none is lost.
 type waiter struct {
 	wake    chan struct{}
 	element *list.Element
+	of      share.Key
 }
 
 // wake signals the head that a place may be free.
@@ -30,28 +34,41 @@ func (q *queue) wake() {
 	}
 }
 
-// push returns a new waiter at the end, or nil if limit waiters are in the queue.
-func (q *queue) push(limit int) *waiter {
-	if q.waiters.Len() >= limit {
-		return nil
+// queueWeight is that of package share: one address may have a half of a queue.
+const queueWeight = 1
+
+// push adds a waiter at the end. The error is why the address may have none.
+func (q *queue) push(of share.Key, s *snapshot) (*waiter, error) {
+	free := int64(s.queueLimit - q.waiters.Len())
+	switch isKnown := (of != share.Key{}); {
+	case free <= 0:
+		return nil, s.errFull
+	case isKnown && !share.Allows(q.of[of], free, queueWeight):
+		return nil, s.errShare
+	case q.of == nil:
+		q.of = map[share.Key]int64{}
 	}
-	w := &waiter{wake: make(chan struct{}, 1)}
+	w := &waiter{wake: make(chan struct{}, 1), of: of}
 	w.element = q.waiters.PushBack(w)
+	q.of[of]++
 	// A place may have been released after the pick that found none, when the queue was empty.
 	q.wake()
-	return w
+	return w, nil
 }
 
 func (q *queue) remove(w *waiter) {
 	q.waiters.Remove(w.element)
+	if q.of[w.of]--; q.of[w.of] == 0 {
+		delete(q.of, w.of)
+	}
 	q.wake()
 }
 
 // wait waits for a place of any backend until the pool's queue_timeout or the end of ctx.
 func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) {
-	w := p.enqueue(s.queueLimit)
-	if w == nil {
-		return Pick{}, s.errFull
+	w, err := p.enqueue(share.KeyOf(r.Client), s)
+	if err != nil {
+		return Pick{}, err
 	}
 	defer p.dequeue(w)
 	timer := time.NewTimer(s.queueTimeout)
@@ -70,10 +87,10 @@ func (p *Pool) wait(ctx context.Context, r *Request, s *snapshot) (Pick, error) 
 	}
 }
 
-func (p *Pool) enqueue(limit int) *waiter {
+func (p *Pool) enqueue(of share.Key, s *snapshot) (*waiter, error) {
 	p.picks.Lock()
 	defer p.picks.Unlock()
-	return p.queue.push(limit)
+	return p.queue.push(of, s)
 }
 
 func (p *Pool) dequeue(w *waiter) {

@@ -172,3 +172,43 @@ func TestCloseEndsTheQueue(t *testing.T) {
 		}
 	})
 }
+
+// One address that fills a pool's queue leaves places in it.
+// Faults D.
+func TestOneAddressHasItsShareOfAQueue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := fullConfig()
+		c.Queue = 100
+		p := newPool(t, c)
+		pick(t, p, requestOf(0))
+		results := make(chan result, 200)
+		for range 100 {
+			inQueue(t.Context(), p, 1, results)
+		}
+		refused := 0
+		for len(results) > 0 {
+			got := <-results
+			var full *FullError
+			if refused++; !errors.As(got.err, &full) || !full.IsShare || full.RetryAfter != 5*time.Second {
+				t.Fatalf("refused by %v, want the share of an address", got.err)
+			}
+		}
+		if refused != 49 {
+			t.Errorf("%d of 100 handshakes of one address are refused, want 49", refused)
+		}
+		for who := range 10 {
+			inQueue(t.Context(), p, who+2, results)
+		}
+		if len(results) > 0 {
+			t.Errorf("another address gets no place in the queue: %v", (<-results).err)
+		}
+		for range 51 + 10 {
+			<-results // of queue_timeout
+		}
+		p.picks.Lock()
+		defer p.picks.Unlock()
+		if len(p.queue.of) != 0 {
+			t.Errorf("%d addresses are counted in an empty queue", len(p.queue.of))
+		}
+	})
+}

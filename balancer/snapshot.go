@@ -16,6 +16,7 @@ type snapshot struct {
 
 	isCookieRenewed bool // with each handshake
 	errFull         *FullError
+	errShare        *FullError
 	queueTimeout    time.Duration
 	queueLimit      int
 	statuses        []int // answers that are failures
@@ -110,6 +111,7 @@ func (p *Pool) newSnapshot(levels [levelCount][]candidate) *snapshot {
 		key:             p.cfg.keyFunc(),
 		isCookieRenewed: p.cfg.Sticky.TTL > 0,
 		errFull:         &FullError{RetryAfter: p.cfg.RetryAfter.Std()},
+		errShare:        &FullError{RetryAfter: p.cfg.RetryAfter.Std(), IsShare: true},
 		queueTimeout:    p.cfg.QueueTimeout.Std(),
 		queueLimit:      p.cfg.Queue,
 		statuses:        p.cfg.Ejection.failureStatuses(),

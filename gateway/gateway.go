@@ -53,6 +53,8 @@ type Gateway struct {
 
 	startFile *config.File // with which it was started: what only a restart changes is as here
 
+	maxConnections int // immutable; 0: not known
+
 	reloading sync.Mutex
 
 	file  *config.File // in use; guarded by reloading once the gateway has started
@@ -75,6 +77,8 @@ func New(file *config.File, options Options) (*Gateway, error) {
 
 		startFile: file,
 		file:      file,
+
+		maxConnections: maxConnections(),
 	}
 	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
 	g.watch = configWatch{
@@ -132,8 +136,11 @@ func (g *Gateway) openTraces() (handshake.Tracer, error) {
 // proxyConfig returns what the proxy of the configuration needs.
 func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Registry) proxy.Config {
 	c := proxy.Config{
-		Sections:    sectionsOf(g.file, g.security.inUse.Load()),
-		Challenge:   g.security.challenge,
+		Sections:  g.sectionsOf(g.file, g.security.inUse.Load()),
+		Challenge: g.security.challenge,
+
+		MaxConnections: g.maxConnections,
+
 		Driver:      g.driver,
 		Log:         g.log,
 		Access:      g.logs.access,

@@ -193,16 +193,13 @@ func wantEcho(t *testing.T, c net.Conn, text string) {
 	}
 }
 
-func TestMaxSessionsLeavesDescriptorsForTheRest(t *testing.T) {
+func TestConnectionsLeaveDescriptorsForTheRest(t *testing.T) {
 	limit, isKnown := descriptorLimit()
 	if !isKnown {
 		t.Skip("this system has no limit of descriptors")
 	}
-	if got := maxSessions(7); got != 7 {
-		t.Errorf("maxSessions(7) = %d, want what is configured", got)
-	}
-	if got := uint64(maxSessions(0)); got < 1 || 2*got >= limit {
-		t.Errorf("maxSessions(0) = %d with %d descriptors", got, limit)
+	if got := uint64(maxConnections()); got < 1 || 2*got >= limit {
+		t.Errorf("maxConnections() = %d with %d descriptors", got, limit)
 	}
 }
 

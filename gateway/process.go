@@ -26,21 +26,38 @@ func setGC() {
 	}
 }
 
-// maxSessions returns the limit of live sessions: the configured one, or as many as the limit of descriptors holds. The runtime has
-// raised the soft limit to the hard one.
-func maxSessions(configured int) int {
-	if configured > 0 {
-		return configured
-	}
+// maxConnections returns the number of clients' connections for which the process has descriptors, two for each: the client's, and one to a
+// backend. 0 means that the limit of descriptors is not known. The runtime has raised the soft limit to the hard one.
+func maxConnections() int {
 	limit, isKnown := descriptorLimit()
 	if !isKnown {
-		return defaultMaxSessions
+		return 0
 	}
-	const most = 1 << 22 // sessions: above that memory is the limit
-	descriptors := int(min(limit, 2*most))
-	// A session has two descriptors. A quarter of a small limit, 1,024 of a large one, is for handshakes, probes, the admin listener and
-	// files.
-	return max((descriptors-min(descriptors/4, 1024))/2, 1)
+	const most = 1 << 22 // connections: above that memory is the limit
+	return connectionsOf(int(min(limit, 2*most)))
+}
+
+// connectionsOf returns how many connections a number of descriptors holds. A quarter of a small number, 1,024 of a large one, is kept for
+// the admin listener, probes, the log and other files, event loops, and clients that are refused.
+func connectionsOf(descriptors int) int {
+	kept := max(min(descriptors/4, 1024), 32)
+	return max((descriptors-kept)/2, 1)
+}
+
+// maxSessions returns the limit of live sessions: the configured one, or all of the connections but an eighth of a small number, 512 of a
+// large one, which are for handshakes and for plain requests. No configured limit is over the number of connections; 0 means that this is
+// not known.
+func maxSessions(configured, connections int) int {
+	switch {
+	case connections == 0 && configured == 0:
+		return defaultMaxSessions
+	case connections == 0:
+		return configured
+	case configured == 0:
+		return max(connections-min(connections/8, 512), 1)
+	default:
+		return min(configured, connections)
+	}
 }
 
 // defaultMaxSessions is for a system without a known limit of descriptors.

@@ -60,7 +60,7 @@ func (g *Gateway) replace() (waiting []string, err error) {
 			g.security.abandon(secured)
 		}
 	}()
-	if err := g.proxy.Reload(sectionsOf(file, secured)); err != nil {
+	if err := g.proxy.Reload(g.sectionsOf(file, secured)); err != nil {
 		return nil, err
 	}
 	isInUse = true
@@ -80,16 +80,20 @@ func (g *Gateway) replace() (waiting []string, err error) {
 }
 
 // sectionsOf returns the part of a configuration that is the proxy's, with its TLS.
-func sectionsOf(file *config.File, secured *generation) proxy.Sections {
+func (g *Gateway) sectionsOf(file *config.File, secured *generation) proxy.Sections {
 	c := proxy.Sections{
 		Listeners:     file.Listeners(),
 		Routes:        file.Route,
 		Pools:         file.Pools(),
-		MaxSessions:   maxSessions(file.Gateway.MaxSessions),
+		MaxSessions:   maxSessions(file.Gateway.MaxSessions, g.maxConnections),
 		DrainsRemoved: file.Gateway.OnRemoved == config.OnRemovedDrain,
 		Drain:         file.Gateway.Drain.Std(),
 	}
 	secured.secure(&c)
+	if configured := file.Gateway.MaxSessions; configured > c.MaxSessions {
+		g.log.Warn("a limit is lowered to what the process has descriptors for",
+			zap.String("key", "gateway.max_sessions"), zap.Int("configured", configured), zap.Int("limit", c.MaxSessions))
+	}
 	return c
 }
 

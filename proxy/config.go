@@ -55,7 +55,10 @@ type ListenerConfig struct {
 
 	// MaxSessions bounds the listener's live sessions; 0 means that only the gateway's limit applies.
 	MaxSessions int `toml:"max_sessions" default:"0"`
-	// MaxHandshakes bounds the listener's handshakes under way; 0 means no limit.
+	// MaxConnections bounds the listener's open connections; 0 means as many as descriptors hold.
+	MaxConnections int `toml:"max_connections" default:"0"`
+	// MaxHandshakes bounds the listener's handshakes under way and its idle connections of plain requests, and four times as many plain
+	// requests under way; 0 means no limit.
 	MaxHandshakes int `toml:"max_handshakes" default:"4096"`
 	// MaxSessionsPerIP bounds the live sessions of one client address (IPv6: of one /64); 0 means no limit.
 	MaxSessionsPerIP int `toml:"max_sessions_per_ip" default:"0"`
@@ -100,6 +103,7 @@ func (c *ListenerConfig) Check(report units.Report) {
 		value int
 	}{
 		{"max_sessions", c.MaxSessions},
+		{"max_connections", c.MaxConnections},
 		{"max_handshakes", c.MaxHandshakes},
 		{"max_sessions_per_ip", c.MaxSessionsPerIP},
 		{"handshake_rate", c.HandshakeRate},

@@ -8,6 +8,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/internal/netconn"
+	"sluice/internal/share"
 	"sluice/proxy/driver"
 	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
@@ -20,12 +21,18 @@ import (
 // A connection is a client's connection from accept until a driver owns it, or it ends. The core has the state of its handshake. One
 // executor at a time owns it: executor_goroutine.go or executor_loop_linux.go.
 type connection struct {
-	core     handshake.Core
-	listener *listener
-	proxy    *Proxy
-	client   net.Conn         // nil on a loop, unless the connection has TLS
-	backend  net.Conn         // of the attempt under way; nil if there is none, and on a loop
-	session  *session.Session // that a driver is about to own, or nil
+	*listener
+	core    handshake.Core
+	proxy   *Proxy
+	client  net.Conn         // nil on a loop, unless the connection has TLS
+	backend net.Conn         // of the attempt under way; nil if there is none, and on a loop
+	session *session.Session // that a driver is about to own, or nil
+
+	// Places that it has (admission.go).
+	of            share.Key // the address that the connection counts for
+	handshakeOf   share.Key // and its handshake
+	isCounted     bool      // among the connections
+	isHandshaking bool      // it has the place of a handshake
 
 	isFinished     bool // end has been called, or must not be
 	isMemoryShared bool // a goroutine may still read the request
@@ -63,6 +70,7 @@ func (l *listener) AttemptEnded(id uint64, b *balancer.Backend, cause string) {
 func (l *listener) Ended(c *handshake.Core) {
 	l.proxy.metrics.refused(c.Route, c.Reason(), c.Status)
 	l.proxy.logRefused(l, c)
+	l.warnIfExhausted(c.Reason(), c.Cause())
 }
 
 // closeBackend closes the connection to the backend of the last attempt.
@@ -80,8 +88,9 @@ const refusalTimeout = time.Second
 // netconn.LingerTime.
 func (c *connection) end(step handshake.Step) {
 	c.isFinished = true
-	defer c.listener.releaseHandshake()
+	defer c.leave()
 	defer c.putMemory()
+	c.endHandshake() // the end may take a while
 	c.closeBackend()
 	switch {
 	case step == handshake.Refuse:

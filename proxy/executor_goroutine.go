@@ -15,13 +15,13 @@ import (
 // and its connections are package net's.
 
 // handshake runs the handshake of a connection from accept until it ends, or a driver or a loop owns the connection.
-func (l *listener) handshake(conn net.Conn) {
-	defer l.proxy.handshakes.remove(conn)
-	c := &connection{listener: l, proxy: l.proxy, client: conn}
+func (c *connection) handshake() {
+	conn := c.client
+	defer c.proxy.handshakes.remove(conn)
 	client, now := reach.NewClient(addrOf(conn)), time.Now()
 	client.Local = conn.LocalAddr()
-	c.core.Begin(l, client, l.proxy.memory.Get(), now, now.Add(l.headTimeout))
-	defer l.proxy.panics.Catch(room, c.endAfterPanic)
+	c.core.Begin(c, client, c.proxy.memory.Get(), now, now.Add(c.headTimeout))
+	defer c.proxy.panics.Catch(room, c.endAfterPanic)
 	var step handshake.Step
 	var rejection *upgrade.Rejection
 	switch err := c.begin(); {
@@ -45,12 +45,22 @@ func (c *connection) begin() error {
 		if err := c.readProxyHeader(); err != nil {
 			return err
 		}
+		if rejection := c.reassign(c.core.Client.Peer.Addr()); rejection != nil {
+			if c.tls == nil {
+				return rejection
+			}
+			c.refused(rejection, c.core.Client.Peer)
+			return errNoPlace
+		}
 	}
 	if c.listener.tls != nil {
 		return c.secure(c.core.Deadline)
 	}
 	return nil
 }
+
+// errNoPlace ends a connection over TLS, whose client can't be told of it before the handshake of TLS.
+var errNoPlace = errors.New("no place for the client")
 
 // proceed executes steps until the handshake ends, or a loop owns the connection.
 func (c *connection) proceed(step handshake.Step) {
@@ -201,6 +211,7 @@ func (a *attempts) stop() {
 // answer writes the backend's answer to the client.
 func (c *connection) answer(step handshake.Step) handshake.Step {
 	if step == handshake.Pass {
+		c.endHandshake() // the answer may have a long body
 		return c.core.Passed(c.passAnswer())
 	}
 	_ = c.client.SetWriteDeadline(c.core.Deadline)
@@ -215,7 +226,7 @@ func (c *connection) relay() {
 	_ = c.backend.SetDeadline(time.Time{})
 	s := c.newSession() // a panic before this ends the handshake, one after it the session
 	c.isFinished = true
-	defer c.listener.releaseHandshake()
+	defer c.leave()
 	defer c.putMemory()
 	c.proxy.driver.Relay(c.params(s), c.client, c.backend)
 	c.session = nil
@@ -229,6 +240,7 @@ func (c *connection) servePlain() handshake.Step {
 		return c.core.Refuse(upgrade.ErrDraining)
 	}
 	c.putMemory() // plain requests may go on for long, and need none of it
+	c.endHandshake()
 	rest, start, err := p.Wait()
 	memory := c.proxy.memory.Get()
 	c.core.Memory = memory
@@ -239,6 +251,9 @@ func (c *connection) servePlain() handshake.Step {
 		return c.core.Served(false)
 	}
 	memory.FromClient.Grow(copy(memory.FromClient.Free(), rest))
+	if rejection := c.beginHandshake(c.of); rejection != nil {
+		return c.core.Refuse(rejection)
+	}
 	until := start.Add(c.listener.headTimeout)
 	_ = c.client.SetDeadline(until)
 	return c.core.Next(memory, start, until, time.Now())

@@ -58,24 +58,22 @@ func (l *listener) acceptOnLoops() bool {
 
 // accepted begins the handshake of a connection that a loop has accepted.
 func (l *listener) accepted(w driver.Work, peer netip.AddrPort, loops *driver.Loops) driver.Task {
-	if !l.acquireHandshake() {
-		defer l.releaseRef()
-		rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
-		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
-		w.Drop()
-		l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
-		return nil
-	}
+	a := &accepted{own: connection{listener: l, proxy: l.proxy}}
+	a.task = task{connection: &a.own, loops: loops}
 	isBegun := false
 	defer func() {
 		if !isBegun {
-			l.releaseHandshake()
+			a.leave()
 		}
 	}()
-	a := &accepted{own: connection{listener: l, proxy: l.proxy}}
-	a.task = task{connection: &a.own, loops: loops}
+	if rejection := a.admit(peer.Addr()); rejection != nil {
+		_, _ = epoll.Write(w.FD(relay.Client), upgrade.AppendRejection(nil, rejection))
+		w.Drop()
+		l.refused(rejection, peer)
+		return nil
+	}
 	now := time.Now()
-	a.step = a.core.Begin(l, reach.NewClient(peer), nil, now, now.Add(l.headTimeout))
+	a.step = a.core.Begin(&a.own, reach.NewClient(peer), nil, now, now.Add(l.headTimeout))
 	w.SetDeadline(a.core.Deadline)
 	if w.Await(relay.Client, unix.EPOLLIN) != nil {
 		w.Drop()
@@ -321,7 +319,7 @@ func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handsh
 func (t *task) relay(w driver.Work) {
 	s := t.newSession()
 	t.session = nil // from here on the loop ends the session after a panic
-	defer t.listener.releaseHandshake()
+	defer t.leave()
 	defer t.putMemory()
 	w.Relay(t.loops, t.params(s))
 	s.Relayed()
@@ -340,7 +338,7 @@ func (t *task) drop(w driver.Work) {
 
 // lost accounts for a handshake whose client has gone. It may block on a slow log.
 func (t *task) lost() {
-	defer t.listener.releaseHandshake()
+	defer t.leave()
 	defer t.proxy.panics.Catch(room, nil)
 	t.core.End(time.Now())
 	t.putMemory()

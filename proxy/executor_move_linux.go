@@ -169,7 +169,7 @@ func (t *task) proceedOnGoroutine(fds [2]int) {
 			}
 		}
 		c.isFinished = true
-		defer c.listener.releaseHandshake()
+		defer c.leave()
 		defer c.putMemory()
 		if what := netconn.Exhausted(err); what != "" {
 			c.core.Refuse(reach.Exhausted(what))

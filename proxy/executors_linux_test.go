@@ -14,6 +14,7 @@ import (
 
 	"sluice/internal/units"
 	"sluice/proxy/driver"
+	"sluice/proxy/limits"
 )
 
 // A client that goes at once, while its pick has just been lent to a goroutine.
@@ -74,7 +75,7 @@ func TestCloseWaitsForTheHandshakesThatItCuts(t *testing.T) {
 		if n := access.Len(); n != count {
 			t.Errorf("%d access lines when Close has returned, want %d", n, count)
 		}
-		if n := g.places.N(); n != 0 {
+		if n := g.placesHeld(limits.Connections) + g.placesHeld(limits.Sessions); n != 0 {
 			t.Errorf("%d places are still held when Close has returned", n)
 		}
 	})

@@ -17,6 +17,7 @@ import (
 	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/driver"
+	"sluice/proxy/limits"
 	"sluice/proxy/route"
 )
 
@@ -169,6 +170,9 @@ func withDrivers(t *testing.T, test func(t *testing.T, driver string)) {
 		})
 	}
 }
+
+// placesHeld returns how many places of a kind all listeners have given.
+func (g *gateway) placesHeld(k limits.Kind) int64 { return g.totals[k].Held() }
 
 // address returns the address of the listener "public".
 func (g *gateway) address() string { return g.Addr("public").String() }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/balancer"
+	"sluice/proxy/limits"
 	"sluice/proxy/route"
 	"sluice/proxy/session"
 )
@@ -18,12 +19,28 @@ type ListenerView struct {
 	Name           string `json:"name"`
 	Address        string `json:"address"` // as bound
 	Sessions       int64  `json:"sessions"`
-	MaxSessions    int    `json:"max_sessions"` // 0 means that only the gateway's limit applies
-	Handshakes     int    `json:"handshakes"`   // under way; 0 without a limit
-	MaxHandshakes  int    `json:"max_handshakes"`
-	TLS            bool   `json:"tls"`
-	IsBehindProxy  bool   `json:"proxy_protocol"`
-	RedirectsHTTPS bool   `json:"redirect_https"`
+	MaxSessions    int64  `json:"max_sessions"` // of this and the other limits, 0 means none
+	Handshakes     int64  `json:"handshakes"`   // under way
+	MaxHandshakes  int64  `json:"max_handshakes"`
+	Requests       int64  `json:"requests"` // plain ones, under way
+	MaxRequests    int64  `json:"max_requests"`
+	Connections    int64  `json:"connections"` // open ones, sessions included
+	MaxConnections int64  `json:"max_connections"`
+	Idle           int    `json:"idle"` // connections among them that wait for a plain request
+	MaxIdle        int    `json:"max_idle"`
+
+	Refused        map[string]uint64 `json:"refused"` // for want of a place, by reason, since the start
+	TLS            bool              `json:"tls"`
+	IsBehindProxy  bool              `json:"proxy_protocol"`
+	RedirectsHTTPS bool              `json:"redirect_https"`
+}
+
+// A LimitsView has the limits of the whole gateway and their use. 0 means no limit.
+type LimitsView struct {
+	Connections    int64 `json:"connections"` // of clients
+	MaxConnections int64 `json:"max_connections"`
+	Sessions       int64 `json:"sessions"` // with the handshakes that may become sessions
+	MaxSessions    int64 `json:"max_sessions"`
 }
 
 // A RouteView is a route at one moment.
@@ -76,19 +93,44 @@ func (p *Proxy) Listeners() []ListenerView {
 	listeners := *p.listeners.Load()
 	views := make([]ListenerView, 0, len(listeners))
 	for _, l := range listeners {
-		views = append(views, ListenerView{
+		v := ListenerView{
 			Name:           l.name,
 			Address:        l.ln.Addr().String(),
-			Sessions:       l.places.N(),
-			MaxSessions:    l.maxSessions,
-			Handshakes:     len(l.handshakes),
-			MaxHandshakes:  cap(l.handshakes),
 			TLS:            l.tls != nil,
 			IsBehindProxy:  l.isBehindProxy,
 			RedirectsHTTPS: l.config.RedirectHTTPS,
-		})
+		}
+		v.Sessions, v.MaxSessions = l.places.Held(limits.Sessions)
+		v.Handshakes, v.MaxHandshakes = l.places.Held(limits.Handshakes)
+		v.Requests, v.MaxRequests = l.places.Held(limits.Requests)
+		v.Connections, v.MaxConnections = l.places.Held(limits.Connections)
+		v.Idle, v.MaxIdle = l.plain.Idle()
+		v.Refused = l.refusedPlaces()
+		views = append(views, v)
 	}
 	return views
+}
+
+// refusedPlaces counts the refusals for want of a place by their reasons.
+func (l *listener) refusedPlaces() map[string]uint64 {
+	counts := map[string]uint64{}
+	for k := range limits.NumKinds {
+		for why, n := range l.places.Refused(k) {
+			if n > 0 {
+				counts[placeRefusals[k][why].Reason] = n
+			}
+		}
+	}
+	return counts
+}
+
+// Limits returns the limits of the whole gateway, and their use.
+func (p *Proxy) Limits() LimitsView {
+	connections, sessions := &p.totals[limits.Connections], &p.totals[limits.Sessions]
+	return LimitsView{
+		Connections: connections.Held(), MaxConnections: connections.Limit(),
+		Sessions: sessions.Held(), MaxSessions: sessions.Limit(),
+	}
 }
 
 // Routes returns all routes, the more exact ones first, as they are tried.

@@ -31,12 +31,9 @@ type listener struct {
 
 	isBehindProxy bool           // every connection begins with a PROXY header
 	headerSenders reach.Prefixes // that may send it
-	maxSessions   int            // 0 means no limit
-	clients       *limits.Clients
 
-	places     *limits.Count // shared by all listeners that have had the socket
-	handshakes chan struct{} // one value for each handshake under way; nil means no limit
-	refs       atomic.Int64  // handshakes, and 1 while the socket belongs to it
+	places *limits.Places // what is occupied is that of all listeners that have had the socket
+	refs   atomic.Int64   // handshakes, and 1 while the socket belongs to it
 }
 
 // The pause after a failed accept is minBackoff at first, and doubles up to maxBackoff.
@@ -55,20 +52,13 @@ func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener
 		tls:           c.TLS,
 		headTimeout:   time.Duration(c.HeadTimeout),
 		isBehindProxy: c.ProxyProtocol,
-		maxSessions:   c.MaxSessions,
-		clients:       limits.NewClients(limits.PerClient{Sessions: c.MaxSessionsPerIP, Rate: c.HandshakeRate, Burst: c.HandshakeBurst}),
-		places:        new(limits.Count),
 	}
-	l.source = session.Source{Name: c.Name, Release: l.Release}
+	l.source = session.Source{Name: c.Name, Release: l.endSession}
 	l.refs.Store(1)
 	if before != nil {
-		l.places = before.places
-		if l.clients.Limit() == before.clients.Limit() {
-			l.clients = before.clients
-		}
-	}
-	if c.MaxHandshakes > 0 {
-		l.handshakes = make(chan struct{}, c.MaxHandshakes)
+		l.places = before.places.With(p.limitsOf(l.config))
+	} else {
+		l.places = limits.NewPlaces(&p.totals, p.limitsOf(l.config))
 	}
 	var err error
 	l.trust.Certificate = c.TrustedClientCertificate
@@ -84,6 +74,7 @@ func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener
 
 // start makes the listener accept.
 func (l *listener) start() {
+	l.warnOfLimits()
 	l.proxy.running.Go(l.plain.Run)
 	l.socket.assign(l)
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
@@ -114,36 +105,20 @@ func (l *listener) releaseRef() {
 	}
 }
 
-// refuse answers a connection over the limit of max_handshakes, without reading from it.
-func (l *listener) refuse(conn net.Conn) {
-	rejection := upgrade.ErrLimit.RetryAfter(reach.RetryAfter)
+// refuse answers a connection for which there is no place, without reading from it.
+func (l *listener) refuse(conn net.Conn, rejection *upgrade.Rejection, peer netip.AddrPort) {
 	if l.tls == nil {
 		_ = conn.SetWriteDeadline(time.Now().Add(time.Millisecond)) // it is written only if the socket's buffer has room for it
 		_, _ = conn.Write(upgrade.AppendRejection(nil, rejection))
 	}
 	_ = conn.Close()
+	l.refused(rejection, peer)
+}
+
+// refused accounts for a connection that was refused before anything was read from it.
+func (l *listener) refused(rejection *upgrade.Rejection, peer netip.AddrPort) {
 	l.proxy.metrics.refused(nil, rejection.Reason, rejection.Status)
-}
-
-// acquireHandshake acquires one of the listener's max_handshakes, and reports whether one was left.
-func (l *listener) acquireHandshake() bool {
-	if l.handshakes == nil {
-		return true
-	}
-	select {
-	case l.handshakes <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-// releaseHandshake releases what a handshake has acquired of the listener: its part of max_handshakes, and its reference.
-func (l *listener) releaseHandshake() {
-	if l.handshakes != nil {
-		<-l.handshakes
-	}
-	l.releaseRef()
+	l.warn(rejection.Reason, zap.String("client", reach.FormatClient(peer)))
 }
 
 // addrOf returns the address of a connection's peer; the zero AddrPort for a Unix socket.

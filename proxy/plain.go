@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"sluice/internal/share"
+	"sluice/proxy/limits"
 	"sluice/proxy/plain"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -13,14 +15,36 @@ func (l *listener) newPlainServer() *plain.Server {
 		HeadTimeout: l.headTimeout,
 		Route:       l.plainRoute,
 		Identify:    l.Identify,
+		Acquire:     l.acquireRequest,
+		Release:     func(r *plain.Request) { l.places.Release(limits.Requests, share.KeyOf(r.Client.Addr.Addr())) },
+		MaxIdle:     l.config.MaxHandshakes,
+		IsIdle: func() {
+			if l.places.Short(limits.Connections) > 0 {
+				l.proxy.relieve()
+			}
+		},
 		Served: func(r *plain.Request) {
 			l.proxy.metrics.plain(r)
 			l.proxy.logPlain(l, r)
+			l.warnIfExhausted(r.Reason, r.Cause)
 		},
 		Stopped: l.proxy.ctx.Done(),
 		Log:     l.proxy.log,
 		Panics:  l.proxy.panics,
 	})
+}
+
+// acquireRequest counts a plain request, and acquires its place.
+func (l *listener) acquireRequest(r *plain.Request) *upgrade.Rejection {
+	of := share.KeyOf(r.Client.Addr.Addr())
+	rejection := errRate
+	if l.places.Request(of, r.Start) {
+		rejection = placeRefusals[limits.Requests][l.places.Acquire(limits.Requests, of)]
+	}
+	if rejection != nil {
+		l.proxy.metrics.rejected.WithLabelValues(r.Route.Name, rejection.Reason).Inc()
+	}
+	return rejection
 }
 
 // plainRoute returns the route of a request for the plain path. It returns nil if the handshake has to accept or refuse the request.

@@ -28,6 +28,10 @@ type Config struct {
 	// without TLS. It may be nil.
 	Challenge func(ctx context.Context, host, path string) (body string, isOurs bool)
 
+	// MaxConnections is the number of clients' connections for which the process has descriptors, those to backends included. 0 means that it
+	// is not known.
+	MaxConnections int
+
 	Driver  driver.Driver // the Proxy owns it from New on
 	Log     *zap.Logger
 	Access  *zap.Logger // for the lines of AccessLines, at info
@@ -55,8 +59,9 @@ type Proxy struct {
 	tracer      handshake.Tracer // or nil
 	panics      recovery.Handler
 	driver      driver.Driver
-	maxSessions atomic.Int64
-	places      limits.Count // of all listeners
+	totals      limits.Totals // of all listeners
+	warnings    warnings
+	isRelieving atomic.Bool // relieve runs
 	metrics     *metrics
 	challenge   func(ctx context.Context, host, path string) (body string, isOurs bool)
 	memory      upgrade.Pool
@@ -98,6 +103,7 @@ func New(c Config) (*Proxy, error) {
 		poolLog:     c.Log,
 		retiring:    map[string]bool{},
 	}
+	p.totals[limits.Connections].SetLimit(int64(c.MaxConnections))
 	p.sessions = p.newRegistry()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"sluice/proxy/handshake"
+	"sluice/proxy/limits"
 	"sluice/proxy/route"
 )
 
@@ -62,7 +63,7 @@ func (g *gateway) breakRoute(path string) {
 }
 
 // handshakes returns the number of handshakes under way.
-func handshakes(g *gateway) int { return len((*g.listeners.Load())[0].handshakes) }
+func handshakes(g *gateway) int { return int(g.placesHeld(limits.Handshakes)) }
 
 func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
@@ -106,7 +107,7 @@ func TestAHandshakeThatPanicsIsA502AndNoOtherSessionNotices(t *testing.T) {
 				if n := g.metric(t, "sluice_handshakes_rejected_total", "reason=internal_error"); n != times {
 					t.Errorf("%v handshakes are counted; want %d", n, times)
 				}
-				eventually(t, "one session", func() bool { return g.places.N() == 1 })
+				eventually(t, "one session", func() bool { return g.placesHeld(limits.Sessions) == 1 })
 				_ = client.Close()
 				_ = b.Close()
 				g.wantIdle(t)
@@ -149,7 +150,9 @@ func TestAHandshakeThatPanicsReleasesAllThatItHolds(t *testing.T) {
 			}
 			p.want(t, room, room, room)
 			g.wantIdle(t)
-			eventually(t, "the release of all places", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
+			eventually(t, "the release of all places", func() bool {
+				return g.placesHeld(limits.Connections)+g.placesHeld(limits.Sessions) == 0 && g.sessions.Count() == 0
+			})
 			if n := g.metric(t, "sluice_sessions_active"); n != 0 {
 				t.Errorf("sluice_sessions_active = %v; want 0", n)
 			}
@@ -207,7 +210,9 @@ func TestASessionWhoseEndPanicsReleasesAllThatItHolds(t *testing.T) {
 		_ = client.Close()
 		_ = b.Close()
 		g.wantIdle(t)
-		eventually(t, "the release of all places", func() bool { return g.places.N() == 0 && g.sessions.Count() == 0 })
+		eventually(t, "the release of all places", func() bool {
+			return g.placesHeld(limits.Connections)+g.placesHeld(limits.Sessions) == 0 && g.sessions.Count() == 0
+		})
 		p.want(t, room)
 	})
 }
@@ -249,7 +254,9 @@ func TestAPanicAsAHandshakeBecomesASessionReleasesEverythingOnce(t *testing.T) {
 		client.send(t, asking("/"))
 		b := backend.accept(t)
 		b.send(t, switching())
-		eventually(t, "a report of the panic, and the release of the places", func() bool { return p.count() == 1 && g.places.N() == 0 })
+		eventually(t, "a report of the panic, and the release of the places", func() bool {
+			return p.count() == 1 && g.placesHeld(limits.Connections)+g.placesHeld(limits.Sessions) == 0
+		})
 		eventually(t, "the listener referred to by its socket alone", func() bool { return (*g.listeners.Load())[0].refs.Load() == 1 })
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
@@ -298,6 +299,9 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 
 // rehearsed is a listener of a rehearsal: it accounts for nothing.
 type rehearsed struct{ *listener }
+
+// Counted implements handshake.Gateway.
+func (rehearsed) Counted(netip.Addr, time.Time) *upgrade.Rejection { return nil }
 
 // AttemptEnded implements handshake.Gateway.
 func (rehearsed) AttemptEnded(uint64, *balancer.Backend, string) {}

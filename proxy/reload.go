@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 
 	"sluice/balancer"
+	"sluice/proxy/limits"
 	"sluice/proxy/plain"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
@@ -238,7 +239,7 @@ func (p *Proxy) install(next *generation) (before *generation) {
 			})
 		})
 	}
-	p.maxSessions.Store(int64(next.maxSessions))
+	p.totals[limits.Sessions].SetLimit(int64(next.maxSessions))
 	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
 	p.listeners.Store(&next.listeners)

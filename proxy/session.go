@@ -34,6 +34,7 @@ func (c *connection) newSession() *session.Session {
 	c.proxy.metrics.established(s, time.Since(h.Start))
 	c.proxy.sessions.Add(s)
 	h.Establish()
+	c.giveToSession(h.Client.Addr.Addr())
 	c.session = s
 	return s
 }

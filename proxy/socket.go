@@ -152,15 +152,17 @@ func (s *socket) accept() {
 func (s *socket) begin(conn net.Conn) {
 	l := s.acquireListener()
 	defer l.proxy.panics.Catch(room, func() { _ = conn.Close() })
-	if !l.acquireHandshake() {
-		defer l.releaseRef()
-		l.refuse(conn)
+	c := &connection{listener: l, proxy: l.proxy, client: conn}
+	peer := addrOf(conn)
+	if rejection := c.admit(peer.Addr()); rejection != nil {
+		defer c.leave()
+		l.refuse(conn, rejection, peer)
 		return
 	}
 	if l.proxy.handshakes.add(conn) {
-		go l.handshake(conn)
+		go c.handshake()
 	} else {
-		l.releaseHandshake()
+		c.leave()
 	}
 }
 

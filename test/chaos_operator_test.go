@@ -97,6 +97,8 @@ type listenerView struct {
 	ProxyProtocol bool `json:"proxy_protocol"`
 	Sessions      int
 	Handshakes    int
+	Requests      int
+	Connections   int
 }
 
 func (o *chaosOperator) learnListeners() {

@@ -132,10 +132,10 @@ func (c *chaos) wantPlaces(t *testing.T, o *chaosOperator) {
 		for _, metric := range []string{"sluice_sessions_active", "sluice_backend_sessions"} {
 			c.eventually(t, metric+" is 0", func() (bool, string) { n := c.gateway.count(t, metric); return n == 0, fmt.Sprint(n) })
 		}
-		c.eventually(t, "no session at a listener", func() (bool, string) {
+		c.eventually(t, "no place taken at a listener", func() (bool, string) {
 			o.learnListeners()
 			for _, v := range *c.listeners.Load() {
-				if v.Sessions > 0 {
+				if v.Sessions+v.Handshakes+v.Requests+v.Connections > 0 {
 					return false, fmt.Sprintf("%+v", v)
 				}
 			}

@@ -22,6 +22,9 @@ import (
 var sluice string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(floodBackendVariable) != "" {
+		serveFloods()
+	}
 	os.Exit(runTests(m))
 }
 

@@ -49,8 +49,8 @@ func (g *gate) Read(p []byte) (int, error) {
 	if err := g.shake.acquire(); err != nil {
 		return n, err
 	}
-	// A client that has ended its stream can't complete a handshake to which it has no answer yet.
-	if netconn.IsBroken(g.Conn, !g.shake.isAnswered) {
+	// A client that has ended its stream can't complete a handshake to which it has no answer yet. Later what it sent may be an alert.
+	if !g.shake.isAnswered && netconn.IsHungUp(g.Conn) {
 		return n, io.ErrUnexpectedEOF
 	}
 	return n, nil

@@ -91,18 +91,32 @@ var (
 	ErrOrigin         = &Rejection{403, "origin", "connections from this Origin are not allowed", nil}
 	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}
 	ErrHeadTimeout    = &Rejection{408, "head_timeout", "the request's head did not arrive in time", nil}
-	ErrRate           = &Rejection{429, "rate", "too many connections in too short a time", nil}
+	ErrRate           = &Rejection{429, "rate", "too many requests of this address in too short a time", nil}
+	ErrSessionsPerIP  = &Rejection{429, "sessions_per_ip", "this address has as many sessions as one may have", nil}
 	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
 	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend's answer can't be passed on", nil}
 	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed to handle this request", nil}
 	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
-	ErrLimit          = &Rejection{503, "limit", "the gateway has as many sessions as it may have", nil}
 	ErrDescriptors    = &Rejection{503, "descriptors", "the gateway has no descriptors left", nil}
 	ErrPorts          = &Rejection{503, "ports", "the gateway has no ports left for connections to the backend", nil}
 	ErrMemory         = &Rejection{503, "memory", "the gateway's system has no memory left for connections", nil}
 	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}
 	ErrLoop           = &Rejection{508, "loop", "the request has passed too many gateways: one of them seems to be its own backend", nil}
 	ErrBackendTimeout = &Rejection{504, "backend_timeout", "no backend answered in time", nil}
+)
+
+// Refusals for want of a place: of all of them, or of those that one address may have.
+var (
+	ErrConnections = &Rejection{503, "connections", "the gateway has as many connections as it may have", nil}
+	ErrHandshakes  = &Rejection{503, "handshakes", "the gateway has as many handshakes under way as it may have", nil}
+	ErrRequests    = &Rejection{503, "requests", "the gateway has as many plain requests under way as it may have", nil}
+	ErrSessions    = &Rejection{503, "sessions", "the gateway has as many sessions as it may have", nil}
+
+	ErrConnectionsShare = &Rejection{503, "connections_share", "this address has its share of the gateway's connections", nil}
+	ErrHandshakesShare  = &Rejection{503, "handshakes_share", "this address has its share of the gateway's handshakes under way", nil}
+	ErrRequestsShare    = &Rejection{503, "requests_share", "this address has its share of the gateway's plain requests under way", nil}
+	ErrQueueShare       = &Rejection{503, "queue_share", "this address has its share of the pool's queue", nil}
+	ErrSessionsShare    = &Rejection{503, "sessions_share", "this address has its share of the gateway's sessions", nil}
 )
 
 // upgradeFields are the fields of a 426. RFC 9110 section 15.5.22: "The server MUST

@@ -17,7 +17,8 @@ var rejections = []*Rejection{
 	ErrBadConnection, ErrNominated, ErrBadLength, ErrBadCoding, ErrLengthAndCoding,
 	ErrNotWebSocket, ErrBadMethod, ErrOldHTTP, ErrBadUpgrade, ErrNoUpgrade, ErrBody, ErrExpect, ErrNoVersion, ErrVersion, ErrBadKey,
 	ErrBadProtocol, ErrBadExtension,
-	ErrTLS, ErrOrigin, ErrNoRoute, ErrHeadTimeout, ErrRate, ErrDial, ErrBadAnswer, ErrNoBackend, ErrLimit, ErrDescriptors, ErrPorts, ErrMemory, ErrDraining, ErrBackendTimeout,
+	ErrTLS, ErrOrigin, ErrNoRoute, ErrHeadTimeout, ErrRate, ErrDial, ErrBadAnswer, ErrNoBackend, ErrDescriptors, ErrPorts, ErrMemory,
+	ErrSessionsPerIP, ErrConnections, ErrHandshakes, ErrRequests, ErrSessions, ErrConnectionsShare, ErrHandshakesShare, ErrRequestsShare, ErrSessionsShare, ErrQueueShare, ErrDraining, ErrBackendTimeout,
 }
 
 func TestEveryRefusalIsAWholeResponseWithConnectionClose(t *testing.T) {
@@ -53,14 +54,14 @@ func TestARefusedVersionGetsTheSupportedOne(t *testing.T) {
 }
 
 func TestARefusalWithMoreFieldsIsStillTheSame(t *testing.T) {
-	rej := ErrLimit.RetryAfter(5).With(Field{"X-A", "b"})
-	if !errors.Is(rej, ErrLimit) || errors.Is(rej, ErrNoBackend) || errors.Is(rej, io.EOF) || len(ErrLimit.Header) != 0 {
-		t.Errorf("%v is ErrLimit: %v; its header is now %v", rej, errors.Is(rej, ErrLimit), ErrLimit.Header)
+	rej := ErrSessions.RetryAfter(5).With(Field{"X-A", "b"})
+	if !errors.Is(rej, ErrSessions) || errors.Is(rej, ErrNoBackend) || errors.Is(rej, io.EOF) || len(ErrSessions.Header) != 0 {
+		t.Errorf("%v is ErrSessions: %v; its header is now %v", rej, errors.Is(rej, ErrSessions), ErrSessions.Header)
 	}
 	if want := []Field{{"Retry-After", "5"}, {"X-A", "b"}}; !reflect.DeepEqual(rej.Header, want) {
 		t.Errorf("header %v; want %v", rej.Header, want)
 	}
-	if got, want := rej.Error(), "503 limit: the gateway has as many sessions as it may have"; got != want {
+	if got, want := rej.Error(), "503 sessions: the gateway has as many sessions as it may have"; got != want {
 		t.Errorf("Error() = %q; want %q", got, want)
 	}
 }

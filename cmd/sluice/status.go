@@ -17,7 +17,7 @@ import (
 type gatewayStatus struct {
 	IsReady bool   `json:"ready"`
 	unready string // why it isn't ready
-	admin.Listeners
+	admin.Limits
 	admin.Routes
 	admin.Pools
 }
@@ -39,7 +39,7 @@ func status(c call) error {
 		return err
 	}
 	s.IsReady = s.unready == ""
-	for path, value := range map[string]any{"listeners": &s.Listeners, "routes": &s.Routes, "pools": &s.Pools} {
+	for path, value := range map[string]any{"status": &s.Limits, "routes": &s.Routes, "pools": &s.Pools} {
 		if err := q.send("GET", "/api/v1/"+path, nil, value); err != nil {
 			return err
 		}
@@ -68,9 +68,12 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 	if _, err := fmt.Fprintf(q.stdout, "gateway at %s: %s\n\n", q.address, state); err != nil {
 		return err
 	}
-	listeners := q.newTable("LISTENER", "ADDRESS", "SESSIONS", "HANDSHAKES")
+	gateway := q.newTable("CONNECTIONS", "SESSIONS")
+	gateway.row(useOf(s.Limits.Limits.Connections, s.Limits.Limits.MaxConnections), useOf(s.Limits.Limits.Sessions, s.Limits.Limits.MaxSessions))
+	listeners := q.newTable("LISTENER", "ADDRESS", "CONNECTIONS", "IDLE", "HANDSHAKES", "REQUESTS", "SESSIONS", "REFUSED")
 	for _, l := range s.Listeners.Listeners {
-		listeners.row(l.Name, l.Address, number(l.Sessions), number(l.Handshakes))
+		listeners.row(l.Name, l.Address, useOf(l.Connections, l.MaxConnections), useOf(int64(l.Idle), int64(l.MaxIdle)),
+			useOf(l.Handshakes, l.MaxHandshakes), useOf(l.Requests, l.MaxRequests), useOf(l.Sessions, l.MaxSessions), countsOf(l.Refused))
 	}
 	routes := q.newTable("ROUTE", "LISTENER", "POOL", "SESSIONS")
 	for _, r := range s.Routes.Routes {
@@ -79,10 +82,10 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 	pools := q.newTable("POOL", "BACKEND", "STATE", "WEIGHT", "SESSIONS", "FAILURES", "LAST ERROR")
 	for _, p := range s.Pools.Pools {
 		for _, b := range p.Backends {
-			pools.row(p.Name, b.Address, stateOf(&b), number(b.Weight), number(b.Sessions), failuresOf(&b), lastErrorOf(&b))
+			pools.row(p.Name, b.Address, stateOf(&b), number(b.Weight), number(b.Sessions), countsOf(b.Failures), lastErrorOf(&b))
 		}
 	}
-	for i, t := range []*table{listeners, routes, pools} {
+	for i, t := range []*table{gateway, listeners, routes, pools} {
 		if i > 0 {
 			if _, err := fmt.Fprintln(q.stdout); err != nil {
 				return err
@@ -106,22 +109,30 @@ func stateOf(b *proxy.BackendView) string {
 	return state
 }
 
-// failuresOf lists the reasons of failures, the most frequent first.
-func failuresOf(b *proxy.BackendView) string {
+// useOf shows how much of a limit is in use.
+func useOf(n, limit int64) string {
+	if limit == 0 {
+		return number(n)
+	}
+	return number(n) + "/" + number(limit)
+}
+
+// countsOf lists reasons with their counts, the most frequent first.
+func countsOf(counts map[string]uint64) string {
 	var reasons []string
-	for reason, n := range b.Failures {
+	for reason, n := range counts {
 		if n > 0 {
 			reasons = append(reasons, reason)
 		}
 	}
 	slices.SortFunc(reasons, func(x, y string) int {
-		if d := int64(b.Failures[y]) - int64(b.Failures[x]); d != 0 {
+		if d := int64(counts[y]) - int64(counts[x]); d != 0 {
 			return int(d)
 		}
 		return strings.Compare(x, y)
 	})
 	for i, reason := range reasons {
-		reasons[i] = fmt.Sprintf("%s %d", reason, b.Failures[reason])
+		reasons[i] = fmt.Sprintf("%s %d", reason, counts[reason])
 	}
 	return strings.Join(reasons, ", ")
 }

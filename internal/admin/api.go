@@ -29,6 +29,11 @@ type (
 	Listeners struct {
 		Listeners []proxy.ListenerView `json:"listeners"`
 	}
+	// Limits is the answer of GET /api/v1/status.
+	Limits struct {
+		Limits proxy.LimitsView `json:"limits"`
+		Listeners
+	}
 	// Routes is the answer of GET /api/v1/routes.
 	Routes struct {
 		Routes []proxy.RouteView `json:"routes"`
@@ -71,6 +76,9 @@ func (a *api) addTo(routes *router) {
 	})
 	routes.handle("GET", "/api/v1/listeners", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, Listeners{a.Proxy.Listeners()})
+	})
+	routes.handle("GET", "/api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
+		writeJSON(w, http.StatusOK, Limits{a.Proxy.Limits(), Listeners{a.Proxy.Listeners()}})
 	})
 	routes.handle("GET", "/api/v1/routes", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, Routes{a.Proxy.Routes()})

@@ -18,12 +18,11 @@ func AwaitHangup(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	return raw.Read(func(fd uintptr) bool { return poll(fd, unix.POLLRDHUP) != 0 })
+	return raw.Read(func(fd uintptr) bool { return isHungUp(fd) })
 }
 
-// IsBroken reports whether the connection is broken, as by a reset of its peer, and reads nothing. With isEnded it reports whether the peer
-// has ended its stream as well.
-func IsBroken(conn net.Conn, isEnded bool) (is bool) {
+// IsHungUp reports whether the peer of conn has ended its stream, or the connection is broken, and reads nothing.
+func IsHungUp(conn net.Conn) (is bool) {
 	socket, isSocket := Socket(conn).(syscall.Conn)
 	if !isSocket {
 		return false
@@ -32,19 +31,12 @@ func IsBroken(conn net.Conn, isEnded bool) (is bool) {
 	if err != nil {
 		return false
 	}
-	events := int16(0)
-	if isEnded {
-		events = unix.POLLRDHUP
-	}
-	_ = raw.Control(func(fd uintptr) { is = poll(fd, events) != 0 })
+	_ = raw.Control(func(fd uintptr) { is = isHungUp(fd) })
 	return is
 }
 
-// poll returns which of the events a socket has now; POLLERR and POLLHUP are always among them.
-func poll(fd uintptr, events int16) int16 {
-	fds := []unix.PollFd{{Fd: int32(fd), Events: events}}
-	if _, err := unix.Poll(fds, 0); err != nil {
-		return 0
-	}
-	return fds[0].Revents
+func isHungUp(fd uintptr) bool {
+	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0
 }

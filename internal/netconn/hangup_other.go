@@ -7,5 +7,5 @@ import "net"
 // AwaitHangup returns an error: only Linux reports a hangup before all input is read.
 func AwaitHangup(net.Conn) error { return errNoSocket }
 
-// IsBroken returns false: only Linux reports it before all input is read.
-func IsBroken(net.Conn, bool) bool { return false }
+// IsHungUp returns false: only Linux reports a hangup before all input is read.
+func IsHungUp(net.Conn) bool { return false }

@@ -3,7 +3,6 @@ package handshake
 import (
 	"time"
 
-	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
 
@@ -25,6 +24,10 @@ func (c *Core) admitted(now time.Time) Step {
 // admit finds the route and checks the request. No backend notices a request that is refused here.
 func (c *Core) admit(now time.Time) error {
 	req := &c.Memory.Request
+	client := c.Client.Addr.Addr()
+	if rejection := c.gateway.Counted(client, now); rejection != nil {
+		return rejection
+	}
 	if redirection := c.gateway.Redirection(req); redirection != nil {
 		return redirection
 	}
@@ -41,9 +44,9 @@ func (c *Core) admit(now time.Time) error {
 	case c.gateway.Refuses():
 		return upgrade.ErrDraining
 	}
-	if rejection = c.gateway.Acquire(c.Client.Addr.Addr(), now); rejection != nil {
-		return rejection.RetryAfter(reach.RetryAfter)
+	if rejection = c.gateway.Acquire(client); rejection != nil {
+		return rejection
 	}
-	c.hasPlaces = true
+	c.hasPlace = true
 	return nil
 }

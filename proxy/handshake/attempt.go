@@ -333,10 +333,10 @@ func (c *Core) releasePick(o balancer.Outcome) {
 	}
 }
 
-// Establish ends the handshake with a session: from now on the session has the pick and the places of the client. Memory still has the heads
+// Establish ends the handshake with a session: from now on the session has the pick and the place of the client. Memory still has the heads
 // and the early frames.
 func (c *Core) Establish() {
 	c.Outcome, c.Status = Established, 101
-	c.hasPick, c.hasPlaces, c.isEnded = false, false, true
+	c.hasPick, c.hasPlace, c.isEnded = false, false, true
 	c.endTrace()
 }

@@ -63,9 +63,11 @@ type Gateway interface {
 	Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection)
 	// Refuses reports whether the gateway refuses new sessions.
 	Refuses() bool
-	// Acquire acquires the places of a session of that client. A nil result means that the Core has them until Release.
-	Acquire(client netip.Addr, now time.Time) *upgrade.Rejection
-	Release(client netip.Addr, now time.Time)
+	// Counted counts a request of that client, and returns a rejection if it has had too many.
+	Counted(client netip.Addr, now time.Time) *upgrade.Rejection
+	// Acquire acquires the place of a session of that client. A nil result means that the Core has it until Release.
+	Acquire(client netip.Addr) *upgrade.Rejection
+	Release(client netip.Addr)
 	// AttemptEnded notes an attempt of the handshake of that id that failed, and why. It may block on a slow log.
 	AttemptEnded(id uint64, b *balancer.Backend, cause string)
 	// Ended accounts for a handshake that made no session. It may block on a slow log.
@@ -87,12 +89,12 @@ type Core struct {
 	IsTorn    bool               // for Drop: a part of an answer may have been sent
 	Outcome   Outcome
 
-	gateway   Gateway
-	trace     *traced
-	stage     Step
-	headSize  int  // bytes of the client's head; early frames follow it in Memory.FromClient
-	hasPlaces bool // Acquire was called, and Release was not
-	isEnded   bool
+	gateway  Gateway
+	trace    *traced
+	stage    Step
+	headSize int  // bytes of the client's head; early frames follow it in Memory.FromClient
+	hasPlace bool // Acquire was called, and Release was not
+	isEnded  bool
 
 	attempt
 }
@@ -115,7 +117,7 @@ func (c *Core) ClientRead(n int, err error, now time.Time) Step {
 	if len(buf.Bytes()) > 0 {
 		size, parseErr := req.Parse(buf.Bytes())
 		if parseErr != nil {
-			return c.refuse(parseErr)
+			return c.refuseHead(parseErr, now)
 		}
 		if size > 0 {
 			c.headSize = size
@@ -169,7 +171,7 @@ func (c *Core) Due(now time.Time) Step {
 	switch c.stage {
 	case ReadClient:
 		if c.Memory != nil && len(c.Memory.FromClient.Bytes()) > 0 {
-			return c.refuse(upgrade.ErrHeadTimeout)
+			return c.refuseHead(upgrade.ErrHeadTimeout, now)
 		}
 		return c.ClientLost()
 	case Dial, WriteBackend, ReadBackend:
@@ -192,6 +194,14 @@ func (c *Core) Abort() Step { return c.Refuse(upgrade.ErrInternal) }
 func (c *Core) Refuse(r *upgrade.Rejection) Step {
 	c.releasePick(balancer.GatewayFault)
 	return c.refuse(r)
+}
+
+// refuseHead refuses a head that does not say whose request it is: the peer's counts.
+func (c *Core) refuseHead(err error, now time.Time) Step {
+	if rejection := c.gateway.Counted(c.Client.Peer.Addr(), now); rejection != nil {
+		err = rejection
+	}
+	return c.refuse(err)
 }
 
 // refuse ends a handshake with an answer by the gateway.

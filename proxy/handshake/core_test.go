@@ -69,7 +69,9 @@ func TestARefusedRequestPicksNoBackend(t *testing.T) {
 		"an Origin that is not allowed": {head: asking("/chat", "Origin: https://bad.example"), want: upgrade.ErrOrigin},
 		"not WebSocket":                 {head: head("GET /chat HTTP/1.1", "Host: gateway.test"), want: upgrade.ErrNotWebSocket},
 		"the gateway stops":             {head: asking("/chat"), gate: func(g *gate) { g.refuses = true }, want: upgrade.ErrDraining},
-		"no place":                      {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrLimit }, want: upgrade.ErrLimit},
+		"no place":                      {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrSessions }, want: upgrade.ErrSessions},
+		"too many requests":             {head: asking("/nowhere"), gate: func(g *gate) { g.over = upgrade.ErrRate }, want: upgrade.ErrRate},
+		"too many malformed requests":   {head: "GET /chat HTTP/1.1\n", gate: func(g *gate) { g.over = upgrade.ErrRate }, want: upgrade.ErrRate},
 		"too many of its address":       {head: asking("/chat"), gate: func(g *gate) { g.refusal = upgrade.ErrRate }, want: upgrade.ErrRate},
 		"everything is redirected":      {head: asking("/chat"), gate: func(g *gate) { g.redirect = upgrade.ErrRedirect }, want: upgrade.ErrRedirect},
 	} {
@@ -80,6 +82,9 @@ func TestARefusedRequestPicksNoBackend(t *testing.T) {
 				}
 				c.client(test.head)
 				c.wantRefused(test.want)
+				if c.gate.counted != 1 { // Faults B1.
+					t.Errorf("%d requests are counted, want 1", c.gate.counted)
+				}
 				if c.core.Asked != nil {
 					t.Error("a backend was picked")
 				}
@@ -158,7 +163,7 @@ func TestAnEndAtEachStepReleasesAllThatItHolds(t *testing.T) {
 		for name, end := range map[string]func(c *script) Step{
 			"the client is lost": func(c *script) Step { return c.core.ClientLost() },
 			"a panic":            func(c *script) Step { return c.core.Abort() },
-			"no descriptor":      func(c *script) Step { return c.core.Refuse(upgrade.ErrLimit) },
+			"no descriptor":      func(c *script) Step { return c.core.Refuse(upgrade.ErrSessions) },
 		} {
 			t.Run(s.name+", "+name, func(t *testing.T) {
 				c := newScript(t, setting{})

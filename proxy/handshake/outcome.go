@@ -43,9 +43,9 @@ func (c *Core) End(now time.Time) {
 		return
 	}
 	c.isEnded = true
-	if c.hasPlaces {
-		c.hasPlaces = false
-		c.gateway.Release(c.Client.Addr.Addr(), now)
+	if c.hasPlace {
+		c.hasPlace = false
+		c.gateway.Release(c.Client.Addr.Addr())
 	}
 	c.endTrace()
 	if c.Outcome != Served && c.IsRequest() {

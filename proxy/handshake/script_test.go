@@ -35,6 +35,8 @@ type gate struct {
 	pool     *balancer.Pool
 	places   int
 	refusal  *upgrade.Rejection // of Acquire
+	over     *upgrade.Rejection // of Counted
+	counted  int                // requests
 	refuses  bool
 	isPlain  bool
 	redirect *upgrade.Rejection
@@ -49,7 +51,7 @@ func (g *gate) IsChallenge(r *upgrade.Request) bool             { return string(
 func (g *gate) IsPlain(r *upgrade.Request) bool                 { return g.isPlain && !r.IsWebSocket() }
 func (g *gate) Redirection(*upgrade.Request) *upgrade.Rejection { return g.redirect }
 func (g *gate) Refuses() bool                                   { return g.refuses }
-func (g *gate) Release(netip.Addr, time.Time)                   { g.places-- }
+func (g *gate) Release(netip.Addr)                              { g.places-- }
 func (g *gate) Ended(c *Core)                                   { g.ended = append(g.ended, c.Reason()) }
 func (g *gate) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
 	return route.NewTable([]*route.Route{g.route}).Match("public", r)
@@ -57,7 +59,11 @@ func (g *gate) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
 func (g *gate) Identify(c *reach.Client, _ *upgrade.Request, id uint64) {
 	c.RequestID = reach.FormatID(id)
 }
-func (g *gate) Acquire(netip.Addr, time.Time) *upgrade.Rejection {
+func (g *gate) Counted(netip.Addr, time.Time) *upgrade.Rejection {
+	g.counted++
+	return g.over
+}
+func (g *gate) Acquire(netip.Addr) *upgrade.Rejection {
 	if g.refusal == nil {
 		g.places++
 	}

@@ -1,150 +1,247 @@
-// Package limits counts the places that clients occupy in the gateway, and reports when a limit is reached. It knows neither the gateway
-// nor the answer to a refused client.
+// Package limits counts the places that clients occupy in the gateway, and reports why a client gets none. It knows neither the gateway nor
+// the answer to a refused client.
+//
+//	limits.go  places: what is counted, the bounds, the shares of addresses
+//	rate.go    handshakes a second
+//	total.go   what all listeners have together
 package limits
 
 import (
-	"net/netip"
+	"math"
 	"sync"
-	"sync/atomic"
 	"time"
+
+	"sluice/internal/share"
 )
 
-// A Count counts acquired places, such as those of live sessions and of the handshakes that may become sessions, so that simultaneous
-// handshakes don't exceed a limit. The zero value counts none. Its methods may be called from any goroutine.
-type Count struct{ acquired atomic.Int64 }
+// A Kind is what a place is for. Each kind is counted by itself.
+type Kind uint8
 
-// Acquire acquires a place, and reports whether the limit allows it; 0 means no limit.
-func (c *Count) Acquire(limit int64) bool {
-	if c.acquired.Add(1) > limit && limit > 0 {
-		c.acquired.Add(-1)
-		return false
-	}
-	return true
+const (
+	Connections Kind = iota // of clients, from accept to their end, sessions included
+	Handshakes              // under way: from accept to the answer
+	Requests                // plain requests under way
+	Sessions                // live ones, and handshakes that may become sessions
+	NumKinds
+)
+
+// weights are those of package share: how much of a kind one address may have. Many clients may be behind one address, so it may have all
+// but a seventeenth of what lasts. A handshake and a request need more memory than the rest, so of these it may have a half.
+var weights = [NumKinds]int64{Connections: 16, Handshakes: 1, Requests: 1, Sessions: 16}
+
+// A Refusal is why a client gets no place.
+type Refusal uint8
+
+const (
+	Granted   Refusal = iota // it gets one
+	Full                     // no place is left
+	Share                    // its address has its share
+	PerClient                // its address has as many sessions as one may have
+	NumRefusals
+)
+
+// Limits are the bounds of one listener. 0 means no limit.
+type Limits struct {
+	Places    [NumKinds]int64
+	PerClient int64 // sessions of one address
+	Rate      int   // requests of one address a second
+	Burst     int   // at once; 0 means as many as Rate
 }
 
-// Release releases a place that Acquire has acquired.
-func (c *Count) Release() { c.acquired.Add(-1) }
-
-// N returns how many places are acquired.
-func (c *Count) N() int64 { return c.acquired.Load() }
-
-// PerClient has the limits of one client address. 0 means no limit.
-type PerClient struct {
-	Sessions int // at once
-	Rate     int // handshakes a second
-	Burst    int // handshakes at once; 0 means as many as Rate
+// Places are the places of a listener, of which each client address has a share. Its methods may be called from any goroutine.
+type Places struct {
+	*counts
+	limits Limits // immutable
 }
 
-// Clients limits the live sessions of each client address of a listener, and by a token bucket its handshakes a second. An IPv6 client
-// counts by its /64, since providers assign a whole /64 to one customer. Its methods may be called from any goroutine.
-type Clients struct {
-	limit PerClient
+// counts is what is occupied.
+type counts struct {
+	totals *Totals
+	start  time.Time // instants count from it
 
 	mu sync.Mutex
 
-	known   map[netip.Addr]*client // guarded by mu; clients with sessions, or with a bucket that isn't full
-	sweepAt int                    // guarded by mu: the number of known clients at which a sweep is due
+	// Guarded by mu.
+	held    [NumKinds]int64
+	refused [NumKinds][NumRefusals]uint64
+	known   map[share.Key]client // with places, or with a rate that still counts
+	sweepAt int                  // the number of known clients at which a sweep is due
 }
 
+// A client is an address. It holds no pointer, so that the garbage collector doesn't follow a table of millions.
 type client struct {
-	sessions int
-	tokens   float64
-	at       time.Time // when tokens was computed
-}
-
-// Limit returns the limits of each client.
-func (c *Clients) Limit() PerClient { return c.limit }
-
-// Len returns how many addresses are known: those with sessions, or with a bucket that isn't full.
-func (c *Clients) Len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.known)
+	held [NumKinds]int32
+	paid time.Duration // until when its requests have used up its rate
 }
 
 // minSweep is the number of known clients below which none is forgotten.
 const minSweep = 1024
 
-// NewClients returns Clients without any known address.
-func NewClients(limit PerClient) *Clients {
-	if limit.Burst == 0 {
-		limit.Burst = limit.Rate
-	}
-	return &Clients{limit: limit, known: map[netip.Addr]*client{}, sweepAt: minSweep}
+// NewPlaces returns places of which none is occupied. Total is what all listeners have together.
+func NewPlaces(total *Totals, l Limits) *Places {
+	p := &Places{counts: &counts{totals: total, start: time.Now(), known: map[share.Key]client{}, sweepAt: minSweep}}
+	return p.With(l)
 }
 
-// keyOf returns the address that a client is counted by.
-func keyOf(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return p.Addr()
-		}
+// With returns the same places under other limits: what is occupied counts for both.
+func (p *Places) With(l Limits) *Places {
+	if l.Burst == 0 {
+		l.Burst = l.Rate
 	}
-	return a
+	return &Places{counts: p.counts, limits: l}
 }
 
-// Acquire counts a handshake and the session that it may become, and reports whether the client's limits allow both. If they do, the caller
-// calls Release later. A client without an address, at a Unix socket, isn't limited.
-func (c *Clients) Acquire(a netip.Addr, now time.Time) bool {
-	if c.limit.Sessions == 0 && c.limit.Rate == 0 || !a.IsValid() {
-		return true
+// Acquire acquires a place for an address, which Release releases, or returns why there is none.
+func (p *Places) Acquire(k Kind, of share.Key) Refusal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	why := p.judge(k, of, p.free(k))
+	if why == Granted && !p.totals[k].acquire() {
+		why = Full
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := keyOf(a)
-	k := c.known[key]
-	if k == nil {
-		if len(c.known) >= c.sweepAt {
-			c.sweep(now)
-		}
-		k = &client{tokens: float64(c.limit.Burst), at: now}
-		c.known[key] = k
+	if why != Granted {
+		p.refused[k][why]++
+		return why
 	}
-	if c.limit.Rate > 0 {
-		k.tokens = c.filled(k, now)
-		k.at = now
-		if k.tokens < 1 {
-			return false
-		}
-		k.tokens--
-	}
-	if c.limit.Sessions > 0 && k.sessions >= c.limit.Sessions {
-		return false
-	}
-	k.sessions++
-	return true
+	p.add(k, of)
+	return Granted
 }
 
-// Release releases the session that Acquire has counted.
-func (c *Clients) Release(a netip.Addr, now time.Time) {
-	if c.limit.Sessions == 0 && c.limit.Rate == 0 || !a.IsValid() {
+// judge returns whether an address may have another place, of as many as are free.
+func (p *Places) judge(k Kind, of share.Key, free int64) Refusal {
+	held := int64(p.known[of].held[k]) // 0 without an address
+	switch {
+	case free <= 0:
+		return Full
+	case k == Sessions && p.limits.PerClient > 0 && held >= p.limits.PerClient:
+		return PerClient
+	case !share.Allows(held, free, weights[k]):
+		return Share
+	default:
+		return Granted
+	}
+}
+
+// Release releases a place that Acquire has acquired.
+func (p *counts) Release(k Kind, of share.Key) {
+	p.totals[k].release()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.remove(k, of)
+}
+
+// Reassign makes a place that an address holds another one's, as if one had released it and the other acquired it.
+func (p *Places) Reassign(k Kind, from, to share.Key) Refusal {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if to != from {
+		free := p.free(k)
+		if free < math.MaxInt64 {
+			free++
+		}
+		if why := p.judge(k, to, free); why != Granted {
+			p.refused[k][why]++
+			return why
+		}
+	}
+	p.move(k, from, to)
+	return Granted
+}
+
+// Move is Reassign whatever the other one's share is.
+func (p *counts) Move(k Kind, from, to share.Key) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.move(k, from, to)
+}
+
+func (p *counts) move(k Kind, from, to share.Key) {
+	if from != to {
+		p.remove(k, from)
+		p.add(k, to)
+	}
+}
+
+func (p *counts) add(k Kind, of share.Key) {
+	p.held[k]++
+	if of == (share.Key{}) {
 		return
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	key := keyOf(a)
-	k := c.known[key]
-	k.sessions--
-	if c.isForgettable(k, now) {
-		delete(c.known, key)
+	c, isKnown := p.known[of]
+	if !isKnown {
+		p.sweepIfDue()
+	}
+	c.held[k]++
+	p.known[of] = c
+}
+
+func (p *counts) remove(k Kind, of share.Key) {
+	p.held[k]--
+	if of == (share.Key{}) {
+		return
+	}
+	c := p.known[of]
+	c.held[k]--
+	if c.held == [NumKinds]int32{} && c.paid == 0 {
+		delete(p.known, of)
+	} else {
+		p.known[of] = c
 	}
 }
 
-// filled returns the tokens of a client's bucket now.
-func (c *Clients) filled(k *client, now time.Time) float64 {
-	return min(k.tokens+now.Sub(k.at).Seconds()*float64(c.limit.Rate), float64(c.limit.Burst))
+// free returns how many places of a kind are left to the listener.
+func (p *Places) free(k Kind) int64 {
+	free := p.totals[k].Free()
+	if limit := p.limits.Places[k]; limit > 0 {
+		free = min(free, limit-p.held[k])
+	}
+	return free
 }
 
-func (c *Clients) isForgettable(k *client, now time.Time) bool {
-	return k.sessions == 0 && (c.limit.Rate == 0 || c.filled(k, now) >= float64(c.limit.Burst))
+// Short returns how many places of a kind would have to be released for an eighth of them to be free, and one at least. It is not
+// positive as long as they are free.
+func (p *Places) Short(k Kind) int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	short := p.totals[k].Short()
+	if limit := p.limits.Places[k]; limit > 0 {
+		short = max(short, wanted(limit)-(limit-p.held[k]))
+	}
+	return short
 }
 
-// sweep forgets the clients that have no sessions and a full bucket. It runs when their number has doubled, which costs O(1) per client.
-func (c *Clients) sweep(now time.Time) {
-	for key, k := range c.known {
-		if c.isForgettable(k, now) {
-			delete(c.known, key)
+// Refused returns how often no place of a kind was given, by the reason.
+func (p *counts) Refused(k Kind) [NumRefusals]uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.refused[k]
+}
+
+// Held returns how many places of a kind are occupied, and the limit; 0 means that there is none.
+func (p *Places) Held(k Kind) (n, limit int64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.held[k], p.limits.Places[k]
+}
+
+// Known returns how many addresses are known.
+func (p *counts) Known() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.known)
+}
+
+// sweepIfDue forgets the addresses that hold nothing and whose rate is whole again. It does so when their number has doubled, which costs O(1)
+// per address.
+func (p *counts) sweepIfDue() {
+	if len(p.known) < p.sweepAt {
+		return
+	}
+	now := time.Since(p.start)
+	for key, c := range p.known {
+		if c.held == [NumKinds]int32{} && c.paid <= now {
+			delete(p.known, key)
 		}
 	}
-	c.sweepAt = max(2*len(c.known), minSweep)
+	p.sweepAt = max(2*len(p.known), minSweep)
 }

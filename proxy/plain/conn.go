@@ -182,6 +182,7 @@ func (c *Conn) readHead() error {
 	for {
 		if in := c.in.Bytes(); !bytes.HasPrefix(emptyLine, in) {
 			if r.Start.IsZero() {
+				c.server.idle.remove(c)
 				r.Start = time.Now()
 				_ = c.Conn.SetReadDeadline(r.Start.Add(c.config().HeadTimeout))
 			}
@@ -222,6 +223,7 @@ func (c *Conn) pass(r *Request, size int) error {
 		return io.EOF
 	}
 	c.config().Identify(&r.Client, &r.Request, rand.Uint64())
+	r.Refusal = c.config().Acquire(r)
 	r.head = append([]byte(nil), c.in.Bytes()[:size]...)
 	if _, err := r.Parse(r.head); err != nil {
 		panic("BUG: a head that was read once is refused")
@@ -257,11 +259,21 @@ func (c *Conn) blamed() (fault error) {
 	return c.fault
 }
 
+// wait ends the request under way, and lets the connection wait for the next one.
+func (c *Conn) wait() {
+	c.finish()
+	c.server.idle.add(c)
+	c.config().IsIdle()
+}
+
 // finish ends the request under way: net/http has sent the answer and wants the next one.
 func (c *Conn) finish() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.request != nil {
+		if c.request.Refusal == nil {
+			c.config().Release(c.request)
+		}
 		c.request = nil
 		close(c.served)
 	}
@@ -353,6 +365,7 @@ func (c *Conn) SetReadDeadline(t time.Time) error {
 // Close implements net.Conn: net/http has finished with the connection, which Wait ends.
 func (c *Conn) Close() error {
 	c.finish()
+	c.server.idle.remove(c)
 	defer c.closeOwned()
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -20,6 +20,8 @@ type Request struct {
 	Route  *route.Route
 	Client reach.Client
 	Start  time.Time // of its head
+	// Refusal is the answer if the gateway has no place for the request, or nil.
+	Refusal *upgrade.Rejection
 
 	// Owned by the goroutine that serves the request.
 	Backend string // name of the one that was asked last; "": none was
@@ -58,6 +60,11 @@ func (r *Request) serve(w *writer, in *http.Request) (isWhole bool) {
 				panics.Told(room, cause, func() { isWhole = r.abandon(w) })
 			}
 		}()
+	}
+	if r.Refusal != nil {
+		r.Reason = r.Refusal.Reason
+		reject(w, r.Refusal)
+		return true
 	}
 	if in.ContentLength > r.Route.MaxBody {
 		reject(w, errBodyTooLarge)

@@ -24,6 +24,14 @@ type Config struct {
 	Route func(*upgrade.Request) *route.Route
 	// Identify completes a client by the head of its request, which has that id.
 	Identify func(c *reach.Client, r *upgrade.Request, id uint64)
+	// Acquire acquires the place of a request, which Release releases. It returns the answer if there is none.
+	Acquire func(*Request) *upgrade.Rejection
+	Release func(*Request)
+	// MaxIdle bounds the connections that wait for their next request: of more than that the one that has waited longest is closed. 0 means
+	// no limit.
+	MaxIdle int
+	// IsIdle is called after a connection has begun to wait.
+	IsIdle func()
 	// Served accounts for a request that is over: metrics, its access line.
 	Served func(*Request)
 
@@ -43,11 +51,12 @@ type Server struct {
 	config   Config
 	http     *http.Server
 	listener *listener
+	idle     idle
 }
 
 // NewServer returns a server that does not run yet.
 func NewServer(c Config) *Server {
-	return &Server{config: c, listener: newListener(c.Addr), http: &http.Server{
+	return &Server{config: c, listener: newListener(c.Addr), idle: newIdle(c.MaxIdle), http: &http.Server{
 		Handler:        http.HandlerFunc(serve),
 		IdleTimeout:    idleTimeout,
 		MaxHeaderBytes: 2 * upgrade.MaxHeadBytes, // what is larger never gets here
@@ -57,7 +66,7 @@ func NewServer(c Config) *Server {
 		},
 		ConnState: func(c net.Conn, state http.ConnState) {
 			if state == http.StateIdle {
-				c.(*Conn).finish()
+				c.(*Conn).wait()
 			}
 		},
 	}}
@@ -77,6 +86,12 @@ func (s *Server) Run() { _ = s.http.Serve(s.listener) }
 
 // Close has the server take no more connections. Those that it has go on.
 func (s *Server) Close() { _ = s.listener.Close() }
+
+// Idle returns how many connections wait for their next request, and how many may; 0 means that there is no limit.
+func (s *Server) Idle() (n, limit int) { return s.idle.len(), s.config.MaxIdle }
+
+// CloseIdle closes up to n connections that wait for their next request, those first that have waited longest.
+func (s *Server) CloseIdle(n int64) { s.idle.close(n) }
 
 // EndKeepAlive ends each connection after the request under way.
 func (s *Server) EndKeepAlive() { s.http.SetKeepAlivesEnabled(false) }

@@ -48,6 +48,9 @@ func runServerWith(t *testing.T, stopped <-chan struct{}, handle http.HandlerFun
 			return nil
 		},
 		Identify: func(*reach.Client, *upgrade.Request, uint64) {},
+		Acquire:  func(*Request) *upgrade.Rejection { return nil },
+		Release:  func(*Request) {},
+		IsIdle:   func() {},
 		Served:   func(r *Request) { served <- r },
 		Stopped:  stopped,
 		Log:      zap.NewNop(),

@@ -123,7 +123,11 @@ func Exhausted(r netconn.Resource) *upgrade.Rejection {
 func Unpicked(err error) *upgrade.Rejection {
 	var full *balancer.FullError
 	if errors.As(err, &full) {
-		return upgrade.ErrNoBackend.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
+		rejection := upgrade.ErrNoBackend
+		if full.IsShare {
+			rejection = upgrade.ErrQueueShare
+		}
+		return rejection.RetryAfter(int((full.RetryAfter + time.Second - 1) / time.Second))
 	}
 	return upgrade.ErrNoBackend
 }

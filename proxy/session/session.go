@@ -33,7 +33,7 @@ type Info struct {
 type Source struct {
 	Name string // of the listener
 	// Release releases the places that a session of that client has. It must not block.
-	Release func(client netip.Addr, now time.Time)
+	Release func(client netip.Addr)
 }
 
 // A Session is one relayed WebSocket connection. Its bytes are the driver's. It implements driver.Owner.
@@ -144,7 +144,7 @@ func (s *Session) release(r driver.Result, outcome balancer.Outcome) {
 	config := &s.registry.config
 	defer config.Panics.Catch(room, nil)
 	defer s.registry.remove(s)
-	defer func() { s.Source.Release(s.Client.Addr(), time.Now()) }()
+	defer func() { s.Source.Release(s.Client.Addr()) }()
 	if s.shedding.Swap(hasEnded) == isShed {
 		// Whatever ended it first: the pool waits for this one.
 		outcome = balancer.Shed

@@ -48,7 +48,7 @@ func newGateway(t *testing.T) *gateway {
 		Name: "/", Pool: pool, PoolName: "pool", CloseCodes: route.CloseCodes{Drained: 1012},
 		Relay: relay.Config{CloseTimeout: 100 * time.Millisecond, WriteTimeout: patience},
 	}
-	g.source = Source{Name: "public", Release: func(netip.Addr, time.Time) { g.released.Add(1) }}
+	g.source = Source{Name: "public", Release: func(netip.Addr) { g.released.Add(1) }}
 	g.Registry = NewRegistry(Config{
 		Ended: func(*Session, *driver.Result) {
 			g.ended.Add(1)
