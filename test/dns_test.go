@@ -117,12 +117,12 @@ func (g *gateway) untilBackends(t *testing.T, addresses ...string) {
 		available := 0
 		views := g.backends(t)
 		for _, v := range views {
-			if v.State == "up" || v.State == "slow_start" {
+			if v.Available {
 				available++
 			}
 		}
 		for _, a := range addresses {
-			if state := views[a].State; state != "up" && state != "slow_start" {
+			if !views[a].Available {
 				return false
 			}
 		}

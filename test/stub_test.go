@@ -194,11 +194,12 @@ func poolOf(keys string, addresses ...string) string {
 
 // A backendView is what the admin API tells of a backend.
 type backendView struct {
-	Address  string
-	State    string
-	Warmth   float64
-	Sessions int
-	Failures map[string]int
+	Address   string
+	State     string
+	Available bool
+	Warmth    float64
+	Sessions  int
+	Failures  map[string]int
 
 	LastFailure struct {
 		Reason, Error string
