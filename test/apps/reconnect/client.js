@@ -43,13 +43,6 @@ const libraries = {
     socket.addEventListener("message", (e) => tell(e.data.toString()));
     ask(() => socket.readyState === 1, (text) => socket.send(text));
   },
-  async rxjs() {
-    const { retry } = await import("rxjs");
-    const { webSocket } = await import("rxjs/webSocket");
-    const subject = webSocket({ url: ws, WebSocketCtor: WebSocket, deserializer: (e) => e.data.toString() });
-    subject.pipe(retry({ delay: 500 })).subscribe({ next: tell, complete: () => console.log("complete") });
-    setInterval(() => subject.next("name"), period);
-  },
   async sarus() {
     const { default: Sarus } = await import("@anephenix/sarus");
     const socket = new Sarus({ url: ws, exponentialBackoff: { backoffRate: 2, backoffLimit: 5000 } });
@@ -105,7 +98,7 @@ const libraries = {
     client.subscribe("name");
   },
   async sockjs() {
-    globalThis.location ??= { protocol: "http:", host: "localhost", origin: "http://localhost" };
+    globalThis.location = new URL(http);
     const SockJS = require("sockjs-client");
     await stomp({ webSocketFactory: () => new SockJS(`${http}/`, null, { transports: ["websocket"] }) });
   },
@@ -177,7 +170,7 @@ const libraries = {
   async wamp() {
     const autobahn = require("autobahn");
     const connection = new autobahn.Connection({ url: ws, realm: "realm" });
-    connection.onopen = (session) => every(() => session.call("name"));
+    connection.onopen = (session) => every(async () => session.call("name"));
     connection.open();
   },
   async pusher() {
