@@ -34,7 +34,7 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 		}
 	}
 	t := &task{connection: c, loops: loops, step: step}
-	err := loops.Take(c.client, t, func(w driver.Work) {
+	return loops.Take(c.client, t, func(w driver.Work) {
 		events := uint32(unix.EPOLLIN)
 		if t.secured() != nil {
 			events = unix.EPOLLRDHUP // early frames wait in the socket, and in crypto/tls
@@ -44,10 +44,6 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 		}
 		t.execute(w, step)
 	})
-	if err != nil {
-		c.end(c.core.ClientLost())
-	}
-	return true
 }
 
 // secured returns the client's connection if it has TLS, otherwise nil.

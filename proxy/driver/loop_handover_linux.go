@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/tls"
 	"net"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 
@@ -15,11 +16,13 @@ import (
 func (d *Loops) CanTake(client net.Conn) bool { return isSocket(below(client)) }
 
 // Take moves a client whose handshake began on a goroutine to a loop, as the client of a Task. The loop calls begin before the Task's
-// methods. The handshake of TLS must be complete. On an error the connection is closed, and nothing is called.
-func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
-	fd, err := epoll.Detach(below(client))
+// methods. The handshake of TLS must be complete. It reports whether it has: if there is no descriptor for it, or the loop ends, nothing is
+// called, and the connection is the caller's as before.
+func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) bool {
+	socket := below(client)
+	fd, err := epoll.Dup(socket.(syscall.Conn))
 	if err != nil {
-		return err
+		return false
 	}
 	conn, isTLS := client.(*tls.Conn)
 	if isTLS {
@@ -37,9 +40,13 @@ func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) error {
 	}
 	if !l.command(take) {
 		_ = unix.Close(fd)
-		return net.ErrClosed
+		if isTLS {
+			switchBelow(conn).conn = socket
+		}
+		return false
 	}
-	return nil
+	_ = socket.Close()
+	return true
 }
 
 // Restore gives a connection of TLS its socket back, which a Task has released.

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sluice/internal/epoll"
@@ -107,14 +108,15 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 		d.other.Relay(p, client, backend)
 		return
 	}
-	var fds [2]int
+	fds, err := dupBoth(conns)
+	if err != nil {
+		// Without a spare descriptor the session stays with package net, as it is: its client has been promised one.
+		d.other.Relay(p, client, backend)
+		return
+	}
 	var secured [2]*tls.Conn
 	for side, conn := range conns {
-		fd, err := epoll.Detach(below(conn))
-		if err != nil {
-			fd = -1 // the connection is lost; the session closes the other side
-		}
-		fds[side] = fd
+		_ = below(conn).Close()
 		if t, isTLS := conn.(*tls.Conn); isTLS {
 			secured[side] = t
 			switchBelow(t).conn = nil
@@ -123,6 +125,19 @@ func (d *Loops) Relay(p Params, client, backend net.Conn) {
 	l := d.least()
 	p.Handle.controller = l
 	l.adopt(p, fds, secured)
+}
+
+// dupBoth duplicates the descriptors of two connections. After an error there are no duplicates.
+func dupBoth(conns [2]net.Conn) (fds [2]int, err error) {
+	for side, conn := range conns {
+		if fds[side], err = epoll.Dup(below(conn).(syscall.Conn)); err != nil {
+			if side > 0 {
+				epoll.Close(fds[0])
+			}
+			return fds, err
+		}
+	}
+	return fds, nil
 }
 
 // below returns the connection that a loop would take the socket from.
