@@ -22,8 +22,9 @@
 // Package plain serves the requests that are not WebSocket; if a later request of the connection is, the connection comes back (plain.go).
 //
 // reload.go replaces the configuration in use by a new one, and assigns sockets (socket.go) to its listeners. drain.go ends sessions and
-// requests before a stop. Package limits counts the places that clients occupy. metrics.go counts what happens, inspect.go shows the
-// current state, and access.go says which lines log.go writes. rehearsal.go tries a configuration out before it is applied.
+// requests before a stop. Package limits counts the places that clients occupy, and scarcity.go has what happens when they run out.
+// metrics.go counts what happens, inspect.go shows the current state, and access.go says which lines log.go writes. rehearsal.go tries a
+// configuration out before it is applied.
 //
 // It has more files than other packages since all of them use the Proxy's listeners, routes and pools, which a reload replaces together,
 // and since executors exist once per driver and some once per system. What needs none of that is in a package of its own.

@@ -5,6 +5,7 @@
 //	conn.go       a client's connection: lets one head pass at a time, each after package upgrade has read it
 //	upload.go     the body of a request: how much, how fast, who broke it off
 //	listener.go   hands connections to the server
+//	idle.go       connections that wait for their next request
 //	request.go    one request, from its head to the end of its answer
 //	handler.go    passes requests on to the backends of a pool
 //	transport.go  picks a backend, connects, tries another one
