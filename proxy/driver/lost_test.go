@@ -40,9 +40,10 @@ func lossReason(k *kind) relay.Reason {
 
 func TestAHalfClosedSideStillGetsTheOthersDataAndClose(t *testing.T) {
 	for side, want := range map[relay.Side]struct {
-		code uint16
-		text string
-	}{relay.Client: {1001, "client lost"}, relay.Backend: {1011, "backend lost"}} {
+		code   uint16
+		text   string
+		reason relay.Reason
+	}{relay.Client: {1001, "client lost", relay.ReasonLost}, relay.Backend: {1011, "backend lost", relay.ReasonEOF}} {
 		t.Run(side.String(), func(t *testing.T) {
 			play(t, func(t *testing.T, k *kind) {
 				x := begin(t, k, setup{})
@@ -59,7 +60,7 @@ func TestAHalfClosedSideStillGetsTheOthersDataAndClose(t *testing.T) {
 				p.wantEnd("both directions have ended")
 				p.close()
 				other.close()
-				x.wantVerdict(t, relay.Initiator(side), want.code, relay.ReasonLost)
+				x.wantVerdict(t, relay.Initiator(side), want.code, want.reason)
 			})
 		})
 	}
