@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"math"
 	"net/netip"
 	"time"
 
@@ -40,7 +41,7 @@ func (p *Proxy) limitsOf(c *ListenerConfig) limits.Limits {
 		Places: [limits.NumKinds]int64{
 			limits.Connections: clamped(int64(c.MaxConnections)),
 			limits.Handshakes:  clamped(int64(c.MaxHandshakes)),
-			limits.Requests:    clamped(int64(c.MaxHandshakes) * requestsPerHandshake),
+			limits.Requests:    clamped(min(int64(c.MaxHandshakes), math.MaxInt32) * requestsPerHandshake),
 			limits.Sessions:    int64(c.MaxSessions),
 		},
 		PerClient: int64(c.MaxSessionsPerIP),

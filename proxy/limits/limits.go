@@ -88,6 +88,7 @@ func (p *Places) With(l Limits) *Places {
 	if l.Burst == 0 {
 		l.Burst = l.Rate
 	}
+	l.Burst = min(l.Burst, math.MaxInt32) // of requests that may be a second apart
 	return &Places{counts: p.counts, limits: l}
 }
 

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"fmt"
+	"math"
 	"net/netip"
 	"sync"
 	"testing"
@@ -155,6 +156,15 @@ func TestTheRateOfAnAddressFillsAgain(t *testing.T) {
 	now = now.Add(time.Hour)
 	if n := take(keyOf(1)); n != 3 {
 		t.Errorf("%d an hour later, want a burst of 3", n)
+	}
+}
+
+func TestHugeLimitsAreNoLimits(t *testing.T) {
+	p := NewPlaces(new(Totals), Limits{Places: [NumKinds]int64{Sessions: math.MaxInt64}, PerClient: math.MaxInt64, Rate: 1, Burst: math.MaxInt})
+	for range 1000 {
+		if !p.Request(keyOf(1), time.Now()) || p.Acquire(Sessions, keyOf(1)) != Granted {
+			t.Fatal("a client is refused")
+		}
 	}
 }
 
