@@ -23,11 +23,13 @@ type reconnecting struct {
 var reconnectings = []reconnecting{
 	{library: "reconnecting-websocket", kind: "plain"},
 	{library: "partysocket", kind: "plain"},
-	{library: "robust-websocket", kind: "plain", route: `close_codes = { backend_lost = 1012 }`},
+	{library: "robust-websocket", kind: "plain"},
 	{library: "sarus", kind: "plain"},
 	{library: "ws-reconnect", kind: "plain"},
 	{library: "websockets", kind: "plain"}, // Python's
-	{library: "graphql-ws", route: `close_codes = { backend_lost = 1012 }`},
+	// A close that is answered completes its stream, whatever the code.
+	{library: "rxjs", kind: "plain", route: "close_codes = { backend_lost = 0, drained = 0 }"},
+	{library: "graphql-ws"},
 	{library: "subscriptions-transport-ws"},
 	{library: "trpc"},
 	{library: "json-rpc"},

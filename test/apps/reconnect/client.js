@@ -43,6 +43,13 @@ const libraries = {
     socket.addEventListener("message", (e) => tell(e.data.toString()));
     ask(() => socket.readyState === 1, (text) => socket.send(text));
   },
+  async rxjs() {
+    const { retry } = await import("rxjs");
+    const { webSocket } = await import("rxjs/webSocket");
+    const subject = webSocket({ url: ws, WebSocketCtor: WebSocket, deserializer: (e) => e.data.toString() });
+    subject.pipe(retry({ delay: 500 })).subscribe({ next: tell, complete: () => console.log("complete") });
+    setInterval(() => subject.next("name"), period);
+  },
   async sarus() {
     const { default: Sarus } = await import("@anephenix/sarus");
     const socket = new Sarus({ url: ws, exponentialBackoff: { backoffRate: 2, backoffLimit: 5000 } });
