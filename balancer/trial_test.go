@@ -93,7 +93,7 @@ func TestPanicOfATrialSaysNothingAboutTheBackend(t *testing.T) {
 				if panics == 0 {
 					panic("in a trial")
 				}
-				return newFakeBackends().dial(nil, p.backends[0])
+				return newFakeBackends().dial(t.Context(), p.backends[0])
 			},
 			Panics: func(string, any, []byte) { panics++ },
 		})

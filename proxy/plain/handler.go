@@ -47,6 +47,9 @@ func rewrite(pr *httputil.ProxyRequest) {
 	pr.Out.Header = header
 	pr.Out.Host = string(r.Host())
 	pr.Out.URL = r.url()
+	if pr.Out.Body != nil {
+		pr.Out.Body = pr.In.Body // ReverseProxy's own hides that it can't be read any more
+	}
 	pr.Out.Trailer = nil // RFC 9110 section 6.5.1: they may be dropped, and a backend may take them for fields that we judge
 }
 

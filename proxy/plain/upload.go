@@ -134,8 +134,8 @@ func (b *clientBody) Read(p []byte) (n int, err error) {
 	switch {
 	case err == nil, err == io.EOF:
 		return n, err
-	case b.isStopped.Load():
-		return n, net.ErrClosed // the failure is the backend's
+	case b.isStopped.Load(), errors.Is(err, http.ErrBodyReadAfterClose):
+		return n, net.ErrClosed // the failure is the backend's, or its answer came before the end of the body
 	}
 	var broken net.Error
 	if !errors.Is(err, io.ErrUnexpectedEOF) && !errors.As(err, &broken) {
