@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -52,10 +53,12 @@ type Gateway struct {
 	started  chan struct{} // closed when the gateway accepts, or is closed without
 
 	startFile *config.File // with which it was started: what only a restart changes is as here
+	startTime time.Time    // immutable
 
 	maxConnections int // immutable; 0: not known
 
-	reloading sync.Mutex
+	reloading  sync.Mutex
+	lastReload atomic.Pointer[admin.LastReload] // nil: there was none
 
 	file  *config.File // in use; guarded by reloading once the gateway has started
 	watch configWatch  // guarded by reloading
@@ -76,6 +79,7 @@ func New(file *config.File, options Options) (*Gateway, error) {
 		started: make(chan struct{}),
 
 		startFile: file,
+		startTime: time.Now(),
 		file:      file,
 
 		maxConnections: maxConnections(),
@@ -162,6 +166,7 @@ func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
 		Gatherer: registry,
 		IsReady:  func() bool { return !g.proxy.IsDraining() },
 		Proxy:    g.proxy,
+		Process:  g.process,
 		Level:    g.logs.level,
 		Reload:   g.Reload,
 		Log:      g.log,
@@ -179,6 +184,11 @@ func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
 	}
 	g.admin = server
 	return nil
+}
+
+// process returns what GET /api/v1/status says of the process.
+func (g *Gateway) process() admin.Process {
+	return admin.Process{Build: ReadBuild().String(), Start: g.startTime.UTC(), LastReload: g.lastReload.Load()}
 }
 
 // Addr returns the address that a listener is bound to, or nil if there is no such listener.

@@ -289,6 +289,26 @@ func TestAReloadNamesTheKeysThatWaitForARestart(t *testing.T) {
 	}
 }
 
+func TestTheStatusHasTheLastReload(t *testing.T) {
+	began := time.Now()
+	g := startGateway(t, "", new(keptLog))
+	if p := g.process(); p.Build != ReadBuild().String() || p.Start.Before(began) || p.LastReload != nil {
+		t.Errorf("at the start the status has %+v", p)
+	}
+	for _, test := range []struct{ append, result, problem string }{
+		{"# a change\n", "applied", ""},
+		{"[log]\nlevel = \"loud\"\n", "refused", "log.level"},
+	} {
+		g.append(t, test.append)
+		asked := time.Now()
+		_, _ = g.Reload(t.Context()) // the status has its result
+		last := g.process().LastReload
+		if last.Result != test.result || (last.Error == "") != (test.problem == "") || !strings.Contains(last.Error, test.problem) || last.At.Before(asked) {
+			t.Errorf("after a reload with %q appended the status has %+v; want %s with %q", test.append, last, test.result, test.problem)
+		}
+	}
+}
+
 // Faults C17.
 func TestAReloadChangesTheModeOfAUnixSocket(t *testing.T) {
 	directory := t.TempDir()

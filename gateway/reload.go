@@ -3,10 +3,12 @@ package gateway
 import (
 	"context"
 	"errors"
+	"time"
 
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"sluice/internal/admin"
 	"sluice/internal/config"
 	"sluice/proxy"
 )
@@ -31,13 +33,22 @@ func (g *Gateway) Reload(ctx context.Context) (waiting []string, err error) {
 	}
 	err = errPanicked
 	g.panics.Guard(room, func() { waiting, err = g.replace() })
+	g.noteReload(err)
 	if err != nil {
-		g.reloads.WithLabelValues(reloadRefused).Inc()
 		g.log.Error("reload refused, the configuration in use stays", zap.Error(err))
 		return nil, err
 	}
-	g.reloads.WithLabelValues(reloadApplied).Inc()
 	return waiting, nil
+}
+
+// noteReload counts a reload and keeps its result for the status.
+func (g *Gateway) noteReload(err error) {
+	last := &admin.LastReload{At: time.Now().UTC(), Result: reloadApplied}
+	if err != nil {
+		last.Result, last.Error = reloadRefused, err.Error()
+	}
+	g.reloads.WithLabelValues(last.Result).Inc()
+	g.lastReload.Store(last)
 }
 
 // replace is Reload without the result being counted and reported. The caller holds reloading.

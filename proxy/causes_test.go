@@ -100,8 +100,8 @@ func TestClosesAreCountedByTheirReason(t *testing.T) {
 			g.wantIdle(t)
 		}
 		for _, labels := range [][]string{
-			{"initiator=client", "code=1001", "reason=close"}, {"initiator=client", "code=1001", "reason=lost"},
-			{"initiator=backend", "code=1011", "reason=close"}, {"initiator=backend", "code=1011", "reason=reset"},
+			{"initiator=client", "code=1001", "reason=closed"}, {"initiator=client", "code=1001", "reason=lost"},
+			{"initiator=backend", "code=1011", "reason=closed"}, {"initiator=backend", "code=1011", "reason=reset"},
 		} {
 			if n := g.metric(t, "sluice_closes_total", labels...); n != 1 {
 				t.Errorf("%v: %v sessions; want 1", labels, n)

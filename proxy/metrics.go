@@ -162,7 +162,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 		if c.Code != session.RareCode {
 			code = strconv.Itoa(int(c.Code))
 		}
-		m.counter(ch, "sluice_closes_total", c.Count, c.Initiator, c.Reason, code)
+		m.counter(ch, "sluice_closes_total", c.Count, c.Initiator, c.Label, code)
 	}
 }
 

@@ -31,7 +31,7 @@ func TestStatusTellsWhatTheGatewayHas(t *testing.T) {
 	p := startProcess(t, "")
 	wantEcho(t, dial(t, p.gateway), "hello")
 	text := mustInvoke(t, "status", "-admin", p.admin)
-	for _, want := range []string{"gateway at " + p.admin + ": ready", "public    " + p.gateway, `/ +\(any\) +echo  1\n`, `echo +127\.0\.0\.1:\d+ +up +1 +1 +- +-\n`} {
+	for _, want := range []string{"gateway at " + p.admin + ": ready\nbuild .* go1.*, started 20.*:\\d\\d\n", "public    " + p.gateway, `/ +\(any\) +echo  1\n`, `echo +127\.0\.0\.1:\d+ +up +1 +1 +- +-\n`} {
 		if !regexp.MustCompile(want).MatchString(text) {
 			t.Errorf("status lacks %q:\n%s", want, text)
 		}
@@ -40,7 +40,7 @@ func TestStatusTellsWhatTheGatewayHas(t *testing.T) {
 	if err := json.Unmarshal([]byte(mustInvoke(t, "status", "-admin", p.admin, "-json")), &status); err != nil {
 		t.Fatal(err)
 	}
-	if !status.IsReady || len(status.Listeners.Listeners) != 1 || len(status.Routes.Routes) != 1 || status.Pools.Pools[0].Sessions != 1 {
+	if !status.IsReady || len(status.Status.Listeners.Listeners) != 1 || len(status.Routes.Routes) != 1 || status.Pools.Pools[0].Sessions != 1 {
 		t.Errorf("status -json: %+v", status)
 	}
 }

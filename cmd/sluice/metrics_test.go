@@ -141,7 +141,7 @@ func (c *tally) talk(conn net.Conn, seed uint64, code ws.StatusCode) error {
 	if err := send(ws.NewCloseFrame(ws.NewCloseFrameBody(code, ""))); err != nil {
 		return err
 	}
-	c.add(fmt.Sprintf("sluice_closes_total{code=%d,initiator=client,reason=close}", code), 1)
+	c.add(fmt.Sprintf("sluice_closes_total{code=%d,initiator=client,reason=closed}", code), 1)
 	for {
 		f, err := readFrame(conn)
 		if err != nil {

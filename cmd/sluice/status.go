@@ -17,7 +17,7 @@ import (
 type gatewayStatus struct {
 	IsReady bool   `json:"ready"`
 	unready string // why it isn't ready
-	admin.Limits
+	admin.Status
 	admin.Routes
 	admin.Pools
 }
@@ -39,7 +39,7 @@ func status(c call) error {
 		return err
 	}
 	s.IsReady = s.unready == ""
-	for path, value := range map[string]any{"status": &s.Limits, "routes": &s.Routes, "pools": &s.Pools} {
+	for path, value := range map[string]any{"status": &s.Status, "routes": &s.Routes, "pools": &s.Pools} {
 		if err := q.send("GET", "/api/v1/"+path, nil, value); err != nil {
 			return err
 		}
@@ -65,13 +65,13 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 	if !s.IsReady {
 		state = s.unready
 	}
-	if _, err := fmt.Fprintf(q.stdout, "gateway at %s: %s\n\n", q.address, state); err != nil {
+	if _, err := fmt.Fprintf(q.stdout, "gateway at %s: %s\n%s\n\n", q.address, state, originOf(&s.Process)); err != nil {
 		return err
 	}
 	gateway := q.newTable("CONNECTIONS", "SESSIONS")
-	gateway.row(useOf(s.Limits.Limits.Connections, s.Limits.Limits.MaxConnections), useOf(s.Limits.Limits.Sessions, s.Limits.Limits.MaxSessions))
+	gateway.row(useOf(s.Limits.Connections, s.Limits.MaxConnections), useOf(s.Limits.Sessions, s.Limits.MaxSessions))
 	listeners := q.newTable("LISTENER", "ADDRESS", "CONNECTIONS", "IDLE", "HANDSHAKES", "REQUESTS", "SESSIONS", "REFUSED")
-	for _, l := range s.Listeners.Listeners {
+	for _, l := range s.Status.Listeners.Listeners {
 		listeners.row(l.Name, l.Address, useOf(l.Connections, l.MaxConnections), useOf(int64(l.Idle), int64(l.MaxIdle)),
 			useOf(l.Handshakes, l.MaxHandshakes), useOf(l.Requests, l.MaxRequests), useOf(l.Sessions, l.MaxSessions), countsOf(l.Refused))
 	}
@@ -96,6 +96,16 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 		}
 	}
 	return nil
+}
+
+// originOf describes the process in a line: its build, its start and its last reload. The problems of a refused reload, one a line, are in
+// the answer of `sluice reload` and in the log.
+func originOf(p *admin.Process) string {
+	text := fmt.Sprintf("build %s, started %s", p.Build, p.Start.Local().Format(time.DateTime))
+	if r := p.LastReload; r != nil {
+		text += fmt.Sprintf(", last reload %s at %s", r.Result, r.At.Local().Format(time.DateTime))
+	}
+	return printable(text)
 }
 
 func stateOf(b *proxy.BackendView) string {

@@ -29,10 +29,23 @@ type (
 	Listeners struct {
 		Listeners []proxy.ListenerView `json:"listeners"`
 	}
-	// Limits is the answer of GET /api/v1/status.
-	Limits struct {
+	// Status is the answer of GET /api/v1/status.
+	Status struct {
+		Process
 		Limits proxy.LimitsView `json:"limits"`
 		Listeners
+	}
+	// Process is the part of Status that is not of the proxy.
+	Process struct {
+		Build      string      `json:"build"` // as `sluice version` prints it
+		Start      time.Time   `json:"start"`
+		LastReload *LastReload `json:"last_reload"` // nil: there was none since the start
+	}
+	// LastReload is the last reload of the configuration, applied or refused.
+	LastReload struct {
+		At     time.Time `json:"at"`     // when it ended
+		Result string    `json:"result"` // applied or refused, as in sluice_config_reloads_total
+		Error  string    `json:"error,omitempty"`
 	}
 	// Routes is the answer of GET /api/v1/routes.
 	Routes struct {
@@ -78,7 +91,7 @@ func (a *api) addTo(routes *router) {
 		writeJSON(w, http.StatusOK, Listeners{a.Proxy.Listeners()})
 	})
 	routes.handle("GET", "/api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, Limits{a.Proxy.Limits(), Listeners{a.Proxy.Listeners()}})
+		writeJSON(w, http.StatusOK, Status{a.Process(), a.Proxy.Limits(), Listeners{a.Proxy.Listeners()}})
 	})
 	routes.handle("GET", "/api/v1/routes", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, Routes{a.Proxy.Routes()})

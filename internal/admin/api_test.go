@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -312,6 +313,21 @@ func TestBodyOverTheLimitIsRefusedWhereverItGoes(t *testing.T) {
 			}
 			answer, body := send(t, request)
 			wantError(t, answer, body, http.StatusRequestEntityTooLarge)
+		}
+	}
+}
+
+func TestStatusTellsOfTheProcessAndItsLimits(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	at := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
+	for _, last := range []*LastReload{nil, {At: at, Result: "applied"}, {At: at, Result: "refused", Error: "a problem"}} {
+		g.process.Store(&Process{Build: "v1 go1", Start: at, LastReload: last})
+		s := get[Status](g, "GET", "/api/v1/status", 200)
+		if s.Build != "v1 go1" || !s.Start.Equal(at) || !reflect.DeepEqual(s.LastReload, last) {
+			t.Errorf("status %+v; want the last reload %+v", s.Process, last)
+		}
+		if s.Limits.MaxSessions != 20_000 || len(s.Listeners.Listeners) != 1 {
+			t.Errorf("status %+v", s)
 		}
 	}
 }

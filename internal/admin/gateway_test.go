@@ -37,6 +37,7 @@ type testGateway struct {
 	backends []string
 	level    zap.AtomicLevel
 	isReady  *atomic.Bool
+	process  atomic.Pointer[Process]
 }
 
 // startGateway runs a gateway until the test ends.
@@ -44,13 +45,14 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) ([]s
 	t.Helper()
 	g := &testGateway{T: t, registry: prometheus.NewRegistry(), level: zap.NewAtomicLevelAt(zap.WarnLevel), isReady: new(atomic.Bool)}
 	g.isReady.Store(true)
+	g.process.Store(new(Process))
 	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "sluice_test_total", Help: "A metric of the test."})
 	g.registry.MustRegister(counter)
 	log := zaptest.NewLogger(t, zaptest.Level(g.level))
 	g.proxy = g.startProxy(log)
 	server, err := Listen(Options{
 		Config: config, Gatherer: g.registry, IsReady: g.isReady.Load, Proxy: g.proxy, Level: g.level, Reload: reload, Log: log,
-		Panics: g.handlePanic,
+		Process: func() Process { return *g.process.Load() }, Panics: g.handlePanic,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,8 @@ type Options struct {
 	IsReady func() bool
 	// Proxy is what the API shows and changes.
 	Proxy *proxy.Proxy
+	// Process returns what the status says of the process. It is called by any goroutine, and doesn't wait for a reload.
+	Process func() Process
 	// Level is that of Log and of every logger that it was made of.
 	Level zap.AtomicLevel
 	// Reload reads the configuration anew and returns when it is in use, or all of its problems. waiting are the keys that only a

@@ -31,3 +31,18 @@ func TestEveryReasonForCloseBothFitsIntoAClose(t *testing.T) {
 		}
 	}
 }
+
+// The labels that docs/monitoring.md promises; a dashboard or an alert of somebody may be written against each.
+func TestReasonsHaveTheirLabels(t *testing.T) {
+	labels := map[Reason]string{
+		ReasonClose: "closed", ReasonFault: "protocol_error", ReasonLost: "lost", ReasonEOF: "eof", ReasonReset: "reset",
+		ReasonPingRefused: "ping_refused", ReasonPongTimeout: "ping_timeout", ReasonWriteTimeout: "write_timeout",
+		ReasonFrameTimeout: "frame_timeout", ReasonIdle: "idle", ReasonDrain: "drain", ReasonBackendDrain: "backend_drain",
+		ReasonRebalance: "rebalance", ReasonRemoved: "removed", ReasonOperator: "operator", ReasonInternal: "internal_error",
+	}
+	for r := Reason(1); r < numReasons; r++ {
+		if labels[r] == "" || r.Label() != labels[r] {
+			t.Errorf("reason %q has the label %q; want %q", r, r.Label(), labels[r])
+		}
+	}
+}

@@ -1,6 +1,9 @@
 package relay
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Initiator is the party that ended a session.
 type Initiator uint8
@@ -40,28 +43,32 @@ const (
 	numReasons
 )
 
-// reasons gives each reason its name in the access log, and the text of the close frame where the gateway makes one.
-var reasons = [numReasons]struct{ name, text string }{
-	ReasonClose:        {"close", ""},
-	ReasonFault:        {"protocol_error", ""},
-	ReasonLost:         {"lost", ""},
-	ReasonEOF:          {"eof", ""},
-	ReasonReset:        {"reset", ""},
-	ReasonPingRefused:  {"ping_refused", ""},
-	ReasonPongTimeout:  {"pong_timeout", ""},
-	ReasonWriteTimeout: {"write_timeout", ""},
-	ReasonFrameTimeout: {"frame_timeout", ""},
-	ReasonIdle:         {"idle_timeout", "idle for too long"},
-	ReasonDrain:        {"drain", "gateway is stopping, reconnect"},
-	ReasonBackendDrain: {"backend_drain", "backend is drained, reconnect"},
-	ReasonRebalance:    {"rebalance", "rebalancing, reconnect"},
-	ReasonRemoved:      {"removed", "service moved, reconnect"},
-	ReasonOperator:     {"operator", "closed by the operator"},
-	ReasonInternal:     {"internal_error", "internal error of the gateway"},
+// reasons gives each reason its name in the access log and the API, its label in metrics where that differs, and the text of the close
+// frame where the gateway makes one.
+var reasons = [numReasons]struct{ name, label, text string }{
+	ReasonClose:        {name: "close", label: "closed"},
+	ReasonFault:        {name: "protocol_error"},
+	ReasonLost:         {name: "lost"},
+	ReasonEOF:          {name: "eof"},
+	ReasonReset:        {name: "reset"},
+	ReasonPingRefused:  {name: "ping_refused"},
+	ReasonPongTimeout:  {name: "pong_timeout", label: "ping_timeout"},
+	ReasonWriteTimeout: {name: "write_timeout"},
+	ReasonFrameTimeout: {name: "frame_timeout"},
+	ReasonIdle:         {name: "idle_timeout", label: "idle", text: "idle for too long"},
+	ReasonDrain:        {name: "drain", text: "gateway is stopping, reconnect"},
+	ReasonBackendDrain: {name: "backend_drain", text: "backend is drained, reconnect"},
+	ReasonRebalance:    {name: "rebalance", text: "rebalancing, reconnect"},
+	ReasonRemoved:      {name: "removed", text: "service moved, reconnect"},
+	ReasonOperator:     {name: "operator", text: "closed by the operator"},
+	ReasonInternal:     {name: "internal_error", text: "internal error of the gateway"},
 }
 
-// String returns the reason's name in logs.
+// String returns the reason's name in the access log and the API.
 func (r Reason) String() string { return reasons[r].name }
+
+// Label returns the label of sluice_closes_total{reason}.
+func (r Reason) Label() string { return cmp.Or(reasons[r].label, reasons[r].name) }
 
 // Text returns the reason in the close frame to a peer.
 func (r Reason) Text() string { return reasons[r].text }

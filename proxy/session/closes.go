@@ -28,6 +28,7 @@ func viewInitiator(i relay.Initiator) InitiatorView {
 type CloseCount struct {
 	InitiatorView
 	Reason string `json:"reason"` // as in the access log, except that a protocol error is "protocol_error"
+	Label  string `json:"-"`      // of sluice_closes_total{reason}
 	Code   uint16 `json:"close_code"`
 	Count  uint64 `json:"count"`
 }
@@ -171,7 +172,9 @@ func (c *closes) sums() []CloseCount {
 	defer c.mu.Unlock()
 	sums := make([]CloseCount, 0, len(c.counts))
 	for kind, n := range c.counts {
-		sums = append(sums, CloseCount{InitiatorView: viewInitiator(kind.initiator), Reason: kind.reason.String(), Code: kind.code, Count: n})
+		sums = append(sums, CloseCount{
+			InitiatorView: viewInitiator(kind.initiator), Reason: kind.reason.String(), Label: kind.reason.Label(), Code: kind.code, Count: n,
+		})
 	}
 	return sums
 }
