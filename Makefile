@@ -3,10 +3,9 @@
 # make fuzz     every fuzz target for FUZZTIME each
 # make bench    every benchmark; with BASE=REV compared with those of that commit, by benchstat
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
-# make scenarios  floods of clients around the built program, at the size that the project promises for; SCENARIOS chooses others
 # make apps     real applications behind the gateway (test/apps), also those that take long to install or to start
 # make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
-# make scenarios  the tests of scenarios at the size that the project promises for; make test runs them smaller
+# make scenarios  clients that flood, stall or don't read, at the size that the project promises for; make test runs them smaller
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
@@ -21,7 +20,7 @@ TORTURETIME ?= 60s
 CHAOSTIME ?= 10m
 BASE     ?=
 BENCH    ?= .
-SCENARIOS ?= Flood
+SCENARIOS ?= Flood|Scenario|Ejected
 
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
@@ -116,14 +115,11 @@ torture:
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Torture' -torture $(TORTURETIME)
 	$(GO) test ./proxy/driver -count 1 -v -timeout 30m -run 'Churn' -churn $(TORTURETIME) -churn.sessions 10000
 
-scenarios:
-	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 60m -run '$(SCENARIOS)'
-
 chaos:
 	$(GO) test ./test -count 1 -v -timeout 24h -run 'TestChaos$$' -chaos $(CHAOSTIME)
 
 scenarios: peers
-	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 30m -run 'Scenario'
+	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 60m -run '$(SCENARIOS)'
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error

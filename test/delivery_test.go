@@ -219,6 +219,9 @@ func TestWhatWasSentBeforeAnEndArrives(t *testing.T) {
 			for _, v := range all {
 				t.Run(fmt.Sprintf("%s, %s, from a client %t", security, v.way, v.from.isClient), func(t *testing.T) { v.check(t, count) })
 			}
+			if code := stopped.exitCode(t, 2*patience); code != 0 {
+				t.Errorf("exit code %d on SIGTERM, want 0", code)
+			}
 		}
 	})
 }

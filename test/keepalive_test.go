@@ -80,7 +80,8 @@ func TestASessionWithoutDataIsClosedAfterIdleTimeoutThoughItPings(t *testing.T) 
 		t.Errorf("closed after %v, want idle_timeout", lived)
 	}
 	c.send(t, c.closeFrame(1001, ""))
-	b.wantClose(t, 1001)
+	opcode, payload := b.answerPings(t)
+	wantCloseFrame(t, opcode, payload, 1001)
 }
 
 // Who asks and doesn't listen is not asked to go on: what the gateway keeps for him has a bound.
@@ -116,7 +117,9 @@ func TestAFloodOfPingsIsAnsweredInOrderAndHeldBack(t *testing.T) {
 		if err := <-sent; err != nil {
 			t.Fatal(err)
 		}
-		other.wantFrame(t, ws.OpText, "behind all pings")
+		if opcode, payload := other.answerPings(t); opcode != ws.OpText || payload != "behind all pings" {
+			t.Errorf("got opcode %x, %q; want what came behind all pings", opcode, payload)
+		}
 	})
 }
 

@@ -81,7 +81,7 @@ func TestClientsThatReconnectComeBack(t *testing.T) {
 
 			// The only one is killed, and starts again.
 			standby.kill()
-			standby = r.serve(t, other, "restarted")
+			r.serve(t, other, "restarted")
 			names.want(t, client, "restarted")
 
 			// An operator drains one.
