@@ -126,11 +126,17 @@ func (p *program) wantListening(t *testing.T, port int) {
 	}
 }
 
+// givenPorts has the ports that freePort has returned: a test may not listen at its own yet, or be about to do so again.
+var givenPorts sync.Map
+
 // freePort returns a port of loopback at which nothing listens. It isn't one of those that the kernel gives away.
 func freePort(t *testing.T) int {
 	t.Helper()
 	for range 100 {
 		port := 20_000 + rand.IntN(10_000)
+		if _, isGiven := givenPorts.LoadOrStore(port, true); isGiven {
+			continue
+		}
 		if ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			_ = ln.Close()
 			return port
