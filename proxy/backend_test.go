@@ -214,6 +214,33 @@ func TestARequestThatMayHaveBeenHandledIsNotSentTwice(t *testing.T) {
 	}
 }
 
+// Where a late answer may be repeated, one of which a part has come may not.
+// Faults B8.
+func TestARequestWithTheBeginningOfAnAnswerIsNotSentTwice(t *testing.T) {
+	for path, request := range map[string]string{"handshake": asking("/"), "plain": getting("/")} {
+		t.Run(path, func(t *testing.T) {
+			withDrivers(t, func(t *testing.T, driver string) {
+				slow, other := listenRaw(t), listenRaw(t)
+				s := newSetup(driver, slow.Addr().String()).withBackup(other)
+				s.Pools[0].RetryOn = []string{"reset", "timeout"}
+				s.Routes[0].HandshakeTimeout, s.Routes[0].ResponseTimeout = milliseconds(3000), milliseconds(1500)
+				g := s.run(t)
+				c := g.dial(t)
+				c.send(t, request)
+				b := slow.accept(t)
+				b.send(t, "HTTP/1.1 2")
+				b.wantGone(t)
+				c.wantRefusal(t, 504, "in time")
+				other.wantNoConnection(t)
+				g.wantIdle(t)
+				if n := g.metric(t, "sluice_backend_failures_total", "reason=bad_answer"); n != 1 {
+					t.Errorf("%v failures for the answer, want 1", n)
+				}
+			})
+		})
+	}
+}
+
 func TestStatusesOfOurOwnWhenNoBackendAnswers(t *testing.T) {
 	silent := func(t *testing.T) string { return listenRaw(t).Addr().String() }
 	for name, test := range map[string]struct {

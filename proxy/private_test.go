@@ -34,7 +34,12 @@ func newTrusting(t *testing.T) *trusting {
 		u := r.Context().Value(connUserKey{}).(*connUser)
 		u.mu.Lock()
 		defer u.mu.Unlock()
-		scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
+		var scheme, token string
+		for _, value := range r.Header["Authorization"] {
+			if words := strings.Fields(value); len(words) == 2 {
+				scheme, token = words[0], words[1]
+			}
+		}
 		switch {
 		case strings.EqualFold(scheme, "Negotiate"):
 			u.name = token
@@ -87,6 +92,8 @@ func TestAnAuthenticatedConnectionBelongsToItsClient(t *testing.T) {
 		}{
 			"NTLM":      {{"", 401}, {"NTLM hello", 401}, {"NTLM alice", 200}},
 			"Negotiate": {{"negotiate alice", 200}},
+			"a tab":     {{"Negotiate\talice", 200}},
+			"two lines": {{"Basic eDp5\r\nAuthorization: Negotiate alice", 200}},
 		} {
 			t.Run(name, func(t *testing.T) {
 				withDrivers(t, func(t *testing.T, driver string) {

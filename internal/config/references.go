@@ -114,11 +114,19 @@ func isListener(backend, listener string) bool {
 		return false
 	case strings.EqualFold(host, at):
 		return true
-	case strings.EqualFold(host, "localhost"):
+	case strings.EqualFold(host, "localhost"), isWildcard(host): // to connect to, every address is this machine
 		return isWildcard(at) || at == "127.0.0.1" || at == "::1"
 	}
 	addr, err := netip.ParseAddr(host)
-	return err == nil && addr.IsLoopback() && isWildcard(at) && (at != "0.0.0.0" || addr.Is4())
+	if err != nil {
+		return false
+	}
+	addr = addr.Unmap()
+	if isWildcard(at) {
+		return addr.IsLoopback() && (at != "0.0.0.0" || addr.Is4())
+	}
+	listened, err := netip.ParseAddr(at)
+	return err == nil && listened.Unmap() == addr
 }
 
 // checkName reports a name that no section of the kind has. An empty one has a meaning of its own,

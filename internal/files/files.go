@@ -7,15 +7,22 @@ import (
 	"io"
 	"os"
 	"runtime"
+	"syscall"
+	"time"
 )
 
-// Read returns the content of a file of at most that many bytes; more is an error.
+// pipeTime is how long whoever writes to a pipe may take.
+const pipeTime = 5 * time.Second
+
+// Read returns the content of a file of at most that many bytes; more is an error. It doesn't wait for anybody to open a pipe: one that
+// nobody has written to is empty.
 func Read(path string, most int64) ([]byte, error) {
-	file, err := os.Open(path)
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer file.Close()
+	_ = file.SetReadDeadline(time.Now().Add(pipeTime)) // a file of another kind has none
 	var content bytes.Buffer
 	n, err := content.ReadFrom(io.LimitReader(file, most+1))
 	switch {

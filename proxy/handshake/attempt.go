@@ -229,8 +229,11 @@ func (c *Core) Passed(err error) Step {
 // attemptDue ends an attempt whose deadline has passed.
 func (c *Core) attemptDue(now time.Time) Step {
 	err := error(os.ErrDeadlineExceeded)
-	if !c.isDialed {
+	switch {
+	case !c.isDialed:
 		err = unsent(err)
+	case c.hasBegun:
+		err = &reach.AnswerError{Err: err}
 	}
 	return c.failed(err, now)
 }

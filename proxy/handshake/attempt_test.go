@@ -88,6 +88,17 @@ func TestTheEndOfAnAttemptDecidesTheNextStep(t *testing.T) {
 }
 
 // Faults B8.
+func TestTheBeginningOfAnAnswerIsFinal(t *testing.T) {
+	each(t, setting{pool: func(c *balancer.Config) { c.RetryOn = []string{"reset", "timeout"} }}, func(c *script) {
+		c.client(asking("/chat"))
+		c.asked()
+		c.backend("HTTP/1.1 101 half an answer\r\nX: ")
+		c.step = c.core.Due(c.now)
+		c.wantRefused(upgrade.ErrBackendTimeout)
+	})
+}
+
+// Faults B8.
 func TestAnAttemptMayTakeAllTheTimeThatIsLeft(t *testing.T) {
 	each(t, setting{}, func(c *script) {
 		c.client(asking("/chat"))
@@ -101,11 +112,10 @@ func TestAnAttemptMayTakeAllTheTimeThatIsLeft(t *testing.T) {
 }
 
 func TestTheNextBackendsAnswerCounts(t *testing.T) {
-	each(t, setting{pool: func(c *balancer.Config) { c.RetryOn = []string{"timeout"} }}, func(c *script) {
+	each(t, setting{pool: func(c *balancer.Config) { c.RetryStatuses = []int{503} }}, func(c *script) {
 		c.client(asking("/chat"))
 		c.asked()
-		c.backend("HTTP/1.1 101 half an answer\r\nX: ")
-		c.step = c.core.Due(c.now)
+		c.backend(head("HTTP/1.1 503 Busy", "Content-Length: 4") + "busy")
 		c.asked()
 		c.backend(switching())
 		c.want("nothing of the first answer is left", WriteClient)

@@ -79,10 +79,17 @@ func (c *backendConn) Write(p []byte) (n int, err error) {
 	return n, err
 }
 
-// errTwoLengths is the error of an answer whose end two readers could see in different places. RFC 9112 section 6.3: "Such a message might
-// indicate an attempt to perform request smuggling [...] or response splitting [...] and ought to be handled as an error."
-var errTwoLengths = &upgrade.Rejection{Status: upgrade.ErrBadAnswer.Status, Reason: upgrade.ErrBadAnswer.Reason,
-	Text: "the backend's answer was refused: both Content-Length and Transfer-Encoding"}
+// What is wrong with an answer whose end two readers could see in different places. RFC 9112 section 6.3: "Such a message might indicate an
+// attempt to perform request smuggling [...] or response splitting [...] and ought to be handled as an error."
+var (
+	errTwoLengths = badAnswer("both Content-Length and Transfer-Encoding")
+	errOldCoding  = badAnswer("Transfer-Encoding in HTTP/1.0")
+	errMisspelt   = badAnswer("Content-Length or Transfer-Encoding with white space before its colon")
+)
+
+func badAnswer(problem string) *upgrade.Rejection {
+	return &upgrade.Rejection{Status: upgrade.ErrBadAnswer.Status, Reason: upgrade.ErrBadAnswer.Reason, Text: "the backend's answer was refused: " + problem}
+}
 
 // An answerHead finds out what net/http's transport doesn't tell of the head of an answer: it drops a Content-Length where the body is
 // chunked, and Transfer-Encoding from an answer in HTTP/1.0. The zero value is before the first octet of an answer.
@@ -94,12 +101,24 @@ type answerHead struct {
 	isInterim bool
 	isHTTP10  bool
 
-	hasLength bool
-	hasCoding bool
+	hasLength  bool
+	hasCoding  bool
+	isMisspelt bool // one of these two has white space before its colon: some readers see such a field, net/http doesn't
 }
 
-// isAmbiguous reports whether the end of the answer's body is one thing to one reader and another to the next.
-func (a *answerHead) isAmbiguous() bool { return a.hasCoding && (a.hasLength || a.isHTTP10) }
+// fault returns an error if the end of the answer's body is one thing to one reader and another to the next.
+func (a *answerHead) fault() error {
+	switch {
+	case a.isMisspelt:
+		return errMisspelt
+	case a.hasCoding && a.hasLength:
+		return errTwoLengths
+	case a.hasCoding && a.isHTTP10:
+		return errOldCoding
+	default:
+		return nil
+	}
+}
 
 // scan takes what comes next on the connection. Once the head is complete it does nothing.
 func (a *answerHead) scan(p []byte) {
@@ -122,6 +141,8 @@ func (a *answerHead) scan(p []byte) {
 // endLine takes the line that is complete.
 func (a *answerHead) endLine() {
 	line := string(bytes.TrimRight(a.line[:a.lineBytes], "\r"))
+	name, _, _ := strings.Cut(line, ":")
+	field := strings.TrimRight(name, " \t")
 	a.lineBytes = 0
 	switch {
 	case !a.isStatus:
@@ -132,10 +153,10 @@ func (a *answerHead) endLine() {
 		*a = answerHead{}
 	case line == "":
 		a.isEnded = true
-	case strings.HasPrefix(line, "content-length:"):
-		a.hasLength = true
-	case line == "transfer-encoding:":
-		a.hasCoding = true
+	case field == "content-length":
+		a.hasLength, a.isMisspelt = true, a.isMisspelt || field != name
+	case field == "transfer-encoding":
+		a.hasCoding, a.isMisspelt = true, a.isMisspelt || field != name
 	}
 }
 

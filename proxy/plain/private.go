@@ -17,11 +17,23 @@ import (
 var connectionSchemes = []string{"negotiate", "ntlm"}
 
 // isConnectionScheme reports whether the credentials or challenges of a field are of such a scheme. A field may list several challenges.
+// Any white space may follow a scheme, as lenient backends read it.
 func isConnectionScheme(value string) bool {
 	return slices.ContainsFunc(strings.Split(value, ","), func(element string) bool {
-		scheme, _, _ := strings.Cut(strings.TrimSpace(element), " ")
-		return slices.Contains(connectionSchemes, strings.ToLower(scheme))
+		words := strings.Fields(element)
+		return len(words) > 0 && slices.Contains(connectionSchemes, strings.ToLower(words[0]))
 	})
+}
+
+// isAuthenticating reports whether a request has credentials that authenticate its connection, in any of its fields: backends differ in
+// which of several they go by.
+func (r *Request) isAuthenticating() bool {
+	for value := range r.Backward("Authorization") {
+		if isConnectionScheme(string(value)) {
+			return true
+		}
+	}
+	return false
 }
 
 // asksToAuthenticate reports whether an answer asks its client to authenticate the connection.
@@ -34,7 +46,7 @@ func (t *Transport) isPrivate(r *Request) bool {
 	c := r.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.isAuthenticating = c.isAuthenticating || isConnectionScheme(string(r.Header("Authorization")))
+	c.isAuthenticating = c.isAuthenticating || r.isAuthenticating()
 	return c.isAuthenticating || t.isPerClient.Load()
 }
 

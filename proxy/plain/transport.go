@@ -202,22 +202,21 @@ func (t *Transport) send(out *http.Request, r *Request, body *clientBody) (*http
 	isInTime := !isOver.Swap(true)
 	if err == nil {
 		conn.hasAnswered()
-		switch {
-		case !isInTime:
+		if !isInTime {
 			_ = resp.Body.Close()
-		case conn.answer.isAmbiguous():
+		} else if fault := conn.answer.fault(); fault != nil {
 			_ = conn.Close()
 			_ = resp.Body.Close()
-			return nil, errTwoLengths
+			return nil, fault
 		}
 	}
-	if isInTime {
-		if err != nil && hasBegun.Load() {
-			err = &reach.AnswerError{Err: err}
-		}
-		return resp, err
+	if !isInTime {
+		resp, err = nil, fmt.Errorf("wait for the answer of backend %s: %w", r.Backend, os.ErrDeadlineExceeded)
 	}
-	return nil, fmt.Errorf("wait for the answer of backend %s: %w", r.Backend, os.ErrDeadlineExceeded)
+	if err != nil && hasBegun.Load() {
+		err = &reach.AnswerError{Err: err}
+	}
+	return resp, err
 }
 
 // dial connects to the backend that the request was given. net/http's transport calls it on a goroutine that recovers no panic.

@@ -30,6 +30,8 @@ func Cause(err error, o balancer.Outcome) string {
 		return netconn.Explain(err) + " instead of an answer"
 	case o == balancer.BadAnswer && isEnd(err):
 		return "the answer breaks off: " + netconn.Explain(err)
+	case o == balancer.BadAnswer && netconn.IsTimeout(err):
+		return "the answer breaks off: no more of it in time"
 	case o == balancer.BadAnswer:
 		return "the answer is not valid HTTP"
 	case o == balancer.TLSFailed && isEnd(err):

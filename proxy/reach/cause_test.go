@@ -34,7 +34,7 @@ func TestEachFailureHasItsOutcomeItsCauseAndItsAnswer(t *testing.T) {
 		{unsent(os.ErrDeadlineExceeded), balancer.DialTimeout, "no connection in time", upgrade.ErrBackendTimeout},
 		{unsent(syscall.EMFILE), balancer.GatewayFault, "the gateway has no resources for a connection: too many open files", upgrade.ErrDescriptors},
 		{fmt.Errorf("read: %w", os.ErrDeadlineExceeded), balancer.HandshakeTimeout, "no answer in time", upgrade.ErrBackendTimeout},
-		{begun(os.ErrDeadlineExceeded), balancer.HandshakeTimeout, "no answer in time", upgrade.ErrBackendTimeout},
+		{begun(os.ErrDeadlineExceeded), balancer.BadAnswer, "the answer breaks off: no more of it in time", upgrade.ErrBackendTimeout},
 		{io.ErrUnexpectedEOF, balancer.HandshakeReset, "connection closed instead of an answer", upgrade.ErrBadAnswer},
 		{syscall.ECONNRESET, balancer.HandshakeReset, "connection reset instead of an answer", upgrade.ErrBadAnswer},
 		{begun(syscall.ECONNRESET), balancer.BadAnswer, "the answer breaks off: connection reset", upgrade.ErrBadAnswer},

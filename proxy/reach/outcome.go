@@ -55,10 +55,10 @@ func OutcomeOf(err error) balancer.Outcome {
 		return balancer.TLSFailed
 	case isDial:
 		return balancer.DialFailed
+	case errors.As(err, &answer): // even if the rest didn't come in time: the backend has handled the request
+		return balancer.BadAnswer
 	case netconn.IsTimeout(err):
 		return balancer.HandshakeTimeout
-	case errors.As(err, &answer):
-		return balancer.BadAnswer
 	default:
 		return balancer.HandshakeReset
 	}
