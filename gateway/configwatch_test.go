@@ -22,6 +22,7 @@ func (g *Gateway) wantReloads(t *testing.T, count float64) {
 	eventually(t, fmt.Sprintf("%v reloads", count), func() bool { return countOf(t, g.reloads, reloadApplied) == count })
 }
 
+// Faults B7.
 func TestTheConfigurationIsReloadedBesideABusyLog(t *testing.T) {
 	directory := t.TempDir()
 	g := startGateway(t, fmt.Sprintf("watch = true\n[log]\noutput = %q", filepath.Join(directory, "unused.log")), failingLog{t})
@@ -46,6 +47,7 @@ func TestTheConfigurationIsReloadedBesideABusyLog(t *testing.T) {
 	g.wantReloads(t, 1)
 }
 
+// Faults B7.
 func TestTheConfigurationIsFollowedThroughSymbolicLinks(t *testing.T) {
 	root := t.TempDir()
 	for _, name := range []string{"a", "b", "etc"} {
@@ -75,6 +77,7 @@ func TestTheConfigurationIsFollowedThroughSymbolicLinks(t *testing.T) {
 	g.wantReloads(t, 2)
 }
 
+// Faults B7.
 func TestTheConfigurationIsPolledWhereThereAreNoEvents(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "sluice.toml")
 	writeConfig(t, path, "watch = true")
@@ -96,6 +99,7 @@ func TestAChangeBeforeTheWatchBeginsIsReloaded(t *testing.T) {
 }
 
 // A user of Linux may have 128 inotify instances by default.
+// Faults B7.
 func TestAGatewayHasOneInotifyInstance(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("inotify is of Linux")

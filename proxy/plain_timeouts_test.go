@@ -21,6 +21,7 @@ func TestABackendThatDoesNotBeginItsAnswerIsA504(t *testing.T) {
 }
 
 // The timeouts of a route apply to its own requests, even on a connection that was opened for another route.
+// Faults C26.
 func TestRoutesOfAPoolShareConnectionsAndHaveTheirOwnTimeouts(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)

@@ -153,13 +153,14 @@ func (r *pathReporter) Report(result cmp.Result) {
 	r.differences = append(r.differences, key)
 }
 
+// Faults B14.
 func TestAbsentKeysTakeTheirDefaults(t *testing.T) {
 	file := mustParse(t, least)
 	if file.Gateway.Drain != units.Duration(30*time.Second) || file.Admin.Address != "127.0.0.1:9901" || file.Log.Access != (Access{AtEnd: true}) {
 		t.Errorf("sections that the text doesn't have: %+v %+v %+v", file.Gateway, file.Admin, file.Log)
 	}
 	route := file.Route[0]
-	if route.Path != "/" || route.PingInterval.Std() != 20*time.Second || route.MaxFrame != 256<<20 || route.CloseCodes.BackendLost != 1012 {
+	if route.Path != "/" || route.PingInterval.Std() != 20*time.Second || route.MaxFrame != 256<<20 || route.MaxMessage != 256<<20 || route.CloseCodes.BackendLost != 1012 {
 		t.Errorf("keys that the route doesn't have: %+v", route)
 	}
 }

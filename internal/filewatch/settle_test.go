@@ -81,6 +81,7 @@ func TestAnEventWithoutANewContentAppliesNothing(t *testing.T) {
 	})
 }
 
+// Faults B7.
 func TestAPairIsAppliedTogetherWhicheverFileComesFirst(t *testing.T) {
 	for _, test := range []struct {
 		name     string
