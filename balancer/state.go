@@ -105,7 +105,7 @@ func (p *Pool) updateState(b *Backend, now time.Time, cause string) {
 	case Warming:
 		p.log.Info("backend in slow start", append(fields, zap.Duration("for", p.cfg.SlowStart.Std()))...)
 	case Ejected:
-		p.log.Warn("backend ejected", append(fields, zap.Duration("for", b.ejection.until.Sub(now)))...)
+		p.log.Warn("backend ejected", append(fields, zap.Duration("for", max(0, b.ejection.until.Sub(now))))...)
 	case Down:
 		p.log.Warn("backend down", fields...)
 	case Draining:

@@ -110,3 +110,23 @@ func TestPanicOfATrialSaysNothingAboutTheBackend(t *testing.T) {
 		wantState(t, b, Up)
 	})
 }
+
+func TestADrainMayEndAfterTheTimeOfAnEjection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p, logs := newLoggedPool(t, ejectionConfig(2))
+		b := p.backends[0]
+		fail(p, b, Refused, 3)
+		if err := p.Drain(b.Name(), 0); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		if err := p.Undrain(b.Name()); err != nil {
+			t.Fatal(err)
+		}
+		wantState(t, b, Ejected) // until a trial
+		lines := logs.FilterMessage("backend ejected").All()
+		if len(lines) != 2 || lines[1].ContextMap()["for"] != time.Duration(0) {
+			t.Errorf("%d lines; want two, and the second one for 0s: %v", len(lines), lines)
+		}
+	})
+}

@@ -273,6 +273,7 @@ func TestStatusesOfOurOwnWhenNoBackendAnswers(t *testing.T) {
 	}
 }
 
+// Faults B1: the refusal names the limit that was met.
 func TestAFullPoolIsA503ThatSaysWhenToComeBack(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
@@ -283,10 +284,13 @@ func TestAFullPoolIsA503ThatSaysWhenToComeBack(t *testing.T) {
 		for _, text := range []string{asking("/"), getting("/")} {
 			c := g.dial(t)
 			c.send(t, text)
-			if got := c.wantRefusal(t, http.StatusServiceUnavailable, "available").Header.Get("Retry-After"); got != "5" {
+			if got := c.wantRefusal(t, http.StatusServiceUnavailable, "every backend has as many sessions as it may have").Header.Get("Retry-After"); got != "5" {
 				t.Errorf("Retry-After %q, want 5", got)
 			}
 		}
+		eventually(t, "the refused handshake is counted", func() bool {
+			return g.metric(t, "sluice_handshakes_rejected_total", "reason=pool_full") == 1
+		})
 		wantLive(t, client, b)
 	})
 }

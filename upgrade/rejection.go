@@ -111,6 +111,7 @@ var (
 	ErrHandshakes  = &Rejection{503, "handshakes", "the gateway has as many handshakes under way as it may have", nil}
 	ErrRequests    = &Rejection{503, "requests", "the gateway has as many plain requests under way as it may have", nil}
 	ErrSessions    = &Rejection{503, "sessions", "the gateway has as many sessions as it may have", nil}
+	ErrPoolFull    = &Rejection{503, "pool_full", "every backend has as many sessions as it may have", nil}
 
 	ErrConnectionsShare = &Rejection{503, "connections_share", "this address has its share of the gateway's connections", nil}
 	ErrHandshakesShare  = &Rejection{503, "handshakes_share", "this address has its share of the gateway's handshakes under way", nil}

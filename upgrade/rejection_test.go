@@ -17,7 +17,7 @@ var rejections = []*Rejection{
 	ErrBadConnection, ErrNominated, ErrBadLength, ErrBadCoding, ErrLengthAndCoding,
 	ErrNotWebSocket, ErrBadMethod, ErrOldHTTP, ErrBadUpgrade, ErrNoUpgrade, ErrBody, ErrExpect, ErrNoVersion, ErrVersion, ErrBadKey,
 	ErrBadProtocol, ErrBadExtension,
-	ErrTLS, ErrOrigin, ErrNoRoute, ErrHeadTimeout, ErrRate, ErrDial, ErrBadAnswer, ErrNoBackend, ErrDescriptors, ErrPorts, ErrMemory,
+	ErrTLS, ErrOrigin, ErrNoRoute, ErrHeadTimeout, ErrRate, ErrDial, ErrBadAnswer, ErrNoBackend, ErrPoolFull, ErrDescriptors, ErrPorts, ErrMemory,
 	ErrSessionsPerIP, ErrConnections, ErrHandshakes, ErrRequests, ErrSessions, ErrConnectionsShare, ErrHandshakesShare, ErrRequestsShare, ErrSessionsShare, ErrQueueShare, ErrDraining, ErrBackendTimeout,
 }
 

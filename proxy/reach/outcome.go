@@ -123,7 +123,7 @@ func Exhausted(r netconn.Resource) *upgrade.Rejection {
 func Unpicked(err error) *upgrade.Rejection {
 	var full *balancer.FullError
 	if errors.As(err, &full) {
-		rejection := upgrade.ErrNoBackend
+		rejection := upgrade.ErrPoolFull
 		if full.IsShare {
 			rejection = upgrade.ErrQueueShare
 		}
