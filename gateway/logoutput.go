@@ -2,10 +2,12 @@ package gateway
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -88,10 +90,14 @@ func openOutput(output string, stderr io.Writer, notice func(lost uint64) []byte
 	return o, nil
 }
 
-// openLogFile opens the file at path. Other users must not read it: access lines have the addresses of clients.
+// openLogFile opens the file at path. Other users must not read it: access lines have the addresses of clients. A pipe that nobody reads
+// is an error: to wait for its reader would delay a start or a stop for ever.
 func openLogFile(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o640)
-	if err != nil {
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
+	switch {
+	case errors.Is(err, syscall.ENXIO):
+		return nil, fmt.Errorf("log output: nobody reads the pipe %s", path)
+	case err != nil:
 		return nil, fmt.Errorf("log output: %w", err)
 	}
 	return file, nil
