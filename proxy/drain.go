@@ -13,7 +13,8 @@ import (
 // Shutdown ends the proxy. The proxy reports at once that it is not ready (IsDraining), so that a balancer in front of it chooses another
 // gateway. After delay the listeners close. Live sessions are closed, spread over drain, and then have the longest close_timeout to end;
 // plain requests under way may end until then as well. Sessions of which bytes still wait for a peer that takes some then have the longest
-// write_timeout. What is left is cut, except what the kernel has whole and delivers by itself. When ctx ends, everything is cut at once.
+// write_timeout, and the longest close_timeout once none wait. What is left is cut, except what the kernel has whole and delivers by
+// itself. When ctx ends, everything is cut at once.
 func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	p.stopReloads()
 	wait(ctx, delay)
@@ -49,11 +50,19 @@ func (p *Proxy) cancelWhenEmpty(cancel context.CancelFunc) {
 	cancel()
 }
 
-// waitForQueues waits until no session's bytes wait for a peer, or for the longest write_timeout.
+// waitForQueues waits until no session's bytes wait for a peer, and for the longest close_timeout after that: what such a session is sent by
+// its other side wasn't read meanwhile. In all it waits for the longest write_timeout.
 func (p *Proxy) waitForQueues(ctx context.Context) {
 	ctx, stop := context.WithTimeout(ctx, p.writeTimeout())
 	defer stop()
-	for p.driver.QueuedBytes() > 0 && ctx.Err() == nil {
+	go p.cancelWhenEmpty(stop)
+	var until time.Time
+	for ctx.Err() == nil {
+		if now := time.Now(); p.driver.QueuedBytes() > 0 {
+			until = now.Add(p.closeTimeout())
+		} else if !now.Before(until) {
+			return
+		}
 		wait(ctx, queueLook)
 	}
 }
