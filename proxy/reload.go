@@ -151,7 +151,7 @@ func (p *Proxy) prepareListener(next *generation, c *Listener) error {
 		s = before.socket
 		if before.config.UnixAccess != c.UnixAccess {
 			next.set = append(next.set, func() {
-				if err := s.restrict(&c.ListenerConfig); err != nil {
+				if err := s.restrict(&c.ListenerConfig, before.config.UnixAccess); err != nil {
 					p.log.Error("access to a unix socket can't be changed", zap.String("listener", c.Name), zap.Error(err))
 				}
 			})

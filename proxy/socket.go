@@ -19,7 +19,8 @@ import (
 // A socket is a listening socket. A reload may assign it to another listener, which accepts from then on.
 type socket struct {
 	ln          net.Listener
-	isInherited bool // from systemd
+	isInherited bool       // from systemd
+	made        UnixAccess // to the file of a Unix socket, before a section said anything; empty for another
 
 	serving atomic.Pointer[listener] // that accepts
 
@@ -41,20 +42,24 @@ func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	}
 	driver.Tune(ln)
 	s := &socket{ln: ln}
-	if err := s.restrict(c); err != nil {
+	if path, isUnix := strings.CutPrefix(c.Address, "unix:"); isUnix {
+		s.made = accessOf(path)
+	}
+	if err := s.restrict(c, UnixAccess{}); err != nil {
 		_ = ln.Close()
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
 	return s, nil
 }
 
-// restrict lets those connect to a Unix socket that the section says.
-func (s *socket) restrict(c *ListenerConfig) error {
+// restrict lets those connect to a Unix socket that the section says. before is what the section said last.
+func (s *socket) restrict(c *ListenerConfig, before UnixAccess) error {
 	path, isUnix := strings.CutPrefix(c.Address, "unix:")
 	if !isUnix || s.isInherited {
 		return nil
 	}
-	return c.UnixAccess.apply(path)
+	access := c.UnixAccess.over(before, s.made)
+	return access.apply(path)
 }
 
 // listen opens a listening socket at "host:port" or "unix:/path". It replaces the file of a Unix socket on which no process listens.

@@ -42,6 +42,30 @@ func (a *UnixAccess) check(report units.Report, address string) {
 	}
 }
 
+// accessOf returns the access to the file of a Unix socket that the process has just made.
+func accessOf(path string) (made UnixAccess) {
+	if info, err := os.Stat(path); err == nil {
+		made.Mode = fmt.Sprintf("%04o", info.Mode().Perm())
+	}
+	if uid, gid := os.Geteuid(), os.Getegid(); uid >= 0 && gid >= 0 { // Windows has none
+		made.Owner, made.Group = strconv.Itoa(uid), strconv.Itoa(gid)
+	}
+	return made
+}
+
+// over returns the access that replaces the one before: what is no longer said becomes as the process made it.
+func (a UnixAccess) over(before, made UnixAccess) UnixAccess {
+	for _, k := range []struct {
+		now       *string
+		was, made string
+	}{{&a.Mode, before.Mode, made.Mode}, {&a.Owner, before.Owner, made.Owner}, {&a.Group, before.Group, made.Group}} {
+		if *k.now == "" && k.was != "" {
+			*k.now = k.made
+		}
+	}
+	return a
+}
+
 // apply gives the file of a Unix socket the owner, the group and the mode.
 func (a *UnixAccess) apply(path string) error {
 	uid, errUser := idOf(a.Owner, userID)

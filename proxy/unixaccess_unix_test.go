@@ -44,6 +44,44 @@ func TestAUnixSocketHasTheModeOwnerAndGroupOfItsSection(t *testing.T) {
 	}
 }
 
+// A key that a reload removes leaves nothing behind.
+// Faults C17.
+func TestAUnixSocketIsAgainAsTheProcessMadeIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "s")
+	config := &ListenerConfig{Name: "public", Address: "unix:" + path}
+	stat := func() (os.FileMode, uint32, uint32) {
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		owner := info.Sys().(*syscall.Stat_t)
+		return info.Mode().Perm(), owner.Uid, owner.Gid
+	}
+	s, err := new(Proxy).open(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	mode, uid, gid := stat()
+	s.close()
+
+	config.UnixAccess = UnixAccess{Mode: "0666"}
+	if os.Getuid() == 0 { // only root may give a file away
+		config.Owner, config.Group = "65534", "65533"
+	}
+	if s, err = new(Proxy).open(config); err != nil {
+		t.Fatal(err)
+	}
+	defer s.close()
+	before := config.UnixAccess
+	config.UnixAccess = UnixAccess{}
+	if err := s.restrict(config, before); err != nil {
+		t.Fatal(err)
+	}
+	if m, u, g := stat(); m != mode || u != uid || g != gid {
+		t.Errorf("mode %04o, owner %d, group %d; want %04o, %d, %d as the process makes it", m, u, g, mode, uid, gid)
+	}
+}
+
 // Faults C17.
 func TestAUnixSocketThatCannotBeGivenAwayIsNotOpened(t *testing.T) {
 	if os.Getuid() == 0 {
