@@ -98,6 +98,9 @@ func (c *connection) beginHandshake(of share.Key) *upgrade.Rejection {
 		return placeRefusals[limits.Handshakes][why]
 	}
 	c.isHandshaking, c.handshakeOf = true, of
+	if c.proxy.isOverdrawn() {
+		c.proxy.relieve()
+	}
 	return nil
 }
 

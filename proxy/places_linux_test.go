@@ -191,6 +191,40 @@ func TestIdleConnectionsGiveWay(t *testing.T) {
 	})
 }
 
+// Faults C2: each connection of a client has two descriptors, and idle connections to backends have only those that are left.
+func TestIdleConnectionsToBackendsGiveWay(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		const most = 8
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.MaxConnections, s.MaxSessions = most, most
+		g := s.run(t)
+		var asked, answers []*wire
+		for i := range most - 2 {
+			c := g.dialFrom(t, fmt.Sprintf("127.0.0.%d", i+1))
+			c.send(t, getting("/"))
+			asked, answers = append(asked, c), append(answers, backend.accept(t))
+		}
+		for i, c := range asked {
+			answers[i].send(t, answering("hello"))
+			c.wantBody(t, 200, "hello")
+			_ = c.Close()
+		}
+		eventually(t, "all idle", func() bool { return g.placesHeld(limits.Connections) == 0 && g.placesHeld(limits.Requests) == 0 })
+		if n := g.plainConns.Load(); n != most-2 {
+			t.Fatalf("%d connections to the backend wait for a request, want %d", n, most-2)
+		}
+		for i := range most {
+			c := g.dialFrom(t, fmt.Sprintf("127.0.0.%d", i+1))
+			c.send(t, asking("/"))
+			b := backend.accept(t)
+			b.send(t, switching())
+			c.wantOpen(t)
+			eventually(t, "descriptors for all that may come", func() bool { return g.plainConns.Load() <= max(1, 2*int64(most-1-i)) })
+		}
+	})
+}
+
 // Faults B1.
 func TestRefusalsAndPlainRequestsCountInTheRate(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {

@@ -60,6 +60,7 @@ type Proxy struct {
 	panics      recovery.Handler
 	driver      driver.Driver
 	totals      limits.Totals // of all listeners
+	plainConns  atomic.Int64  // connections to backends for plain requests, idle ones included
 	warnings    warnings
 	isRelieving atomic.Bool // relieve runs
 	metrics     *metrics

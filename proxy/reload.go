@@ -123,7 +123,7 @@ func (p *Proxy) preparePool(next *generation, c *Pool) error {
 		of.Pool, of.plain = before.Pool, before.plain
 		return nil
 	}
-	of.plain = plain.NewHandler(p.dialer(c.Name), p.log)
+	of.plain = plain.NewHandler(p.dialer(c.Name), &p.plainConns, p.log)
 	var err error
 	if before != nil {
 		of.Pool = before.Pool

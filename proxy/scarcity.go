@@ -79,8 +79,15 @@ func (l *listener) warnOfLimits() {
 	}
 }
 
-// relieve closes idle connections of plain requests until an eighth of all connections is free, and when none is, idle connections to
-// backends as well. It doesn't block.
+// isOverdrawn reports whether idle connections to backends have descriptors that are kept for connections of clients: two for each that
+// may still come.
+func (p *Proxy) isOverdrawn() bool {
+	idle := p.plainConns.Load() - p.totals[limits.Requests].Held()
+	return idle/2 > p.totals[limits.Connections].Free()
+}
+
+// relieve closes idle connections of plain requests until an eighth of all connections is free, and idle connections to backends if they
+// have descriptors that others are to have. It doesn't block.
 func (p *Proxy) relieve() {
 	if p.isRelieving.CompareAndSwap(false, true) {
 		p.running.Go(p.closeSurplus)
@@ -95,7 +102,7 @@ func (p *Proxy) closeSurplus() {
 			l.plain.CloseIdle(n)
 		}
 	}
-	if p.totals[limits.Connections].Free() <= 0 {
+	if p.isOverdrawn() {
 		p.closeIdle()
 	}
 }

@@ -19,6 +19,8 @@ import (
 type backendConn struct {
 	net.Conn
 	panics       recovery.Handler
+	open         *atomic.Int64              // counts this connection until it is closed
+	isClosed     atomic.Bool                // Close has been called
 	owner        *Conn                      // to which alone it is of use; nil: to any. Immutable
 	writeTimeout atomic.Int64               // of the request under way; a time.Duration
 	body         atomic.Pointer[clientBody] // of the request under way, until its answer has begun; nil: it has none
@@ -37,6 +39,9 @@ func (c *backendConn) begin(r *Request, body *clientBody) {
 
 // Close implements net.Conn.
 func (c *backendConn) Close() error {
+	if !c.isClosed.Swap(true) {
+		c.open.Add(-1)
+	}
 	if c.owner != nil {
 		c.owner.release(c)
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httputil"
+	"sync/atomic"
 
 	"go.uber.org/zap"
 
@@ -15,11 +16,11 @@ import (
 // route says of time applies to its own requests.
 type Handler struct{ *httputil.ReverseProxy }
 
-// NewHandler returns the handler for a pool, whose backends that dialer reaches.
-func NewHandler(d reach.Dialer, log *zap.Logger) *Handler {
+// NewHandler returns the handler for a pool, whose backends that dialer reaches. open counts the connections to them.
+func NewHandler(d reach.Dialer, open *atomic.Int64, log *zap.Logger) *Handler {
 	return &Handler{&httputil.ReverseProxy{
 		Rewrite:       rewrite,
-		Transport:     newTransport(d, log),
+		Transport:     newTransport(d, open, log),
 		FlushInterval: -1, // what comes passes at once: server-sent events, long polls
 		BufferPool:    new(copyBuffers),
 		ErrorLog:      stdLog(log, zap.DebugLevel),

@@ -25,6 +25,7 @@ import (
 type Transport struct {
 	*http.Transport // to the backend that was picked
 	Dialer          reach.Dialer
+	open            *atomic.Int64 // connections to backends
 	log             *zap.Logger
 
 	isPerClient atomic.Bool // a backend has asked a client to authenticate its connection
@@ -33,8 +34,8 @@ type Transport struct {
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
 const maxAnswerHead = 64 << 10
 
-func newTransport(d reach.Dialer, log *zap.Logger) *Transport {
-	t := &Transport{Dialer: d, log: log}
+func newTransport(d reach.Dialer, open *atomic.Int64, log *zap.Logger) *Transport {
+	t := &Transport{Dialer: d, open: open, log: log}
 	t.Transport = &http.Transport{
 		DialContext:            t.dial,
 		DisableCompression:     true,
@@ -243,11 +244,12 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err e
 		return nil, err
 	}
 	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
-	backend := &backendConn{Conn: conn, panics: panics}
+	backend := &backendConn{Conn: conn, panics: panics, open: t.open}
+	t.open.Add(1)
 	if r.isPrivate {
 		backend.owner = r.conn
 		if !r.conn.adopt(backend) {
-			_ = conn.Close()
+			_ = backend.Close()
 			return nil, net.ErrClosed
 		}
 	}
