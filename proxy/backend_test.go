@@ -241,6 +241,52 @@ func TestARequestWithTheBeginningOfAnAnswerIsNotSentTwice(t *testing.T) {
 	}
 }
 
+// Nor is it sent twice to the same backend, on a connection that has served another request: unless the pool repeats what ended in a reset,
+// and the method is one that is repeated.
+// Faults B8.
+func TestARequestOnAUsedConnectionIsSentAgainOnlyAfterARetriedReset(t *testing.T) {
+	for name, test := range map[string]struct {
+		request string
+		on      []string
+		isTwice bool
+	}{
+		"GET":                       {getting("/"), []string{"connect"}, false},
+		"GET, resets are retried":   {getting("/"), []string{"connect", "reset"}, true},
+		"HEAD":                      {head("HEAD / HTTP/1.1", "Host: gateway.test"), nil, false},
+		"POST, said to be the same": {head("POST / HTTP/1.1", "Host: gateway.test", "Content-Length: 0", "Idempotency-Key: 1", "X-Idempotency-Key: 1"), []string{"connect", "reset"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			withDrivers(t, func(t *testing.T, driver string) {
+				backend := listenRaw(t)
+				s := newSetup(driver, backend.Addr().String())
+				s.Pools[0].RetryOn = test.on
+				g := s.run(t)
+				c := g.dial(t)
+				c.send(t, getting("/first"))
+				b := backend.accept(t)
+				b.send(t, answering("first"))
+				c.wantBody(t, 200, "first")
+				c.send(t, test.request)
+				b.readHead(t)
+				asked := strings.ToLower(b.head)
+				if strings.Count(asked, "idempotency-key: 1") != strings.Count(test.request, "Idempotency-Key: 1") || strings.Contains(asked, "transfer-encoding") {
+					t.Errorf("the backend gets %q of %q", asked, test.request)
+				}
+				_ = b.Close()
+				if test.isTwice {
+					backend.accept(t).send(t, answering("again"))
+					c.wantBody(t, 200, "again")
+					return
+				}
+				if status := c.answer(t).StatusCode; status != 502 {
+					t.Errorf("status %d, want 502", status)
+				}
+				backend.wantNoConnection(t)
+			})
+		})
+	}
+}
+
 func TestStatusesOfOurOwnWhenNoBackendAnswers(t *testing.T) {
 	silent := func(t *testing.T) string { return listenRaw(t).Addr().String() }
 	for name, test := range map[string]struct {

@@ -25,6 +25,7 @@ type backendConn struct {
 	writeTimeout atomic.Int64               // of the request under way; a time.Duration
 	body         atomic.Pointer[clientBody] // of the request under way, until its answer has begun; nil: it has none
 	isAsked      atomic.Bool                // a request was given to it, and nothing of the answer has been read
+	isWritten    atomic.Bool                // a byte of the request under way was
 	hasSent      bool
 
 	answer answerHead // owned by the goroutine that reads; then by that which sent the request
@@ -35,6 +36,7 @@ func (c *backendConn) begin(r *Request, body *clientBody) {
 	c.writeTimeout.Store(int64(r.Route.WriteTimeout))
 	c.body.Store(body)
 	c.isAsked.Store(true)
+	c.isWritten.Store(false)
 }
 
 // Close implements net.Conn.
@@ -77,6 +79,9 @@ func (c *backendConn) Write(p []byte) (n int, err error) {
 	defer c.panics.Catch(room, func() { n, err = 0, upgrade.ErrInternal })
 	_ = c.SetWriteDeadline(time.Now().Add(time.Duration(c.writeTimeout.Load())))
 	n, err = c.Conn.Write(p)
+	if n > 0 {
+		c.isWritten.Store(true)
+	}
 	if c.hasSent && (errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)) {
 		return len(p), nil
 	}

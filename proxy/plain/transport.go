@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,10 +160,29 @@ func outgoing(in *http.Request, r *Request, b *balancer.Backend, body *clientBod
 			out.Host = b.Address()
 		}
 	}
-	if body != nil {
+	switch {
+	case body != nil:
 		out.Body = body
+	case !isRepeatable(in) || !r.Route.Pool.MayRetry(balancer.HandshakeReset, 0):
+		keepFromRepeating(out)
 	}
 	return out
+}
+
+// keepFromRepeating keeps net/http's transport from sending a request without a body again by itself, as it does when a connection that
+// has served another request ends without an answer, if the method is safe or the client says that the request is idempotent.
+func keepFromRepeating(out *http.Request) {
+	switch out.Method {
+	case http.MethodGet, http.MethodHead, http.MethodOptions:
+		out.Body = io.NopCloser(http.NoBody) // is found out to be empty, and not sent
+	default:
+		for _, name := range []string{"Idempotency-Key", "X-Idempotency-Key"} {
+			if values, isSet := out.Header[name]; isSet {
+				delete(out.Header, name)
+				out.Header[strings.ToLower(name)] = values // case counts for the transport alone
+			}
+		}
+	}
 }
 
 // keyOf is the name under which connections to a backend wait for the next request; it is never resolved. A connection that began with
@@ -191,15 +211,21 @@ func (t *Transport) send(out *http.Request, r *Request, body *clientBody) (*http
 	})
 	defer timer.Stop()
 	var conn *backendConn
+	isReused := false // the connection has served another request
 	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		GotConn: func(info httptrace.GotConnInfo) {
-			conn = info.Conn.(*backendConn)
+			conn, isReused = info.Conn.(*backendConn), info.Reused
 			conn.begin(r, body)
 		},
 		WroteRequest:         func(httptrace.WroteRequestInfo) { timer.Reset(r.Route.ResponseTimeout) },
 		GotFirstResponseByte: func() { hasBegun.Store(true) },
 	})
-	resp, err := t.Transport.RoundTrip(out.WithContext(ctx))
+	out = out.WithContext(ctx)
+	resp, err := t.Transport.RoundTrip(out)
+	for err != nil && isReused && !conn.isWritten.Load() && body == nil && ctx.Err() == nil { // it had ended before
+		isReused = false
+		resp, err = t.Transport.RoundTrip(out)
+	}
 	isInTime := !isOver.Swap(true)
 	if err == nil {
 		conn.hasAnswered()
