@@ -11,7 +11,7 @@ import (
 
 const noCodes = "[route.close_codes]\ndrained = 0\nbackend_lost = 0\nclient_lost = 0"
 
-// Faults B17.
+// Faults B16, B17. What goes the other way goes on, as in a tunnel.
 func TestALossWithoutACodeIsAnEndOfTheStream(t *testing.T) {
 	t.Parallel()
 	for name, lose := range map[string]func(*wire) error{
@@ -29,6 +29,15 @@ func TestALossWithoutACodeIsAnEndOfTheStream(t *testing.T) {
 					t.Fatal(err)
 				}
 				other.wantEnd(t)
+				if name == "reset" {
+					return
+				}
+				other.send(t, other.frame(ws.OpText, "late"))
+				one.wantFrame(t, ws.OpText, "late")
+				if err := other.CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				one.wantEnd(t)
 			})
 		})
 	}

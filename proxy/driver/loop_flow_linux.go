@@ -72,7 +72,7 @@ func (l *loop) hungUp(s slot, x *session, side relay.Side) {
 
 // write sends what waits for a side, as far as the socket accepts it.
 func (l *loop) write(s slot, x *session, to relay.Side) {
-	if c := s.secure[to]; c != nil && s.core.IsLingering(to) {
+	if c := s.secure[to]; c != nil && s.core.IsShut(to) {
 		c.goOnEnding()
 		return
 	}

@@ -63,6 +63,38 @@ func TestLossWithoutACodeWaitsForWhatTheOtherSideHasYetToTake(t *testing.T) {
 	})
 }
 
+// Faults B16, B17.
+func TestASideWhoseStreamEndsWithoutACodeIsHeardToItsOwnEnd(t *testing.T) {
+	sides(t, silentConfig(), func(p *scripted, a, b relay.Side) {
+		p.send(a, hello[a])
+		p.finish(a, endOfStream)
+		p.wants(b, "what was sent", hello[a])
+		p.wantsStreamEnd(b)
+		p.send(b, hello[b], hello[b])
+		p.pass(time.Second)
+		p.send(b, hello[b])
+		p.wants(a, "what was sent after the end", hello[b], hello[b], hello[b])
+		p.finish(b, endOfStream)
+		p.wantsStreamEnd(a)
+		if !p.core.IsOver() {
+			p.t.Error("the session isn't over though both sides have ended")
+		}
+	})
+}
+
+// Faults B17.
+func TestASideThatNeverEndsIsNotWaitedForLongerThanCloseTimeout(t *testing.T) {
+	sides(t, silentConfig(), func(p *scripted, a, b relay.Side) {
+		p.finish(a, endOfStream)
+		p.wantsStreamEnd(b)
+		p.pass(testConfig().CloseTimeout + 3*time.Second)
+		p.wantsStreamEnd(a)
+		if !p.core.IsOver() {
+			p.t.Error("the session isn't over")
+		}
+	})
+}
+
 // Faults B17.
 func TestDrainWithoutACodeEndsBothStreamsAtAMessageBoundary(t *testing.T) {
 	script(t, testConfig(), func(p *scripted) {
@@ -72,7 +104,9 @@ func TestDrainWithoutACodeEndsBothStreamsAtAMessageBoundary(t *testing.T) {
 		p.send(relay.Backend, backendLast, backendHello)
 		p.wants(relay.Client, "the message, and no close", backendBegin, backendLast)
 		p.wantsStreamEnd(relay.Client)
-		p.wantsIdle(relay.Backend, "no close")
+		p.send(relay.Client, clientHello)
+		p.finish(relay.Client, endOfStream)
+		p.wants(relay.Backend, "what its client still had to say, and no close", clientHello)
 		p.wantsStreamEnd(relay.Backend)
 		p.wantsVerdict(relay.Verdict{Initiator: relay.Gateway, Reason: relay.ReasonDrain})
 	})

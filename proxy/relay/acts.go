@@ -66,6 +66,13 @@ func (s *Session) Discards(side Side) bool { return s.in[side].state != inOpen }
 // IsLingering reports whether all that goes to a side is in the kernel, and nothing more is expected of the side.
 func (s *Session) IsLingering(side Side) bool { return s.out[side].state == outEnding }
 
+// IsShut reports whether a side's stream has been ended by Shut: of all that goes to the side, only what its transport has to say at the
+// end may still wait.
+func (s *Session) IsShut(side Side) bool {
+	out := &s.out[side]
+	return out.state == outEnding || out.state == outFlushed && out.isBare
+}
+
 // IsWritable reports whether bytes may still be written to a side.
 func (s *Session) IsWritable(side Side) bool { return s.out[side].state < outBroken }
 

@@ -24,7 +24,8 @@ const (
 //	outOpen → outWanting → outClosing → outFlushed → outEnding → outGone
 //
 // A close that the other side sent goes from outOpen straight to outClosing; a socket that fails to outBroken, from
-// anywhere before outBroken; one that is cut to outGone, from anywhere. A stream that ends inside a frame goes to outClosing, too.
+// anywhere before outBroken; one that is cut to outGone, from anywhere. A stream that ends without a close goes to
+// outClosing, too, and is shut in outFlushed.
 type outState uint8
 
 const (
@@ -203,7 +204,7 @@ func (s *Session) tell(e *Env, to Side) {
 	if out.state > outWanting {
 		return
 	}
-	if _, _, isTold := s.codeFor(e.Config, to); !isTold || !s.AtBoundary(to) {
+	if !s.AtBoundary(to) {
 		s.cutShort(e, to)
 		return
 	}
@@ -211,14 +212,20 @@ func (s *Session) tell(e *Env, to Side) {
 	s.acts |= actOwn(to)
 }
 
-// cutShort ends a side's stream without a close, after what waits for it: inside a frame, or where the configuration has no code, as a
-// tunnel would. The side is asked for no close either.
+// cutShort ends a side's stream inside a frame, after what waits for it. The side is asked for no close either.
 func (s *Session) cutShort(e *Env, to Side) {
-	s.out[to].state = outClosing
-	s.acts |= actFlush(to)
+	s.endStream(to)
 	if s.in[to].state == inOpen {
 		s.over(e, to, inBroken)
 	}
+}
+
+// endStream ends a side's stream without a close, after what waits for it. What the side still sends passes, as in a tunnel, until it
+// ends its own stream; close_timeout rules as for the answer to a close.
+func (s *Session) endStream(to Side) {
+	s.out[to].state = outClosing
+	s.out[to].isBare = true
+	s.acts |= actFlush(to)
 }
 
 // codeFor returns the close that a side is told at its stream's end; code 0 is a close without one. It returns false if the side gets no
@@ -247,6 +254,9 @@ func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string, isTol
 // flushed notes that the last byte of a side's close is in the kernel.
 func (s *Session) flushed(e *Env, to Side) {
 	s.out[to].state = outFlushed
+	if s.out[to].isBare && s.in[to].state == inOpen { // else its lingering decides
+		s.acts |= actShut(to)
+	}
 	s.waitForAnswer(e, to)
 	s.settle(e, to)
 }

@@ -81,7 +81,7 @@ func (s *Session) AppendOwn(e *Env, to Side, dst []byte, queued int) []byte {
 	if out.state == outWanting && s.isClosable(to) {
 		code, reason, isTold := s.codeFor(e.Config, to)
 		if !isTold {
-			s.cutShort(e, to)
+			s.endStream(to)
 			return dst
 		}
 		dst = appendClose(dst, to, code, reason)

@@ -99,6 +99,7 @@ type output struct {
 	mirrored  uint32 // sum of the payload of the ping that is outstanding, if the other side sent it; 0: it is the gateway's own
 	state     outState
 	hasEnded  bool // the side has ended its own stream: nothing is there to be read
+	isBare    bool // the stream to the side ends without a close
 }
 
 // Begin starts a session. hasDeflate: both sides agreed on permessage-deflate.
