@@ -123,7 +123,7 @@ func TestADrainWaitsForAClientThatHasYetToTakeWhatIsQueued(t *testing.T) {
 	withDrivers(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
-		s.Routes[0].CloseTimeout = milliseconds(50)
+		s.Routes[0].CloseTimeout = milliseconds(1000)
 		g := s.run(t)
 		c, b := g.open(t, backend)
 		message := string(ws.MustCompileFrame(ws.NewBinaryFrame(make([]byte, 4000))))
@@ -136,7 +136,7 @@ func TestADrainWaitsForAClientThatHasYetToTakeWhatIsQueued(t *testing.T) {
 		}()
 		eventually(t, "much waits for the client", func() bool { return g.driver.QueuedBytes() > 100_000 })
 		done := g.shutDown(t.Context(), 0, 0)
-		time.Sleep(50*time.Millisecond + 2*lastWords)
+		time.Sleep(time.Second + 2*lastWords)
 		for n := 0; ; n++ {
 			f, err := c.readFrame()
 			if err != nil {

@@ -271,6 +271,7 @@ func TestPlainRequestsHaveALimitAndShares(t *testing.T) {
 		s.Listeners[0].MaxHandshakes = 1 // so 4 requests
 		g := s.run(t)
 		stream := func(from string) *wire {
+			eventually(t, "no handshake under way", func() bool { return g.placesHeld(limits.Handshakes) == 0 })
 			c := g.dialFrom(t, from)
 			c.send(t, getting("/"))
 			return c
