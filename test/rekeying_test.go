@@ -18,6 +18,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"sluice/proxy/driver"
 	"sluice/tls/rekeytest"
 )
 
@@ -79,10 +80,12 @@ func TestAFloodOfKeyUpdatesEndsItsSessionAndNoOther(t *testing.T) {
 			go func() { ended <- rekey(g.listeners["public"], config) }()
 		}
 		var times []time.Duration
+		queued := 0
 		for left := floods; left > 0; {
 			begin := time.Now()
 			echoes(t, other.conn, other.reader, []byte("not disturbed"))
 			times = append(times, time.Since(begin))
+			queued = max(queued, g.count(t, "sluice_queued_bytes"))
 			select {
 			case err := <-ended:
 				if left--; err != nil {
@@ -94,7 +97,10 @@ func TestAFloodOfKeyUpdatesEndsItsSessionAndNoOther(t *testing.T) {
 		if want := fmt.Sprintf(`sluice_protocol_errors_total{rule="key_updates",side="client"} %d`, floods); !strings.Contains(g.metrics(t), want) {
 			t.Errorf("the metrics have no %s", want)
 		}
+		if queued > floods*driver.MaxQueued {
+			t.Errorf("%d bytes waited; want %d at most", queued, floods*driver.MaxQueued)
+		}
 		slices.Sort(times)
-		t.Logf("the other session's round trips: median %v, longest %v of %d", times[len(times)/2], times[len(times)-1], len(times))
+		t.Logf("the other session's round trips: median %v, longest %v of %d; %d bytes waited at most", times[len(times)/2], times[len(times)-1], len(times), queued)
 	})
 }
