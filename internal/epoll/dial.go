@@ -69,3 +69,9 @@ func Tune(fd int) {
 	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, &one)
 	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, &unsent)
 }
+
+// Widen lifts the bound of unsentBytes for a socket. Then the system's net.ipv4.tcp_notsent_lowat applies.
+func Widen(fd int) {
+	system := int32(0)
+	setsockopt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT, &system)
+}

@@ -291,6 +291,7 @@ func (l *loop) serve(e *epoll.Event) {
 	l.env.Config = s.config
 	x := s.session()
 	if e.Events&unix.EPOLLOUT != 0 {
+		s.widen(side)
 		l.write(s, &x, side)
 	}
 	if e.Events&(unix.EPOLLIN|unix.EPOLLHUP|unix.EPOLLERR) != 0 {

@@ -11,6 +11,7 @@ type socket struct {
 	fd           int32    // -1: closed
 	interest     interest // what epoll is asked for
 	isAfterLarge bool     // the side's last frame was large: most of it was moved unseen (plainSocket.isAfterLarge)
+	isWide       bool     // the kernel may hold as much for the side as the system says (loop.widen)
 }
 
 // interest is a set of events (unix.EPOLLIN, …), and what else is to be known of them.

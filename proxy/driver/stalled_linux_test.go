@@ -1,10 +1,16 @@
 package driver
 
 import (
+	"bytes"
 	"io"
 	"slices"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/epoll"
+	"sluice/proxy/relay"
 )
 
 const (
@@ -132,5 +138,44 @@ func TestStalledSessionsHoldNoMorePipesThanTheirLoopMayHave(t *testing.T) {
 	}
 	if n := count(); n > maxPipes {
 		t.Errorf("%d pipes; want %d at most", n, maxPipes)
+	}
+}
+
+// Faults C8: what the kernel keeps for a client that reads nothing is bounded, and for one that reads it is not.
+func TestOnlyASideThatReadsMayHaveMuchInTheKernel(t *testing.T) {
+	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
+		d, err := NewLoops(1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}}
+	d := openTested(t, k)
+	l := d.Driver.(*Loops).loops[0].Load()
+	onSocket := func(x *exchange, do func(fd int)) {
+		l.do(func() {
+			if s, isLive := l.slots.session(x.handle.id); isLive {
+				do(int(s.socket[relay.Client].fd))
+			} else {
+				t.Error("the session has ended")
+			}
+		})
+	}
+	bound := func(x *exchange) (bytes int) {
+		onSocket(x, func(fd int) { bytes, _ = unix.GetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NOTSENT_LOWAT) })
+		return bytes
+	}
+	reads, stands := join(t, d, k, setup{isSmall: [2]bool{true, false}}), join(t, d, k, setup{isSmall: [2]bool{true, false}})
+	frames := bytes.Repeat(reads.backend.frame(isFin|opBinary, make([]byte, 1<<20)), wideAfter>>20+8)
+	for _, x := range []*exchange{reads, stands} {
+		onSocket(x, epoll.Tune)
+		x.backend.writeAll(frames)
+	}
+	reads.client.want("all frames", frames)
+	if n := bound(reads); n != 0 {
+		t.Errorf("%d bytes at most wait in the kernel for a client that has read %d, want the system's bound", n, len(frames))
+	}
+	if n := bound(stands); n == 0 {
+		t.Error("no bound for a client that has read nothing")
 	}
 }
