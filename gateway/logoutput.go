@@ -90,13 +90,13 @@ func openOutput(output string, stderr io.Writer, notice func(lost uint64) []byte
 	return o, nil
 }
 
-// openLogFile opens the file at path. Other users must not read it: access lines have the addresses of clients. A pipe that nobody reads
+// openLogFile opens the file at path. Other users must not read it: access lines have the addresses of clients. A pipe that no program reads
 // is an error: to wait for its reader would delay a start or a stop for ever.
 func openLogFile(path string) (*os.File, error) {
 	file, err := os.OpenFile(path, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o640)
 	switch {
 	case errors.Is(err, syscall.ENXIO):
-		return nil, fmt.Errorf("log output: nobody reads the pipe %s", path)
+		return nil, fmt.Errorf("log output: no program reads the pipe %s", path)
 	case err != nil:
 		return nil, fmt.Errorf("log output: %w", err)
 	}

@@ -79,7 +79,7 @@ func (c *ListenerConfig) Check(report units.Report) {
 		report("head_timeout", "not positive", c.HeadTimeout, "a duration such as \"10s\"")
 	}
 	if c.ProxyProtocol && len(c.headerSenders()) == 0 {
-		report("proxy_protocol", "nobody may send the header", c.ProxyProtocol, "the senders' addresses in proxy_protocol_from or trusted_proxies")
+		report("proxy_protocol", "no address may send the header", c.ProxyProtocol, "the senders' addresses in proxy_protocol_from or trusted_proxies")
 	}
 	if !c.ProxyProtocol && len(c.ProxyProtocolFrom) > 0 {
 		report("proxy_protocol_from", "no connection begins with a PROXY header", c.ProxyProtocolFrom, "proxy_protocol = true beside it")

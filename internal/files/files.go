@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// pipeTime is how long whoever writes to a pipe may take.
+// pipeTime is how long a program that writes to a pipe may take.
 const pipeTime = 5 * time.Second
 
 // Read returns the content of a file of at most that many bytes; more is an error. It doesn't wait for anybody to open a pipe: one that

@@ -18,16 +18,21 @@ const (
 	roundTrips = 2000 // a measurement
 )
 
-// A turn never blocks: a backend that takes nothing and clients that take next to nothing are no matter to the other sessions
-// of their loop. The latencies compared are of one run.
-func TestSessionsThatTakeNothingDoNotSlowTheOthersOfTheirLoop(t *testing.T) {
-	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
+// oneLoop is a kind of session, over TCP, of which all are of one loop.
+func oneLoop() *kind {
+	return &kind{pair: tcpPair, open: func(t testing.TB) Driver {
 		d, err := NewLoops(1, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return d
 	}}
+}
+
+// A turn never blocks: a backend that takes nothing and clients that take next to nothing are no matter to the other sessions
+// of their loop. The latencies compared are of one run.
+func TestSessionsThatTakeNothingDoNotSlowTheOthersOfTheirLoop(t *testing.T) {
+	k := oneLoop()
 	d := openTested(t, k)
 	var echoes []*exchange
 	for range 5 {
@@ -101,13 +106,7 @@ func drip(c *peer) {
 
 // Faults C1.
 func TestStalledSessionsHoldNoMorePipesThanTheirLoopMayHave(t *testing.T) {
-	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
-		d, err := NewLoops(1, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}}
+	k := oneLoop()
 	d := openTested(t, k)
 	l := d.Driver.(*Loops).loops[0].Load()
 	var all []*exchange
@@ -143,13 +142,7 @@ func TestStalledSessionsHoldNoMorePipesThanTheirLoopMayHave(t *testing.T) {
 
 // Faults C8: what the kernel keeps for a client that reads nothing is bounded, and for one that reads it is not.
 func TestOnlyASideThatReadsMayHaveMuchInTheKernel(t *testing.T) {
-	k := &kind{pair: tcpPair, open: func(t testing.TB) Driver {
-		d, err := NewLoops(1, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}}
+	k := oneLoop()
 	d := openTested(t, k)
 	l := d.Driver.(*Loops).loops[0].Load()
 	onSocket := func(x *exchange, do func(fd int)) {

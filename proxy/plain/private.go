@@ -9,9 +9,9 @@ import (
 	"sluice/balancer"
 )
 
-// Some backends authenticate a connection where HTTP has a request authenticated: whoever sends the next request on it is taken for the
-// user that the last one was. So a connection that has seen such credentials is of use to its client's connection alone, and so is every
-// new one to a pool whose backends ask for them. A client's connection that authenticates stays with its backend.
+// Some backends authenticate a connection, where HTTP authenticates each request: they take the next request on it for one of the same user.
+// So a connection that has seen such credentials serves its client's connection alone, and so does every new one to a pool whose backends
+// ask for them. A client's connection that authenticates stays with its backend.
 
 // connectionSchemes are the schemes of Authorization and WWW-Authenticate that authenticate a connection: RFC 4559, section 6.
 var connectionSchemes = []string{"negotiate", "ntlm"}
