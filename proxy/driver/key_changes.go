@@ -26,8 +26,8 @@ const (
 // errKeyUpdates is the error of a read whose peer has changed its keys too often.
 var errKeyUpdates = errors.New("too many key updates")
 
-// areTooMany is called after each Read of a connection, and reports whether its peer has changed its keys too often. Those of one Read, 16
-// at most as crypto/tls has it, count as one.
+// areTooMany is called after each Read of a connection, and reports whether its peer has changed its keys too often. The changes within one
+// Read, of which crypto/tls allows 16, count as one.
 func (k *keyChanges) areTooMany(conn *tls.Conn, now relay.Instant) bool {
 	secret := secretOf(conn)
 	if secret == k.secret {

@@ -76,8 +76,8 @@ func (l *loop) hungUp(s slot, x *session, side relay.Side) {
 // wideAfter is how much a side has to be sent until it is known to read: more than its own kernel keeps for a program that doesn't.
 const wideAfter = 16 << 20
 
-// widen lifts the bound on what the kernel accepts for a side (epoll.Tune) if the side reads. Under the bound it takes large frames in small
-// parts, which costs up to 80 % more processor time.
+// widen lifts the bound on what the kernel accepts for a side (epoll.Tune) if the side reads. Under the bound the kernel takes large frames in
+// small parts, which costs up to twice the processor time.
 func (s slot) widen(to relay.Side) {
 	if out := &s.socket[to]; !out.isWide && s.core.Counts(to.Other()).Bytes >= wideAfter {
 		out.isWide = true
