@@ -41,7 +41,11 @@ var rooms = map[string]room{
 		never: []string{"net", "os", "sync", "syscall", "golang.org/x/sys", "go.uber.org/zap", "log"},
 		calls: theClock,
 	},
-	"proxy/driver":               {ours: []string{"proxy/relay", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
+	"tls/record": {
+		never: []string{"os", "syscall", "golang.org/x/sys", "net/http", "go.uber.org/zap", "log"},
+		calls: theClock,
+	},
+	"proxy/driver":               {ours: []string{"proxy/relay", "tls/record", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":                    {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":                   {ours: []string{"balancer/discovery", "balancer/probe", "internal/files", "internal/units", "internal/recovery", "internal/netconn", "internal/share"}},
 	"balancer/probe":             {ours: []string{"internal/units", "internal/recovery", "internal/netconn"}, never: []string{"go.uber.org/zap"}},
