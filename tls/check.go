@@ -31,6 +31,11 @@ func (c *Config) Check(report units.Report) {
 	}
 	c.checkClientAuth(report)
 	c.Tickets.check(within(report, "tickets."))
+	if c.KeyLogFile != "" {
+		if err := checkKeyLog(c.KeyLogFile); err != nil {
+			report("key_log_file", reasonOf(err), c.KeyLogFile, "a file that only its owner may read, or a new one in a directory that exists and can be written")
+		}
+	}
 	if c.MaxHandshakes < 0 {
 		report("max_handshakes", "negative", c.MaxHandshakes, "a number, or 0 for one a CPU")
 	}

@@ -1,6 +1,8 @@
 package tls
 
 import (
+	"errors"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -33,6 +35,12 @@ func TestCheckReportsEveryProblemOfAListener(t *testing.T) {
 	replaceFile(t, pem, ca.pem)
 	keys := filepath.Join(directory, "keys")
 	keyFile(t, keys, 1)
+	keyLog, exposed := filepath.Join(directory, "keys.log"), filepath.Join(directory, "exposed.log")
+	for path, mode := range map[string]os.FileMode{keyLog: 0o600, exposed: 0o640} {
+		if err := errors.Join(os.WriteFile(path, nil, mode), os.Chmod(path, mode)); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, test := range []struct {
 		name   string
 		change func(cfg *Config)
@@ -66,6 +74,14 @@ func TestCheckReportsEveryProblemOfAListener(t *testing.T) {
 			[]string{"tickets.rotate: not positive", "max_handshakes: negative", "watch_interval: not positive"}},
 		{"key_file", func(cfg *Config) { cfg.Tickets.KeyFile = pem },
 			[]string{"tickets.key_file: line 1 is not 32 bytes in base64"}},
+		{"key_log_file that is new", func(cfg *Config) { cfg.KeyLogFile = filepath.Join(directory, "new.log") }, nil},
+		{"key_log_file that is there", func(cfg *Config) { cfg.KeyLogFile = keyLog }, nil},
+		{"key_log_file without its directory", func(cfg *Config) { cfg.KeyLogFile = "/absent/keys.log" },
+			[]string{"key_log_file: its directory: no such file or directory"}},
+		{"key_log_file that is a directory", func(cfg *Config) { cfg.KeyLogFile = directory }, []string{"key_log_file: is a directory"}},
+		{"key_log_file that is no regular file", func(cfg *Config) { cfg.KeyLogFile = os.DevNull }, []string{"key_log_file: not a regular file"}},
+		{"key_log_file that its group may read", func(cfg *Config) { cfg.KeyLogFile = exposed },
+			[]string{"key_log_file: its group may read the file: its mode is 0640"}},
 		{"acme without domains", func(cfg *Config) { cfg.ACME = testACME() }, []string{"acme.domains: missing"}},
 		{"acme for what is no name", func(cfg *Config) {
 			cfg.ACME = testACME("*.example.com", "10.0.0.1", "localhost", "a..b", "a b.test", "-a.test")
@@ -102,6 +118,9 @@ func TestCheckReportsEveryProblemOfAListener(t *testing.T) {
 		if got := problemsOf(cfg.Check); !slices.Equal(got, test.want) {
 			t.Errorf("%s:\ngot  %q\nwant %q", test.name, got, test.want)
 		}
+	}
+	if _, err := os.Stat(filepath.Join(directory, "new.log")); err == nil {
+		t.Error("Check has made a key log")
 	}
 }
 

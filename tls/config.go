@@ -25,6 +25,10 @@ type Config struct {
 
 	Tickets TicketConfig `toml:"tickets"`
 
+	// KeyLogFile is a file to which the secrets of connections are appended, in the format of NSS key logs: whoever reads it can decrypt
+	// all traffic of the listener. Empty: none.
+	KeyLogFile string `toml:"key_log_file"`
+
 	// MaxHandshakes is how many handshakes compute at once; zero: one fewer than GOMAXPROCS. One that
 	// waits for its client isn't among them.
 	MaxHandshakes int `toml:"max_handshakes" default:"0"`

@@ -89,6 +89,9 @@ func New(cfg *Config, options Options) (*Server, error) {
 	}
 	s.table.Store(newTable(nil))
 	s.config.Store(s.baseConfig(cfg))
+	if cfg.KeyLogFile != "" {
+		s.config.Load().KeyLogWriter = newKeyLog(cfg.KeyLogFile, s.log)
+	}
 	sources := append(s.certificateSources(cfg.Certificate), s.otherSources(cfg)...)
 	s.files = newSet(sources, cfg.WatchInterval.Std(), options, func() { s.warnOfExpiry(time.Now()) })
 	if cfg.Tickets.KeyFile == "" {

@@ -8,13 +8,16 @@ import (
 	"sluice/internal/units"
 )
 
-// Warn reports what the section may have and its operator may not want: secrets that every user of the machine can read, and certificates
-// that no client accepts. Check has found no problem.
+// Warn reports what the section may have and its operator may not want: secrets that every user of the machine can read, secrets of
+// connections in a file, and certificates that no client accepts. Check has found no problem.
 func (c *Config) Warn(report units.Report, now time.Time) {
 	for i := range c.Certificate {
 		warnOfPair(within(report, units.Indexed("certificate", i)+"."), c.Certificate[i].Cert, c.Certificate[i].Key, now)
 	}
 	warnOfExposure(report, "tickets.key_file", c.Tickets.KeyFile)
+	if c.KeyLogFile != "" {
+		report("key_log_file", "whoever reads this file can decrypt all traffic of the listener", c.KeyLogFile, "")
+	}
 	if c.ACME != nil {
 		warnOfExposure(report, "acme.eab_key_file", c.ACME.EABKeyFile)
 	}

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"runtime"
 	"syscall"
@@ -38,15 +39,34 @@ func Read(path string, most int64) ([]byte, error) {
 // It returns "" if nothing is, if the mode can't be read, or on a system without such modes.
 func Exposure(path string) string {
 	info, err := os.Stat(path)
-	if err != nil || runtime.GOOS == "windows" {
+	if err != nil {
 		return ""
 	}
-	switch mode := info.Mode().Perm(); {
-	case mode&0o002 != 0:
-		return fmt.Sprintf("every user may write the file: its mode is %04o", mode)
-	case mode&0o004 != 0:
-		return fmt.Sprintf("every user may read the file: its mode is %04o", mode)
-	default:
+	return exposure(info, 0o007)
+}
+
+// GroupExposure returns what is wrong with the mode of a file that holds a secret: users other than its owner may read or write it, those of
+// its group too. It returns "" as Exposure does.
+func GroupExposure(info fs.FileInfo) string { return exposure(info, 0o077) }
+
+// exposure is Exposure of a file for the users of a mask.
+func exposure(info fs.FileInfo, users fs.FileMode) string {
+	if runtime.GOOS == "windows" {
 		return ""
 	}
+	mode := info.Mode().Perm()
+	for _, e := range []struct {
+		bit fs.FileMode
+		may string
+	}{
+		{0o002, "every user may write"},
+		{0o004, "every user may read"},
+		{0o020, "its group may write"},
+		{0o040, "its group may read"},
+	} {
+		if mode&users&e.bit != 0 {
+			return fmt.Sprintf("%s the file: its mode is %04o", e.may, mode)
+		}
+	}
+	return ""
 }

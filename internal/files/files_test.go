@@ -46,6 +46,19 @@ func TestExposureNamesTheMode(t *testing.T) {
 			t.Errorf("Exposure with mode %04o = %q, want %q", mode, got, want)
 		}
 	}
+	for mode, want := range map[os.FileMode]string{0o600: "", 0o700: "", 0o640: "its group may read the file: its mode is 0640", 0o660: "its group may write the file: its mode is 0660",
+		0o644: "every user may read the file: its mode is 0644", 0o602: "every user may write the file: its mode is 0602"} {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		info, err := os.Stat(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := GroupExposure(info); got != want {
+			t.Errorf("GroupExposure with mode %04o = %q, want %q", mode, got, want)
+		}
+	}
 	if got := Exposure(path + ".none"); got != "" {
 		t.Errorf("Exposure of no file = %q", got)
 	}
