@@ -16,7 +16,7 @@ const (
 	Overhead = HeaderBytes + 1 + tagBytes
 
 	maxContent = 1 << 14 // RFC 8446 section 5.1
-	maxUseless = 16      // records in a row that carry no data, as in crypto/tls
+	maxUseless = 16      // records and messages in a row that carry no data, as in crypto/tls
 	maxTicket  = 4 + 7 + 255 + 2 + 1<<16 + 2 + 1<<16
 )
 
@@ -44,7 +44,7 @@ type Conn struct {
 	begun    [messageHeaderBytes]byte
 	begunLen uint8 // bytes of begun: the beginning of a message that hasn't come whole
 	suite    suite
-	useless  uint8 // records in a row that carried no data
+	useless  uint8 // records and messages in a row that carried no data
 	flags    flags
 }
 
@@ -137,7 +137,7 @@ func (l *Layer) openOne(c *Conn, dst, record []byte) ([]byte, error) {
 // isInMessage reports whether a handshake message has begun and not ended.
 func (c *Conn) isInMessage() bool { return c.left > 0 || c.begunLen > 0 }
 
-// countUseless counts a record that carried no data.
+// countUseless counts a record or a message that carried no data. A part of a message does not count, because the length of one is bounded.
 func (c *Conn) countUseless() error {
 	if c.useless++; c.useless > maxUseless {
 		return &Fault{UnexpectedMessage, "too many records without data"}
@@ -170,6 +170,12 @@ func (l *Layer) messages(c *Conn, p []byte) error {
 			n := min(int(c.left), len(p))
 			c.left -= uint32(n)
 			p = p[n:]
+			if c.left > 0 {
+				break
+			}
+			if err := c.countUseless(); err != nil {
+				return err
+			}
 			continue
 		}
 		n := copy(c.begun[c.begunLen:], p)
@@ -194,10 +200,10 @@ func (l *Layer) messages(c *Conn, p []byte) error {
 		case len(p) == 1:
 			return l.updated(c, p[0])
 		default:
-			return c.countUseless() // its last byte is in the next record
+			return nil // its last byte is in the next record
 		}
 	}
-	return c.countUseless()
+	return nil
 }
 
 // updated processes a KeyUpdate (RFC 8446 section 4.6.3).
