@@ -17,7 +17,10 @@ const (
 
 	maxContent = 1 << 14 // RFC 8446 section 5.1
 	maxUseless = 16      // records and messages in a row that carry no data, as in crypto/tls
-	maxTicket  = 4 + 7 + 255 + 2 + 1<<16 + 2 + 1<<16
+
+	// Of a NewSessionTicket (RFC 8446 section 4.6.1): its lifetime, age_add, and nonce, ticket and extensions with their lengths.
+	minTicket = 4 + 4 + 1 + 2 + 1 + 2
+	maxTicket = minTicket + 255 + 1<<16 - 2 + 1<<16 - 2
 )
 
 // Content types (RFC 8446 section 5.1).
@@ -101,6 +104,9 @@ func (l *Layer) openOne(c *Conn, dst, record []byte) ([]byte, error) {
 		return dst, &Fault{BadRecordMAC, "a record is not authentic"}
 	}
 	c.in.seq++
+	if len(p)-start > maxContent+1 { // RFC 8446 section 5.4: padding counts
+		return dst, &Fault{RecordOverflow, "a record's content is too long"}
+	}
 	end := len(p)
 	for end > start && p[end-1] == 0 { // padding
 		end--
@@ -109,9 +115,6 @@ func (l *Layer) openOne(c *Conn, dst, record []byte) ([]byte, error) {
 		return dst, &Fault{UnexpectedMessage, "a record without a type"}
 	}
 	contentType, content := p[end-1], p[start:end-1]
-	if len(content) > maxContent || len(p)-start > maxContent+1 {
-		return dst, &Fault{RecordOverflow, "a record's content is too long"}
-	}
 	if contentType == typeApplicationData {
 		if c.isInMessage() {
 			return dst, &Fault{UnexpectedMessage, "data inside a handshake message"}
@@ -187,7 +190,7 @@ func (l *Layer) messages(c *Conn, p []byte) error {
 		size := int(c.begun[1])<<16 | int(c.begun[2])<<8 | int(c.begun[3])
 		switch kind := c.begun[0]; {
 		case kind == messageNewSessionTicket && c.flags&isClient != 0:
-			if size == 0 || size > maxTicket {
+			if size < minTicket || size > maxTicket {
 				return &Fault{DecodeError, "a session ticket's length is impossible"}
 			}
 			c.left, c.begunLen = uint32(size), 0
