@@ -22,7 +22,7 @@ type Layer struct {
 type cached struct {
 	key    [32]byte
 	aead   cipher.AEAD
-	isUsed bool // since the search for one to replace came by
+	isUsed bool // again, since the search for one to replace came by: what is used once is replaced first
 }
 
 // NewLayer returns a layer without AEADs.
@@ -42,7 +42,7 @@ func (l *Layer) aead(s suite, h *half) cipher.AEAD {
 	}
 	if len(l.cache) < cacheSize {
 		h.cached = uint32(len(l.cache))
-		l.cache = append(l.cache, cached{h.key, aead, true})
+		l.cache = append(l.cache, cached{key: h.key, aead: aead})
 		return aead
 	}
 	for l.cache[l.next].isUsed {
@@ -50,7 +50,7 @@ func (l *Layer) aead(s suite, h *half) cipher.AEAD {
 		l.next = (l.next + 1) % cacheSize
 	}
 	h.cached = uint32(l.next)
-	l.cache[l.next] = cached{h.key, aead, true}
+	l.cache[l.next] = cached{key: h.key, aead: aead}
 	l.next = (l.next + 1) % cacheSize
 	return aead
 }

@@ -17,7 +17,7 @@ import (
 type layout struct {
 	isComplete, isClient, version, suite uintptr
 	rawInput, hand, input                uintptr
-	toSend                               uintptr
+	toSend, hasClosed                    uintptr
 	in, out                              halfLayout
 }
 
@@ -25,10 +25,10 @@ type layout struct {
 type halfLayout struct{ err, secret, seq uintptr }
 
 // theLayout is that of the crypto/tls that this program is built with; the error says what it lacks. Immutable.
-var theLayout, errLayout = findLayout()
+var theLayout, errLayout = findLayout(reflect.TypeFor[tls.Conn]())
 
-func findLayout() (l layout, err error) {
-	conn := reflect.TypeFor[tls.Conn]()
+// findLayout finds it in the type of tls.Conn.
+func findLayout(conn reflect.Type) (l layout, err error) {
 	find := func(in reflect.Type, name string, want reflect.Type) uintptr {
 		field, isThere := in.FieldByName(name)
 		if err == nil && (!isThere || field.Type != want) {
@@ -44,6 +44,7 @@ func findLayout() (l layout, err error) {
 	l.hand = find(conn, "hand", reflect.TypeFor[bytes.Buffer]())
 	l.input = find(conn, "input", reflect.TypeFor[bytes.Reader]())
 	l.toSend = find(conn, "sendBuf", reflect.TypeFor[[]byte]())
+	l.hasClosed = find(conn, "closeNotifySent", reflect.TypeFor[bool]())
 	for name, half := range map[string]*halfLayout{"in": &l.in, "out": &l.out} {
 		field, isThere := conn.FieldByName(name)
 		if !isThere || field.Type.Kind() != reflect.Struct {
@@ -75,7 +76,7 @@ func take(conn *tls.Conn) (c Conn, content, records []byte, isTaken bool) {
 	l := &theLayout
 	s := suiteOf(*at[uint16](conn, l.suite))
 	if s == 0 || !at[atomic.Bool](conn, l.isComplete).Load() || *at[uint16](conn, l.version) != tls.VersionTLS13 ||
-		at[bytes.Buffer](conn, l.hand).Len() > 0 || len(*at[[]byte](conn, l.toSend)) > 0 {
+		at[bytes.Buffer](conn, l.hand).Len() > 0 || len(*at[[]byte](conn, l.toSend)) > 0 || *at[bool](conn, l.hasClosed) {
 		return c, nil, nil, false
 	}
 	for _, h := range []struct {
@@ -104,7 +105,9 @@ var errFIPS = errors.New("the program runs in FIPS 140 mode, whose records crypt
 
 // Works returns why Take takes no connection; nil: it takes those of TLS 1.3. The first call tries it out by two handshakes in memory,
 // which takes some milliseconds.
-var Works = sync.OnceValue(func() error {
+var Works = sync.OnceValue(func() error { return tryOut(errLayout) })
+
+func tryOut(errLayout error) error {
 	switch {
 	case fips140.Enabled():
 		return errFIPS
@@ -112,4 +115,4 @@ var Works = sync.OnceValue(func() error {
 		return fmt.Errorf("this release of Go has another crypto/tls: %w", errLayout)
 	}
 	return selfTest()
-})
+}
