@@ -103,10 +103,11 @@ type pair struct {
 	serverWire, clientWire *wire
 }
 
-// configs returns the configurations of a server and a client that trusts it.
+// configs returns the configurations of a server and a client that trusts it, and asks for a session ticket.
 func configs() (server, client *tls.Config) {
 	cert, pool := certificate()
-	return &tls.Config{Certificates: []tls.Certificate{cert}}, &tls.Config{RootCAs: pool, ServerName: "example.com"}
+	return &tls.Config{Certificates: []tls.Certificate{cert}},
+		&tls.Config{RootCAs: pool, ServerName: "example.com", ClientSessionCache: tls.NewLRUClientSessionCache(1)}
 }
 
 // newPair makes the handshake of two ends.
