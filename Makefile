@@ -8,6 +8,7 @@
 # make scenarios  clients that flood, stall or don't read, at the size that the project promises for; make test runs them smaller
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
+# make bogo     BoringSSL's tests of TLS against tls/record (docs/tls.md); BORINGSSL=DIR is a checkout of BoringSSL
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
 # make screenshots  the pictures of the dashboard in docs/, under traffic: takes six minutes
 # make image    the container image, as sluice:latest, with the version and the revision of the checkout
@@ -20,12 +21,13 @@ TORTURETIME ?= 60s
 CHAOSTIME ?= 10m
 BASE     ?=
 BENCH    ?= .
+BORINGSSL ?=
 SCENARIOS ?= Flood|Scenario|Ejected
 
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers apps fuzz bench torture chaos scenarios compare compare-short charts screenshots image run
+.PHONY: all fmt lint test peers apps fuzz bench torture chaos scenarios compare compare-short bogo charts screenshots image run
 
 all: fmt lint test
 
@@ -120,6 +122,20 @@ chaos:
 
 scenarios: peers
 	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 60m -run '$(SCENARIOS)'
+
+# Those of its tests that concern records, alerts and messages after the handshake of TLS 1.3.
+BOGO := KeyUpdate-*;TooManyKeyUpdates;AppDataBeforeTLS13KeyChange*;SendEmptyRecords*;SendUserCanceledAlerts*;SendWarningAlerts-TLS13;$\
+	SendBogusAlertType;SendInvalidRecordType;SendPostHandshakeChangeCipherSpec-TLS13;SendEmptySessionTicket-TLS13;Alert;DoubleAlert;$\
+	FragmentAlert;ShimSendAlert-*;Shutdown-Runner-*;Shutdown-Shim-KeyUpdate-*;Unclean-*;LargeMessage;LargePlaintext*;LargeCiphertext;$\
+	TLS-TLS13-*Record;TLS13-RecordPadding-TLS;TLSFatalBadPackets;Renegotiate-Client-TLS13
+
+bogo:
+	@test -d "$(BORINGSSL)/ssl/test/runner" || { echo "BORINGSSL=DIR has to name a checkout of BoringSSL"; exit 1; }
+	@set -e; out=$$(mktemp -d); trap 'rm -rf $$out' EXIT; \
+	$(GO) build -o $$out/bogoshim ./tls/record/bogoshim; \
+	cd "$(BORINGSSL)/ssl/test/runner"; \
+	$(GO) test . -count 1 -v -args -shim-path $$out/bogoshim -shim-config $(CURDIR)/tls/record/bogoshim/config.json \
+		-allow-unimplemented -skip '*DTLS*;*QUIC*' -test '$(BOGO)'
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error

@@ -45,6 +45,7 @@ var rooms = map[string]room{
 		never: []string{"os", "syscall", "golang.org/x/sys", "net/http", "go.uber.org/zap", "log"},
 		calls: theClock,
 	},
+	"tls/record/bogoshim":        {ours: []string{"tls/record"}},
 	"proxy/driver":               {ours: []string{"proxy/relay", "tls/record", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":                    {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"balancer":                   {ours: []string{"balancer/discovery", "balancer/probe", "internal/files", "internal/units", "internal/recovery", "internal/netconn", "internal/share"}},
