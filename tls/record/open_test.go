@@ -236,7 +236,9 @@ func TestRecordsWithoutATypeAreUnexpected(t *testing.T) {
 	// RFC 8446 section 5.4: no non-zero octet is an unexpected_message.
 	var scenarios []scenario
 	for _, size := range []int{0, 1, 2, 100, 1<<14 + 1} {
-		scenarios = append(scenarios, scenario{fmt.Sprintf("%d zeros", size), sealed(zeros(size)), result{err: fault(UnexpectedMessage)}})
+		scenarios = append(scenarios, scenario{fmt.Sprintf("%d zeros", size), func(p *peer) []byte {
+			return join(p.data("before\x00"), p.inner(zeros(size)))
+		}, result{content: "before\x00", err: fault(UnexpectedMessage)}})
 	}
 	checkEach(t, scenarios, asServer, asClient)
 }

@@ -313,6 +313,28 @@ func TestConnectionsThatHaveEndedAreNotTaken(t *testing.T) {
 	})
 }
 
+// States that crypto/tls is not known to be in after a handshake.
+func TestAConnectionInAnotherStateIsNotTaken(t *testing.T) {
+	for _, id := range suiteIDs {
+		for name, change := range map[string]func(conn *tls.Conn){
+			"another version":        func(conn *tls.Conn) { *at[uint16](conn, theLayout.version) = tls.VersionTLS12 },
+			"another suite":          func(conn *tls.Conn) { *at[uint16](conn, theLayout.suite) = 0x1304 },
+			"records to send":        func(conn *tls.Conn) { *at[[]byte](conn, theLayout.toSend) = []byte{23} },
+			"no secret of ours":      func(conn *tls.Conn) { *at[[]byte](conn, theLayout.out.secret) = nil },
+			"a short secret of ours": func(conn *tls.Conn) { *at[[]byte](conn, theLayout.out.secret) = make([]byte, 31) },
+			"no secret of theirs":    func(conn *tls.Conn) { *at[[]byte](conn, theLayout.in.secret) = nil },
+			"a long one of theirs":   func(conn *tls.Conn) { *at[[]byte](conn, theLayout.in.secret) = make([]byte, 49) },
+		} {
+			conn := copied(templates()[id].server)
+			if _, _, _, isTaken := Take(conn); !isTaken {
+				t.Fatal("the connection itself isn't taken")
+			}
+			change(conn)
+			checkNotTaken(t, name, conn)
+		}
+	}
+}
+
 func TestAHandshakeThatIsNotCompleteIsNotTaken(t *testing.T) {
 	server, client := configs()
 	a, b := newWires()
