@@ -59,6 +59,9 @@ nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
 caddy version|caddy|the peers of the comparison
 openssl version|openssl|TLS
+gnutls-cli --version|gnutls-bin|GnuTLS as a TLS client
+gcc --version && test -e /usr/include/gnutls/gnutls.h|gcc libc6-dev libgnutls28-dev|GnuTLS as a TLS backend
+javac -version|openjdk-17-jdk-headless|Java as TLS client and backend
 testssl --version|testssl.sh|TLS, its weaknesses
 prometheus --version|prometheus|metrics as Prometheus reads them, and alerts
 curl --version|curl|TLS

@@ -60,7 +60,7 @@ func (b rawBackend) port() int { return b.Addr().(*net.TCPAddr).Port }
 // accept takes the gateway's next connection and reads the request's head.
 func (b rawBackend) accept(t *testing.T) *wire {
 	t.Helper()
-	_ = b.SetDeadline(time.Now().Add(patience))
+	_ = b.SetDeadline(time.Now().Add(3 * patience)) // the client may be a program that has yet to start
 	c, err := b.Accept()
 	if err != nil {
 		t.Fatalf("the gateway doesn't come to its backend: %v", err)

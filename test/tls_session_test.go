@@ -4,15 +4,11 @@ package test
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os/exec"
-	"strings"
 	"testing"
 	"time"
 
@@ -153,95 +149,4 @@ func TestNothingIsLeftOfTLSConnectionsThatEnded(t *testing.T) {
 		g := runGateway(t, on(basics)+"[listener.tls]\nself_signed = true\n"+poolAt(backend.Addr().String()))
 		wantNothingLeft(t, g, backend, secureWays)
 	})
-}
-
-const halfFrame = 40_000 // bytes
-
-// tildes is a frame's payload, and with a masking key of zeros its bytes on the wire: no part of it looks like one of openssl's
-// commands. The header is that of a frame of two halves.
-func tildes(t *testing.T, isMasked bool) (header, half string) {
-	t.Helper()
-	var text bytes.Buffer
-	if err := ws.WriteHeader(&text, ws.Header{Fin: true, OpCode: ws.OpBinary, Masked: isMasked, Length: 2 * halfFrame}); err != nil {
-		t.Fatal(err)
-	}
-	return text.String(), strings.Repeat("~", halfFrame)
-}
-
-func TestAKeyUpdateOfAClientComesInTheMiddleOfALargeFrame(t *testing.T) {
-	t.Parallel()
-	requires(t, needOpenSSL)
-	ca := newAuthority(t, t.TempDir(), "authority")
-	g := secureGateway(t, section("", ca.issue(t, "site")), runEcho(t))
-	cmd := exec.Command("openssl", "s_client", "-CAfile", ca.cert, "-tls1_3", "-connect", g.listeners["public"])
-	var out, told tail
-	cmd.Stdout, cmd.Stderr = &out, &told
-	var stdin io.WriteCloser
-	start(t, cmd, func() (err error) {
-		stdin, err = cmd.StdinPipe()
-		return err
-	})
-	write := func(text string) {
-		if _, err := io.WriteString(stdin, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, patience, "the TLS handshake is done", func() bool { return strings.Contains(out.String(), "Verify return code: 0") })
-	write(request("/"))
-	eventually(t, patience, "101", func() bool { return strings.Contains(out.String(), "101 Switching") })
-	header, half := tildes(t, true)
-	before := strings.Count(out.String(), "~")
-	write(header + half)
-	eventually(t, patience, "the first half is back", func() bool { return strings.Count(out.String(), "~") == before+halfFrame })
-	write("K\n") // a KeyUpdate that asks for one
-	eventually(t, patience, "it is sent", func() bool { return strings.Contains(told.String(), "KEYUPDATE") })
-	write(half)
-	eventually(t, patience, "the whole frame is back", func() bool { return strings.Count(out.String(), "~") == before+2*halfFrame })
-}
-
-func TestAKeyUpdateOfABackendComesInTheMiddleOfALargeFrame(t *testing.T) {
-	t.Parallel()
-	requires(t, needOpenSSL)
-	ca := newAuthority(t, t.TempDir(), "authority")
-	site := ca.issue(t, "site")
-	address := fmt.Sprintf("127.0.0.1:%d", freePort(t))
-	cmd := exec.Command("openssl", "s_server", "-accept", address, "-naccept", "1", "-tls1_3", "-cert", site.cert, "-key", site.key)
-	var out tail
-	cmd.Stdout = &out
-	var stdin io.WriteCloser
-	start(t, cmd, func() (err error) {
-		stdin, err = cmd.StdinPipe()
-		return err
-	})
-	write := func(text string) {
-		if _, err := io.WriteString(stdin, text); err != nil {
-			t.Fatal(err)
-		}
-	}
-	eventually(t, patience, "s_server listens", func() bool { return strings.Contains(out.String(), "ACCEPT") })
-	g := runGateway(t, poolOf(fmt.Sprintf("[pool.tls]\nca = %q", ca.cert), "wss://"+address))
-	c := dial(t, g.listeners["public"])
-	c.send(t, request("/"))
-	eventually(t, patience, "the request has come", func() bool { return strings.Contains(out.String(), "Sec-WebSocket-Key") })
-	write(switching())
-	c.wantOpen(t)
-	header, half := tildes(t, false)
-	write(header + half)
-	got := make([]byte, len(header)+len(half))
-	read := func(what string, got []byte, want string) {
-		c.mayWait()
-		if _, err := io.ReadFull(c.reader, got); err != nil || string(got) != want {
-			t.Fatalf("%s: %v", what, err)
-		}
-	}
-	read("the first half", got, header+half)
-	write("K\n")
-	eventually(t, patience, "it is sent", func() bool { return strings.Contains(out.String(), "SSL_do_handshake -> 1") })
-	write(half)
-	read("the second half", got[:len(half)], half)
-	// The gateway's own key is a new one too.
-	c.send(t, string(ws.MustCompileFrame(ws.MaskFrameWith(ws.NewTextFrame([]byte("behind the update")), [4]byte{}))))
-	eventually(t, patience, "what the client says arrives", func() bool { return strings.Contains(out.String(), "behind the update") })
-	write("Q\n") // the end of s_server
-	c.wantClose(t, 1012)
 }
