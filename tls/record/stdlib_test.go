@@ -98,7 +98,8 @@ func TestStdlibTrafficSecretsAreThoseOfTheKeyLog(t *testing.T) {
 	}
 }
 
-// But for the alerts of other lengths (decode_error) and a KeyUpdate that can't be decoded, both ends of a connection judge alike.
+// Open and crypto/tls judge alike, but for an alert of another length, which is unexpected_message to crypto/tls, and a KeyUpdate of the
+// value 2, which is decode_error.
 func TestStdlibSendsTheSameAlerts(t *testing.T) {
 	empty := func(p *peer) (all []byte) {
 		for range maxUseless + 1 {
@@ -119,6 +120,9 @@ func TestStdlibSendsTheSameAlerts(t *testing.T) {
 		{"an unknown type", sealed([]byte{1, 25}), UnexpectedMessage},
 		{"an empty handshake record", sealed(ofHandshake), UnexpectedMessage},
 		{"a ticket to a server", sealed(realTicket, ofHandshake), UnexpectedMessage},
+		{"an empty KeyUpdate", sealed(message(messageKeyUpdate, nil), ofHandshake), DecodeError},
+		{"a KeyUpdate that does not end its record", sealed(keyUpdate(0), []byte{messageKeyUpdate}, ofHandshake), UnexpectedMessage},
+		{"HelloRequest", sealed(message(messageHelloRequest, nil), ofHandshake), UnexpectedMessage},
 		{"data in a message", func(p *peer) []byte { return join(p.record(typeHandshake, 24, 0), p.data("x")) }, UnexpectedMessage},
 		{"many empty records", empty, UnexpectedMessage},
 	} {
