@@ -39,7 +39,8 @@ func TestMessagesPassBetweenPeersUnaltered(t *testing.T) {
 			g := runGateway(t, basics+toPool("/false", "without", ports[false])+toPool("/true", "with", ports[true]))
 			for _, offer := range offers {
 				t.Run(offer.name, func(t *testing.T) {
-					converse(t, client, backend, g.url(fmt.Sprintf("/%v/path?query=%%20", offer.backend)), offer.client, offer.backend, true)
+					url := g.url(fmt.Sprintf("/%v/path?query=%%20", offer.backend))
+					converse(t, client, backend, command{URL: url, Deflate: offer.client}, offer.backend, true)
 				})
 			}
 		})
@@ -53,7 +54,7 @@ func TestPeersUnderstandEachOtherWithoutTheGateway(t *testing.T) {
 		t.Run(pairing.name, func(t *testing.T) {
 			client, backend := pairing.client(t), pairing.backend(t)
 			url := fmt.Sprintf("ws://127.0.0.1:%d/path?query=%%20", backend.serve(t, true, "second"))
-			converse(t, client, backend, url, true, true, false)
+			converse(t, client, backend, command{URL: url, Deflate: true}, true, false)
 		})
 	}
 }
@@ -63,10 +64,11 @@ func toPool(path, name string, port int) string {
 	return fmt.Sprintf("[[route]]\npath = %q\npool = %q\n[[pool]]\nname = %q\nbackend = [{ address = \"127.0.0.1:%d\" }]\n", path, name, name, port)
 }
 
-// converse opens a session at url, and sends all there is both ways.
-func converse(t *testing.T, client, backend *peer, url string, clientDeflates, backendDeflates, isRelayed bool) {
-	c := client.connect(t, command{URL: url, Subprotocols: []string{"first", "second"}, Deflate: clientDeflates})
-	b := backend.accept(t)
+// converse opens a session as the client is told, and sends all there is both ways. It returns both ends.
+func converse(t *testing.T, client, backend *peer, connect command, backendDeflates, isRelayed bool) (c, b *conn) {
+	t.Helper()
+	connect.Subprotocols = []string{"first", "second"}
+	c, b = client.connect(t, connect), backend.accept(t)
 	if !strings.HasSuffix(b.opened.Path, "/path?query=%20") {
 		t.Errorf("the backend sees the path %q", b.opened.Path)
 	}
@@ -74,8 +76,8 @@ func converse(t *testing.T, client, backend *peer, url string, clientDeflates, b
 		if end.opened.Subprotocol != "second" {
 			t.Errorf("%s: subprotocol %q, want second", end.peer.needs.name, end.opened.Subprotocol)
 		}
-		if isAgreed := strings.HasPrefix(end.opened.Extensions, "permessage-deflate"); isAgreed != (clientDeflates && backendDeflates) {
-			t.Errorf("%s: extensions %q, offered %v and %v", end.peer.needs.name, end.opened.Extensions, clientDeflates, backendDeflates)
+		if isAgreed := strings.HasPrefix(end.opened.Extensions, "permessage-deflate"); isAgreed != (connect.Deflate && backendDeflates) {
+			t.Errorf("%s: extensions %q, offered %v and %v", end.peer.needs.name, end.opened.Extensions, connect.Deflate, backendDeflates)
 		}
 	}
 	for _, way := range [][2]*conn{{c, b}, {b, c}} {
@@ -99,6 +101,42 @@ func converse(t *testing.T, client, backend *peer, url string, clientDeflates, b
 	b.wantClose(t, 1000, "done")
 	c.wantNothing(t)
 	b.wantNothing(t)
+	return c, b
+}
+
+// The TLS libraries are OpenSSL and Node's copy of it: here it is the applications' own use of them that counts.
+func TestMessagesPassBetweenPeersUnalteredOverTLS(t *testing.T) {
+	t.Parallel()
+	ca := newAuthority(t, t.TempDir(), "authority")
+	site := ca.issue(t, "site")
+	for _, test := range []struct {
+		name, suite     string
+		client, backend func(*testing.T) *peer
+		resumes         bool // the client
+	}{
+		{"node, " + tlsSuites[0], tlsSuites[0], startNode, startNode, true},
+		{"node, " + tlsSuites[1], tlsSuites[1], startNode, startNode, true},
+		{"node, " + tlsSuites[2], tlsSuites[2], startNode, startNode, true},
+		{"python", "", startPython, startPython, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			client, backend := test.client(t), test.backend(t)
+			port := backend.listen(t, command{Subprotocols: []string{"second"}, TLS: &peerTLS{Cert: site.cert, Key: site.key, Suite: test.suite}})
+			g := secureGateway(t, section("", site), fmt.Sprintf("wss://127.0.0.1:%d", port), fmt.Sprintf("[pool.tls]\nca = %q", ca.cert))
+			connect := command{URL: "wss" + strings.TrimPrefix(g.url("/path?query=%20"), "ws"), TLS: &peerTLS{CA: ca.cert, Suite: test.suite}}
+			for i := range 2 {
+				c, b := converse(t, client, backend, connect, false, true)
+				for _, end := range []*conn{c, b} {
+					if end.opened.Suite == "" || test.suite != "" && end.opened.Suite != test.suite {
+						t.Errorf("%s: suite %q, want %q", end.peer.needs.name, end.opened.Suite, test.suite)
+					}
+				}
+				if isSecond := i == 1; c.opened.IsResumed != (isSecond && test.resumes) || b.opened.IsResumed != isSecond {
+					t.Errorf("session %d: resumed by the client %t, at the backend %t", i, c.opened.IsResumed, b.opened.IsResumed)
+				}
+			}
+		})
+	}
 }
 
 type message struct {
@@ -117,9 +155,11 @@ func messages() []message {
 		{false, [][]byte{[]byte("Grüße, 世界 🌍")}},
 		{false, [][]byte{{}}},
 		{true, [][]byte{{}}},
+		{true, [][]byte{all[:1]}},
 		{true, [][]byte{all[:125]}},
 		{true, [][]byte{all[:126]}},
 		{true, [][]byte{all}},
+		{true, [][]byte{long[:16384]}},
 		{true, [][]byte{long[:65535]}},
 		{true, [][]byte{long[:65536]}},
 		{true, [][]byte{long}},

@@ -40,10 +40,19 @@ type command struct {
 	Data         []byte            `json:"data"` // of a ping
 	Code         int               `json:"code"` // of a close; 0: none
 	Reason       string            `json:"reason"`
+	TLS          *peerTLS          `json:"tls,omitempty"` // of serve and connect; nil: in clear
 
 	// Of Node only, in milliseconds: the heartbeat that ws's README recommends.
 	PingEvery  int `json:"pingEvery,omitempty"`  // of what serve accepts: how often the server pings
 	PingWithin int `json:"pingWithin,omitempty"` // of connect: the client ends the connection if it sees no ping for that long
+}
+
+// A peerTLS is what a peer does with TLS 1.3.
+type peerTLS struct {
+	CA    string `json:"ca"`    // of connect: a file
+	Cert  string `json:"cert"`  // of serve: a file
+	Key   string `json:"key"`   // of serve: a file
+	Suite string `json:"suite"` // the only one; "": any. Python's ssl can't choose, before 3.14
 }
 
 // An event is what happened to a peer.
@@ -55,6 +64,8 @@ type event struct {
 	Headers     map[string]string `json:"headers,omitempty"` // names in lower case, several lines joined by ", "
 	Subprotocol string            `json:"subprotocol,omitempty"`
 	Extensions  string            `json:"extensions,omitempty"`
+	Suite       string            `json:"suite,omitempty"`     // of TLS
+	IsResumed   bool              `json:"isResumed,omitempty"` // a session of TLS
 	IsBinary    bool              `json:"isBinary,omitempty"`
 	Data        []byte            `json:"data,omitempty"`
 	Code        int               `json:"code,omitempty"`

@@ -28,10 +28,10 @@ var (
 	needCurl    = need{"curl", "curl (Debian)", succeeds("curl", "--version")}
 )
 
-// secureGateway serves TLS, as a section says, in front of a backend.
-func secureGateway(t *testing.T, section, backend string) *gateway {
+// secureGateway serves TLS, as a section says, in front of a backend; keys are those of the pool.
+func secureGateway(t *testing.T, section, backend string, keys ...string) *gateway {
 	t.Helper()
-	return runGateway(t, basics+section+poolAt(backend))
+	return runGateway(t, basics+section+poolAt(backend)+strings.Join(keys, "\n"))
 }
 
 // poolAt is a route to a pool of one backend.

@@ -1,6 +1,8 @@
 // A peer made of Node's ws: it does what its stdin says and tells on stdout what happens, one JSON
 // object a line. python.py has the same words; peer_test.go is who speaks them.
 
+import { readFileSync } from "node:fs";
+import { Agent, createServer } from "node:https";
 import { createInterface } from "node:readline";
 import { WebSocket, WebSocketServer } from "ws";
 
@@ -49,27 +51,45 @@ function expectPings(socket, limit) {
 
 const deflate = (wanted) => (wanted ? { threshold: 0 } : false);
 
+// The options of TLS 1.3.
+const secure = ({ suite, ...files }) => ({
+  minVersion: "TLSv1.3",
+  ciphers: suite || undefined,
+  ...Object.fromEntries(Object.entries(files).filter(([, path]) => path).map(([name, path]) => [name, readFileSync(path)])),
+});
+
+// What was agreed on by TLS.
+const agreed = (socket) => (socket.encrypted ? { suite: socket.getCipher().standardName, isResumed: socket.isSessionReused() } : {});
+
+let agent; // keeps the sessions of TLS that this peer may resume
+
 const actions = {
-  serve({ subprotocols, deflate: wanted, pingEvery }) {
-    const server = new WebSocketServer({
-      host: "127.0.0.1",
-      port: 0,
+  serve({ subprotocols, deflate: wanted, pingEvery, tls }) {
+    const server = tls && createServer(secure(tls)).listen(0, "127.0.0.1");
+    const sockets = new WebSocketServer({
+      ...(server ? { server } : { host: "127.0.0.1", port: 0 }),
       perMessageDeflate: deflate(wanted),
       handleProtocols: (offered) => subprotocols.find((name) => offered.has(name)) ?? false,
     });
-    server.on("listening", () => tell({ event: "listening", port: server.address().port }));
-    server.on("connection", (socket, request) => {
+    sockets.on("listening", () => tell({ event: "listening", port: sockets.address().port }));
+    sockets.on("connection", (socket, request) => {
       const conn = adopt(socket);
       if (pingEvery) heartbeat(socket, pingEvery);
-      tell({ event: "open", conn, path: request.url, headers: request.headers, subprotocol: socket.protocol, extensions: socket.extensions });
+      tell({
+        event: "open", conn, path: request.url, headers: request.headers, subprotocol: socket.protocol, extensions: socket.extensions,
+        ...agreed(request.socket),
+      });
     });
   },
 
-  connect({ url, subprotocols, deflate: wanted, headers, from, pingWithin }) {
-    const socket = new WebSocket(url, subprotocols, { perMessageDeflate: deflate(wanted), headers, localAddress: from });
+  connect({ url, subprotocols, deflate: wanted, headers, from, pingWithin, tls }) {
+    if (tls) agent ??= new Agent(secure(tls));
+    const socket = new WebSocket(url, subprotocols, { perMessageDeflate: deflate(wanted), headers, localAddress: from, agent: tls && agent });
     const conn = adopt(socket);
     if (pingWithin) expectPings(socket, pingWithin);
-    socket.on("open", () => tell({ event: "open", conn, subprotocol: socket.protocol, extensions: socket.extensions }));
+    let agreement;
+    socket.on("upgrade", (response) => { agreement = agreed(response.socket); });
+    socket.on("open", () => tell({ event: "open", conn, subprotocol: socket.protocol, extensions: socket.extensions, ...agreement }));
   },
 
   send({ conn, parts, isBinary }) {

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import ssl
 import sys
 
 import websockets
@@ -27,6 +28,18 @@ def options(command):
     }
 
 
+def secure(command, purpose):
+    """Returns the context of TLS 1.3, or None: in clear."""
+    tls = command.get("tls")
+    if not tls:
+        return None
+    context = ssl.create_default_context(purpose, cafile=tls["ca"] or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_3
+    if tls["cert"]:
+        context.load_cert_chain(tls["cert"], tls["key"])
+    return context
+
+
 def adopt(socket):
     conn = len(connections) + 1
     connections[conn] = socket
@@ -34,9 +47,12 @@ def adopt(socket):
 
 
 def opened(socket):
+    tls = socket.transport.get_extra_info("ssl_object")
     return {
         "subprotocol": socket.subprotocol or "",
         "extensions": ", ".join(extension.name for extension in socket.extensions),
+        "suite": tls.cipher()[0] if tls else "",
+        "isResumed": tls.session_reused if tls else False,
     }
 
 
@@ -60,13 +76,15 @@ async def serve(command):
         tell(event="open", conn=conn, path=socket.path, headers=headers, **opened(socket))
         await receive(socket, conn)
 
-    server = await websockets.serve(handle, "127.0.0.1", 0, **options(command))
+    context = secure(command, ssl.Purpose.CLIENT_AUTH)
+    server = await websockets.serve(handle, "127.0.0.1", 0, ssl=context, **options(command))
     tell(event="listening", port=server.sockets[0].getsockname()[1])
 
 
 async def connect(command):
     try:
-        socket = await websockets.connect(command["url"], extra_headers=command.get("headers"), **options(command))
+        context = secure(command, ssl.Purpose.SERVER_AUTH)
+        socket = await websockets.connect(command["url"], extra_headers=command.get("headers"), ssl=context, **options(command))
     except (OSError, WebSocketException) as error:
         conn = adopt(None)
         tell(event="error", conn=conn, message=str(error))
