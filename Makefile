@@ -54,7 +54,9 @@ test: peers
 define NEEDS
 node --version && npm --version|nodejs npm|Node's ws as client and backend, the demo page, the dashboard
 /usr/bin/python3 -c "import websockets"|python3-websockets|Python's websockets as client and backend
-chromium --version|chromium|the demo page, the dashboard
+chromium --version|chromium|the demo page, the dashboard, Chromium over TLS
+firefox-esr --version|firefox-esr|Firefox over TLS
+command -v certutil|libnss3-tools|Chromium and Firefox over TLS
 nginx -v|nginx|nginx in front
 haproxy -v|haproxy|HAProxy in front
 caddy version|caddy|the peers of the comparison
