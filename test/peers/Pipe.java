@@ -42,7 +42,6 @@ public class Pipe {
       pass((SSLSocket) listener.accept(), args[1]);
       System.out.println("DONE");
     }
-    System.exit(0); // stdin may be open
   }
 
   static PrivateKey readKey(String path) throws Exception {
@@ -54,13 +53,15 @@ public class Pipe {
   static void pass(SSLSocket socket, String suite) throws Exception {
     socket.setEnabledCipherSuites(new String[] {suite});
     socket.startHandshake();
-    new Thread(() -> {
+    Thread sender = new Thread(() -> {
       try {
         System.in.transferTo(socket.getOutputStream());
       } catch (IOException e) {
         // the connection has ended
       }
-    }).start();
+    });
+    sender.setDaemon(true); // stdin may be open at the end
+    sender.start();
     socket.getInputStream().transferTo(new FileOutputStream(FileDescriptor.out));
     socket.close();
   }
