@@ -206,6 +206,8 @@ func (e *engine) readFailed(s *session, from relay.Side, err error) {
 		s.core.Ended(&e.env, from)
 	case errKeyUpdates:
 		s.core.Fault(&e.env, from, relay.RuleKeyUpdates)
+	case errTLS:
+		s.core.Broken(&e.env, from)
 	default:
 		s.core.Lost(&e.env, from)
 	}

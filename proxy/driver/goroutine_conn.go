@@ -14,9 +14,10 @@ import (
 // write and tryWrite for one at a time.
 type goroutineConn struct {
 	conn   net.Conn
-	in     net.Conn        // what read reads: conn, or the socket below once records are only to be discarded
-	secure *tls.Conn       // conn, if it is TLS; nil once records are only to be discarded
-	keys   keyChanges      // of the peer, for read
+	in     net.Conn   // what read reads: conn, or the socket below once records are only to be discarded
+	secure *tls.Conn  // conn, if it is TLS; nil once records are only to be discarded
+	secret peerSecret // for read, as the next one
+	keys   keyChanges
 	raw    syscall.RawConn // nil: conn is no socket
 
 	reading lent   // by readFD
@@ -51,14 +52,17 @@ func (l *lent) release(ps *pools) {
 	l.buf = nil
 }
 
-// isFlooded reports whether the peer has changed its TLS keys too often. From then on read returns records as they are, to be discarded.
+// isFlooded reports whether the peer has changed its TLS keys too often. Then it is heard no more.
 func (g *goroutineConn) isFlooded(now relay.Instant) bool {
-	if g.secure == nil || !g.keys.areTooMany(g.secure, now) {
+	if g.secure == nil || !g.secret.hasChanged(g.secure) || !g.keys.add(now) {
 		return false
 	}
-	g.in, g.secure = socketOf(g.conn), nil
+	g.discardRecords()
 	return true
 }
+
+// discardRecords has read return records as they are, to be discarded.
+func (g *goroutineConn) discardRecords() { g.in, g.secure = socketOf(g.conn), nil }
 
 // writePiece is the most that one write gives a connection that isn't a socket: progress is seen after each write.
 const writePiece = 16 << 10
@@ -85,6 +89,10 @@ func (g *goroutineConn) read(ps *pools) lent {
 	if g.raw == nil {
 		l := lent{buf: ps.small.Get().(*[smallRead]byte)[:]}
 		l.n, l.err = g.in.Read(l.readTo())
+		if g.secure != nil && isFault(l.err) {
+			g.discardRecords()
+			l.err = errTLS
+		}
 		return l
 	}
 	if err := g.raw.Read(g.readFD); err != nil {

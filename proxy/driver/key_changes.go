@@ -11,11 +11,9 @@ import (
 )
 
 // keyChanges bound how often a peer changes the keys of its TLS 1.3 records (RFC 8446 section 4.6.3, KeyUpdate). To change them costs far
-// more than the 27 bytes that ask for it, and an answer. A peer that follows RFC 8446 section 5.5 does so once in 2^24 records. The zero
-// value is ready; the goroutine that reads the connection owns it.
+// more than the 27 bytes that ask for it. A peer that follows RFC 8446 section 5.5 does so once in 2^24 records. The zero value is ready.
 type keyChanges struct {
-	secret *byte         // of the keys in use at the last look
-	dueAt  relay.Instant // when the changes so far are allowed for, one an interval
+	dueAt relay.Instant // when the changes so far are allowed for, one an interval
 }
 
 const (
@@ -26,20 +24,23 @@ const (
 // errKeyUpdates is the error of a read whose peer has changed its keys too often.
 var errKeyUpdates = errors.New("too many key updates")
 
-// areTooMany is called after each Read of a connection, and reports whether its peer has changed its keys too often. The changes within one
-// Read, of which crypto/tls allows 16, count as one.
-func (k *keyChanges) areTooMany(conn *tls.Conn, now relay.Instant) bool {
-	secret := secretOf(conn)
-	if secret == k.secret {
-		return false
-	}
-	isFirst := k.secret == nil
-	k.secret = secret
-	if isFirst {
-		return false
-	}
+// add counts a change, and reports whether there were too many.
+func (k *keyChanges) add(now relay.Instant) (isTooOften bool) {
 	k.dueAt = max(k.dueAt, now).Add(keyChangeInterval)
 	return k.dueAt > now.Add(keyChangeBurst*keyChangeInterval)
+}
+
+// A peerSecret finds the key changes that crypto/tls doesn't report. The zero value is ready.
+type peerSecret struct {
+	last *byte // of the keys in use at the last look
+}
+
+// hasChanged is called after each Read of a connection, and reports whether its peer has changed its keys since the last call. The changes
+// within one Read, of which crypto/tls allows 16, count as one.
+func (p *peerSecret) hasChanged(conn *tls.Conn) bool {
+	before := p.last
+	p.last = secretOf(conn)
+	return before != nil && p.last != before
 }
 
 // secretAt is where a tls.Conn has the secret of its peer's keys, a []byte; 0: unknown. tls/stdlib_buffers_test.go tests the assumption.

@@ -13,6 +13,7 @@ import (
 
 func init() {
 	openers["loop"] = openLoops
+	openers["loop with crypto/tls"] = openLoopsWithCryptoTLS
 	kinds = append(kinds,
 		&kind{name: "loop over TCP", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop},
 		&kind{name: "loop over Unix sockets", open: openLoops, pair: unixPair, isPaused: isPausedInLoop},
@@ -21,6 +22,8 @@ func init() {
 		&kind{name: "loop over TLS 1.2 of backends", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
 			tls: security{false, true, tls.VersionTLS12}},
 		&kind{name: "loop over TLS 1.3 of both", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{true, true, tls.VersionTLS13}},
+		&kind{name: "loop over TLS 1.3 by crypto/tls", open: openLoopsWithCryptoTLS, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
 			tls: security{true, true, tls.VersionTLS13}},
 		&kind{name: "loop over TLS 1.2 of an unknown make", open: openLoopsThatLendNothing, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
 			tls: security{true, true, tls.VersionTLS12}},
@@ -40,6 +43,15 @@ func openLoopsThatLendNothing(t testing.TB) Driver {
 	d := openLoops(t)
 	for l := range d.(*Loops).all() {
 		l.do(func() { l.lends = false })
+	}
+	return d
+}
+
+// openLoopsWithCryptoTLS is for a crypto/tls whose secrets aren't where they are known to be.
+func openLoopsWithCryptoTLS(t testing.TB) Driver {
+	d := openLoops(t)
+	for l := range d.(*Loops).all() {
+		l.do(func() { l.takesRecords = false })
 	}
 	return d
 }

@@ -19,12 +19,12 @@ func (l *loop) read(s slot, x *session, from relay.Side, isHungUp bool) {
 		}
 		return
 	}
-	secure := s.secure[from]
+	isSecure := s.secured[from] != 0
 	switch {
-	case s.core.Discards(from) && (secure == nil || !s.core.HasClosed(from)):
+	case s.core.Discards(from) && (!isSecure || !s.core.HasClosed(from)):
 		l.readFrom(&s.socket[from], x, from, len(l.buf)) // records aren't opened; but close_notify after a close is looked for
-	case secure != nil:
-		l.readFrom(secure, x, from, s.readLimit(from))
+	case isSecure:
+		l.readFrom(l.secure(s, from), x, from, s.readLimit(from))
 	default:
 		l.readPlain(s, x, from)
 	}
@@ -87,8 +87,8 @@ func (s slot) widen(to relay.Side) {
 
 // write sends what waits for a side, as far as the socket accepts it.
 func (l *loop) write(s slot, x *session, to relay.Side) {
-	if c := s.secure[to]; c != nil && s.core.IsShut(to) {
-		c.goOnEnding()
+	if s.secured[to] != 0 && s.core.IsShut(to) {
+		l.secure(s, to).goOnEnding()
 		return
 	}
 	if s.pending != nil && s.pending.pipe[to] != nil && !l.drainPipe(s, x, to) {

@@ -57,13 +57,13 @@ func Restore(conn *tls.Conn, socket net.Conn) {
 
 // Seal returns what has to be written to the client's socket so that the client reads slices: slices, or records that the caller owns.
 func (w Work) Seal(slices [][]byte) ([][]byte, error) {
-	c := w.s.secure[relay.Client]
-	if c == nil {
+	conn := w.s.conn[relay.Client]
+	if conn == nil {
 		return slices, nil
 	}
-	feed := c.feed()
+	feed := w.l.secure(w.s, relay.Client).feed()
 	feed.out = nil
-	_, err := c.conn.Write(bytes.Join(slices, nil))
+	_, err := conn.Write(bytes.Join(slices, nil))
 	sealed := feed.out
 	feed.out = nil
 	return [][]byte{sealed}, err

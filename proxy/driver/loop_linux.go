@@ -12,6 +12,7 @@ import (
 	"sluice/internal/epoll"
 	"sluice/internal/recovery"
 	"sluice/proxy/relay"
+	"sluice/tls/record"
 )
 
 // A loop owns an epoll instance and the sessions whose sockets are in it. Its goroutine owns everything but the commands.
@@ -32,7 +33,10 @@ type loop struct {
 	began     relay.Instant // when the turn began
 	tls       *tlsMemory    // nil before the first session with TLS
 	lends     bool          // the loop lends buffers to crypto/tls (theTLSBuffers.isKnown)
-	buf       []byte        // for reading, valid during one event
+
+	takesRecords bool // of TLS 1.3 (record.Works)
+
+	buf []byte // for reading, valid during one event
 
 	sessions atomic.Int64 // adopt counts them, before their begin, so that a burst spreads over the loops
 	queued   atomic.Int64 // bytes that wait; written by the loop alone
@@ -51,7 +55,7 @@ func newLoop(c clock, ps *pools, panics recovery.Handler) (*loop, error) {
 		return nil, err
 	}
 	l := &loop{panics: panics, clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{}),
-		lends: theTLSBuffers.isKnown}
+		lends: theTLSBuffers.isKnown, takesRecords: record.Works() == nil}
 	l.engine = newEngine(ps, &l.queued)
 	l.env.Totals = &l.totals
 	l.deadlines.slots = &l.slots
@@ -195,7 +199,7 @@ func (l *loop) cut(s slot) {
 		task.Cut(Work{l, s})
 	} else if s.owner != nil {
 		l.env.Config = s.config
-		x := s.session()
+		x := l.session(s)
 		s.core.Leave(&l.env)
 		if l.settle(s, &x); s.owner == nil {
 			return // it is over
@@ -240,7 +244,7 @@ func (l *loop) begin(p Params, fds [2]int, conns [2]*tls.Conn) {
 			s.core.Lost(&l.env, side)
 		}
 	}
-	x := s.session()
+	x := l.session(s)
 	l.startTLS(s, &x)
 	l.settle(s, &x)
 }
@@ -254,7 +258,7 @@ func (l *loop) start(s slot, p Params) {
 	l.deadlines.set(s, s.core.Deadline(&l.env))
 	for side, early := range p.Early {
 		if len(early) > 0 {
-			x := s.session()
+			x := l.session(s)
 			l.receive(&x, relay.Side(side), early)
 		}
 	}
@@ -267,7 +271,7 @@ func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 		if s, isLive := l.slots.session(h.id); isLive {
 			l.env.Config = s.config
 			s.core.CloseBoth(&l.env, code, reason)
-			x := s.session()
+			x := l.session(s)
 			l.settle(s, &x)
 		}
 	})
@@ -289,7 +293,7 @@ func (l *loop) serve(e *epoll.Event) {
 		return
 	}
 	l.env.Config = s.config
-	x := s.session()
+	x := l.session(s)
 	if e.Events&unix.EPOLLOUT != 0 {
 		s.widen(side)
 		l.write(s, &x, side)
@@ -325,8 +329,8 @@ func (l *loop) finish(s slot, x *session, acts relay.Acts) {
 	x.finish(acts)
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if acts.Close(side) || acts.Reset(side) {
-			s.secure[side] = nil
-			x.transport[side] = s.transport(side) // a closed one
+			l.removeTLS(s, side)
+			x.transport[side] = l.transport(s, side) // a closed one
 			l.discardPipe(s, side)
 		}
 	}
@@ -364,6 +368,8 @@ func (l *loop) watch(s slot, side relay.Side) error {
 // forget ends a session whose sockets are closed.
 func (l *loop) forget(s slot) {
 	owner, result := s.owner, resultOf(&s.core)
+	l.removeTLS(s, relay.Client)
+	l.removeTLS(s, relay.Backend)
 	l.deadlines.remove(s)
 	l.slots.release(s)
 	l.sessions.Add(-1)
@@ -387,7 +393,7 @@ func (l *loop) due(s slot) {
 	}
 	l.env.Config = s.config
 	s.core.Advance(&l.env)
-	x := s.session()
+	x := l.session(s)
 	l.settle(s, &x)
 	if s.owner != nil {
 		l.deadlines.set(s, max(s.core.Deadline(&l.env), l.env.Now+1))

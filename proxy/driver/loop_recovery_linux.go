@@ -75,7 +75,7 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 	case s.owner != nil:
 		l.env.Config = s.config
 		s.core.Abort(&l.env, isTorn)
-		x := s.session()
+		x := l.session(s)
 		l.settle(s, &x)
 	case task != nil:
 		task.Failed(Work{l, s})
@@ -86,7 +86,7 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 
 // kill ends the session or task of a slot without a word, and without trusting its state.
 func (l *loop) kill(s slot) {
-	x := s.session()
+	x := l.session(s)
 	for side := relay.Client; side <= relay.Backend; side++ {
 		l.discardPipe(s, side)
 		l.discard(&x, side)
@@ -125,12 +125,21 @@ func (l *loop) audit() {
 	if used := len(l.deadlines.entries); used+len(l.slots.free) != int(count) {
 		panic(fmt.Sprintf("BUG: %d slots, of which %d are free and %d have deadlines", count, len(l.slots.free), used))
 	}
+	inUse := 0
 	for index, free := range isFree {
+		for _, at := range l.slots.at(uint32(index)).secured {
+			if at > 0 {
+				inUse++
+			}
+		}
 		_, isTask := l.tasks[uint32(index)]
 		isSession := l.slots.at(uint32(index)).owner != nil
 		if isTask && isSession || free == (isTask || isSession) {
 			panic(fmt.Sprintf("BUG: slot %d: free %t, a task's %t, a session's %t", index, free, isTask, isSession))
 		}
+	}
+	if m := l.tls; m != nil && inUse+len(m.free) != len(m.secureds)*slabSize {
+		panic(fmt.Sprintf("BUG: %d states of TLS are in use and %d free, of %d", inUse, len(m.free), len(m.secureds)*slabSize))
 	}
 }
 

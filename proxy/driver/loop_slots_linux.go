@@ -11,12 +11,13 @@ type hot struct {
 	socket     [2]socket // by side
 	generation uint32    // distinguishes a slot's sessions: an event may be older than the session in its slot
 	timer      int32     // index in deadlines.entries
+	secured    [2]uint32 // by side: 1 + index in tlsMemory.secureds; 0: the side has no TLS
 }
 
 // cold are a session's pointers.
 type cold struct {
-	pending *pending         // nil when idle
-	secure  [2]*secureSocket // by side; nil: the side has no TLS
+	pending *pending      // nil when idle
+	conn    [2]*cryptoTLS // by side; nil: the side has no TLS, or records of package record
 	config  *relay.Config
 	owner   Owner // nil: the slot is a task's, or free
 }
@@ -28,28 +29,28 @@ type slot struct {
 	*cold
 }
 
-// session returns what the engine works on.
-func (s slot) session() session {
-	return session{&s.core, &s.pending, [2]transport{s.transport(relay.Client), s.transport(relay.Backend)}}
+// session returns what the engine works on. It is valid until the loop works on another slot.
+func (l *loop) session(s slot) session {
+	return session{&s.core, &s.pending, [2]transport{l.transport(s, relay.Client), l.transport(s, relay.Backend)}}
 }
 
 // transport returns what carries a side.
-func (s slot) transport(side relay.Side) transport {
-	if c := s.secure[side]; c != nil {
-		return c
+func (l *loop) transport(s slot, side relay.Side) transport {
+	if s.secured[side] != 0 {
+		return l.secure(s, side)
 	}
 	return plainSocket{&s.socket[side]}
 }
 
 // close closes a side's connection.
-func (s slot) close(side relay.Side) {
-	s.transport(side).close()
-	s.secure[side] = nil
+func (l *loop) close(s slot, side relay.Side) {
+	l.transport(s, side).close()
+	l.removeTLS(s, side)
 }
 
 // plain returns the transport of a side without TLS. It returns false if the side has TLS.
 func (s slot) plain(side relay.Side) (p plainSocket, isPlain bool) {
-	if s.secure[side] != nil {
+	if s.secured[side] != 0 {
 		return plainSocket{}, false
 	}
 	return plainSocket{&s.socket[side]}, true
@@ -72,7 +73,7 @@ func (s *slots) at(index uint32) slot {
 func (s *slots) acquire(client int) slot {
 	if len(s.free) == 0 {
 		base := uint32(len(s.hots) * slabSize)
-		s.hots = append(s.hots, newHots())
+		s.hots = append(s.hots, newSlab[hot]())
 		s.colds = append(s.colds, new([slabSize]cold))
 		for i := uint32(slabSize); i > 0; i-- {
 			s.free = append(s.free, base+i-1)

@@ -2,5 +2,5 @@
 
 package driver
 
-// newHots returns a slab in Go's heap, where the race detector looks.
-func newHots() *[slabSize]hot { return new([slabSize]hot) }
+// newSlab returns a slab in Go's heap, where the race detector looks.
+func newSlab[T any]() *[slabSize]T { return new([slabSize]T) }

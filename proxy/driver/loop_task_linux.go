@@ -201,7 +201,7 @@ func (w Work) SetBackend(fd int) {
 }
 
 // CloseBackend closes the backend's descriptor, for another try.
-func (w Work) CloseBackend() { w.s.close(relay.Backend) }
+func (w Work) CloseBackend() { w.l.close(w.s, relay.Backend) }
 
 // Await asks for events of a side's socket, until the next Await; with unix.EPOLLONESHOT among them, for one event.
 func (w Work) Await(side relay.Side, events uint32) error {
@@ -248,6 +248,7 @@ func (w Work) Release() (fds [2]int) {
 		if fds[side] >= 0 && w.s.socket[side].interest != notWatched {
 			_ = w.l.poller.Del(fds[side])
 		}
+		w.l.removeTLS(w.s, relay.Side(side))
 	}
 	delete(w.l.tasks, w.s.index)
 	w.l.deadlines.remove(w.s)
@@ -257,8 +258,8 @@ func (w Work) Release() (fds [2]int) {
 
 // Drop closes the Task's connections and ends it. It is cheaper than Release: epoll forgets a closed descriptor by itself.
 func (w Work) Drop() {
-	w.s.close(relay.Client)
-	w.s.close(relay.Backend)
+	w.l.close(w.s, relay.Client)
+	w.l.close(w.s, relay.Backend)
 	w.Release()
 }
 
@@ -274,7 +275,7 @@ func (w Work) Relay(d *Loops, p Params) {
 	w.l.sessions.Add(1)
 	delete(w.l.tasks, w.s.index)
 	w.l.start(w.s, p)
-	x := w.s.session()
+	x := w.l.session(w.s)
 	w.l.startTLS(w.s, &x)
 	w.l.settle(w.s, &x)
 }

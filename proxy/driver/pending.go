@@ -5,11 +5,12 @@ import "sluice/proxy/relay"
 // pending is the state that a session needs only while bytes of it are on their way; an idle session has none. Its session's driver
 // goroutine owns it. It is zero when it goes back to the pool, and so when the next session acquires it.
 type pending struct {
-	pipe     [2]*pipe  // payload in front of the queue, by the side that receives; nil: none. Only loop.move puts one here
-	inFlight [2]int    // bytes in front of the queue that a goroutine is writing, by the side that receives
-	queue    [2]queue  // by the side that receives
-	carry    [2]carry  // by the side that sends
-	held     [2][]byte // pongs that wait for a boundary, by the side that receives
+	pipe     [2]*pipe         // payload in front of the queue, by the side that receives; nil: none. Only loop.move puts one here
+	inFlight [2]int           // bytes in front of the queue that a goroutine is writing, by the side that receives
+	queue    [2]queue         // by the side that receives
+	carry    [2]carry         // by the side that sends
+	held     [2][]byte        // pongs that wait for a boundary, by the side that receives
+	part     [2]*recordBuffer // the beginning of a record of TLS that hasn't come whole, by the side that sends
 }
 
 // carry is the part of a header or control frame that has come so far.
@@ -48,7 +49,7 @@ func (p *pending) isEmpty() bool {
 	for side := range p.queue {
 		n += p.inFlight[side] + p.queue[side].n + int(p.carry[side].n) + len(p.held[side])
 	}
-	return n == 0 && p.pipe == [2]*pipe{}
+	return n == 0 && p.pipe == [2]*pipe{} && p.part == [2]*recordBuffer{}
 }
 
 // acquirePending returns a session's pending state, which it borrows if the session has none.

@@ -34,7 +34,7 @@ func spoilPools(t testing.TB, ps *pools) {
 	spoilPool(&ps.chunks, func(c *chunk) { spoil(c[:]) })
 	spoilPool(&ps.buffers, func(b *[readBytes]byte) { spoil(b[:]) })
 	spoilPool(&ps.small, func(b *[smallRead]byte) { spoil(b[:]) })
-	spoilPool(&ps.records, func(r *record) { spoil(r[:]) })
+	spoilPool(&ps.records, func(r *recordBuffer) { spoil(r[:]) })
 	spoilPool(&ps.pendings, func(r *pending) {
 		wantUnused(t, r)
 		for side := range r.carry {
@@ -66,9 +66,9 @@ func wantUnused(t testing.TB, r *pending) {
 	t.Helper()
 	for side := range r.queue {
 		q := &r.queue[side]
-		if r.pipe[side] != nil || r.inFlight[side] != 0 || q.chunks != nil || q.first != 0 || q.n != 0 || r.carry[side].n != 0 || r.held[side] != nil {
-			t.Errorf("a pending state that is to be lent has, for side %d: pipe %v, queue %+v, %d bytes carried, pongs %x",
-				side, r.pipe[side], q, r.carry[side].n, r.held[side])
+		if r.pipe[side] != nil || r.inFlight[side] != 0 || q.chunks != nil || q.first != 0 || q.n != 0 || r.carry[side].n != 0 || r.held[side] != nil || r.part[side] != nil {
+			t.Errorf("a pending state that is to be lent has, for side %d: pipe %v, queue %+v, %d bytes carried, pongs %x, part of a record %t",
+				side, r.pipe[side], q, r.carry[side].n, r.held[side], r.part[side] != nil)
 		}
 	}
 }
@@ -133,6 +133,8 @@ func TestAPendingStateIsLentAgainOnlyWhenNothingIsInIt(t *testing.T) {
 			func(r *pending, _ *pools) { r.carry[1].n = 0 }},
 		{"a held pong", func(r *pending, _ *pools) { r.held[0] = []byte("secret") },
 			func(r *pending, _ *pools) { r.held[0] = nil }},
+		{"a part of a record", func(r *pending, ps *pools) { r.part[1] = new(recordBuffer) },
+			func(r *pending, _ *pools) { r.part[1] = nil }},
 		{"bytes in flight", func(r *pending, _ *pools) { r.inFlight[1] = 6 },
 			func(r *pending, _ *pools) { r.inFlight[1] = 0 }},
 		{"a pipe", func(r *pending, _ *pools) { r.pipe[1] = &pipe{n: 6} },

@@ -25,7 +25,7 @@ type pools struct {
 	buffers  sync.Pool // *[readBytes]byte; by lent.n
 	small    sync.Pool // *[smallRead]byte; by lent.n
 	pendings sync.Pool // *pending; the zero value
-	records  sync.Pool // *record; by secureSocket.partSize
+	records  sync.Pool // *recordBuffer; by secured.partSize
 
 	allocated atomic.Int64 // bytes of all chunks so far
 }
@@ -37,7 +37,7 @@ func newPools() *pools {
 		buffers:  sync.Pool{New: func() any { return new([readBytes]byte) }},
 		small:    sync.Pool{New: func() any { return new([smallRead]byte) }},
 		pendings: sync.Pool{New: func() any { return new(pending) }},
-		records:  sync.Pool{New: func() any { return new(record) }},
+		records:  sync.Pool{New: func() any { return new(recordBuffer) }},
 	}
 	ps.chunks.New = func() any {
 		ps.allocated.Add(chunkBytes)

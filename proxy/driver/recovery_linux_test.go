@@ -206,7 +206,7 @@ func TestCommandsAfterTheOneThatBreaksALoopAreNotLost(t *testing.T) {
 	l.command(func() { close(isHeld); <-hold })
 	<-isHeld
 	l.command(func() {
-		l.slots.hots, l.slots.colds = append(l.slots.hots, newHots()), append(l.slots.colds, new([slabSize]cold))
+		l.slots.hots, l.slots.colds = append(l.slots.hots, newSlab[hot]()), append(l.slots.colds, new([slabSize]cold))
 		panic("injected")
 	})
 	done := make(chan struct{})

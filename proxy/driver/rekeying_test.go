@@ -90,7 +90,7 @@ func TestAPeerThatKeepsChangingItsKeysIsAtFault(t *testing.T) {
 			if time.Now().After(end) {
 				t.Fatal("no fault is found")
 			}
-			records, err := conn.AppendRekeyed(nil, 16, true, p.text("x"))
+			records, err := conn.AppendRekeyed(nil, keyChangeBurst-1, true, p.text("x"))
 			if err != nil {
 				t.Fatal(err)
 			}

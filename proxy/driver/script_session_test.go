@@ -46,6 +46,7 @@ const (
 	goesOn finish = iota
 	endOfStream
 	connectionReset
+	brokenTLS
 )
 
 const roomEnough = 1 << 40
@@ -125,6 +126,9 @@ func (p *scripted) read(side relay.Side) (hasRead bool) {
 	case e.fin == connectionReset:
 		e.fin = goesOn
 		p.core.Lost(&p.env, side)
+	case e.fin == brokenTLS:
+		e.fin = goesOn
+		p.core.Broken(&p.env, side)
 	default:
 		return false
 	}

@@ -3,6 +3,8 @@ package driver
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
+	"net"
 	"reflect"
 	"unsafe"
 )
@@ -13,8 +15,18 @@ const (
 	maxRecordBytes = recordHeader + 16<<10 + 2048
 )
 
-// A record has room for a record of TLS.
-type record [maxRecordBytes]byte
+// A recordBuffer has room for a record of TLS.
+type recordBuffer [maxRecordBytes]byte
+
+// errTLS is the error of a read whose peer has broken a rule of TLS: an alert tells it.
+var errTLS = errors.New("a fault of TLS")
+
+// isFault reports whether an error of crypto/tls is a fault of the peer, which crypto/tls has told it by an alert.
+func isFault(err error) bool {
+	var own *net.OpError
+	var header tls.RecordHeaderError
+	return errors.As(err, &own) && own.Op == "local error" || errors.As(err, &header)
+}
 
 // tlsBuffers locates the buffers inside a tls.Conn. crypto/tls keeps them for a connection's whole life, 12 KB after one record of 16 KB.
 // A loop instead lends its own buffer for the time of a read, and drops those of the handshake. tls/stdlib_test.go tests the assumptions

@@ -124,6 +124,14 @@ func (s *Session) fault(e *Env, from Side, rule Rule) {
 	s.over(e, from, inFaulted) // if it has got its close it can't be told, but it still gets all that came before
 }
 
+// Broken notes that a side has broken a rule of TLS, which carries its stream. The stream to it ends without a close, by what Shut sends.
+func (s *Session) Broken(e *Env, side Side) {
+	s.Fault(e, side, RuleTLS)
+	if s.out[side].state <= outWanting {
+		s.endStream(side)
+	}
+}
+
 // Ended notes the end of a side's stream.
 func (s *Session) Ended(e *Env, from Side) {
 	out := &s.out[from]

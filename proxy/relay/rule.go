@@ -20,7 +20,8 @@ const (
 	RuleCloseReason
 	RuleFrameTooBig
 	RuleMessageTooBig
-	RuleKeyUpdates // the driver finds this one
+	RuleKeyUpdates // the driver finds this one and the next
+	RuleTLS
 
 	// NumRules bounds arrays indexed by Rule.
 	NumRules
@@ -48,6 +49,7 @@ var rules = [NumRules]struct {
 	RuleFrameTooBig:        {"frame_too_big", 1009, "frame is over the limit"},
 	RuleMessageTooBig:      {"message_too_big", 1009, "message is over the limit"},
 	RuleKeyUpdates:         {"key_updates", 1008, "too many TLS key updates"},
+	RuleTLS:                {name: "tls"}, // an alert of TLS tells the offender
 }
 
 // String returns the rule's name, as in sluice_protocol_errors_total{rule}; "" for none.
