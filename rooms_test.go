@@ -72,7 +72,7 @@ var rooms = map[string]room{
 	"proxy/route":  {ours: []string{"proxy/relay", "upgrade", "balancer", "internal/units"}, never: []string{"sluice/proxy/driver", "go.uber.org/zap"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "proxy/reach", "proxy/handshake", "proxy/session", "proxy/plain", "internal/netconn", "internal/share", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"gateway": {ours: []string{
-		"proxy", "proxy/driver", "proxy/handshake", "tls", "internal/units", "internal/recovery", "internal/filewatch", "internal/systemd",
+		"proxy", "proxy/driver", "proxy/handshake", "tls", "tls/record", "internal/units", "internal/recovery", "internal/filewatch", "internal/systemd",
 		"internal/config", "internal/admin", "internal/tracing",
 	}},
 	"cmd/sluice": {ours: []string{

@@ -114,7 +114,7 @@ func (g *Gateway) bind(files *filewatch.Watcher) error {
 	if g.security, err = openSecurity(file, files, g.log, g.panics.Handler); err != nil {
 		return err
 	}
-	registry.MustRegister(g.security, g.reloads, g.panics, g.logs.out.lost)
+	registry.MustRegister(g.security, g.reloads, g.panics, g.logs.out.lost, g.newRecordLayer())
 	if g.proxy, err = proxy.New(g.proxyConfig(tracer, registry)); err != nil {
 		return err
 	}

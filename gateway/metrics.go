@@ -3,6 +3,10 @@ package gateway
 import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+
+	"sluice/proxy/driver"
+	"sluice/tls/record"
 )
 
 // newRegistry returns a registry of all metrics, with those of the process in it.
@@ -17,6 +21,22 @@ func newRegistry() *prometheus.Registry {
 	info.Set(1)
 	registry.MustRegister(info, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return registry
+}
+
+// newRecordLayer returns the gauge that says whose records sessions over TLS 1.3 have, and warns if loops can't have those of package record.
+func (g *Gateway) newRecordLayer() prometheus.Collector {
+	layer := prometheus.NewGauge(prometheus.GaugeOpts{
+		Name: "sluice_tls_record_layer", Help: "1: sessions over TLS 1.3 have the record layer of Sluice. 0: that of crypto/tls.",
+	})
+	if _, isGoroutine := g.driver.(*driver.Goroutine); isGoroutine {
+		return layer
+	}
+	if err := record.Works(); err != nil {
+		g.log.Warn("sessions over TLS 1.3 keep the record layer of crypto/tls, and take more memory", zap.Error(err))
+		return layer
+	}
+	layer.Set(1)
+	return layer
 }
 
 // The results of a reload, as labels of sluice_config_reloads_total.

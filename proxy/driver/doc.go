@@ -16,7 +16,9 @@
 // Each side of a session is a transport (engine.go). What differs between the drivers is how a transport waits:
 //
 //	plainSocket    a socket of a loop, which never blocks                       loop_socket_linux.go
-//	secureSocket   crypto/tls above a socket of a loop; switch.go is between     loop_tls_linux.go
+//	secureSocket   TLS above a socket of a loop                                 loop_secure_linux.go
+//	               by package record, for sessions over TLS 1.3                 loop_records_linux.go
+//	               by crypto/tls, for the rest; switch.go is between            loop_tls_linux.go
 //	goroutineConn  any net.Conn; a goroutine blocks in it                        goroutine_conn.go
 //
 // The files of the loops:

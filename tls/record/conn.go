@@ -16,7 +16,8 @@ const (
 	Overhead = HeaderBytes + 1 + tagBytes
 
 	maxContent = 1 << 14 // RFC 8446 section 5.1
-	maxUseless = 16      // records and messages in a row that carry no data, as in crypto/tls
+	maxUseless = 32      // records and messages in a row that carry no data, as in BoringSSL
+	directMin  = 1 << 10 // content of a record that is sealed from where it lies
 
 	// Of a NewSessionTicket (RFC 8446 section 4.6.1): its lifetime, age_add, and nonce, ticket and extensions with their lengths.
 	minTicket = 4 + 4 + 1 + 2 + 1 + 2
@@ -225,7 +226,7 @@ func (l *Layer) updated(c *Conn, request byte) error {
 
 // Seal appends records with the content of spans to dst, which overlaps none of them. It puts a KeyUpdate in front where the peer
 // has asked for one (RFC 8446 section 4.6.3: before the next record with data), or the limit of records under one key is near (section 5.5).
-// After Alert it appends nothing.
+// After Alert it appends nothing. Until it returns, the bytes in the capacity of a span are the Layer's.
 func (l *Layer) Seal(c *Conn, dst []byte, spans [][]byte) []byte {
 	if c.flags&hasEnded != 0 {
 		return dst
@@ -241,6 +242,13 @@ func (l *Layer) Seal(c *Conn, dst []byte, spans [][]byte) []byte {
 		}
 		size := min(left, maxContent)
 		left -= size
+		if span := spans[0][at:]; size >= directMin && len(span) >= size && cap(span) > size {
+			dst = l.sealDirect(c, dst, span[:size])
+			if at += size; at == len(spans[0]) {
+				spans, at = spans[1:], 0
+			}
+			continue
+		}
 		start := len(dst)
 		dst = appendHeader(dst, size)
 		for size > 0 {
@@ -254,6 +262,18 @@ func (l *Layer) Seal(c *Conn, dst []byte, spans [][]byte) []byte {
 		dst = l.seal(c, append(dst, typeApplicationData), start)
 	}
 	return dst
+}
+
+// sealDirect appends a record with data, without a copy of it: the type stands after the content for the time of the call.
+func (l *Layer) sealDirect(c *Conn, dst, content []byte) []byte {
+	start, inner := len(dst), content[:len(content)+1]
+	dst = slices.Grow(appendHeader(dst, len(content)), len(inner)+tagBytes)
+	next := inner[len(content)]
+	inner[len(content)] = typeApplicationData
+	l.aead(c.suite, &c.out).Seal(dst[len(dst):], l.setNonce(&c.out), inner, dst[start:])
+	inner[len(content)] = next
+	c.out.seq++
+	return dst[:len(dst)+len(inner)+tagBytes]
 }
 
 // update appends a KeyUpdate, and changes the keys.
