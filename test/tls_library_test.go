@@ -97,6 +97,7 @@ type library struct {
 	rekeyed string // a line that the program writes to stdout when the gateway has changed its keys; "": none
 }
 
+// OpenSSL pads its records here.
 func TestTLSLibrariesAreClients(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
@@ -114,7 +115,7 @@ func TestTLSLibrariesAreClients(t *testing.T) {
 			"OpenSSL", []need{needOpenSSL},
 			func(_ *testing.T, suite string) []string {
 				return []string{"openssl", "s_client", "-quiet", "-no_ign_eof", "-verify_return_error", "-CAfile", ca.cert, "-tls1_3", "-ciphersuites", suite,
-					"-sess_out", ticket, "-connect", g.listeners["public"]}
+					"-record_padding", "4096", "-sess_out", ticket, "-connect", g.listeners["public"]}
 			},
 			[]string{"-sess_in", ticket},
 			func(t *testing.T, p *pipe, isRequest bool) {
@@ -176,6 +177,7 @@ func TestTLSLibrariesAreClients(t *testing.T) {
 	}
 }
 
+// OpenSSL makes small records here.
 func TestTLSLibrariesAreBackends(t *testing.T) {
 	t.Parallel()
 	directory := t.TempDir()
@@ -186,7 +188,8 @@ func TestTLSLibrariesAreBackends(t *testing.T) {
 		{
 			"OpenSSL", []need{needOpenSSL},
 			func(_ *testing.T, suite string) []string {
-				return []string{"stdbuf", "-oL", "openssl", "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-ciphersuites", suite, "-cert", site.cert, "-key", site.key}
+				return []string{"stdbuf", "-oL", "openssl", "s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-ciphersuites", suite, "-max_send_frag", "512",
+					"-cert", site.cert, "-key", site.key}
 			},
 			[]string{},
 			func(t *testing.T, p *pipe, isRequest bool) {
