@@ -107,7 +107,6 @@ func (g *Gateway) bind(files *filewatch.Watcher) error {
 	if err != nil {
 		return err
 	}
-	setGC()
 	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), g.panics.Handler); err != nil {
 		return err
 	}
@@ -221,7 +220,7 @@ func (g *Gateway) Run(ctx context.Context) error {
 	living, stopLiving := context.WithCancel(context.Background())
 	var beside sync.WaitGroup
 	beside.Go(func() { g.feedWatchdog(living) })
-	beside.Go(func() { g.releaseMemory(living) })
+	beside.Go(func() { g.manageMemory(living) })
 	g.notified(g.options.Notifier.Ready("serving"))
 	<-ctx.Done()
 	g.log.Info("stopping")

@@ -3,7 +3,6 @@ package gateway
 import (
 	"os"
 	"runtime"
-	"runtime/debug"
 )
 
 // setProcs returns the number of event loops, and lets the program use one CPU more than that, so that saturated loops don't starve
@@ -16,14 +15,6 @@ func setProcs(workers int) int {
 		runtime.GOMAXPROCS(workers + 1)
 	}
 	return workers
-}
-
-// setGC keeps the heap small: sessions live for hours. An idle session was measured to take a quarter less memory, for a few more
-// collections while many handshakes run. The environment may decide otherwise.
-func setGC() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(50)
-	}
 }
 
 // maxConnections returns the number of clients' connections for which the process has descriptors, two for each: the client's, and one to a
