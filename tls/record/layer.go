@@ -1,6 +1,9 @@
 package record
 
-import "crypto/cipher"
+import (
+	"crypto/cipher"
+	"encoding/binary"
+)
 
 // cacheSize is how many AEADs a Layer keeps, of about 1 KB each.
 const cacheSize = 512
@@ -58,9 +61,8 @@ func (l *Layer) aead(s suite, h *half) cipher.AEAD {
 // setNonce makes the nonce of a direction's next record (RFC 8446 section 5.3).
 func (l *Layer) setNonce(h *half) []byte {
 	l.nonce = h.iv
-	for i := range 8 {
-		l.nonce[4+i] ^= byte(h.seq >> (56 - 8*i))
-	}
+	last := l.nonce[ivBytes-8:]
+	binary.BigEndian.PutUint64(last, binary.BigEndian.Uint64(last)^h.seq)
 	return l.nonce[:]
 }
 
