@@ -270,6 +270,7 @@ func TestARenegotiationOfAClientEndsItsSession(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	refused := 0
 	for _, client := range []struct {
 		name        string
 		needs       need
@@ -293,6 +294,10 @@ func TestARenegotiationOfAClientEndsItsSession(t *testing.T) {
 			b.wantNoMore(t)
 			if code := p.exitCode(t, 3*patience); code == 0 {
 				t.Errorf("%s exits with 0: its renegotiation was not refused", client.name)
+			}
+			refused++
+			if got := g.count(t, `sluice_protocol_errors_total{rule="tls",side="client"}`); got != refused {
+				t.Errorf("%d faults of TLS; want %d", got, refused)
 			}
 		})
 	}
@@ -416,6 +421,8 @@ func (l *library) rekeyInFrames(t *testing.T, p *pipe, other *wire) {
 		p.wantFrame(t, ws.OpText, "heard")
 		passes(t, other, p.wire, ws.OpBinary, payload)
 	}
+	// Java asks for new keys with each record above its limit until it sees them, which may be those of megabytes that are on their way.
+	passes(t, other, p.wire, ws.OpBinary, strings.Repeat("0123456789abcdef", 8<<20/16))
 }
 
 // endSession closes a session from one side.

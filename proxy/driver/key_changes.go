@@ -13,19 +13,29 @@ import (
 // keyChanges bound how often a peer changes the keys of its TLS 1.3 records (RFC 8446 section 4.6.3, KeyUpdate). To change them costs far
 // more than the 27 bytes that ask for it. A peer that follows RFC 8446 section 5.5 does so once in 2^24 records. The zero value is ready.
 type keyChanges struct {
-	dueAt relay.Instant // when the changes so far are allowed for, one an interval
+	dueAt  relay.Instant // when the changes so far are allowed for, one an interval
+	earned uint16        // changes that are allowed besides
 }
 
 const (
 	keyChangeInterval = 250 * time.Millisecond
 	keyChangeBurst    = 8 // changes at once
+	mostEarned        = 8 << 10
 )
+
+// earn allows a change for each record with data that the peer has been sent. A peer whose own limit of records under one key is reached may
+// ask for new keys of ours with each record that it reads until it sees them (Java does), and many records may be on their way.
+func (k *keyChanges) earn(records int) { k.earned = uint16(min(int(k.earned)+records, mostEarned)) }
 
 // errKeyUpdates is the error of a read whose peer has changed its keys too often.
 var errKeyUpdates = errors.New("too many key updates")
 
-// add counts a change, and reports whether there were too many.
+// add notes a change, and reports whether there were too many.
 func (k *keyChanges) add(now relay.Instant) (isTooOften bool) {
+	if k.earned > 0 {
+		k.earned--
+		return false
+	}
 	k.dueAt = max(k.dueAt, now).Add(keyChangeInterval)
 	return k.dueAt > now.Add(keyChangeBurst*keyChangeInterval)
 }

@@ -179,6 +179,7 @@ func (c *secureSocket) seal(b *batch, isWritable bool) error {
 	}
 	if isWritable {
 		m := c.loop.tls
+		c.keys.earn((b.n + record.MaxContent - 1) / record.MaxContent)
 		m.sealed = m.layer.Seal(&c.records, m.sealed, b.spans)
 		m.sealed = b.replace(m.sealed)
 	}

@@ -3,6 +3,7 @@ package driver
 import (
 	"crypto/tls"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -79,6 +80,24 @@ func TestAPeerMayChangeItsKeysNowAndThen(t *testing.T) {
 			other.write(other.text("so is the answer"))
 			p.want("data", other.text("so is the answer"))
 		}
+	})
+}
+
+// A peer may ask for new keys with each record that it reads until it sees them.
+func TestAPeerMayChangeItsKeysOnceForEachRecordThatItGets(t *testing.T) {
+	eachRekeyed(t, func(t *testing.T, x *exchange, p, other *peer, conn *rekeytest.Conn) {
+		if _, isGoroutine := x.driver.Driver.(*Goroutine); isGoroutine || strings.Contains(t.Name(), "crypto/tls") {
+			t.Skip("crypto/tls allows 16 in a row")
+		}
+		const records = 300
+		for range records {
+			other.write(other.text("one record"))
+			p.want("data", other.text("one record"))
+		}
+		rekey(t, conn, records, p.text("under new keys"))
+		other.want("data", p.text("under new keys"))
+		other.write(other.text("so is the answer"))
+		p.want("data", other.text("so is the answer"))
 	})
 }
 

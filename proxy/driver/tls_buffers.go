@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net"
 	"reflect"
+	"strings"
 	"unsafe"
 )
 
@@ -21,11 +22,11 @@ type recordBuffer [maxRecordBytes]byte
 // errTLS is the error of a read whose peer has broken a rule of TLS: an alert tells it.
 var errTLS = errors.New("a fault of TLS")
 
-// isFault reports whether an error of crypto/tls is a fault of the peer, which crypto/tls has told it by an alert.
+// isFault reports whether an error of crypto/tls is a fault of the peer, which crypto/tls has told it by an alert. Some of these errors have
+// no type.
 func isFault(err error) bool {
 	var own *net.OpError
-	var header tls.RecordHeaderError
-	return errors.As(err, &own) && own.Op == "local error" || errors.As(err, &header)
+	return errors.As(err, &own) && own.Op == "local error" || err != nil && strings.HasPrefix(err.Error(), "tls: ")
 }
 
 // tlsBuffers locates the buffers inside a tls.Conn. crypto/tls keeps them for a connection's whole life, 12 KB after one record of 16 KB.

@@ -11,11 +11,12 @@ const (
 	// HeaderBytes is the length of a record's header (RFC 8446 section 5.1).
 	HeaderBytes = 5
 	// MaxBytes is the length of the longest record with its header (RFC 8446 section 5.2: 2^14 + 256).
-	MaxBytes = HeaderBytes + maxContent + 256
+	MaxBytes = HeaderBytes + MaxContent + 256
+	// MaxContent is how many bytes a record may carry (RFC 8446 section 5.1).
+	MaxContent = 1 << 14
 	// Overhead is by how much a record is longer than its content.
 	Overhead = HeaderBytes + 1 + tagBytes
 
-	maxContent = 1 << 14 // RFC 8446 section 5.1
 	maxUseless = 32      // records and messages in a row that carry no data, as in BoringSSL
 	directMin  = 1 << 10 // content of a record that is sealed from where it lies
 
@@ -105,7 +106,7 @@ func (l *Layer) openOne(c *Conn, dst, record []byte) ([]byte, error) {
 		return dst, &Fault{BadRecordMAC, "a record is not authentic"}
 	}
 	c.in.seq++
-	if len(p)-start > maxContent+1 { // RFC 8446 section 5.4: padding counts
+	if len(p)-start > MaxContent+1 { // RFC 8446 section 5.4: padding counts
 		return dst, &Fault{RecordOverflow, "a record's content is too long"}
 	}
 	end := len(p)
@@ -235,12 +236,12 @@ func (l *Layer) Seal(c *Conn, dst []byte, spans [][]byte) []byte {
 	for _, span := range spans {
 		left += len(span)
 	}
-	dst = slices.Grow(dst, left+(left/maxContent+2)*Overhead)
+	dst = slices.Grow(dst, left+(left/MaxContent+2)*Overhead)
 	for at := 0; left > 0; {
 		if c.flags&owesUpdate != 0 || c.out.seq >= l.limit {
 			dst = l.update(c, dst)
 		}
-		size := min(left, maxContent)
+		size := min(left, MaxContent)
 		left -= size
 		if span := spans[0][at:]; size >= directMin && len(span) >= size && cap(span) > size {
 			dst = l.sealDirect(c, dst, span[:size])

@@ -213,13 +213,13 @@ func FuzzOpen(f *testing.F) {
 					data = append(data, inner[:len(inner)-1]...)
 				}
 			case padded:
-				contentType, p := s.byte(), content.bytes(s.size()%(maxContent+1))
-				stream = append(stream, in.inner(p, []byte{contentType}, zeros(min(s.size(), maxContent+255-len(p))))...)
+				contentType, p := s.byte(), content.bytes(s.size()%(MaxContent+1))
+				stream = append(stream, in.inner(p, []byte{contentType}, zeros(min(s.size(), MaxContent+255-len(p))))...)
 				if !isBare && contentType == typeApplicationData {
 					data = append(data, p...)
 				}
 			case whole:
-				stream = append(stream, in.record(typeHandshake, message(s.byte(), content.bytes(s.size()%maxContent))...)...)
+				stream = append(stream, in.record(typeHandshake, message(s.byte(), content.bytes(s.size()%MaxContent))...)...)
 			case ofData:
 				p := s.take(int(s.byte()))
 				stream = append(stream, in.data(string(p))...)
