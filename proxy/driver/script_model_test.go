@@ -137,10 +137,9 @@ func (m *model) step() {
 		m.control(side, opClose)
 	case what == 94:
 		m.abort([2]bool{m.r.IntN(4) == 0, m.r.IntN(4) == 0})
-	case what == 95:
-		m.finish(side, endOfStream)
-	case what == 96:
-		m.finish(side, connectionReset)
+	case what == 95 || what == 96:
+		e.endsAtOnce = m.r.IntN(2) == 0
+		m.finish(side, []finish{endOfStream, connectionReset, brokenTLS}[m.r.IntN(3)])
 	case what == 97:
 		m.fail(side)
 		m.run()
@@ -227,6 +226,9 @@ func (m *model) check() {
 		}
 		if m.core.IsGone(side) != (e.isClosed || e.isReset) {
 			m.t.Fatalf("%s: gone %t, closed %t, reset %t\n%s", side, m.core.IsGone(side), e.isClosed, e.isReset, strings.Join(m.log, ", "))
+		}
+		if e.isBroken && len(e.written) > e.most {
+			m.t.Fatalf("%s has broken TLS: %d bytes were written to it; want %d at most\n%s", side, len(e.written), e.most, strings.Join(m.log, ", "))
 		}
 		if most := m.marks.high + maxRead + maxPongs + 3*maxRead; m.waiting(side) > most {
 			m.t.Fatalf("%d bytes wait for the %s", m.waiting(side), side)

@@ -2,6 +2,7 @@ package driver
 
 import (
 	"bytes"
+	"io"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -31,6 +32,9 @@ type scriptedEnd struct {
 	room    int    // bytes that its kernel's queue still accepts
 	holds   int    // what the engine is told of unacknowledged bytes
 
+	endsAtOnce  bool // its end comes with its last bytes, in one read
+	isBroken    bool // it has broken TLS: nothing is put into the stream to it any more
+	most        int  // bytes that are written to it then, in all
 	isLively    bool // it says something whenever a deadline comes
 	hasFailed   bool // writes to it fail
 	isNotified  bool
@@ -48,6 +52,11 @@ const (
 	connectionReset
 	brokenTLS
 )
+
+// err returns the error of the read that finds it.
+func (f finish) err() error {
+	return [...]error{endOfStream: io.EOF, connectionReset: syscall.ECONNRESET, brokenTLS: errTLS, goesOn: nil}[f]
+}
 
 const roomEnough = 1 << 40
 
@@ -111,26 +120,28 @@ func (p *scripted) settle() {
 func (p *scripted) read(side relay.Side) (hasRead bool) {
 	p.t.Helper()
 	e, s := &p.ends[side], p.session()
-	switch {
-	case e.isClosed || e.isReset || !p.core.Reads(side):
+	if e.isClosed || e.isReset || !p.core.Reads(side) || len(e.inbox) == 0 && e.fin == goesOn {
 		return false
-	case len(e.inbox) > 0:
+	}
+	isEnd := len(e.inbox) == 0
+	if !isEnd {
 		n := p.split(len(e.inbox))
 		b := append(bytes.Clone(p.carried(&s, side)), e.inbox[:n]...)
 		e.inbox = e.inbox[n:]
 		p.receive(&s, side, b)
 		p.maxHeld = max(p.maxHeld, len(p.held(side)))
-	case e.fin == endOfStream:
+		isEnd = len(e.inbox) == 0 && e.endsAtOnce
+	}
+	if isEnd {
+		before := p.core.Verdict()
+		p.readFailed(&s, side, e.fin.err())
+		if e.fin == brokenTLS {
+			e.isBroken, e.most = true, len(e.written)+p.waiting(side)+p.out[side].n
+			if after := p.core.Verdict(); before.Reason == 0 && after != brokenVerdict(side) {
+				p.t.Fatalf("%s has broken TLS; the verdict is %+v", side, after)
+			}
+		}
 		e.fin = goesOn
-		p.core.Ended(&p.env, side)
-	case e.fin == connectionReset:
-		e.fin = goesOn
-		p.core.Lost(&p.env, side)
-	case e.fin == brokenTLS:
-		e.fin = goesOn
-		p.core.Broken(&p.env, side)
-	default:
-		return false
 	}
 	p.settle()
 	return true
@@ -169,6 +180,12 @@ func (*scriptedEnd) seal(*batch, bool) error { return nil }
 
 // tryWrite implements transport.
 func (e *scriptedEnd) tryWrite(spans [][]byte) (left [][]byte, n int, err error) {
+	if e.isShut || e.isClosed || e.isReset {
+		panic("BUG: bytes for a side whose stream has ended")
+	}
+	if e.isShut || e.isClosed || e.isReset {
+		panic("BUG: bytes for a side after the end of its stream")
+	}
 	if e.hasFailed {
 		return spans, 0, syscall.EPIPE
 	}
