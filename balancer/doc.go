@@ -32,4 +32,5 @@
 //	outcome.go failure.go ejection.go
 //	trial.go                               outcomes of traffic and what follows from failures
 //	drain.go rebalance.go                  sessions that are moved
+//	handover.go                            what another process goes on with
 package balancer

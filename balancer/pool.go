@@ -46,7 +46,16 @@ type Pool struct {
 // error is the first problem that Check reports, or a secret file that can't be read. Until Run the pool
 // has no backends for names that discovery is to resolve. It does not block.
 func New(cfg Config, log *zap.Logger) (*Pool, error) {
-	p := &Pool{
+	p := newUnset(log)
+	if err := p.Set(cfg); err != nil {
+		return nil, err
+	}
+	return p, nil
+}
+
+// newUnset returns a pool that has no configuration yet.
+func newUnset(log *zap.Logger) *Pool {
+	return &Pool{
 		log:        log.Named("balancer"),
 		random:     rand.Uint64,
 		byID:       make(map[string]*Backend),
@@ -54,10 +63,14 @@ func New(cfg Config, log *zap.Logger) (*Pool, error) {
 		drains:     make(map[*Backend]*drain),
 		background: newBackground(),
 	}
-	if err := p.Set(cfg); err != nil {
-		return nil, err
-	}
-	return p, nil
+}
+
+// NewGone returns a pool without a backend, for the sessions that another process has in a pool which the configuration lacks (Occupy). It
+// does not block.
+func NewGone(name string, log *zap.Logger) *Pool {
+	p := newUnset(log)
+	p.set(&Config{Name: name, Policy: PolicyLeastConn}, nil)
+	return p
 }
 
 // SendsProxy reports whether a connection to a backend begins with a PROXY header.

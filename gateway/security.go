@@ -199,6 +199,28 @@ func (n *generation) secure(c *proxy.Sections) {
 	}
 }
 
+// ticketStates returns what another process needs of the ticket keys in use, by listener.
+func (s *security) ticketStates() map[string]tls.TicketState {
+	states := map[string]tls.TicketState{}
+	for name, server := range s.inUse.Load().servers {
+		if state := server.of.TicketState(); len(state.Keys) > 0 {
+			states[name] = state
+		}
+	}
+	return states
+}
+
+// restoreTickets goes on with the ticket keys of another process. It is called before start. A listener whose keys can't be used keeps its
+// own: clients then make whole handshakes.
+func (s *security) restoreTickets(states map[string]tls.TicketState) {
+	for name, server := range s.inUse.Load().servers {
+		state := states[name]
+		if err := server.of.RestoreTickets(&state); err != nil {
+			s.log.Warn("ticket keys of the process before can't be used", zap.String("listener", name), zap.Error(err))
+		}
+	}
+}
+
 // challenge is proxy.Config.Challenge.
 func (s *security) challenge(ctx context.Context, host, path string) (body string, isOurs bool) {
 	for _, server := range s.inUse.Load().servers {

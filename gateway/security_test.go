@@ -79,3 +79,22 @@ func TestAReloadTurnsTheKeyLogOnAndOff(t *testing.T) {
 		})
 	}
 }
+
+func TestTicketKeysGoOnByListener(t *testing.T) {
+	old, heir := startGateway(t, "", new(keptLog)), startGateway(t, "", new(keptLog))
+	states := old.security.ticketStates()
+	if len(states) != 1 || len(states["secure"].Keys) != 1 {
+		t.Fatalf("keys of %d listeners", len(states))
+	}
+	heir.security.restoreTickets(states)
+	if got := heir.security.ticketStates()["secure"].Keys; len(got) != 1 || !bytes.Equal(got[0], states["secure"].Keys[0]) {
+		t.Error("the keys are not those of the process before")
+	}
+	bad := states["secure"]
+	bad.Keys = [][]byte{{1}}
+	states["secure"] = bad
+	heir.security.restoreTickets(states)
+	if got := heir.security.ticketStates()["secure"].Keys; len(got) != 1 || len(got[0]) != 32 {
+		t.Error("took keys that can't be used")
+	}
+}

@@ -71,7 +71,8 @@ type Server struct {
 
 	mu sync.Mutex
 
-	tickets []ticketKey // of this process's own; guarded by mu
+	tickets  []ticketKey // of this process's own; guarded by mu
+	rotateAt time.Time   // when the next one is made; guarded by mu
 }
 
 // New returns the server of a section that Check has no problem with. It reads the files, and its error has all that is wrong with them.
@@ -214,7 +215,7 @@ func (s *Server) changeConfig(change func(config *ctls.Config)) {
 func (s *Server) rotateTickets() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.tickets = rotated(s.tickets)
+	s.tickets, s.rotateAt = rotated(s.tickets), time.Now().Add(s.rotate)
 	s.config.Load().SetSessionTicketKeys(s.tickets)
 }
 
@@ -299,11 +300,10 @@ func (s *Server) Run(ctx context.Context) {
 func (s *Server) runClocks(ctx context.Context) {
 	expiry := time.NewTicker(expiryLookInterval)
 	defer expiry.Stop()
-	var rotate <-chan time.Time
-	if s.rotate > 0 {
-		ticker := time.NewTicker(s.rotate)
-		defer ticker.Stop()
-		rotate = ticker.C
+	rotate := time.NewTimer(s.rotateDue())
+	defer rotate.Stop()
+	if s.rotate == 0 {
+		rotate.Stop()
 	}
 	for {
 		select {
@@ -311,8 +311,9 @@ func (s *Server) runClocks(ctx context.Context) {
 			return
 		case <-expiry.C:
 			s.panics.Guard(room, func() { s.warnOfExpiry(time.Now()) })
-		case <-rotate:
+		case <-rotate.C:
 			s.panics.Guard(room, s.rotateTickets)
+			rotate.Reset(s.rotate)
 		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"time"
 )
 
 const (
@@ -24,6 +25,56 @@ func rotated(keys []ticketKey) []ticketKey {
 	var fresh ticketKey
 	_, _ = rand.Read(fresh[:]) // never fails: it ends the process where it could
 	return append([]ticketKey{fresh}, keys[:min(len(keys), ticketKeyCount-1)]...)
+}
+
+// A TicketState is what another process needs so that the tickets of this one's own keys stay good. It is secret.
+type TicketState struct {
+	Keys [][]byte `cbor:"1,keyasint,omitempty"` // the first one seals
+	Left int64    `cbor:"2,keyasint,omitempty"` // until the next rotation, in nanoseconds
+}
+
+// TicketState returns the keys of this process's own. There are none if the keys come from a file.
+func (s *Server) TicketState() (state TicketState) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range s.tickets {
+		state.Keys = append(state.Keys, key[:])
+	}
+	if len(state.Keys) > 0 {
+		state.Left = int64(max(0, time.Until(s.rotateAt)))
+	}
+	return state
+}
+
+// RestoreTickets goes on with the keys of another process, instead of those of this process's own. Where the keys come from a file it does
+// nothing, and so it does without keys. It is called before Run. After an error nothing has changed.
+func (s *Server) RestoreTickets(state *TicketState) error {
+	if s.rotate == 0 || len(state.Keys) == 0 {
+		return nil
+	}
+	if len(state.Keys) > ticketKeyCount {
+		return fmt.Errorf("%d ticket keys (want at most %d)", len(state.Keys), ticketKeyCount)
+	}
+	keys := make([]ticketKey, len(state.Keys))
+	for i, key := range state.Keys {
+		if len(key) != len(ticketKey{}) {
+			return fmt.Errorf("a ticket key of %d bytes (want %d)", len(key), len(ticketKey{}))
+		}
+		keys[i] = ticketKey(key)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tickets = keys
+	s.rotateAt = time.Now().Add(min(max(0, time.Duration(state.Left)), s.rotate))
+	s.config.Load().SetSessionTicketKeys(keys)
+	return nil
+}
+
+// rotateDue returns how long it is until the next rotation.
+func (s *Server) rotateDue() time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return max(0, time.Until(s.rotateAt))
 }
 
 // parseTicketKeys returns the keys of a key file: 32 bytes in base64 a line; the first one seals.

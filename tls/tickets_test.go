@@ -232,3 +232,77 @@ func handshakeInMemory(b *testing.B, server *Server, config *ctls.Config) {
 		b.Fatal(err)
 	}
 }
+
+func TestAnotherProcessGoesOnWithTheTicketKeys(t *testing.T) {
+	ca, directory := newAuthority(t, "authority"), t.TempDir()
+	cfg := testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site"))
+	old, heir := serve(t, cfg, Options{}), serve(t, cfg, Options{})
+	client := trusting(ca, "example.com")
+	client.ClientSessionCache = ctls.NewLRUClientSessionCache(1)
+	old.dial(t, client)
+	want(t, old.labels, [2]string{"1.3", ResultFull})
+	state := old.server.TicketState()
+	if left := time.Duration(state.Left); len(state.Keys) != 1 || left <= 0 || left > cfg.Tickets.Rotate.Std() {
+		t.Fatalf("%d keys, %v left", len(state.Keys), left)
+	}
+	if err := heir.server.RestoreTickets(&state); err != nil {
+		t.Fatal(err)
+	}
+	heir.dial(t, client)
+	want(t, heir.labels, [2]string{"1.3", ResultResumed})
+}
+
+func TestKeysOfAnotherProcessRotateWhenTheyWouldHaveThere(t *testing.T) {
+	ca, directory := newAuthority(t, "authority"), t.TempDir()
+	cfg := testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site"))
+	synctest.Test(t, func(t *testing.T) {
+		s, err := New(cfg, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		state := TicketState{Keys: [][]byte{make([]byte, 32)}, Left: int64(time.Minute)}
+		if err := s.RestoreTickets(&state); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan struct{})
+		go func() { defer close(ended); s.Run(ctx) }()
+		for _, step := range []struct {
+			after time.Duration
+			keys  int
+		}{{time.Minute - 1, 1}, {2, 2}, {cfg.Tickets.Rotate.Std() - 2, 2}, {2, 3}} {
+			time.Sleep(step.after)
+			synctest.Wait()
+			if n := len(s.TicketState().Keys); n != step.keys {
+				t.Errorf("%d keys; want %d", n, step.keys)
+			}
+		}
+		cancel()
+		<-ended
+	})
+}
+
+func TestKeysOfAnotherProcessAreCheckedAndNeverReplaceThoseOfAFile(t *testing.T) {
+	ca, directory := newAuthority(t, "authority"), t.TempDir()
+	cfg := testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site"))
+	own := serve(t, cfg, Options{})
+	for _, keys := range [][][]byte{{make([]byte, 31)}, {nil}, make([][]byte, ticketKeyCount+1)} {
+		before := own.server.TicketState().Keys
+		if err := own.server.RestoreTickets(&TicketState{Keys: keys}); err == nil {
+			t.Errorf("took keys %v", keys)
+		}
+		if after := own.server.TicketState().Keys; !slices.EqualFunc(after, before, slices.Equal) {
+			t.Error("keys have changed")
+		}
+	}
+	cfg.Tickets.KeyFile = filepath.Join(directory, "tickets")
+	keyFile(t, cfg.Tickets.KeyFile, 1)
+	shared := serve(t, cfg, Options{})
+	state := own.server.TicketState()
+	if err := shared.server.RestoreTickets(&state); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(shared.server.TicketState().Keys); n != 0 {
+		t.Errorf("%d keys of its own beside the file's", n)
+	}
+}

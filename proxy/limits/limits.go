@@ -108,6 +108,14 @@ func (p *Places) Acquire(k Kind, of share.Key) Refusal {
 	return Granted
 }
 
+// Occupy acquires a place for an address, which Release releases, whatever the limits are: for what has had one in another process.
+func (p *counts) Occupy(k Kind, of share.Key) {
+	p.totals[k].held.Add(1)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.add(k, of)
+}
+
 // judge returns whether an address may have another place, of as many as are free.
 func (p *Places) judge(k Kind, of share.Key, free int64) Refusal {
 	held := int64(p.known[of].held[k]) // 0 without an address

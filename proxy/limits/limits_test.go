@@ -220,3 +220,24 @@ func BenchmarkPlacesOfASession(b *testing.B) {
 		p.Release(Connections, of)
 	}
 }
+
+func TestPlacesOfAnotherProcessCountWhateverTheLimits(t *testing.T) {
+	p := NewPlaces(totalOf(Sessions, 4), Limits{Places: [NumKinds]int64{Sessions: 3}, PerClient: 1})
+	for range 5 {
+		p.Occupy(Sessions, keyOf(1))
+	}
+	if n, _ := p.Held(Sessions); n != 5 || p.totals[Sessions].Held() != 5 || p.Known() != 1 {
+		t.Errorf("%d places of the listener, %d of all, %d addresses; want 5, 5, 1", n, p.totals[Sessions].Held(), p.Known())
+	}
+	for _, released := range []struct {
+		n    int
+		want Refusal
+	}{{0, Full}, {3, PerClient}, {2, Granted}} {
+		for range released.n {
+			p.Release(Sessions, keyOf(1))
+		}
+		if why := p.Acquire(Sessions, keyOf(1)); why != released.want {
+			t.Errorf("after %d releases: %d; want %d", released.n, why, released.want)
+		}
+	}
+}
