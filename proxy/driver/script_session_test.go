@@ -3,6 +3,7 @@ package driver
 import (
 	"bytes"
 	"io"
+	"math/rand/v2"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -21,6 +22,8 @@ type scripted struct {
 	totals  relay.Totals
 	ends    [2]scriptedEnd
 	split   func(n int) int // how much of n bytes that have arrived one read takes
+	moves   *rand.Rand      // when the session moves to another process, as it were
+	moved   int             // how often it has
 	maxHeld int             // the most bytes of pongs that were held at once
 }
 
@@ -61,7 +64,7 @@ func (f finish) err() error {
 const roomEnough = 1 << 40
 
 func newScripted(t testing.TB, c relay.Config) *scripted {
-	p := &scripted{t: t, engine: newEngine(newPools(), new(atomic.Int64)), split: func(n int) int { return n }}
+	p := &scripted{t: t, engine: newEngine(newPools(), new(atomic.Int64)), split: func(n int) int { return n }, moves: rand.New(rand.NewPCG(1, 0))}
 	p.marks = marks{high: 64 << 10, low: 16 << 10}
 	p.env = relay.Env{Config: &c, Totals: &p.totals, Now: relay.Instant(time.Hour)}
 	p.ends[relay.Client].room, p.ends[relay.Backend].room = roomEnough, roomEnough
@@ -114,6 +117,31 @@ func (p *scripted) run() {
 func (p *scripted) settle() {
 	s := p.session()
 	s.finish(p.engine.settle(&s))
+	if p.moves.IntN(2) == 0 {
+		p.move()
+	}
+}
+
+// move goes on with what another process makes of the session's state. Where the session can move, no difference may be left.
+func (p *scripted) move() {
+	p.t.Helper()
+	st, isMovable := p.core.State()
+	if !isMovable {
+		return
+	}
+	var kept relay.Kept
+	for side := relay.Client; side <= relay.Backend; side++ {
+		kept.Queued[side], kept.Held[side], kept.Carried[side] = p.waiting(side), len(p.held(side)), len(p.carry(side))
+		if st.Sides[side.Other()].IsPaused && kept.Queued[side] == 0 {
+			return // a script has paused it, without the bytes that are the cause
+		}
+	}
+	moved, err := relay.Restore(&st, &kept, p.env.Now)
+	if err != nil || moved != p.core {
+		p.t.Fatalf("state %+v becomes the session %+v, %v; want %+v", st, moved, err, p.core)
+	}
+	p.core = moved
+	p.moved++
 }
 
 // read reads what has arrived from a side, if it is wanted.

@@ -65,7 +65,7 @@ func (s *Session) Sent(e *Env, to Side, n, left int) {
 	}
 	if out.pongs > 0 {
 		if out.pongsLeft -= int32(min(n, 1<<30)); out.pongsLeft <= 0 || left == 0 {
-			out.pongs = 0
+			out.pongs, out.pongsLeft = 0, 0
 			if out.held <= maxPongs {
 				s.unpause(e, to, pausePongs)
 			}
