@@ -45,6 +45,7 @@ var rooms = map[string]room{
 		never: []string{"os", "syscall", "golang.org/x/sys", "net/http", "go.uber.org/zap", "log"},
 		calls: theClock,
 	},
+	"handover":                   {never: []string{"net/http", "go.uber.org/zap"}},
 	"tls/record/bogoshim":        {ours: []string{"tls/record"}},
 	"proxy/driver":               {ours: []string{"proxy/relay", "tls/record", "internal/epoll", "internal/recovery"}, never: []string{"net/http"}},
 	"upgrade":                    {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
@@ -72,7 +73,7 @@ var rooms = map[string]room{
 	"proxy/route":  {ours: []string{"proxy/relay", "upgrade", "balancer", "internal/units"}, never: []string{"sluice/proxy/driver", "go.uber.org/zap"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "proxy/reach", "proxy/handshake", "proxy/session", "proxy/plain", "internal/netconn", "internal/share", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"gateway": {ours: []string{
-		"proxy", "proxy/driver", "proxy/handshake", "tls", "tls/record", "internal/units", "internal/recovery", "internal/filewatch", "internal/systemd",
+		"proxy", "proxy/driver", "proxy/handshake", "handover", "tls", "tls/record", "internal/units", "internal/recovery", "internal/filewatch", "internal/systemd",
 		"internal/config", "internal/admin", "internal/tracing",
 	}},
 	"cmd/sluice": {ours: []string{

@@ -1,0 +1,219 @@
+package handover
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Conn is one end of the conversation. One goroutine at a time may Receive, any may Send. An error ends the conversation, but that of a
+// message which is too large, and a deadline of Receive that passes between two messages.
+type Conn struct {
+	conn        *net.UnixConn
+	sendTimeout time.Duration
+
+	sending   sync.Mutex // held for a message
+	sendError error      // guarded by sending
+
+	receiveError error // owned by the goroutine that receives
+	oob          []byte
+}
+
+// Each message is a header, with which its descriptors come, and its CBOR:
+//
+//	bytes 0-3: length of the CBOR, big endian
+//	bytes 4-5: kind
+//	bytes 6-7: number of descriptors
+const headerBytes = 8
+
+// New returns the conversation over a connected stream socket whose other end a process of the same user has; the Conn then owns the socket. On
+// an error it stays the caller's. A Send may take as long as sendTimeout.
+func New(conn *net.UnixConn, sendTimeout time.Duration) (*Conn, error) {
+	if err := checkPeer(conn, os.Geteuid()); err != nil {
+		return nil, err
+	}
+	return &Conn{conn: conn, sendTimeout: sendTimeout, oob: make([]byte, unix.CmsgSpace(4*(MaxDescriptors+3)))}, nil
+}
+
+// checkPeer checks that the other end was opened by a process of a user.
+func checkPeer(conn *net.UnixConn, uid int) error {
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("user of the other process: %w", err)
+	}
+	var peer *unix.Ucred
+	var peerErr error
+	err = raw.Control(func(fd uintptr) { peer, peerErr = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) })
+	if err := errors.Join(err, peerErr); err != nil {
+		return fmt.Errorf("user of the other process: %w", err)
+	}
+	if int(peer.Uid) != uid {
+		return fmt.Errorf("the other process is of user %d; only user %d is allowed", peer.Uid, uid)
+	}
+	return nil
+}
+
+// Close ends the conversation. A Receive that waits returns an error.
+func (c *Conn) Close() error { return c.conn.Close() }
+
+// Send sends a message. The other process gets duplicates of the descriptors, which stay the caller's. It blocks until the kernel has the
+// whole message, for as long as the timeout of New.
+func (c *Conn) Send(kind Kind, v any, fds []int) error {
+	if err := c.send(kind, v, fds); err != nil {
+		return fmt.Errorf("send message %d: %w", kind, err)
+	}
+	return nil
+}
+
+func (c *Conn) send(kind Kind, v any, fds []int) error {
+	p, err := Encode(v)
+	if err != nil {
+		return err
+	}
+	if len(p) > MaxBytes {
+		return fmt.Errorf("it has %d bytes; at most %d are allowed", len(p), MaxBytes)
+	}
+	if len(fds) > MaxDescriptors {
+		return fmt.Errorf("it has %d descriptors; at most %d are allowed", len(fds), MaxDescriptors)
+	}
+	var header [headerBytes]byte
+	binary.BigEndian.PutUint32(header[:], uint32(len(p)))
+	binary.BigEndian.PutUint16(header[4:], uint16(kind))
+	binary.BigEndian.PutUint16(header[6:], uint16(len(fds)))
+
+	c.sending.Lock()
+	defer c.sending.Unlock()
+	if c.sendError == nil {
+		c.sendError = c.write(header[:], p, fds)
+	}
+	return c.sendError
+}
+
+func (c *Conn) write(header, p []byte, fds []int) error {
+	if err := c.conn.SetWriteDeadline(time.Now().Add(c.sendTimeout)); err != nil {
+		return err
+	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = unix.UnixRights(fds...)
+	}
+	n, _, err := c.conn.WriteMsgUnix(header, rights, nil)
+	if err == nil && n < len(header) {
+		err = io.ErrShortWrite
+	}
+	if err == nil {
+		_, err = c.conn.Write(p)
+	}
+	return err
+}
+
+// Receive returns the next message of a known kind: its CBOR, for Decode, and its descriptors, which the caller then owns; they are closed
+// on exec. Without a message until the deadline, the error is os.ErrDeadlineExceeded; the zero time is no deadline. At the end of the
+// other process's stream the error is io.EOF, or io.ErrUnexpectedEOF inside a message.
+func (c *Conn) Receive(deadline time.Time) (kind Kind, p []byte, fds []int, err error) {
+	if c.receiveError != nil {
+		return 0, nil, nil, c.receiveError
+	}
+	if err := c.conn.SetReadDeadline(deadline); err != nil {
+		return 0, nil, nil, fmt.Errorf("receive a message: %w", err)
+	}
+	for {
+		in := incoming{conn: c.conn, oob: c.oob}
+		if kind, p, err = in.message(); err != nil {
+			CloseAll(in.fds)
+			if err = fmt.Errorf("receive a message: %w", err); in.n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+				c.receiveError = err
+			}
+			return 0, nil, nil, err
+		}
+		if kind > 0 && kind <= lastKind {
+			return kind, p, in.fds, nil
+		}
+		CloseAll(in.fds)
+	}
+}
+
+// CloseAll closes descriptors.
+func CloseAll(fds []int) {
+	for _, fd := range fds {
+		_ = unix.Close(fd)
+	}
+}
+
+// An incoming message is one that is read.
+type incoming struct {
+	conn *net.UnixConn
+	oob  []byte
+	n    int   // bytes so far
+	fds  []int // descriptors so far
+}
+
+func (in *incoming) message() (kind Kind, p []byte, err error) {
+	var header [headerBytes]byte
+	if err := in.read(header[:]); err != nil {
+		return 0, nil, err
+	}
+	size, count := binary.BigEndian.Uint32(header[:]), binary.BigEndian.Uint16(header[6:])
+	if size > MaxBytes {
+		return 0, nil, fmt.Errorf("it has %d bytes; at most %d are allowed", size, MaxBytes)
+	}
+	p = make([]byte, size)
+	if err := in.read(p); err != nil {
+		return 0, nil, err
+	}
+	if len(in.fds) != int(count) {
+		return 0, nil, fmt.Errorf("it came with %d descriptors; %d were announced", len(in.fds), count)
+	}
+	return Kind(binary.BigEndian.Uint16(header[4:])), p, nil
+}
+
+// read fills p, and collects the descriptors that come.
+func (in *incoming) read(p []byte) error {
+	for len(p) > 0 {
+		n, oobn, flags, _, err := in.conn.ReadMsgUnix(p, in.oob)
+		if oobErr := in.collect(in.oob[:max(oobn, 0)]); oobErr != nil {
+			return oobErr
+		}
+		if flags&unix.MSG_CTRUNC != 0 {
+			return errors.New("descriptors are missing: it came with too many, or this process has as many as its limit allows")
+		}
+		if err != nil {
+			if errors.Is(err, io.EOF) && in.n > 0 {
+				return io.ErrUnexpectedEOF
+			}
+			return err
+		}
+		p = p[n:]
+		in.n += n
+	}
+	return nil
+}
+
+// collect takes the descriptors out of control messages.
+func (in *incoming) collect(oob []byte) error {
+	messages, err := unix.ParseSocketControlMessage(oob)
+	if err != nil {
+		return fmt.Errorf("control message: %w", err)
+	}
+	for i := range messages {
+		if m := &messages[i]; m.Header.Level == syscall.SOL_SOCKET && m.Header.Type == syscall.SCM_RIGHTS {
+			fds, err := unix.ParseUnixRights(m)
+			if err != nil {
+				return fmt.Errorf("descriptors: %w", err)
+			}
+			in.fds = append(in.fds, fds...)
+		}
+	}
+	if len(in.fds) > MaxDescriptors {
+		return fmt.Errorf("it came with over %d descriptors", MaxDescriptors)
+	}
+	return nil
+}
