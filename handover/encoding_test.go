@@ -204,10 +204,11 @@ func FuzzDecode(f *testing.F) {
 					t.Errorf("the config of %+v has the state %+v", st, c.State())
 				}
 			case *record.State:
-				if c, err := record.Restore(st); err == nil {
-					if again := c.State(); len(st.Begun) > 0 && !reflect.DeepEqual(&again, st) {
-						t.Errorf("the connection of %+v has the state %+v", st, again)
-					}
+				if len(st.Begun) == 0 {
+					st.Begun = nil
+				}
+				if c, err := record.Restore(st); err == nil && !reflect.DeepEqual(c.State(), *st) {
+					t.Errorf("the connection of %+v has the state %+v", st, c.State())
 				}
 			}
 		}

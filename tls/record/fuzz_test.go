@@ -106,6 +106,7 @@ func sealedIsOpenedByCryptoTLS(t *testing.T, input []byte) {
 				t.Fatalf("a KeyUpdate is opened as %d, %v", updates, err)
 			}
 		}
+		x.conn = moved(t, &x.conn)
 	}
 	got = append(got, readAll(t, x.theirs)...)
 	if !bytes.Equal(got, want) {
@@ -150,7 +151,7 @@ func sealedByCryptoTLSIsOpened(t *testing.T, input []byte) {
 				t.Fatal(err)
 			}
 		case 3: // as in another process
-			x.layer = NewLayer()
+			x.layer, x.conn = NewLayer(), moved(t, &x.conn)
 		}
 	}
 	x.end()
@@ -252,6 +253,9 @@ func FuzzOpen(f *testing.F) {
 			}
 			came = came[consumed:]
 			inPieces = result{inPieces.content + string(p), inPieces.updates + updates, err}
+			if err == nil {
+				pieces = moved(t, &pieces)
+			}
 		}
 		if inPieces.content != got.content || inPieces.updates != got.updates || !isSameError(inPieces.err, got.err) {
 			t.Errorf("in pieces of %d: %d bytes, %d changes of keys, %v; at once: %d, %d, %v", piece,
@@ -259,6 +263,9 @@ func FuzzOpen(f *testing.F) {
 		}
 		for _, h := range []*half{&c.in, &c.out, &pieces.in, &pieces.out} {
 			h.cached = 0 // where each layer has it
+		}
+		for _, of := range []*Conn{c, &pieces} {
+			clear(of.begun[of.begunLen:]) // left from messages before
 		}
 		if *c != pieces {
 			t.Errorf("the connection is %+v in pieces, and %+v at once", pieces, *c)

@@ -38,7 +38,7 @@ func (c *Conn) State() State {
 		OwesUpdate: c.flags&owesUpdate != 0,
 		HasEnded:   c.flags&hasEnded != 0,
 		Left:       c.left,
-		Begun:      bytes.Clone(c.begun[:c.begunLen]),
+		Begun:      append([]byte(nil), c.begun[:c.begunLen]...),
 		Useless:    c.useless,
 	}
 }
