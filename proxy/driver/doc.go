@@ -31,6 +31,7 @@
 //	loop_deadlines_linux.go   timers
 //	loop_task_linux.go        a handshake in the slot that becomes its session's
 //	loop_handover_linux.go    a handshake that began on a goroutine
+//	loop_move_linux.go        sessions that move to another process; move.go has the form of their state
 //	loop_recovery_linux.go    what a panic ends; goroutine_recovery.go is its counterpart
 //
 // The files stay in one package because a transport, the engine and a loop share a session's state, which only one goroutine at a time

@@ -25,9 +25,10 @@ type loop struct {
 	poller    *epoll.Poller
 	slots     slots
 	deadlines deadlines
-	tasks     map[uint32]Task // by slot
-	pipes     []*pipe         // empty ones
-	pipeCount int             // those that sessions hold included
+	tasks     map[uint32]Task          // by slot
+	frozen    map[uint32]*closeRequest // by slot: the sessions that may be about to move, each with the first close asked for; nil: none was
+	pipes     []*pipe                  // empty ones
+	pipeCount int                      // those that sessions hold included
 	totals    relay.Totals
 	turns     Turns
 	began     relay.Instant // when the turn began
@@ -43,6 +44,8 @@ type loop struct {
 
 	ended chan struct{} // closed at the end of run
 
+	late sync.Mutex // held by do's f after the end
+
 	mu sync.Mutex
 
 	commands []func() // guarded by mu
@@ -54,7 +57,8 @@ func newLoop(c clock, ps *pools, panics recovery.Handler) (*loop, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &loop{panics: panics, clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{}, ended: make(chan struct{}),
+	l := &loop{panics: panics, clock: c, poller: poller, buf: make([]byte, readBytes), tasks: map[uint32]Task{},
+		frozen: map[uint32]*closeRequest{}, ended: make(chan struct{}),
 		lends: theTLSBuffers.isKnown, takesRecords: record.Works() == nil}
 	l.engine = newEngine(ps, &l.queued)
 	l.env.Totals = &l.totals
@@ -171,10 +175,12 @@ func (l *loop) do(f func()) {
 		return
 	}
 	<-l.ended
+	l.late.Lock()
+	defer l.late.Unlock()
 	f()
 }
 
-// stop cuts the sessions and ends the loop.
+// stop cuts the sessions but those that are frozen, and ends the loop.
 func (l *loop) stop() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -188,7 +194,9 @@ func (l *loop) stop() {
 
 func (l *loop) cutAll() {
 	for i := range uint32(len(l.slots.hots) * slabSize) {
-		l.cut(l.slots.at(i))
+		if s := l.slots.at(i); !l.isFrozen(s) {
+			l.cut(s)
+		}
 	}
 }
 
@@ -204,10 +212,15 @@ func (l *loop) cut(s slot) {
 		if l.settle(s, &x); s.owner == nil {
 			return // it is over
 		}
-		s.core.Lost(&l.env, relay.Client)
-		s.core.Lost(&l.env, relay.Backend)
-		l.settle(s, &x)
+		l.lose(s, &x)
 	}
+}
+
+// lose cuts both connections of a session.
+func (l *loop) lose(s slot, x *session) {
+	s.core.Lost(&l.env, relay.Client)
+	s.core.Lost(&l.env, relay.Backend)
+	l.settle(s, x)
 }
 
 // adopt gives the loop a session, or cuts the session if the loop has ended.
@@ -215,8 +228,13 @@ func (l *loop) adopt(p Params, fds [2]int, conns [2]*tls.Conn) {
 	for side, early := range p.Early {
 		p.Early[side] = append([]byte(nil), early...)
 	}
+	l.take(p.Owner, fds, func() { l.begin(p, fds, conns) })
+}
+
+// take has the loop begin a session, or cuts the session if the loop has ended.
+func (l *loop) take(owner Owner, fds [2]int, begin func()) {
 	l.sessions.Add(1)
-	if l.command(func() { l.begin(p, fds, conns) }) {
+	if l.command(begin) {
 		return
 	}
 	l.sessions.Add(-1)
@@ -225,7 +243,7 @@ func (l *loop) adopt(p Params, fds [2]int, conns [2]*tls.Conn) {
 			_ = unix.Close(fd)
 		}
 	}
-	p.Owner.SessionEnded(Result{})
+	owner.SessionEnded(Result{})
 }
 
 // begin is the part of adopt that the loop runs.
@@ -269,12 +287,23 @@ func (l *loop) closeBoth(h *Handle, code uint16, reason relay.Reason) {
 	l.command(func() {
 		defer l.rescue(h.id)
 		if s, isLive := l.slots.session(h.id); isLive {
-			l.env.Config = s.config
-			s.core.CloseBoth(&l.env, code, reason)
-			x := l.session(s)
-			l.settle(s, &x)
+			l.requestClose(s, closeRequest{code, reason})
 		}
 	})
+}
+
+// requestClose closes both sides of a session, or notes that for the time after Thaw.
+func (l *loop) requestClose(s slot, r closeRequest) {
+	if first, isFrozen := l.frozen[s.index]; isFrozen {
+		if first == nil {
+			l.frozen[s.index] = &r
+		}
+		return
+	}
+	l.env.Config = s.config
+	s.core.CloseBoth(&l.env, r.code, r.reason)
+	x := l.session(s)
+	l.settle(s, &x)
 }
 
 // serve handles one event.
@@ -368,12 +397,18 @@ func (l *loop) watch(s slot, side relay.Side) error {
 // forget ends a session whose sockets are closed.
 func (l *loop) forget(s slot) {
 	owner, result := s.owner, resultOf(&s.core)
+	l.vacate(s)
+	owner.SessionEnded(result)
+}
+
+// vacate frees the slot of a session whose sockets are closed.
+func (l *loop) vacate(s slot) {
 	l.removeTLS(s, relay.Client)
 	l.removeTLS(s, relay.Backend)
 	l.deadlines.remove(s)
+	delete(l.frozen, s.index)
 	l.slots.release(s)
 	l.sessions.Add(-1)
-	owner.SessionEnded(result)
 }
 
 // expire handles the deadlines that have passed.

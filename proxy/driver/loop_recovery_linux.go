@@ -11,7 +11,8 @@ import (
 
 // A panic in a loop ends only the session or handshake on which the loop was working: it is aborted; if that panics too, it is cut. Then
 // the loop checks its own bookkeeping. If that is inconsistent, or the panic came from outside any session, the loop is retired: its
-// sessions are closed with 1011 where that is possible and cut, and a new loop takes its place (loops_linux.go).
+// sessions are closed with 1011 where that is possible and cut, and a new loop takes its place (loops_linux.go). Those that are frozen are left
+// to Thaw and Forget.
 
 // errBroken ends a loop's turn, and the loop: it is to be retired. The panic that caused it has been reported.
 var errBroken = errors.New("the loop's own state is broken")
@@ -138,6 +139,11 @@ func (l *loop) audit() {
 			panic(fmt.Sprintf("BUG: slot %d: free %t, a task's %t, a session's %t", index, free, isTask, isSession))
 		}
 	}
+	for index := range l.frozen {
+		if index >= count || l.slots.at(index).owner == nil {
+			panic(fmt.Sprintf("BUG: slot %d is frozen without a session", index))
+		}
+	}
 	if m := l.tls; m != nil && inUse+len(m.free) != len(m.secureds)*slabSize {
 		panic(fmt.Sprintf("BUG: %d states of TLS are in use and %d free, of %d", inUse, len(m.free), len(m.secureds)*slabSize))
 	}
@@ -156,7 +162,7 @@ func (l *loop) retire() {
 	}
 	for index := range uint32(len(l.slots.hots) * slabSize) {
 		s := l.slots.at(index)
-		if s.owner == nil && l.tasks[index] == nil {
+		if s.owner == nil && l.tasks[index] == nil || l.isFrozen(s) {
 			continue
 		}
 		id := s.id()

@@ -53,6 +53,13 @@ type secureSocket struct {
 
 // addTLS gives a side of a slot a connection above its socket.
 func (l *loop) addTLS(s slot, side relay.Side, conn *tls.Conn) {
+	l.addSecured(s, side)
+	s.conn[side] = &cryptoTLS{Conn: conn}
+	switchBelow(conn).feed = &l.tls.feed[side]
+}
+
+// addSecured gives a side of a slot the state of TLS, which is zero.
+func (l *loop) addSecured(s slot, side relay.Side) {
 	if l.tls == nil {
 		l.tls = &tlsMemory{layer: record.NewLayer()}
 	}
@@ -67,8 +74,6 @@ func (l *loop) addTLS(s slot, side relay.Side, conn *tls.Conn) {
 	last := len(m.free) - 1
 	s.secured[side] = m.free[last]
 	m.free = m.free[:last]
-	s.conn[side] = &cryptoTLS{Conn: conn}
-	switchBelow(conn).feed = &m.feed[side]
 }
 
 // secure returns the transport of a side with TLS. It is valid until the loop works on another slot.

@@ -16,7 +16,7 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives. A connection that is neither a
+// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives, unless they move to another process. A connection that is neither a
 // socket nor crypto/tls above a Switch and a socket goes to a goroutine driver.
 type Loops struct {
 	panics recovery.Handler
@@ -36,8 +36,12 @@ type Loops struct {
 
 // NewLoops starts the loops; workers is at least 1.
 func NewLoops(workers int, panics recovery.Handler) (*Loops, error) {
+	return newLoops(workers, panics, newClock())
+}
+
+func newLoops(workers int, panics recovery.Handler, c clock) (*Loops, error) {
 	d := &Loops{
-		panics: panics, clock: newClock(), pools: newPools(), other: NewGoroutine(panics), accepting: map[*accepting]struct{}{},
+		panics: panics, clock: c, pools: newPools(), other: NewGoroutine(panics), accepting: map[*accepting]struct{}{},
 	}
 	var loops []*loop
 	for range workers {

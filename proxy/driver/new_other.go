@@ -16,3 +16,8 @@ func New(name string, _ int, panics recovery.Handler) (Driver, error) {
 	}
 	return nil, fmt.Errorf("no driver %q on this system", name)
 }
+
+// NewAt is New: sessions don't move to another process here.
+func NewAt(name string, workers int, panics recovery.Handler, _ int64) (Driver, error) {
+	return New(name, workers, panics)
+}

@@ -88,6 +88,7 @@ type exchange struct {
 	client, backend *peer
 	handle          *Handle
 	kind            *kind
+	config          *relay.Config
 }
 
 // A setup is what a script wants of its exchange.
@@ -106,13 +107,13 @@ func begin(t *testing.T, k *kind, s setup) *exchange {
 // join adds a session to a driver.
 func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 	t.Helper()
-	x := &exchange{owner: newOwner(), driver: d, handle: &Handle{}, kind: k}
+	x := &exchange{owner: newOwner(), driver: d, handle: &Handle{}, kind: k, config: s.filled()}
 	d.owners = append(d.owners, x.owner)
 	var ends [2]net.Conn
 	x.client, ends[relay.Client] = newPeer(t, k, relay.Client, s.isSmall[relay.Client])
 	x.backend, ends[relay.Backend] = newPeer(t, k, relay.Backend, s.isSmall[relay.Backend])
 	d.Relay(Params{
-		Config: s.filled(),
+		Config: x.config,
 		Early:  [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
 		Owner:  x.owner,
 		Handle: x.handle,

@@ -18,7 +18,8 @@ type sender struct {
 	r            *rand.Rand
 	noise        []byte
 	end          time.Time
-	pongs        <-chan []byte // what pings of the gateway want
+	stop         <-chan struct{} // ends it before end; may be nil
+	pongs        <-chan []byte   // what pings of the gateway want
 	isForwarding bool
 
 	pings    int
@@ -32,6 +33,11 @@ type sender struct {
 
 func (s *sender) run() {
 	for s.err == nil && time.Now().Before(s.end) {
+		select {
+		case <-s.stop:
+			s.end = time.Now()
+		default:
+		}
 		s.message()
 		// A breath, or a few sessions with large buffers would leave no processor to the others.
 		time.Sleep(time.Duration(s.r.IntN(2000)) * time.Microsecond)
@@ -131,6 +137,7 @@ type receiver struct {
 	*peer
 	r     *rand.Rand
 	end   time.Time
+	stop  <-chan struct{} // it reads as fast as it can from then on, as from end on; may be nil
 	pongs chan<- []byte
 
 	isForwarding bool // pings of the sender pass: they are among what was sent
@@ -143,7 +150,7 @@ type receiver struct {
 
 func (g *receiver) run() {
 	_ = g.conn.SetReadDeadline(g.end.Add(3 * patience))
-	in := bufio.NewReaderSize(&slow{Conn: g.conn, r: g.r, end: g.end}, 64<<10)
+	in := bufio.NewReaderSize(&slow{Conn: g.conn, r: g.r, end: g.end, stop: g.stop}, 64<<10)
 	for g.err == nil {
 		var isClose bool
 		if isClose, g.err = g.next(in); isClose {
@@ -231,14 +238,20 @@ func (g *receiver) pass(in *bufio.Reader, n int) error {
 	return nil
 }
 
-// slow is a connection whose reader dawdles now and then, until end.
+// slow is a connection whose reader dawdles now and then, until end or stop.
 type slow struct {
 	net.Conn
-	r   *rand.Rand
-	end time.Time
+	r    *rand.Rand
+	end  time.Time
+	stop <-chan struct{}
 }
 
 func (s *slow) Read(p []byte) (int, error) {
+	select {
+	case <-s.stop:
+		s.end = time.Time{}
+	default:
+	}
 	if time.Now().Before(s.end) {
 		switch s.r.IntN(200) {
 		case 0:
