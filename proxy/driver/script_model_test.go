@@ -293,6 +293,7 @@ func TestEverySequenceOfEventsKeepsTheInvariantsAndEnds(t *testing.T) {
 	if testing.Short() {
 		runs = 300
 	}
+	moved := 0
 	for seed := range uint64(runs) {
 		m := newModel(t, seed)
 		for range 1 + m.r.IntN(120) {
@@ -303,5 +304,9 @@ func TestEverySequenceOfEventsKeepsTheInvariantsAndEnds(t *testing.T) {
 		if t.Failed() {
 			t.Fatalf("seed %d: %s", seed, strings.Join(m.log, ", "))
 		}
+		moved += m.moved
+	}
+	if moved < 10*runs {
+		t.Errorf("%d sessions have moved %d times; want 10 times each, and more", runs, moved)
 	}
 }

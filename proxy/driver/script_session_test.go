@@ -3,7 +3,6 @@ package driver
 import (
 	"bytes"
 	"io"
-	"math/rand/v2"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -22,8 +21,7 @@ type scripted struct {
 	totals  relay.Totals
 	ends    [2]scriptedEnd
 	split   func(n int) int // how much of n bytes that have arrived one read takes
-	moves   *rand.Rand      // when the session moves to another process, as it were
-	moved   int             // how often it has
+	moved   int             // how often the session has moved to another process, as it were
 	maxHeld int             // the most bytes of pongs that were held at once
 }
 
@@ -64,7 +62,7 @@ func (f finish) err() error {
 const roomEnough = 1 << 40
 
 func newScripted(t testing.TB, c relay.Config) *scripted {
-	p := &scripted{t: t, engine: newEngine(newPools(), new(atomic.Int64)), split: func(n int) int { return n }, moves: rand.New(rand.NewPCG(1, 0))}
+	p := &scripted{t: t, engine: newEngine(newPools(), new(atomic.Int64)), split: func(n int) int { return n }}
 	p.marks = marks{high: 64 << 10, low: 16 << 10}
 	p.env = relay.Env{Config: &c, Totals: &p.totals, Now: relay.Instant(time.Hour)}
 	p.ends[relay.Client].room, p.ends[relay.Backend].room = roomEnough, roomEnough
@@ -117,9 +115,7 @@ func (p *scripted) run() {
 func (p *scripted) settle() {
 	s := p.session()
 	s.finish(p.engine.settle(&s))
-	if p.moves.IntN(2) == 0 {
-		p.move()
-	}
+	p.move()
 }
 
 // move goes on with what another process makes of the session's state. Where the session can move, no difference may be left.
@@ -129,9 +125,8 @@ func (p *scripted) move() {
 	if !isMovable {
 		return
 	}
-	var kept relay.Kept
+	kept := p.kept()
 	for side := relay.Client; side <= relay.Backend; side++ {
-		kept.Queued[side], kept.Held[side], kept.Carried[side] = p.waiting(side), len(p.held(side)), len(p.carry(side))
 		if st.Sides[side.Other()].IsPaused && kept.Queued[side] == 0 {
 			return // a script has paused it, without the bytes that are the cause
 		}
@@ -142,6 +137,14 @@ func (p *scripted) move() {
 	}
 	p.core = moved
 	p.moved++
+}
+
+// kept returns what the engine keeps of the session.
+func (p *scripted) kept() (k relay.Kept) {
+	for side := relay.Client; side <= relay.Backend; side++ {
+		k.Queued[side], k.Held[side], k.Carried[side] = p.waiting(side), len(p.held(side)), len(p.carry(side))
+	}
+	return k
 }
 
 // read reads what has arrived from a side, if it is wanted.

@@ -72,6 +72,7 @@ func (p *scripted) pass(d time.Duration) {
 				p.send(side, pong[side])
 			}
 		}
+		p.move()
 		p.core.Advance(&p.env)
 		p.run()
 	}

@@ -18,7 +18,7 @@ type State struct {
 
 // SideState is what a side sends, and then what goes to it.
 type SideState struct {
-	Frames       uint64 `cbor:"1,keyasint,omitempty"`
+	Frames       uint64 `cbor:"1,keyasint,omitempty"` // these three, Counts, are taken as they are
 	Messages     uint64 `cbor:"2,keyasint,omitempty"`
 	Bytes        uint64 `cbor:"3,keyasint,omitempty"`
 	Left         int64  `cbor:"4,keyasint,omitempty"` // payload bytes of the current data frame still to come
@@ -139,8 +139,6 @@ func (s *Session) restoreInput(side Side, st *State, kept *Kept, now Instant) er
 		return errors.New("a frame that is longer than its message")
 	case of.IsLastFrame && of.Left == 0:
 		return errors.New("a last frame that has ended, and its message not")
-	case of.Messages > of.Frames || of.IsInMessage && of.Messages == of.Frames:
-		return errors.New("more messages than frames")
 	case carried < 0 || carried > MaxCarry:
 		return errors.New("a header that is too long")
 	case carried > 0 && of.Left > 0:

@@ -127,8 +127,6 @@ func TestImpossibleStatesAreRefused(t *testing.T) {
 		{"bytes without a message", func(_ *State, _, b *SideState, _ *Kept) { b.MessageBytes = 1 }, "outside of a message"},
 		{"frame over its message", func(_ *State, c, _ *SideState, _ *Kept) { c.Left = 21 }, "longer than its message"},
 		{"last frame without an end", func(_ *State, _, b *SideState, _ *Kept) { b.IsLastFrame = true }, "last frame"},
-		{"more messages", func(_ *State, _, b *SideState, _ *Kept) { b.Messages = 2 }, "more messages"},
-		{"message without a frame", func(_ *State, c, _ *SideState, _ *Kept) { c.Frames = 2 }, "more messages"},
 		{"negative header", func(_ *State, _, _ *SideState, k *Kept) { k.Carried[Backend] = -1 }, "header"},
 		{"long header", func(_ *State, _, _ *SideState, k *Kept) { k.Carried[Backend] = MaxCarry + 1 }, "header"},
 		{"header inside a frame", func(_ *State, _, _ *SideState, k *Kept) { k.Carried[Client] = 1 }, "header inside"},
