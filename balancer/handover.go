@@ -41,7 +41,7 @@ func (i *Identity) parse() (address, error) {
 	case i.Name == "" || i.Address == "":
 		return address{}, errors.New("not a backend: no address")
 	case i.Network != "tcp" && i.Network != "unix":
-		return address{}, fmt.Errorf("not a backend: network %q", i.Network)
+		return address{}, errors.New("not a backend: neither tcp nor unix")
 	case i.HasTLS && i.Network != "tcp" || !i.HasTLS && i.ServerName != "":
 		return address{}, errors.New("not a backend: TLS")
 	}

@@ -130,9 +130,7 @@ func (c *connection) giveToSession(client netip.Addr) {
 
 // endSession releases the places of a session, which are also those of its connection.
 func (l *listener) endSession(client netip.Addr) {
-	of := share.KeyOf(client)
-	l.places.Release(limits.Sessions, of)
-	l.places.Release(limits.Connections, of)
+	release(l.places, client)
 }
 
 // Counted implements handshake.Gateway.

@@ -22,7 +22,8 @@
 // Package plain serves the requests that are not WebSocket; if a later request of the connection is, the connection comes back (plain.go).
 //
 // reload.go replaces the configuration in use by a new one, and assigns sockets (socket.go) to its listeners. drain.go ends sessions and
-// requests before a stop. Package limits counts the places that clients occupy, and scarcity.go has what happens when they run out.
+// requests before a stop. handover.go and handover_linux.go hand sockets, pools and live sessions over to another process, and take them over
+// from one. Package limits counts the places that clients occupy, and scarcity.go has what happens when they run out.
 // metrics.go counts what happens, inspect.go shows the current state, and access.go says which lines log.go writes. rehearsal.go tries a
 // configuration out before it is applied.
 //

@@ -20,6 +20,7 @@ type metrics struct {
 
 	active     activeSessions
 	total      *prometheus.CounterVec // route, pool, result
+	moved      *prometheus.CounterVec // direction
 	rejected   *prometheus.CounterVec // route, reason
 	requests   *prometheus.CounterVec // route, pool, code
 	unreadable *prometheus.CounterVec // listener
@@ -36,12 +37,21 @@ const (
 	resultFailed      = "failed"  // the client was lost, or no backend answered
 )
 
+// The directions of sessions that move between processes.
+const (
+	movedIn  = "in"
+	movedOut = "out"
+)
+
 func newMetrics(p *Proxy) *metrics {
 	m := &metrics{
 		proxy: p,
 		total: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_sessions_total", Help: "Handshakes by their result.",
 		}, []string{"route", "pool", "result"}),
+		moved: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "sluice_sessions_moved_total", Help: "Live sessions that came from another process of the gateway, or went to one, in an upgrade.",
+		}, []string{"direction"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
 		}, []string{"route", "reason"}),
@@ -61,7 +71,10 @@ func newMetrics(p *Proxy) *metrics {
 		}),
 		gathered: map[string]*prometheus.Desc{},
 	}
-	m.own = []prometheus.Collector{m.total, m.rejected, m.requests, m.unreadable, m.duration, m.handshake}
+	for _, direction := range []string{movedIn, movedOut} {
+		m.moved.WithLabelValues(direction)
+	}
+	m.own = []prometheus.Collector{m.total, m.moved, m.rejected, m.requests, m.unreadable, m.duration, m.handshake}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
@@ -109,6 +122,18 @@ func (m *metrics) established(s *session.Session, took time.Duration) {
 	m.active.add(activeKey{s.Source.Name, s.Route.Name, s.Route.PoolName}, 1)
 	m.total.WithLabelValues(s.Route.Name, s.Route.PoolName, resultEstablished).Inc()
 	m.handshake.Observe(took.Seconds())
+}
+
+// enter counts a session that another process has handed over. It isn't one that this process has established.
+func (m *metrics) enter(s *session.Session) {
+	m.active.add(activeKey{s.Source.Name, s.Route.Name, s.Route.PoolName}, 1)
+	m.moved.WithLabelValues(movedIn).Inc()
+}
+
+// leave counts a session that another process has taken over. It hasn't ended.
+func (m *metrics) leave(s *session.Session) {
+	m.active.add(activeKey{s.Source.Name, s.Route.Name, s.Route.PoolName}, -1)
+	m.moved.WithLabelValues(movedOut).Inc()
 }
 
 // ended counts the end of a session.

@@ -47,6 +47,10 @@ type Config struct {
 	Inherited func(name, address string) net.Listener
 }
 
+// Own is what Config.Inherited returns for a socket that another process of the gateway has opened, as the Proxy would have: until Start it
+// is still in use there.
+type Own struct{ net.Listener }
+
 // room is the name of this package in calls of Config.Panics.
 const room = "proxy"
 
@@ -77,6 +81,9 @@ type Proxy struct {
 
 	reloading sync.Mutex
 	retiring  map[string]bool // guarded by reloading; removed pools, for each of which a goroutine runs retire
+	isPaused  bool            // guarded by reloading; no listener accepts (PauseAccepting)
+	onRemoved onRemoved       // guarded by reloading
+	strangers strangers       // guarded by reloading
 
 	handshakes gate
 	sessions   *session.Registry
@@ -122,6 +129,7 @@ func New(c Config) (*Proxy, error) {
 		return nil, err
 	}
 	p.install(next)
+	p.onRemoved = onRemoved{c.DrainsRemoved, c.Drain}
 	return p, nil
 }
 

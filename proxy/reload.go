@@ -53,6 +53,7 @@ func (p *Proxy) Reload(c Sections) error {
 		return err
 	}
 	before := p.install(next)
+	p.onRemoved = onRemoved{c.DrainsRemoved, c.Drain}
 	for _, l := range next.started {
 		l.start()
 	}
@@ -228,16 +229,7 @@ func (p *Proxy) install(next *generation) (before *generation) {
 	}
 	p.pools.Store(&pools)
 	for _, pool := range next.created {
-		d := p.dialer(pool.Name())
-		p.running.Go(func() {
-			pool.Run(p.ctx, balancer.Owner{
-				Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
-					return d.Dial(ctx, b, probeOpening(pool))
-				},
-				CloseSessions: p.sessions.Shed,
-				Panics:        p.panics,
-			})
-		})
+		p.runPool(pool)
 	}
 	p.totals[limits.Sessions].SetLimit(int64(next.maxSessions))
 	table := route.NewTable(next.routes)
@@ -245,6 +237,20 @@ func (p *Proxy) install(next *generation) (before *generation) {
 	p.listeners.Store(&next.listeners)
 	p.metrics.initialize(next)
 	return before
+}
+
+// runPool runs a pool until it is closed, or the Proxy is.
+func (p *Proxy) runPool(pool *balancer.Pool) {
+	d := p.dialer(pool.Name())
+	p.running.Go(func() {
+		pool.Run(p.ctx, balancer.Owner{
+			Dial: func(ctx context.Context, b *balancer.Backend) (net.Conn, error) {
+				return d.Dial(ctx, b, probeOpening(pool))
+			},
+			CloseSessions: p.sessions.Shed,
+			Panics:        p.panics,
+		})
+	})
 }
 
 // closeRemoved closes the parts of the generation before that the next one does not have. The caller holds reloading.
@@ -260,9 +266,8 @@ func (p *Proxy) closeRemoved(before, next *generation, c *Sections) {
 		}
 	}
 	for name, pool := range before.pools {
-		if next.pools[name] == nil && !p.retiring[name] {
-			p.retiring[name] = true
-			p.running.Go(func() { p.retire(name) })
+		if next.pools[name] == nil {
+			p.beginRetiring(name)
 		}
 		if heir := next.pools[name]; heir == nil || heir.plain != pool.plain {
 			pool.plain.CloseIdleConnections()
@@ -285,7 +290,11 @@ func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 			r.IsRemoved.Store(true) // before the list is made: a handshake under way sees it, or its session is in the list
 		}
 	}
-	of := slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) })
+	p.spreadRemoved(slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) }), over)
+}
+
+// spreadRemoved closes sessions whose route or pool is removed.
+func (p *Proxy) spreadRemoved(of []*session.Session, over time.Duration) {
 	if len(of) == 0 {
 		return
 	}
@@ -293,6 +302,14 @@ func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 	p.running.Go(func() {
 		p.panics.Guard(room, func() { p.sessions.Spread(p.ctx, of, over, relay.ReasonRemoved) })
 	})
+}
+
+// beginRetiring has a removed pool closed after its last session. The caller holds reloading.
+func (p *Proxy) beginRetiring(name string) {
+	if !p.retiring[name] {
+		p.retiring[name] = true
+		p.running.Go(func() { p.retire(name) })
+	}
 }
 
 // retireInterval is the time between two checks whether a removed pool is still in use.

@@ -20,10 +20,12 @@ import (
 type socket struct {
 	ln          net.Listener
 	isInherited bool       // from systemd
+	isOwn       bool       // another process of the gateway has opened it
 	made        UnixAccess // to the file of a Unix socket, before a section said anything; empty for another
 
 	serving atomic.Pointer[listener] // that accepts
 
+	accepts   bool           // guarded by proxy.reloading
 	stopLoops func()         // makes the loops accept no more; nil if none accepts. Guarded by proxy.reloading
 	accepting sync.WaitGroup // the goroutine that accepts, if there is one
 }
@@ -31,7 +33,11 @@ type socket struct {
 // open opens the socket of a listener, unless the process has inherited it: then it is systemd's to say who may connect.
 func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 	if p.inherited != nil {
-		if ln := p.inherited(c.Name, c.Address); ln != nil {
+		ln := p.inherited(c.Name, c.Address)
+		if own, isOwn := ln.(Own); isOwn {
+			return p.openOwn(c, own.Listener)
+		}
+		if ln != nil {
 			driver.Tune(ln)
 			return &socket{ln: ln, isInherited: true}, nil
 		}
@@ -50,6 +56,27 @@ func (p *Proxy) open(c *ListenerConfig) (*socket, error) {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
 	return s, nil
+}
+
+// openOwn takes a socket that another process of the gateway has opened. Until start, the file of a Unix socket is that process's to remove.
+func (p *Proxy) openOwn(c *ListenerConfig, ln net.Listener) (*socket, error) {
+	driver.Tune(ln)
+	s := &socket{ln: ln, isOwn: true}
+	if path, isUnix := strings.CutPrefix(c.Address, "unix:"); isUnix {
+		s.made = accessOf(path)
+	}
+	if err := s.restrict(c, UnixAccess{}); err != nil {
+		_ = ln.Close()
+		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
+	}
+	return s, nil
+}
+
+// removeFile says whether a close of a Unix socket removes its file.
+func (s *socket) removeFile(remove bool) {
+	if ln, isUnix := s.ln.(*net.UnixListener); isUnix {
+		ln.SetUnlinkOnClose(remove)
+	}
 }
 
 // restrict lets those connect to a Unix socket that the section says. before is what the section said last.
@@ -89,16 +116,34 @@ func (s *socket) assign(l *listener) {
 	if before != nil && !s.pause() {
 		return // the goroutine that accepts continues for l
 	}
+	if !l.proxy.isPaused {
+		s.resume(l)
+	}
+}
+
+// resume makes the socket accept for a listener, if it doesn't. The caller holds proxy.reloading.
+func (s *socket) resume(l *listener) {
+	if s.accepts {
+		return
+	}
+	s.accepts = true
+	if s.isOwn {
+		s.removeFile(true)
+	}
 	if !l.acceptOnLoops() {
 		s.accepting.Go(s.accept)
 	}
 }
 
 // pause stops accepting: connections then wait in the socket. It returns false if only a close of the socket could stop it.
+// The caller holds proxy.reloading.
 func (s *socket) pause() bool {
+	if !s.accepts {
+		return true
+	}
 	if s.stopLoops != nil {
 		s.stopLoops()
-		s.stopLoops = nil
+		s.stopLoops, s.accepts = nil, false
 		return true
 	}
 	ln, canStop := s.ln.(interface{ SetDeadline(time.Time) error })
@@ -106,7 +151,8 @@ func (s *socket) pause() bool {
 		return false
 	}
 	s.accepting.Wait()
-	return ln.SetDeadline(time.Time{}) == nil
+	s.accepts = ln.SetDeadline(time.Time{}) != nil
+	return !s.accepts
 }
 
 // close closes the socket. The caller holds proxy.reloading, or Start has not been called.

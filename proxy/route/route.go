@@ -56,6 +56,9 @@ type Key struct{ listener, host, path string }
 // Key returns the key of the route.
 func (r *Route) Key() Key { return Key{r.Listener, r.Host, r.Path} }
 
+// KeyOf returns the key of the route that has that listener, host and path, which are in the form of Route.
+func KeyOf(listener, host, path string) Key { return Key{listener, host, path} }
+
 // New makes a route from its section, the section of its pool, and the pool.
 func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 	path := c.Path
