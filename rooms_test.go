@@ -73,11 +73,11 @@ var rooms = map[string]room{
 	"proxy/route":  {ours: []string{"proxy/relay", "upgrade", "balancer", "internal/units"}, never: []string{"sluice/proxy/driver", "go.uber.org/zap"}},
 	"proxy":        {ours: []string{"proxy/relay", "proxy/driver", "proxy/route", "proxy/limits", "proxy/reach", "proxy/handshake", "proxy/session", "proxy/plain", "internal/netconn", "internal/share", "upgrade", "balancer", "internal/units", "internal/epoll", "internal/recovery"}},
 	"gateway": {ours: []string{
-		"proxy", "proxy/driver", "proxy/handshake", "handover", "tls", "tls/record", "internal/units", "internal/recovery", "internal/filewatch", "internal/systemd",
+		"proxy", "proxy/driver", "proxy/handshake", "balancer", "handover", "tls", "tls/record", "internal/units", "internal/recovery", "internal/filewatch", "internal/systemd",
 		"internal/config", "internal/admin", "internal/tracing",
 	}},
 	"cmd/sluice": {ours: []string{
-		"gateway", "proxy", "proxy/session", "internal/units", "internal/recovery", "internal/netconn", "internal/echo", "internal/load", "internal/systemd",
+		"gateway", "proxy", "proxy/session", "handover", "internal/units", "internal/recovery", "internal/netconn", "internal/echo", "internal/load", "internal/systemd",
 		"internal/config", "internal/admin", "cmd/sluice/internal/demo",
 	}},
 	"internal/config":          {ours: []string{"proxy", "proxy/route", "balancer", "tls", "internal/files", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},

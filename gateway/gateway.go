@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net"
+	"os/exec"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"sluice/handover"
 	"sluice/internal/admin"
 	"sluice/internal/config"
 	"sluice/internal/filewatch"
@@ -35,6 +37,10 @@ type Options struct {
 	Sockets *systemd.Sockets
 	// Notifier notifies systemd of the gateway's state.
 	Notifier systemd.Notifier
+	// Successor returns the command that starts the program's file as this process was started; nil: upgrades are refused.
+	Successor func() *exec.Cmd
+	// Handover is the connection to the process that the gateway takes over from; nil: there is none. The caller closes it.
+	Handover *handover.Conn
 }
 
 // A Gateway is what a configuration describes, with its sockets bound. Its methods may be called from any goroutine; Run or Close must
@@ -54,6 +60,16 @@ type Gateway struct {
 
 	startFile *config.File // with which it was started: what only a restart changes is as here
 	startTime time.Time    // immutable
+
+	before    *predecessor                  // nil: there was none
+	older     atomic.Pointer[[]admin.Older] // that still live
+	takenOver chan struct{}                 // closed when all of the process before is here, or there was none
+
+	upgrading  sync.Mutex
+	successor  *successor      // nil: this process serves; guarded by upgrading
+	handedOver chan struct{}   // closed when a successor serves
+	stopping   context.Context // ends when a stop begins
+	setStopped context.CancelFunc
 
 	maxConnections int // immutable; 0: not known
 
@@ -78,12 +94,16 @@ func New(file *config.File, options Options) (*Gateway, error) {
 		reloads: newReloads(),
 		started: make(chan struct{}),
 
+		takenOver:  make(chan struct{}),
+		handedOver: make(chan struct{}),
+
 		startFile: file,
 		startTime: time.Now(),
 		file:      file,
 
 		maxConnections: maxConnections(),
 	}
+	g.stopping, g.setStopped = context.WithCancel(context.Background())
 	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
 	g.watch = configWatch{
 		path:     options.Path,
@@ -107,7 +127,10 @@ func (g *Gateway) bind(files *filewatch.Watcher) error {
 	if err != nil {
 		return err
 	}
-	if g.driver, err = driver.New(file.Gateway.Driver, setProcs(file.Gateway.Workers), g.panics.Handler); err != nil {
+	if err := g.meetBefore(); err != nil {
+		return err
+	}
+	if g.driver, err = g.newDriver(); err != nil {
 		return err
 	}
 	if g.security, err = openSecurity(file, files, g.log, g.panics.Handler); err != nil {
@@ -152,7 +175,10 @@ func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Regi
 		Metrics:     registry,
 		Panics:      g.panics.Handler,
 	}
-	if g.options.Sockets != nil {
+	switch {
+	case g.before != nil:
+		c.Inherited = g.before.take
+	case g.options.Sockets != nil:
 		c.Inherited = g.options.Sockets.Take
 	}
 	return c
@@ -168,8 +194,12 @@ func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
 		Process:  g.process,
 		Level:    g.logs.level,
 		Reload:   g.Reload,
+		Upgrade:  g.Upgrade,
 		Log:      g.log,
 		Panics:   g.panics.Handler,
+	}
+	if g.before != nil {
+		options.Inherited = g.before.takeAdmin
 	}
 	server, err := admin.Listen(options)
 	if errors.Is(err, syscall.EADDRINUSE) && g.options.Path == "" {
@@ -187,7 +217,15 @@ func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
 
 // process returns what GET /api/v1/status says of the process.
 func (g *Gateway) process() admin.Process {
-	return admin.Process{Build: ReadBuild().String(), Start: g.startTime.UTC(), LastReload: g.lastReload.Load()}
+	return admin.Process{Build: ReadBuild().String(), Start: g.startTime.UTC(), LastReload: g.lastReload.Load(), Older: g.olderProcesses()}
+}
+
+// olderProcesses returns those that have handed over, one to the other and the last to this one, and still live.
+func (g *Gateway) olderProcesses() []admin.Older {
+	if older := g.older.Load(); older != nil {
+		return *older
+	}
+	return nil
 }
 
 // Addr returns the address that a listener is bound to, or nil if there is no such listener.
@@ -208,10 +246,18 @@ func (g *Gateway) Panics() recovery.Handler { return g.panics.Handler }
 // file, it does nothing.
 func (g *Gateway) ReopenLog() { g.logs.reopen() }
 
-// Run relays sessions until ctx ends, drains as the configuration says, and returns when nothing of the gateway is left.
+// Run relays sessions until ctx ends, drains as the configuration says, and returns when nothing of the gateway is left. With
+// Options.Handover it returns an error, and has served nobody, if the process before doesn't hand over; after Upgrade it returns when what
+// could not move is gone.
 func (g *Gateway) Run(ctx context.Context) error {
 	g.log.Info("starting", zap.Stringer("build", ReadBuild()))
 	g.logWarnings(g.startFile)
+	if g.before != nil {
+		if err := g.beginTakeOver(); err != nil {
+			g.log.Error("the process before does not hand over", zap.Error(err))
+			return multierror.Append(err, g.Close()).ErrorOrNil()
+		}
+	}
 	if g.admin != nil {
 		go g.admin.Serve() // until Shutdown below
 		g.log.Info("admin listening", zap.Stringer("address", g.admin.Addr()))
@@ -221,20 +267,54 @@ func (g *Gateway) Run(ctx context.Context) error {
 	var beside sync.WaitGroup
 	beside.Go(func() { g.feedWatchdog(living) })
 	beside.Go(func() { g.manageMemory(living) })
-	g.notified(g.options.Notifier.Ready("serving"))
-	<-ctx.Done()
-	g.log.Info("stopping")
-	g.stop()
-	stopLiving()
+	if g.before != nil {
+		beside.Go(g.takeOver)
+	} else {
+		close(g.takenOver)
+		g.notified(g.options.Notifier.Ready("serving"))
+	}
+	select {
+	case <-ctx.Done():
+	case <-g.handedOver:
+	}
+	g.end(ctx, stopLiving)
 	beside.Wait()
 	var problems *multierror.Error
 	if g.admin != nil {
 		// After the drain, so that readiness and metrics answer while it lasts.
-		patience, cancel := context.WithTimeout(context.Background(), time.Second)
-		defer cancel()
-		problems = multierror.Append(problems, g.admin.Shutdown(patience))
+		problems = multierror.Append(problems, g.endAdmin(time.Second))
 	}
 	return multierror.Append(problems, g.closeOutputs()).ErrorOrNil()
+}
+
+// end ends what relays sessions: by a stop, or, if there is a successor, when what could not move there is gone. stopLiving ends what runs
+// beside.
+func (g *Gateway) end(ctx context.Context, stopLiving func()) {
+	defer stopLiving()
+	g.setStopped()
+	<-g.takenOver // the process before, which bounds each step, hands no more over
+	if g.before != nil {
+		defer g.before.conn.Close() // that one may still live
+	}
+	g.upgrading.Lock()
+	defer g.upgrading.Unlock()
+	if g.successor == nil {
+		g.log.Info("stopping")
+		g.stop()
+		return
+	}
+	stopLiving() // the watchdog is the successor's
+	if ctx.Err() != nil {
+		g.successor.stop() // it was not in charge when this one was asked to
+	}
+	g.retire(ctx)
+}
+
+// endAdmin ends the admin listener, and gives the requests under way that long.
+func (g *Gateway) endAdmin(patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return g.admin.Shutdown(ctx)
 }
 
 // start accepts connections, and begins everything that runs beside the sessions.
@@ -244,7 +324,7 @@ func (g *Gateway) start() {
 	defer g.reloading.Unlock()
 	g.security.start()
 	g.watch.set(g.file.Gateway.Watch)
-	if g.options.Sockets != nil {
+	if g.before == nil && g.options.Sockets != nil {
 		if rest := g.options.Sockets.Rest(); len(rest) > 0 {
 			g.log.Warn("sockets of systemd that no listener takes are closed", zap.Strings("sockets", rest))
 		}
@@ -285,7 +365,11 @@ func (g *Gateway) Close() error {
 	if g.security != nil {
 		g.security.close()
 	}
+	if g.before != nil {
+		g.before.closeRest(false)
+	}
 	close(g.started) // a reload that waits is refused
+	close(g.takenOver)
 	return multierror.Append(problems, g.closeOutputs()).ErrorOrNil()
 }
 

@@ -27,6 +27,9 @@ func (g *Gateway) Reload(ctx context.Context) (waiting []string, err error) {
 	}
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
+	if isDone(g.handedOver) {
+		return nil, errHandedOver
+	}
 	if !g.proxy.IsDraining() {
 		g.notified(g.options.Notifier.Reloading())
 		defer func() { g.notified(g.options.Notifier.Ready("serving")) }()

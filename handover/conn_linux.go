@@ -64,6 +64,10 @@ func checkPeer(conn *net.UnixConn, uid int) error {
 // Close ends the conversation. A Receive that waits returns an error.
 func (c *Conn) Close() error { return c.conn.Close() }
 
+// CloseRead makes every Send of the other process fail that has not sent its message yet. Receive returns what was sent before, and then
+// io.EOF.
+func (c *Conn) CloseRead() error { return c.conn.CloseRead() }
+
 // Send sends a message. The other process gets duplicates of the descriptors, which stay the caller's. It blocks until the kernel has the
 // whole message, for as long as the timeout of New.
 func (c *Conn) Send(kind Kind, v any, fds []int) error {
@@ -105,15 +109,20 @@ func (c *Conn) write(header, p []byte, fds []int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
-	n, _, err := c.conn.WriteMsgUnix(header, rights, nil)
-	if err == nil && n < len(header) {
+	// The kernel takes so much as a whole or not at all: a short message, such as Ack, is never left half sent (CloseRead).
+	first := append(header, p[:min(len(p), wholeBytes)]...)
+	n, _, err := c.conn.WriteMsgUnix(first, rights, nil)
+	if err == nil && n < len(first) {
 		err = io.ErrShortWrite
 	}
-	if err == nil {
-		_, err = c.conn.Write(p)
+	if err == nil && len(p) > wholeBytes {
+		_, err = c.conn.Write(p[wholeBytes:])
 	}
 	return err
 }
+
+// wholeBytes is less than the kernel puts into one buffer of a Unix socket.
+const wholeBytes = 16 << 10
 
 // Receive returns the next message of a known kind: its CBOR, for Decode, and its descriptors, which the caller then owns; they are closed
 // on exec. Without a message until the deadline, the error is os.ErrDeadlineExceeded; the zero time is no deadline. At the end of the

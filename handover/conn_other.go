@@ -19,6 +19,9 @@ func New(*net.UnixConn, time.Duration) (*Conn, error) { return nil, errLinux }
 // Close returns an error.
 func (*Conn) Close() error { return errLinux }
 
+// CloseRead returns an error.
+func (*Conn) CloseRead() error { return errLinux }
+
 // Send returns an error.
 func (*Conn) Send(Kind, any, []int) error { return errLinux }
 

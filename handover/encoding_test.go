@@ -125,7 +125,7 @@ func TestMessageCutAtAnyByteIsRefused(t *testing.T) {
 }
 
 func TestMessagesOverTheirBoundsAreRefused(t *testing.T) {
-	long := strings.Repeat("x", maxText+1)
+	long := strings.Repeat("x", MaxText+1)
 	nested := append(bytes.Repeat([]byte{0x81}, 17), 0x01)
 	for _, tt := range []struct {
 		name        string

@@ -18,7 +18,8 @@ const (
 	// MaxBytes is the most bytes of a message, encoded.
 	MaxBytes = 16 << 20
 
-	maxText = 4 << 10 // bytes of a text that an operator reads, an address or a name
+	// MaxText is the most bytes of a text that an operator reads, an address or a name.
+	MaxText = 4 << 10
 )
 
 // Kind is what a message says.
@@ -52,6 +53,8 @@ type Hello struct {
 type Socket struct {
 	Name    string `cbor:"1,keyasint,omitempty"` // of the listener
 	Address string `cbor:"2,keyasint,omitempty"` // as the listener is configured
+	IsOwn   bool   `cbor:"3,keyasint,omitempty"` // the gateway has opened it, not systemd
+	IsAdmin bool   `cbor:"4,keyasint,omitempty"` // it is the admin listener's
 }
 
 // Ready says that the new process can serve.
@@ -93,7 +96,14 @@ type Bye struct{}
 
 // Remaining says how many sessions the old process still has.
 type Remaining struct {
-	Sessions int64 `cbor:"1,keyasint,omitempty"`
+	Sessions int64     `cbor:"1,keyasint,omitempty"`
+	Older    []Process `cbor:"2,keyasint,omitempty"` // those before the old process that still live
+}
+
+// Process is one that has handed over.
+type Process struct {
+	PID      int   `cbor:"1,keyasint,omitempty"`
+	Sessions int64 `cbor:"2,keyasint,omitempty"`
 }
 
 // A checker is a message with bounds of its own.
@@ -106,25 +116,25 @@ func (h *Hello) descriptors() int { return len(h.Sockets) }
 
 func (h *Hello) check() error {
 	for _, s := range h.Sockets {
-		if len(s.Name) > maxText || len(s.Address) > maxText {
+		if len(s.Name) > MaxText || len(s.Address) > MaxText {
 			return errLongText
 		}
 	}
 	if h.PID < 0 {
-		return errors.New("a negative process ID")
+		return errNegativePID
 	}
 	return checkForm(h.Form, h.Build)
 }
 
 func (r *Ready) check() error {
 	if r.PID < 0 {
-		return errors.New("a negative process ID")
+		return errNegativePID
 	}
 	return checkForm(r.Form, r.Build)
 }
 
 func (f *Failed) check() error {
-	if len(f.Text) > maxText {
+	if len(f.Text) > MaxText {
 		return errLongText
 	}
 	return nil
@@ -144,7 +154,7 @@ func (a *Ack) check() error {
 		return fmt.Errorf("%d sessions are acknowledged; a batch has at most %d", n, MaxSessions)
 	}
 	for _, why := range a.Why {
-		if len(why) > maxText {
+		if len(why) > MaxText {
 			return errLongText
 		}
 	}
@@ -153,19 +163,31 @@ func (a *Ack) check() error {
 
 func (r *Remaining) check() error {
 	if r.Sessions < 0 {
-		return errors.New("a negative number of sessions")
+		return errNegativeSessions
+	}
+	for _, p := range r.Older {
+		if p.Sessions < 0 {
+			return errNegativeSessions
+		}
+		if p.PID < 0 {
+			return errNegativePID
+		}
 	}
 	return nil
 }
 
-var errLongText = fmt.Errorf("a text is over %d bytes", maxText)
+var (
+	errLongText         = fmt.Errorf("a text is over %d bytes", MaxText)
+	errNegativePID      = errors.New("a negative process ID")
+	errNegativeSessions = errors.New("a negative number of sessions")
+)
 
 // checkForm checks what both ends begin with.
 func checkForm(form int, build string) error {
 	switch {
 	case form != Form:
 		return fmt.Errorf("the other process has form %d of the hand-over; this one has form %d", form, Form)
-	case len(build) > maxText:
+	case len(build) > MaxText:
 		return errLongText
 	}
 	return nil

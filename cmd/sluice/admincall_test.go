@@ -107,6 +107,35 @@ func TestDrainTakesABackendOutAndBackIn(t *testing.T) {
 	}
 }
 
+func TestUpgradeTellsWhatMovedWhatStayedAndWhyItFailed(t *testing.T) {
+	for _, test := range []struct {
+		status         int
+		body           string
+		code           int
+		stdout, stderr string
+	}{
+		{200, `{"pid":42,"build":"v2 go1","moved":1,"stayed":{},"seconds":0.0124,"longest_pause_seconds":0.003}`, exitClean,
+			"moved 1 session in 12ms (longest pause 3ms); new process 42, build v2 go1\n", ""},
+		{200, `{"pid":42,"build":"v2","moved":4000,"stayed":{"tls_1_2":3,"handshake":1,"request":2,"closing":4,"goroutine":5,"refused":6,"new":7},"seconds":1,"longest_pause_seconds":0}`,
+			exitClean, "moved 4000 sessions in 1s (longest pause 0s); stayed: 4 that are closing, 5 that no event loop has, 1 handshake under way, 7 (new), " +
+				"6 that the new process refused, 2 plain requests under way, 3 over TLS 1.2; new process 42, build v2\n", ""},
+		{409, `{"error":"the new process has ended: exit status 2"}`, exitFailure, "", "sluice upgrade: the new process has ended: exit status 2\n"},
+	} {
+		gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method != "POST" || r.URL.Path != "/api/v1/upgrade" {
+				t.Errorf("%s %s", r.Method, r.URL)
+			}
+			w.WriteHeader(test.status)
+			_, _ = w.Write([]byte(test.body))
+		}))
+		code, stdout, stderr := invoke("upgrade", "-admin", gateway.Listener.Addr().String())
+		gateway.Close()
+		if code != test.code || stdout != test.stdout || stderr != test.stderr {
+			t.Errorf("upgrade answered with %d %s: %d %q %q, want %d %q %q", test.status, test.body, code, stdout, stderr, test.code, test.stdout, test.stderr)
+		}
+	}
+}
+
 func TestReloadTellsAsMuchAsTheGatewayDoes(t *testing.T) {
 	token := filepath.Join(t.TempDir(), "token")
 	if err := os.WriteFile(token, []byte("0123456789abcdef\n"), 0o600); err != nil {

@@ -32,6 +32,7 @@ func commands() []command {
 		{"sessions", "sessions [ID] [-route NAME] [-idle TIME] [-close] …", "list, show or close its live sessions", sessions},
 		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take one of its backends out of use, or put it back", drain},
 		{"reload", "reload [-admin ADDR]", "reload its configuration", reload},
+		{"upgrade", "upgrade [-admin ADDR]", "start its program anew and hand the live sessions over", upgrade},
 		{"version", "version", "print the build of this program", version},
 	}
 }

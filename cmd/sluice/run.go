@@ -12,26 +12,28 @@ import (
 
 	"sluice/gateway"
 	"sluice/internal/config"
-	"sluice/internal/systemd"
 )
 
 // defaultFile is the configuration that run reads without flags.
 const defaultFile = "sluice.toml"
 
-// run serves until a signal comes, and then drains.
+// run serves until a signal comes, and then drains, or until a process that an upgrade has started has taken over.
 func run(c call) error {
+	program, err := newProgram()
+	if err != nil {
+		return err
+	}
+	defer program.close()
 	file, path, err := c.readConfig()
 	if err != nil {
+		program.refuse(err)
 		return err
 	}
 	ctx, stop := untilSignal()
 	defer stop()
-	sockets, err := systemd.NewSockets()
+	g, err := program.newGateway(file, gateway.Options{Path: path, Stderr: c.stderr})
 	if err != nil {
-		return fmt.Errorf("socket activation: %w", err)
-	}
-	g, err := gateway.New(file, gateway.Options{Path: path, Stderr: c.stderr, Sockets: sockets, Notifier: systemd.NewNotifier()})
-	if err != nil {
+		program.refuse(err)
 		return err
 	}
 	stopSignals := obeySignals(g, path != "")

@@ -98,12 +98,15 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 	return nil
 }
 
-// originOf describes the process in a line: its build, its start and its last reload. The problems of a refused reload, one a line, are in
+// originOf describes the process in a line: its build, its start, its last reload, and the processes before it that still live. The problems of a refused reload, one a line, are in
 // the answer of `sluice reload` and in the log.
 func originOf(p *admin.Process) string {
 	text := fmt.Sprintf("build %s, started %s", p.Build, p.Start.Local().Format(time.DateTime))
 	if r := p.LastReload; r != nil {
 		text += fmt.Sprintf(", last reload %s at %s", r.Result, r.At.Local().Format(time.DateTime))
+	}
+	for _, o := range p.Older {
+		text += fmt.Sprintf(", older process %d with %s", o.PID, counted(o.Sessions, "session"))
 	}
 	return printable(text)
 }

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -40,6 +41,22 @@ type (
 		Build      string      `json:"build"` // as `sluice version` prints it
 		Start      time.Time   `json:"start"`
 		LastReload *LastReload `json:"last_reload"` // nil: there was none since the start
+		Older      []Older     `json:"older"`       // processes that have handed over to this one and still live
+	}
+	// Older is a process that an upgrade has replaced, and that keeps the sessions that could not move until they end.
+	Older struct {
+		PID      int `json:"pid"`
+		Sessions int `json:"sessions"`
+	}
+	// Upgraded is the answer of POST /api/v1/upgrade.
+	Upgraded struct {
+		PID   int    `json:"pid"`   // of the new process
+		Build string `json:"build"` // of the new process, as `sluice version` prints it
+		Moved int    `json:"moved"` // sessions
+		// Stayed are the sessions, handshakes and plain requests that stay in the old process until they end, by reason.
+		Stayed       map[string]int `json:"stayed"`
+		Seconds      float64        `json:"seconds"`               // from when the old process has stopped accepting until the new one has all
+		LongestPause float64        `json:"longest_pause_seconds"` // of a session
 	}
 	// LastReload is the last reload of the configuration, applied or refused.
 	LastReload struct {
@@ -91,7 +108,9 @@ func (a *api) addTo(routes *router) {
 		writeJSON(w, http.StatusOK, Listeners{a.Proxy.Listeners()})
 	})
 	routes.handle("GET", "/api/v1/status", func(w http.ResponseWriter, _ *http.Request) {
-		writeJSON(w, http.StatusOK, Status{a.Process(), a.Proxy.Limits(), Listeners{a.Proxy.Listeners()}})
+		process := a.Process()
+		process.Older = append([]Older{}, process.Older...)
+		writeJSON(w, http.StatusOK, Status{process, a.Proxy.Limits(), Listeners{a.Proxy.Listeners()}})
 	})
 	routes.handle("GET", "/api/v1/routes", func(w http.ResponseWriter, _ *http.Request) {
 		writeJSON(w, http.StatusOK, Routes{a.Proxy.Routes()})
@@ -109,6 +128,9 @@ func (a *api) addTo(routes *router) {
 	routes.handle("PUT", "/api/v1/log/level", a.setLevel)
 	if a.Reload != nil {
 		routes.handle("POST", "/api/v1/reload", a.reload)
+	}
+	if a.Upgrade != nil {
+		routes.handle("POST", "/api/v1/upgrade", a.upgrade)
 	}
 }
 
@@ -203,6 +225,18 @@ func (a *api) reload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, Reloaded{"applied", append([]string{}, waiting...)})
+}
+
+// upgrade answers when a new process has taken the gateway over, or with why it has not.
+func (a *api) upgrade(w http.ResponseWriter, r *http.Request) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // it may take longer than other answers
+	// The upgrade does not end with a client that has gone.
+	report, err := a.Upgrade(context.WithoutCancel(r.Context()))
+	if err != nil {
+		writeError(w, http.StatusConflict, err.Error())
+		return
+	}
+	writeJSON(w, http.StatusOK, report)
 }
 
 // readJSON reads a body that is one JSON object with the fields of value and no others.

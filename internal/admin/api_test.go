@@ -300,6 +300,18 @@ func TestReloadIsAbsentUntilThereIsOne(t *testing.T) {
 	get[Error](g, "POST", "/api/v1/reload", 404)
 }
 
+func TestUpgradeTellsWhatMovedOrWhyNothingDid(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	if got := get[Error](g, "POST", "/api/v1/upgrade", 409); got.Error != "no upgrade" {
+		t.Errorf("a failed upgrade: %q", got.Error)
+	}
+	want := Upgraded{PID: 7, Build: "v2 go1", Moved: 3, Stayed: map[string]int{"tls_1_2": 1}, Seconds: 0.5, LongestPause: 0.25}
+	g.upgraded.Store(&want)
+	if got := get[Upgraded](g, "POST", "/api/v1/upgrade", 200); !reflect.DeepEqual(got, want) {
+		t.Errorf("upgrade: %+v, want %+v", got, want)
+	}
+}
+
 func TestBodyOverTheLimitIsRefusedWhereverItGoes(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	for _, path := range []string{"/api/v1/sessions", "/api/v1/pools/echo/backends/x/drain", "/healthz", "/nowhere"} {
@@ -321,9 +333,10 @@ func TestStatusTellsOfTheProcessAndItsLimits(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	at := time.Date(2026, 11, 26, 12, 0, 0, 0, time.UTC)
 	for _, last := range []*LastReload{nil, {At: at, Result: "applied"}, {At: at, Result: "refused", Error: "a problem"}} {
-		g.process.Store(&Process{Build: "v1 go1", Start: at, LastReload: last})
+		older := []Older{{PID: 8, Sessions: 12}}
+		g.process.Store(&Process{Build: "v1 go1", Start: at, LastReload: last, Older: older})
 		s := get[Status](g, "GET", "/api/v1/status", 200)
-		if s.Build != "v1 go1" || !s.Start.Equal(at) || !reflect.DeepEqual(s.LastReload, last) {
+		if s.Build != "v1 go1" || !s.Start.Equal(at) || !reflect.DeepEqual(s.LastReload, last) || !slices.Equal(s.Older, older) {
 			t.Errorf("status %+v; want the last reload %+v", s.Process, last)
 		}
 		if s.Limits.MaxSessions != 20_000 || len(s.Listeners.Listeners) != 1 {

@@ -30,7 +30,7 @@ var (
 	monkeyMethods = []string{"GET", "GET", "GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "CONNECT", "TRACE", "get", "X"}
 	monkeyPaths   = []string{
 		"/", "*", "/healthz", "/readyz", "/metrics", "/api/v1/openapi.json", "/api/v1/listeners", "/api/v1/routes", "/api/v1/pools",
-		"/api/v1/sessions", "/api/v1/sessions", "/api/v1/sessions/ID", "/api/v1/sessions/ID", "/api/v1/log/level", "/api/v1/reload",
+		"/api/v1/sessions", "/api/v1/sessions", "/api/v1/sessions/ID", "/api/v1/sessions/ID", "/api/v1/log/level", "/api/v1/reload", "/api/v1/upgrade",
 		"/api/v1/pools/echo/backends/BACKEND/drain", "/api/v1/pools/echo/backends/BACKEND/undrain", "/api/v1/pools/x/backends/y/drain",
 	}
 	monkeyKeys   = []string{"listener", "route", "pool", "backend", "client", "path", "idle", "age", "limit", "cursor", "code", "all", "over", "x"}

@@ -108,7 +108,7 @@ func escapePointer(key string) string {
 
 func TestDescriptionHasEveryRouteOfTheAPIAndNoOther(t *testing.T) {
 	routes := newRouter()
-	(&api{Options: Options{Reload: noReload}}).addTo(routes)
+	(&api{Options: Options{Reload: noReload, Upgrade: new(testGateway).upgrade}}).addTo(routes)
 	for pattern, methods := range routes.methods {
 		for _, method := range methods {
 			if method != http.MethodHead && find(described, "paths", pattern, strings.ToLower(method)) == nil {

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"slices"
@@ -38,6 +39,7 @@ type testGateway struct {
 	level    zap.AtomicLevel
 	isReady  *atomic.Bool
 	process  atomic.Pointer[Process]
+	upgraded atomic.Pointer[Upgraded] // nil: upgrades fail
 }
 
 // startGateway runs a gateway until the test ends.
@@ -52,7 +54,7 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) ([]s
 	g.proxy = g.startProxy(log)
 	server, err := Listen(Options{
 		Config: config, Gatherer: g.registry, IsReady: g.isReady.Load, Proxy: g.proxy, Level: g.level, Reload: reload, Log: log,
-		Process: func() Process { return *g.process.Load() }, Panics: g.handlePanic,
+		Process: func() Process { return *g.process.Load() }, Upgrade: g.upgrade, Panics: g.handlePanic,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +69,13 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) ([]s
 	})
 	g.admin = server.Addr().String()
 	return g
+}
+
+func (g *testGateway) upgrade(context.Context) (*Upgraded, error) {
+	if report := g.upgraded.Load(); report != nil {
+		return report, nil
+	}
+	return nil, errors.New("no upgrade")
 }
 
 // handlePanic is a recovery.Handler. A recovered panic fails the test.

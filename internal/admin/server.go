@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"time"
 
@@ -35,6 +36,12 @@ type Options struct {
 	// Reload reads the configuration anew and returns when it is in use, or all of its problems. waiting are the keys that only a
 	// restart makes effective. It is called by any goroutine; nil: the API has no reload.
 	Reload func(context.Context) (waiting []string, err error)
+	// Upgrade starts the program anew and hands all to the new process; it returns when that is done, or why it is not. It is called by any
+	// goroutine; nil: the API has no upgrade.
+	Upgrade func(context.Context) (*Upgraded, error)
+	// Inherited returns the socket that another process has opened for the address, which the Server then owns; nil: there is none. The func
+	// may be nil.
+	Inherited func(address string) net.Listener
 	// Log receives what goes wrong.
 	Log *zap.Logger
 	// Panics is called for each panic of a handler; nil: panics are not recovered.
@@ -43,7 +50,7 @@ type Options struct {
 
 // A Server is the admin listener. Immutable after New, but for the http.Server, which guards itself.
 type Server struct {
-	listener net.Listener
+	listener *pausableListener
 	http     *http.Server
 	log      *zap.Logger
 	panics   recovery.Handler
@@ -59,7 +66,7 @@ func Listen(options Options) (*Server, error) {
 			return nil, fmt.Errorf("admin token file %s: %w", options.Config.TokenFile, err)
 		}
 	}
-	listener, err := net.Listen("tcp", options.Config.Address)
+	listener, err := options.listen()
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +91,28 @@ func Listen(options Options) (*Server, error) {
 	}, nil
 }
 
+// listen opens the listening socket, unless the process has inherited it.
+func (o *Options) listen() (*pausableListener, error) {
+	if o.Inherited != nil {
+		if tcp, isTCP := o.Inherited(o.Config.Address).(*net.TCPListener); isTCP {
+			return newPausableListener(tcp), nil
+		}
+	}
+	listener, err := net.Listen("tcp", o.Config.Address)
+	if err != nil {
+		return nil, err
+	}
+	return newPausableListener(listener.(*net.TCPListener)), nil
+}
+
 // Addr returns the address that is bound.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// File returns a duplicate of the listening socket, which the caller closes.
+func (s *Server) File() (*os.File, error) { return s.listener.File() }
+
+// PauseAccepting makes connections wait in the listening socket, until resume is called. Those that were accepted go on.
+func (s *Server) PauseAccepting() (resume func()) { return s.listener.pause() }
 
 // Serve answers requests until Shutdown. It blocks.
 func (s *Server) Serve() {

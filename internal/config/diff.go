@@ -43,12 +43,13 @@ func Compare(before, after *File) *Diff {
 
 // isLive has the keys outside of listeners, routes and pools that a reload makes effective.
 var isLive = map[string]bool{
-	"gateway.drain":        true,
-	"gateway.drain_delay":  true,
-	"gateway.max_sessions": true,
-	"gateway.on_removed":   true,
-	"gateway.watch":        true,
-	"log.level":            true,
+	"gateway.drain":            true,
+	"gateway.drain_delay":      true,
+	"gateway.handover_timeout": true,
+	"gateway.max_sessions":     true,
+	"gateway.on_removed":       true,
+	"gateway.watch":            true,
+	"log.level":                true,
 }
 
 // compareSection adds the keys of a section whose values differ.

@@ -38,6 +38,8 @@ type Gateway struct {
 	Drain units.Duration `toml:"drain" default:"30s"`
 	// DrainDelay is how long readiness is 503 before the listeners close.
 	DrainDelay units.Duration `toml:"drain_delay" default:"0s"`
+	// HandoverTimeout is how long an upgrade waits for the new process to be ready, and then for each of its answers.
+	HandoverTimeout units.Duration `toml:"handover_timeout" default:"30s"`
 	// MaxSessions bounds the live sessions; zero: from the limit of descriptors.
 	MaxSessions int `toml:"max_sessions" default:"0"`
 	// Watch reloads the file when it changes.
@@ -124,6 +126,9 @@ func (g *Gateway) Check(report units.Report) {
 	case OnRemovedKeep, OnRemovedDrain:
 	default:
 		report("on_removed", "unknown", g.OnRemoved, `"keep" or "drain"`)
+	}
+	if g.HandoverTimeout <= 0 {
+		report("handover_timeout", "not positive", g.HandoverTimeout, "a duration such as \"30s\"")
 	}
 	if g.MaxSessions < 0 {
 		report("max_sessions", "negative", g.MaxSessions, "0 for the limit of descriptors, or a number of sessions")

@@ -13,6 +13,7 @@ import (
 type Notifier struct {
 	socket   string // empty: there is none
 	watchdog time.Duration
+	removed  []string // from the environment: what a process needs that takes the service over, as "NAME=value"
 }
 
 // NewNotifier returns a Notifier for the socket that the environment names, and removes it from the environment: a process that is
@@ -24,10 +25,26 @@ func NewNotifier() Notifier {
 			n.watchdog = time.Duration(usec) * time.Microsecond
 		}
 	}
+	if n.socket != "" {
+		n.removed = append(n.removed, "NOTIFY_SOCKET="+n.socket)
+	}
+	if n.watchdog > 0 {
+		// Without WATCHDOG_PID, which is of one process: sd_watchdog_enabled(3).
+		n.removed = append(n.removed, "WATCHDOG_USEC="+strconv.FormatInt(n.watchdog.Microseconds(), 10))
+	}
 	for _, name := range []string{"NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC"} {
 		_ = os.Unsetenv(name)
 	}
 	return n
+}
+
+// Environment returns what NewNotifier has removed from the environment, as "NAME=value", for a process that takes the service over.
+func (n Notifier) Environment() []string { return n.removed }
+
+// TakenOver reports that this process, which the service's main process has started, is the main process from now on, and ready. systemd
+// accepts it from that process only with NotifyAccess=all.
+func (n Notifier) TakenOver(status string) error {
+	return n.send(fmt.Sprintf("MAINPID=%d\nREADY=1\nSTATUS=%s", os.Getpid(), status))
 }
 
 // Ready reports that the service is ready, after its start or a reload.

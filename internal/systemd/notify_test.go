@@ -1,9 +1,11 @@
 package systemd
 
 import (
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -55,6 +57,7 @@ func TestStatesAreSentAsDatagrams(t *testing.T) {
 			{func() error { return n.Ready("serving") }, "READY=1\nSTATUS=serving"},
 			{n.Reloading, "RELOADING=1\nMONOTONIC_USEC="},
 			{n.Alive, "WATCHDOG=1"},
+			{func() error { return n.TakenOver("serving") }, fmt.Sprintf("MAINPID=%d\nREADY=1\nSTATUS=serving", os.Getpid())},
 			{func() error { return n.Stopping(time.Minute) }, "STOPPING=1\nEXTEND_TIMEOUT_USEC=60000000"},
 		} {
 			if err := test.send(); err != nil {
@@ -77,6 +80,20 @@ func TestWithoutSystemdNothingIsSent(t *testing.T) {
 	n := NewNotifier()
 	if err := n.Ready(""); err != nil || n.WatchdogInterval() != 0 {
 		t.Errorf("Ready = %v, WatchdogInterval = %v; want nil, 0", err, n.WatchdogInterval())
+	}
+}
+
+func TestAProcessThatTakesTheServiceOverFindsTheEnvironment(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "notify")
+	listenForStates(t, name)
+	t.Setenv("WATCHDOG_USEC", "2000000")
+	t.Setenv("WATCHDOG_PID", strconv.Itoa(os.Getpid()))
+	want := []string{"NOTIFY_SOCKET=" + name, "WATCHDOG_USEC=2000000"}
+	if got := NewNotifier().Environment(); !slices.Equal(got, want) {
+		t.Errorf("Environment() = %q, want %q", got, want)
+	}
+	if got := NewNotifier().Environment(); len(got) > 0 {
+		t.Errorf("Environment() = %q without systemd, want nothing", got)
 	}
 }
 

@@ -1,0 +1,733 @@
+package test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"hash/fnv"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/gobwas/ws"
+	"golang.org/x/sys/unix"
+
+	"sluice/internal/admin"
+)
+
+// An upgradable is a gateway whose process changes. Its program is a copy of the built one that a test may replace.
+type upgradable struct {
+	*gateway
+	program string // the file
+	config  string // the file
+	pid     int    // of the process that serves
+	pids    []int  // of all that have served and may still live
+}
+
+// upgradePatience bounds each wait for a process.
+const upgradePatience = 60 * time.Second
+
+// runUpgradable is runGateway with a log in a file: a pipe of the first process would stay open until the last one has ended.
+func runUpgradable(t *testing.T, config string, env ...string) *upgradable {
+	t.Helper()
+	// The processes that upgrades start are then the test's to wait for, once their parents have ended.
+	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+		t.Fatal(err)
+	}
+	directory := t.TempDir()
+	u := &upgradable{
+		gateway: &gateway{listeners: map[string]string{}, log: new(tail)},
+		program: filepath.Join(directory, "sluice"), config: filepath.Join(directory, "sluice.toml"),
+	}
+	u.install(t, sluice)
+	u.rewrite(t, config)
+	stderr, err := os.Create(filepath.Join(directory, "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stderr.Close()
+	cmd := exec.Command(u.program, "run", "-config", u.config)
+	cmd.Stderr = stderr
+	cmd.Env = append(os.Environ(), env...)
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	u.pid = cmd.Process.Pid
+	t.Cleanup(func() {
+		defer func() {
+			log := u.lines(t)
+			if strings.Contains(log, panicMessage) {
+				t.Error("a gateway has recovered a panic: its log has the stack")
+			}
+			if t.Failed() {
+				t.Logf("log of the gateways:\n%s", log[max(0, len(log)-2*mostReported):])
+			}
+		}()
+		u.end(t)
+	})
+	eventually(t, upgradePatience, "the gateway listens", func() bool {
+		for line := range strings.Lines(u.lines(t)) {
+			var of logLine
+			if json.Unmarshal([]byte(line), &of) != nil {
+				continue
+			}
+			switch of.Message {
+			case "admin listening":
+				u.admin = of.Address
+			case "listening":
+				u.listeners[of.Listener] = of.Address
+			}
+		}
+		return u.admin != "" && len(u.listeners) == strings.Count(config, "[[listener]]") && u.readiness() == http.StatusOK
+	})
+	return u
+}
+
+// lines returns the log of all processes.
+func (u *upgradable) lines(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(filepath.Dir(u.config), "stderr"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// install replaces the program's file, as a package does.
+func (u *upgradable) install(t *testing.T, program string) {
+	t.Helper()
+	_ = os.Remove(u.program)
+	if err := os.Symlink(program, u.program); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// installScript replaces the program by a shell script.
+func (u *upgradable) installScript(t *testing.T, text string) {
+	t.Helper()
+	_ = os.Remove(u.program)
+	if err := os.WriteFile(u.program, []byte("#!/bin/sh\n"+text+"\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (u *upgradable) rewrite(t *testing.T, config string) {
+	t.Helper()
+	if err := os.WriteFile(u.config, []byte(config), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tryUpgrade runs `sluice upgrade`.
+func (u *upgradable) tryUpgrade(t *testing.T) (report admin.Upgraded, err error) {
+	t.Helper()
+	cmd := exec.Command(sluice, "upgrade", "-json", "-admin", u.admin)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		return report, fmt.Errorf("%w: %s", err, &stderr)
+	}
+	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil {
+		t.Fatalf("report %s: %v", &stdout, err)
+	}
+	u.pids = append(u.pids, u.pid)
+	u.pid = report.PID
+	return report, nil
+}
+
+func (u *upgradable) upgrade(t *testing.T) admin.Upgraded {
+	t.Helper()
+	report, err := u.tryUpgrade(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return report
+}
+
+// wantGone waits for the end of the processes that have handed over, and checks that each ended cleanly.
+func (u *upgradable) wantGone(t *testing.T) {
+	t.Helper()
+	for _, pid := range u.pids {
+		if status := waitFor(t, pid); status != 0 {
+			t.Errorf("process %d, which has handed over, ended with status %d, want 0", pid, status)
+		}
+	}
+	u.pids = nil
+}
+
+// waitFor waits for the end of a process that is a child or was left to the test.
+func waitFor(t *testing.T, pid int) (status syscall.WaitStatus) {
+	t.Helper()
+	eventually(t, upgradePatience, fmt.Sprintf("process %d ends", pid), func() bool {
+		got, err := syscall.Wait4(pid, &status, syscall.WNOHANG, nil)
+		if errors.Is(syscall.Kill(pid, 0), syscall.ESRCH) {
+			return true // it ended while its parent, which has waited for it, lived
+		}
+		if err != nil && !errors.Is(err, syscall.ECHILD) && !errors.Is(err, syscall.EINTR) {
+			t.Fatal(err)
+		}
+		return got == pid
+	})
+	return status
+}
+
+// end stops the gateway, and waits for all of its processes.
+func (u *upgradable) end(t *testing.T) {
+	t.Helper()
+	if u.pid == 0 {
+		return // the test has ended it
+	}
+	if err := syscall.Kill(u.pid, syscall.SIGTERM); err != nil {
+		t.Errorf("process %d: %v", u.pid, err)
+	}
+	u.wantGone(t)
+	if status := waitFor(t, u.pid); status != 0 {
+		t.Errorf("the last process ended with status %d, want 0", status)
+	}
+	u.pid = 0
+}
+
+// A visitors is clients that come and go without a pause, each of which is echoed a message.
+type visitors struct {
+	stopped chan struct{}
+	running sync.WaitGroup
+	served  atomic.Int64
+	failed  atomic.Int64
+	failure atomic.Value // string; one of them
+}
+
+func newVisitors(t *testing.T, count int, address string) *visitors {
+	v := &visitors{stopped: make(chan struct{})}
+	for range count {
+		v.running.Go(func() {
+			for !isClosed(v.stopped) {
+				if err := visit(address); err != nil {
+					v.failed.Add(1)
+					v.failure.Store(err.Error())
+				} else {
+					v.served.Add(1)
+				}
+				time.Sleep(time.Millisecond)
+			}
+		})
+	}
+	t.Cleanup(v.stop)
+	return v
+}
+
+func (v *visitors) stop() {
+	if !isClosed(v.stopped) {
+		close(v.stopped)
+	}
+	v.running.Wait()
+}
+
+// more waits until so many more were served.
+func (v *visitors) more(t *testing.T, n int64) {
+	t.Helper()
+	want := v.served.Load() + n
+	eventually(t, upgradePatience, "visitors are served", func() bool { return v.served.Load() >= want })
+}
+
+// wantAllServed ends the visits, and checks that none failed.
+func (v *visitors) wantAllServed(t *testing.T) {
+	t.Helper()
+	v.stop()
+	if n := v.failed.Load(); n > 0 {
+		t.Errorf("%d visitors of %d failed, such as: %v", n, n+v.served.Load(), v.failure.Load())
+	}
+	t.Logf("%d visitors were served", v.served.Load())
+}
+
+// visit opens a session at "host:port" or "unix:/path", gets a message back and closes it.
+func visit(address string) error {
+	dialer := ws.Dialer{Timeout: upgradePatience}
+	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
+		address = "localhost"
+		dialer.NetDial = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", path)
+		}
+	}
+	conn, _, _, err := dialer.Dial(context.Background(), "ws://"+address+"/") // the backend sends nothing by itself
+	if err != nil {
+		return fmt.Errorf("handshake: %w", err)
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Now().Add(upgradePatience))
+	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte("hello")))); err != nil {
+		return err
+	}
+	f, err := ws.ReadFrame(conn)
+	if err != nil || f.Header.OpCode != ws.OpText || string(f.Payload) != "hello" {
+		return fmt.Errorf("got %v %q, %v; want the echo", f.Header.OpCode, f.Payload, err)
+	}
+	_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))))
+	if f, err = ws.ReadFrame(conn); err != nil || f.Header.OpCode != ws.OpClose {
+		return fmt.Errorf("got %v, %v; want the close", f.Header.OpCode, err)
+	}
+	return nil
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// upgradeBasics are basics with a drain, so that what stays is not cut at once.
+var upgradeBasics = strings.Replace(basics, `drain = "0s"`, `drain = "20s"`, 1)
+
+func TestUpgradesRefuseNoConnection(t *testing.T) {
+	t.Parallel()
+	config := upgradeBasics + "[[route]]\npool = \"pool\"\n[[pool]]\nname = \"pool\"\nbackend = [{ address = \"" + runEcho(t) + "\" }]\n"
+	u := runUpgradable(t, config)
+	v := newVisitors(t, 4, u.listeners["public"])
+	v.more(t, 20)
+	for range 3 {
+		before := u.pid
+		report := u.upgrade(t)
+		if report.PID == before || report.PID == 0 || report.Build == "" {
+			t.Errorf("report %+v, want a new process", report)
+		}
+		if status := u.readiness(); status != http.StatusOK {
+			t.Errorf("/readyz after an upgrade: %d", status)
+		}
+		v.more(t, 20)
+	}
+	v.wantAllServed(t)
+	u.wantGone(t)
+}
+
+func TestAnUpgradeThatFailsChangesNothing(t *testing.T) {
+	t.Parallel()
+	backend := listenRaw(t)
+	config := strings.Replace(upgradeBasics, "[gateway]\n", "[gateway]\nhandover_timeout = \"2s\"\n", 1) + toPool("/", "pool", backend.port())
+	u := runUpgradable(t, config)
+	c, b := open(t, u.gateway, backend, "/")
+	taken := listenRaw(t)
+	for _, test := range []struct {
+		name  string
+		setUp func()
+		want  string
+	}{
+		{"a key that is unknown", func() { u.rewrite(t, config+"colour = 1\n") }, "colour: unknown key"},
+		{"an address in use", func() {
+			u.rewrite(t, config+fmt.Sprintf("[[listener]]\nname = \"more\"\naddress = %q\n", taken.Addr()))
+		}, "address already in use"},
+		{"a program that ends", func() { u.rewrite(t, config); u.installScript(t, "exit 3") }, "the new process has ended: exit status 3"},
+		{"a program that hangs", func() { u.installScript(t, "exec sleep 1000") }, "does not answer within 2s"},
+		{"a program that isn't there", func() { _ = os.Remove(u.program) }, "start the new process"},
+	} {
+		test.setUp()
+		_, err := u.tryUpgrade(t)
+		var exit *exec.ExitError
+		if !errors.As(err, &exit) || exit.ExitCode() != 1 || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: %v, want exit code 1 and %q", test.name, err, test.want)
+		}
+		c.send(t, c.frame(ws.OpText, test.name))
+		b.wantFrame(t, ws.OpText, test.name)
+		open(t, u.gateway, backend, "/")
+	}
+	u.install(t, sluice)
+	u.upgrade(t)
+	open(t, u.gateway, backend, "/")
+}
+
+// A courier sends messages of random sizes through an echo backend, and compares sums of all bytes that go and come. It reads and writes at
+// its own paces.
+type courier struct {
+	conn       net.Conn
+	reader     *bufio.Reader
+	sent, got  hash.Hash64
+	sentBytes  int64
+	gotBytes   atomic.Int64
+	stopped    <-chan struct{}
+	wrote      chan struct{} // closed when all is sent
+	read       chan struct{} // closed when the reader has ended
+	writeError error
+	readError  error
+}
+
+// newCourier opens a session. name seeds its dice.
+func newCourier(t *testing.T, url string, name uint64, stopped <-chan struct{}) *courier {
+	t.Helper()
+	dialer := ws.Dialer{Timeout: upgradePatience, TLSConfig: &tls.Config{InsecureSkipVerify: true}}
+	conn, early, _, err := dialer.Dial(context.Background(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	c := &courier{conn: conn, reader: early, sent: fnv.New64a(), got: fnv.New64a(), stopped: stopped, wrote: make(chan struct{}), read: make(chan struct{})}
+	if early == nil {
+		c.reader = bufio.NewReader(conn)
+	}
+	go c.write(rand.New(rand.NewPCG(name, 1)))
+	go c.listen(rand.New(rand.NewPCG(name, 2)))
+	return c
+}
+
+func (c *courier) write(dice *rand.Rand) {
+	defer close(c.wrote)
+	for !isClosed(c.stopped) {
+		payload := make([]byte, dice.IntN(1<<dice.IntN(19)))
+		for i := range payload {
+			payload[i] = byte(dice.Uint32())
+		}
+		_, _ = c.sent.Write(payload)
+		c.sentBytes += int64(len(payload))
+		if c.writeError = ws.WriteFrame(c.conn, ws.MaskFrameInPlace(ws.NewBinaryFrame(payload))); c.writeError != nil {
+			return
+		}
+		time.Sleep(time.Duration(dice.IntN(10)) * time.Millisecond)
+	}
+}
+
+// listen reads until the connection is closed.
+func (c *courier) listen(dice *rand.Rand) {
+	defer close(c.read)
+	buf := make([]byte, 32<<10)
+	for {
+		header, err := ws.ReadHeader(c.reader)
+		if err == nil && header.OpCode != ws.OpBinary && header.OpCode != ws.OpContinuation {
+			err = fmt.Errorf("opcode %v", header.OpCode)
+		}
+		for left := header.Length; err == nil && left > 0; {
+			var n int
+			n, err = c.reader.Read(buf[:min(left, int64(len(buf)))])
+			_, _ = c.got.Write(buf[:n])
+			c.gotBytes.Add(int64(n))
+			left -= int64(n)
+			if dice.IntN(50) == 0 {
+				time.Sleep(20 * time.Millisecond)
+			}
+		}
+		if err != nil {
+			c.readError = err
+			return
+		}
+	}
+}
+
+// wantWhole waits until all that was sent has come back, and compares. The courier must have been told to stop.
+func (c *courier) wantWhole(t *testing.T, what string) {
+	t.Helper()
+	<-c.wrote
+	if c.writeError != nil {
+		t.Errorf("%s: after %d bytes: %v", what, c.sentBytes, c.writeError)
+	}
+	eventually(t, upgradePatience, what+": all that was sent has come back", func() bool {
+		if isClosed(c.read) {
+			t.Fatalf("%s: after %d of %d bytes: %v", what, c.gotBytes.Load(), c.sentBytes, c.readError)
+		}
+		return c.gotBytes.Load() >= c.sentBytes
+	})
+	_ = c.conn.Close()
+	<-c.read
+	if c.gotBytes.Load() != c.sentBytes || c.sent.Sum64() != c.got.Sum64() {
+		t.Errorf("%s: %d bytes of sum %x have come back, want %d of sum %x", what, c.gotBytes.Load(), c.got.Sum64(), c.sentBytes, c.sent.Sum64())
+	}
+}
+
+// upgradeConfig has listeners without and with TLS, and routes to an echo backend without and with it.
+func upgradeConfig(t *testing.T) string {
+	t.Helper()
+	echo := runEcho(t)
+	secure := secureGateway(t, "[listener.tls]\nself_signed = true\n", echo)
+	return upgradeBasics + `[[listener]]
+name = "secure"
+address = "127.0.0.1:0"
+[listener.tls]
+self_signed = true
+` + poolAt(echo) + fmt.Sprintf(`[[route]]
+path = "/secure"
+pool = "secure"
+[[pool]]
+name = "secure"
+backend = [{ address = "wss://%s" }]
+[pool.tls]
+insecure = true
+`, secure.listeners["public"])
+}
+
+func TestSessionsGoOnThroughUpgrades(t *testing.T) {
+	t.Parallel()
+	u := runUpgradable(t, upgradeConfig(t))
+	f := newTraffic(t)
+	stopped := make(chan struct{})
+	couriers := map[string]*courier{}
+	for i := range sessionCount(t, 30) {
+		isSecure, path := i%3 > 0, "/"
+		address, scheme := u.listeners["public"], "ws"
+		if isSecure {
+			address, scheme = u.listeners["secure"], "wss"
+		}
+		if i%3 == 2 {
+			path = "/secure"
+		}
+		if i%2 == 0 {
+			f.add(t, address, path, isSecure, i%4 == 0)
+			continue
+		}
+		url := fmt.Sprintf("%s://%s%s", scheme, address, path)
+		couriers[fmt.Sprintf("%d, %s", i, url)] = newCourier(t, url, uint64(i), stopped)
+	}
+	count := len(f.talkers) + len(couriers)
+	v := newVisitors(t, 2, u.listeners["public"])
+	for range 5 {
+		v.more(t, 10)
+		report := u.upgrade(t)
+		t.Logf("%+v", report)
+		if report.Moved < count {
+			t.Errorf("%d sessions moved, want %d at least: %+v", report.Moved, count, report)
+		}
+	}
+	v.wantAllServed(t)
+	close(stopped)
+	f.wantWhole(t)
+	for name, c := range couriers {
+		c.wantWhole(t, name)
+	}
+	u.wantGone(t)
+	eventually(t, upgradePatience, "the sessions of the talkers alone are left", func() bool {
+		return u.count(t, "sluice_sessions_active") == len(f.talkers)
+	})
+}
+
+func TestASessionOverTLS12StaysUntilItEnds(t *testing.T) {
+	t.Parallel()
+	u := runUpgradable(t, strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "1h"`, 1))
+	dialer := ws.Dialer{Timeout: upgradePatience, TLSConfig: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}}
+	conn, _, _, err := dialer.Dial(context.Background(), "wss://"+u.listeners["secure"]+"/") // the backend sends nothing by itself
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	wantEcho := func(text string) {
+		t.Helper()
+		_ = conn.SetDeadline(time.Now().Add(upgradePatience))
+		if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte(text)))); err != nil {
+			t.Fatal(err)
+		}
+		if f, err := ws.ReadFrame(conn); err != nil || string(f.Payload) != text {
+			t.Fatalf("%q, %v; want the echo of %q", f.Payload, err, text)
+		}
+	}
+	wantEcho("before")
+	first := u.pid
+	if report := u.upgrade(t); report.Moved != 0 || report.Stayed["tls_1_2"] != 1 || len(report.Stayed) != 1 {
+		t.Errorf("report %+v, want one session over TLS 1.2 that stayed", report)
+	}
+	wantEcho("after an upgrade")
+	u.upgrade(t)
+	wantEcho("after another")
+	// The second process has no session, but lives as long as the first one, whose sessions it reports.
+	want := []admin.Older{{PID: u.pids[1], Sessions: 0}, {PID: first, Sessions: 1}}
+	eventually(t, upgradePatience, "the status has the older processes", func() bool { return slices.Equal(u.status(t).Older, want) })
+	_ = conn.Close()
+	u.wantGone(t)
+	eventually(t, upgradePatience, "the status has no older process", func() bool { return len(u.status(t).Older) == 0 })
+}
+
+func (u *upgradable) status(t *testing.T) (s admin.Status) {
+	t.Helper()
+	answer, err := http.Get("http://" + u.admin + "/api/v1/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer answer.Body.Close()
+	if err := json.NewDecoder(answer.Body).Decode(&s); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestSystemdFollowsAnUpgrade(t *testing.T) {
+	t.Parallel()
+	m := newManager(t)
+	backend := listenRaw(t)
+	u := runUpgradable(t, basics+toPool("/", "pool", backend.port()), "NOTIFY_SOCKET="+m.LocalAddr().String(), "WATCHDOG_USEC=300000")
+	m.wantState(t, "READY=1")
+	for range 2 {
+		report := u.upgrade(t)
+		m.wantState(t, fmt.Sprintf("MAINPID=%d\nREADY=1", report.PID))
+		u.wantGone(t)
+		m.wantState(t, "WATCHDOG=1")
+	}
+	open(t, u.gateway, backend, "/")
+	u.end(t)
+	m.wantState(t, "STOPPING=1\nEXTEND_TIMEOUT_USEC=")
+}
+
+func TestAUnixSocketIsHandedOverWithItsFile(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "public.sock")
+	config := upgradeBasics + "[[listener]]\nname = \"unix\"\naddress = \"unix:" + socket + "\"\nmode = \"0600\"\n" + poolAt(runEcho(t))
+	u := runUpgradable(t, config)
+	for range 2 {
+		u.upgrade(t)
+		u.wantGone(t)
+		if err := visit("unix:" + socket); err != nil {
+			t.Error(err)
+		}
+	}
+	// The file goes with the listener, whichever process has made it.
+	u.rewrite(t, upgradeBasics+poolAt(runEcho(t)))
+	u.upgrade(t)
+	u.wantGone(t)
+	if _, err := os.Stat(socket); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the file of a removed listener's socket: %v, want none", err)
+	}
+}
+
+// upgradeWith begins an upgrade, calls act with the new process's PID once that is known, and returns the PID and the result.
+func (u *upgradable) upgradeWith(t *testing.T, act func(pid int)) (pid int, err error) {
+	t.Helper()
+	seen := strings.Count(u.lines(t), upgradeBegins)
+	result := make(chan error, 1)
+	go func() {
+		_, err := u.tryUpgrade(t)
+		result <- err
+	}()
+	eventually(t, upgradePatience, "an upgrade begins", func() bool {
+		all := strings.Split(u.lines(t), upgradeBegins)
+		if len(all) < seen+2 {
+			return false
+		}
+		n, err := fmt.Sscanf(all[seen+1], `,"pid":%d,`, &pid)
+		return n == 1 && err == nil
+	})
+	act(pid)
+	return pid, <-result
+}
+
+const upgradeBegins = `"message":"upgrade begins"`
+
+// alive returns how many talkers have a session, once each of these has got a message back that it sent from now on.
+func (f *traffic) alive(t *testing.T) (n int) {
+	t.Helper()
+	var before []int64
+	for _, k := range f.talkers {
+		before = append(before, k.sent.Load())
+	}
+	for i, k := range f.talkers {
+		eventually(t, upgradePatience, fmt.Sprintf("session %d goes on or ends", i), func() bool { return isClosed(k.ended) || k.received.Load() > before[i]+1 })
+		if !isClosed(k.ended) {
+			n++
+		} else if k.err != nil && strings.Contains(k.err.Error(), "as message") {
+			t.Errorf("session %d: %v", i, k.err)
+		}
+	}
+	return n
+}
+
+// killRounds is how many processes a test kills: so many, or what SLUICE_TEST_KILLS says.
+func killRounds(t *testing.T, usual int) int {
+	t.Helper()
+	text := os.Getenv("SLUICE_TEST_KILLS")
+	if text == "" {
+		return usual
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		t.Fatalf("SLUICE_TEST_KILLS: %v", err)
+	}
+	return n
+}
+
+func TestANewProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "100ms"`, 1)
+	for round := range killRounds(t, 5) {
+		u := runUpgradable(t, config)
+		f := newTraffic(t)
+		for i := range 9 {
+			f.add(t, u.listeners[[]string{"public", "secure"}[i%2]], []string{"/", "/secure"}[i/2%2], i%2 == 1, false)
+		}
+		delay := time.Duration(rand.IntN(60_000)) * time.Microsecond
+		old := u.pid
+		pid, err := u.upgradeWith(t, func(pid int) {
+			time.Sleep(delay)
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		})
+		if err == nil { // it was in charge already: everything is its own
+			if n := f.alive(t); n > 0 {
+				t.Errorf("round %d: %d sessions live without a process", round, n)
+			}
+			u.wantGone(t)
+			waitFor(t, pid)
+			u.pid = 0
+			continue
+		}
+		moved := 0
+		if _, rest, isThere := strings.Cut(err.Error(), "; "); isThere {
+			_, _ = fmt.Sscanf(rest, "%d sessions had moved", &moved)
+		}
+		if n := f.alive(t); n != len(f.talkers)-moved {
+			t.Errorf("round %d, killed after %v: %d sessions of %d live, and %d had moved: %v", round, delay, n, len(f.talkers), moved, err)
+		}
+		if u.pid != old || u.readiness() != http.StatusOK {
+			t.Errorf("round %d: the old process doesn't serve: %v", round, err)
+		}
+		if err := visit(u.listeners["public"]); err != nil {
+			t.Errorf("round %d: a new client: %v", round, err)
+		}
+		u.end(t)
+	}
+}
+
+func TestAnOldProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "100ms"`, 1)
+	for round := range killRounds(t, 5) {
+		u := runUpgradable(t, config)
+		f := newTraffic(t)
+		for i := range 9 {
+			f.add(t, u.listeners[[]string{"public", "secure"}[i%2]], []string{"/", "/secure"}[i/2%2], i%2 == 1, false)
+		}
+		delay := time.Duration(rand.IntN(60_000)) * time.Microsecond
+		old := u.pid
+		pid, _ := u.upgradeWith(t, func(int) {
+			time.Sleep(delay)
+			_ = syscall.Kill(old, syscall.SIGKILL)
+		})
+		if status := waitFor(t, old); !status.Signaled() && status != 0 {
+			t.Errorf("round %d: status %v of the old process", round, status)
+		}
+		u.pid, u.pids = pid, nil
+		lives := f.alive(t)
+		if u.readiness() != http.StatusOK { // it wasn't told enough to take over
+			if lives > 0 {
+				t.Errorf("round %d, killed after %v: %d sessions live without a process", round, delay, lives)
+			}
+			waitFor(t, pid)
+			u.pid = 0
+			continue
+		}
+		if n := u.count(t, "sluice_sessions_active"); n != lives {
+			t.Errorf("round %d, killed after %v: the new process has %d sessions, and %d live", round, delay, n, lives)
+		}
+		if err := visit(u.listeners["public"]); err != nil {
+			t.Errorf("round %d: a new client: %v", round, err)
+		}
+		u.end(t)
+	}
+}
