@@ -15,7 +15,8 @@ import (
 
 // Sessions move to the loops of another process: Freeze, there Adopt, then Forget here; or Thaw, if the other process doesn't take it.
 // A frozen session stays in its slot, with a deadline that is never reached. It is in no epoll, nothing of it is in a pipe, and no byte of
-// it is read or written. If its loop ends, it stays so: another process may own it already.
+// it is read or written. No event of it is left either: a loop handles all events of a turn before the commands. If its loop ends, the
+// session stays frozen: another process may own it already.
 //
 // Counts of a session move with it. Totals don't: those of a driver are what that driver has relayed.
 
@@ -330,14 +331,15 @@ func (l *loop) beginMoved(m *moved) {
 	s := l.newTask(m.fds[relay.Client])
 	defer l.rescue(s.id())
 	s.socket[relay.Backend].fd = int32(m.fds[relay.Backend])
-	s.core = m.core
 	s.config, s.owner = m.params.Config, m.params.Owner
 	m.params.Handle.id = s.id()
 	l.env.Config = s.config
 	x := l.session(s)
+	s.core.Kill() // a panic before all is there leaves nothing that a close could be put behind
 	for side := relay.Client; side <= relay.Backend; side++ {
 		l.restoreSide(s, &x, side, m)
 	}
+	s.core = m.core
 	for side := relay.Client; side <= relay.Backend; side++ { // by the marks of this driver
 		switch waiting := s.pending.waiting(side); {
 		case waiting > l.marks.high:

@@ -16,8 +16,8 @@ import (
 	"sluice/proxy/relay"
 )
 
-// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives, unless they move to another process. A connection that is neither a
-// socket nor crypto/tls above a Switch and a socket goes to a goroutine driver.
+// Loops is the driver of Linux: a few epoll loops, each of which owns its sessions for their whole lives, or until they move to another
+// process (loop_move_linux.go). A connection that is neither a socket nor crypto/tls above a Switch and a socket goes to a goroutine driver.
 type Loops struct {
 	panics recovery.Handler
 	clock  clock
