@@ -15,7 +15,7 @@ import (
 )
 
 // A Conn is one end of the conversation. One goroutine at a time may Receive, any may Send. An error ends the conversation, but that of a
-// message which is too large, and a deadline of Receive that passes between two messages.
+// message which is too large, and a deadline of Receive.
 type Conn struct {
 	conn        *net.UnixConn
 	sendTimeout time.Duration
@@ -23,8 +23,9 @@ type Conn struct {
 	sending   sync.Mutex // held for a message
 	sendError error      // guarded by sending
 
-	receiveError error // owned by the goroutine that receives
-	oob          []byte
+	// Owned by the goroutine that receives.
+	incoming     incoming
+	receiveError error
 }
 
 // Each message is a header, with which its descriptors come, and its CBOR:
@@ -40,7 +41,7 @@ func New(conn *net.UnixConn, sendTimeout time.Duration) (*Conn, error) {
 	if err := checkPeer(conn, os.Geteuid()); err != nil {
 		return nil, err
 	}
-	return &Conn{conn: conn, sendTimeout: sendTimeout, oob: make([]byte, unix.CmsgSpace(4*(MaxDescriptors+3)))}, nil
+	return &Conn{conn: conn, sendTimeout: sendTimeout, incoming: incoming{conn: conn, oob: make([]byte, unix.CmsgSpace(4*mostRights))}}, nil
 }
 
 // checkPeer checks that the other end was opened by a process of a user.
@@ -61,7 +62,11 @@ func checkPeer(conn *net.UnixConn, uid int) error {
 	return nil
 }
 
-// Close ends the conversation. A Receive that waits returns an error.
+// mostRights is SCM_MAX_FD: the most descriptors of one sendmsg.
+const mostRights = 253
+
+// Close ends the conversation. A Receive that waits returns an error; one at least has to return an error if a deadline may have left a part of a
+// message, whose descriptors are closed then.
 func (c *Conn) Close() error { return c.conn.Close() }
 
 // CloseRead makes every Send of the other process fail that has not sent its message yet. Receive returns what was sent before, and then
@@ -125,8 +130,8 @@ func (c *Conn) write(header, p []byte, fds []int) error {
 const wholeBytes = 16 << 10
 
 // Receive returns the next message of a known kind: its CBOR, for Decode, and its descriptors, which the caller then owns; they are closed
-// on exec. Without a message until the deadline, the error is os.ErrDeadlineExceeded; the zero time is no deadline. At the end of the
-// other process's stream the error is io.EOF, or io.ErrUnexpectedEOF inside a message.
+// on exec. Without a whole message until the deadline, the error is os.ErrDeadlineExceeded, and the next Receive goes on with what has come;
+// the zero time is no deadline. At the end of the other process's stream the error is io.EOF, or io.ErrUnexpectedEOF inside a message.
 func (c *Conn) Receive(deadline time.Time) (kind Kind, p []byte, fds []int, err error) {
 	if c.receiveError != nil {
 		return 0, nil, nil, c.receiveError
@@ -135,18 +140,18 @@ func (c *Conn) Receive(deadline time.Time) (kind Kind, p []byte, fds []int, err 
 		return 0, nil, nil, fmt.Errorf("receive a message: %w", err)
 	}
 	for {
-		in := incoming{conn: c.conn, oob: c.oob}
-		if kind, p, err = in.message(); err != nil {
-			CloseAll(in.fds)
-			if err = fmt.Errorf("receive a message: %w", err); in.n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if kind, p, fds, err = c.incoming.message(); err != nil {
+			err = fmt.Errorf("receive a message: %w", err)
+			if !errors.Is(err, os.ErrDeadlineExceeded) {
+				CloseAll(c.incoming.fds)
 				c.receiveError = err
 			}
 			return 0, nil, nil, err
 		}
 		if kind > 0 && kind <= lastKind {
-			return kind, p, in.fds, nil
+			return kind, p, fds, nil
 		}
-		CloseAll(in.fds)
+		CloseAll(fds)
 	}
 }
 
@@ -157,37 +162,50 @@ func CloseAll(fds []int) {
 	}
 }
 
-// An incoming message is one that is read.
+// An incoming message is one of which a part may have come.
 type incoming struct {
 	conn *net.UnixConn
 	oob  []byte
-	n    int   // bytes so far
-	fds  []int // descriptors so far
+
+	header [headerBytes]byte
+	body   []byte // nil until the header is there
+	n      int    // bytes of the header, or then of the body, so far
+	fds    []int  // so far
 }
 
-func (in *incoming) message() (kind Kind, p []byte, err error) {
-	var header [headerBytes]byte
-	if err := in.read(header[:]); err != nil {
-		return 0, nil, err
+// message returns a message once it is whole. An error leaves what has come so far.
+func (in *incoming) message() (kind Kind, p []byte, fds []int, err error) {
+	if in.body == nil {
+		if err := in.fill(in.header[:]); err != nil {
+			if errors.Is(err, io.EOF) && in.n > 0 {
+				err = io.ErrUnexpectedEOF
+			}
+			return 0, nil, nil, err
+		}
+		size := binary.BigEndian.Uint32(in.header[:])
+		if size > MaxBytes {
+			return 0, nil, nil, fmt.Errorf("it has %d bytes; at most %d are allowed", size, MaxBytes)
+		}
+		in.body, in.n = make([]byte, size), 0
 	}
-	size, count := binary.BigEndian.Uint32(header[:]), binary.BigEndian.Uint16(header[6:])
-	if size > MaxBytes {
-		return 0, nil, fmt.Errorf("it has %d bytes; at most %d are allowed", size, MaxBytes)
+	if err := in.fill(in.body); err != nil {
+		if errors.Is(err, io.EOF) {
+			err = io.ErrUnexpectedEOF
+		}
+		return 0, nil, nil, err
 	}
-	p = make([]byte, size)
-	if err := in.read(p); err != nil {
-		return 0, nil, err
+	if count := int(binary.BigEndian.Uint16(in.header[6:])); len(in.fds) != count {
+		return 0, nil, nil, fmt.Errorf("it came with %d descriptors; %d were announced", len(in.fds), count)
 	}
-	if len(in.fds) != int(count) {
-		return 0, nil, fmt.Errorf("it came with %d descriptors; %d were announced", len(in.fds), count)
-	}
-	return Kind(binary.BigEndian.Uint16(header[4:])), p, nil
+	kind, p, fds = Kind(binary.BigEndian.Uint16(in.header[4:])), in.body, in.fds
+	in.body, in.n, in.fds = nil, 0, nil
+	return kind, p, fds, nil
 }
 
-// read fills p, and collects the descriptors that come.
-func (in *incoming) read(p []byte) error {
-	for len(p) > 0 {
-		n, oobn, flags, _, err := in.conn.ReadMsgUnix(p, in.oob)
+// fill reads the rest of p, whose first in.n bytes are there, and collects the descriptors that come.
+func (in *incoming) fill(p []byte) error {
+	for in.n < len(p) {
+		n, oobn, flags, _, err := in.conn.ReadMsgUnix(p[in.n:], in.oob)
 		if oobErr := in.collect(in.oob[:max(oobn, 0)]); oobErr != nil {
 			return oobErr
 		}
@@ -195,12 +213,8 @@ func (in *incoming) read(p []byte) error {
 			return errors.New("descriptors are missing: it came with too many, or this process has as many as its limit allows")
 		}
 		if err != nil {
-			if errors.Is(err, io.EOF) && in.n > 0 {
-				return io.ErrUnexpectedEOF
-			}
 			return err
 		}
-		p = p[n:]
 		in.n += n
 	}
 	return nil

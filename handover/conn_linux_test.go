@@ -315,26 +315,43 @@ func TestDescriptorsOverTheLimitOfTheProcessAreAnError(t *testing.T) {
 	}
 }
 
-func TestDeadlineBetweenMessagesLeavesTheConversationAsItIs(t *testing.T) {
+func TestAfterADeadlineReceiveGoesOnWithWhatHasCome(t *testing.T) {
+	a, b := pair(t)
+	to, fds := newConn(t, b), pipes(t, 4)
+	body := encoded(t, &Sessions{Sessions: raws(2)})
+	p := frame(uint32(len(body)), KindSessions, 4, body)
+	passes := func() {
+		t.Helper()
+		if kind, _, got, err := to.Receive(time.Now().Add(time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) || kind != 0 || got != nil {
+			t.Fatalf("Receive = kind %d, %d descriptors, %v; want that the deadline has passed", kind, len(got), err)
+		}
+	}
+	passes()
+	for i := range p {
+		write(t, a, p[i:i+1], fds[min(i, 4):min(i+1, 4)])
+		if i < len(p)-1 {
+			passes()
+		}
+	}
+	receive(t, to, KindSessions, new(Sessions), 4, nil)
+	passes()
+}
+
+func TestReceiveAfterCloseReadReturnsWhatWasSentBefore(t *testing.T) {
 	a, b := pair(t)
 	from, to := newConn(t, a), newConn(t, b)
-	if _, _, _, err := to.Receive(time.Now().Add(time.Millisecond)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("Receive returns %v; want that the deadline has passed", err)
-	}
-	if err := from.Send(KindBye, &Bye{}, nil); err != nil {
+	if err := from.Send(KindAck, &Ack{Why: make([]string, MaxSessions)}, nil); err != nil {
 		t.Fatal(err)
 	}
-	receive(t, to, KindBye, new(Bye), 0, nil)
-
-	if _, err := a.Write(frame(5, KindBye, 0, nil)); err != nil {
+	if err := to.CloseRead(); err != nil {
 		t.Fatal(err)
 	}
-	_, _, _, err := to.Receive(time.Now().Add(time.Millisecond))
-	if !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Fatalf("inside a message Receive returns %v; want that the deadline has passed", err)
+	if err := from.Send(KindBye, &Bye{}, nil); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("Send after CloseRead of the other end returns %v; want EPIPE", err)
 	}
-	if _, _, _, again := to.Receive(soon()); again != err {
-		t.Errorf("then Receive returns %v; want the same again", again)
+	receive(t, to, KindAck, new(Ack), 0, nil)
+	if _, _, _, err := to.Receive(soon()); !errors.Is(err, io.EOF) {
+		t.Errorf("then Receive returns %v; want io.EOF", err)
 	}
 }
 
