@@ -27,7 +27,7 @@ func samples() []sample {
 	return []sample{
 		{"hello", KindHello, &Hello{
 			Form: 1, Build: "v1.2.3", PID: 4711, Clock: 123456789,
-			Sockets: []Socket{{Name: "public", Address: "0.0.0.0:443"}, {Name: "admin", Address: "unix:/run/sluice.sock"}},
+			Sockets: []Socket{{Name: "public", Address: "0.0.0.0:443"}, {Address: "unix:/run/sluice.sock", IsOwn: true, IsAdmin: true}},
 		}, 2},
 		{"ready", KindReady, &Ready{Form: 1, Build: "v1.2.4", PID: 4712}, 0},
 		{"failed", KindFailed, &Failed{Text: "sluice.toml:3: listen: missing"}, 0},
@@ -37,30 +37,46 @@ func samples() []sample {
 		{"ack", KindAck, &Ack{Why: []string{"", "unknown cipher suite"}}, 0},
 		{"done", KindDone, &Done{}, 0},
 		{"bye", KindBye, &Bye{}, 0},
-		{"remaining", KindRemaining, &Remaining{Sessions: 12}, 0},
-		{"relay_state", 0, &relay.State{
-			Sides: [2]relay.SideState{
-				{
-					Frames: 3, Messages: 2, Bytes: 100, Left: 10, MessageBytes: 20, IsInMessage: true, IsLastFrame: true,
-					ClockAt: 50, StalledAt: 40, AtStall: 8, RestartAt: 30, Ping: relay.PingQueued, PingLeft: 60, Pongs: 20, PongsLeft: 70, Unacked: 9,
-				},
-				{Frames: 1, Messages: 1, IsPaused: true, ClockAt: 45, RestartAt: 35, Ping: relay.PingSent, PingAt: 36, Mirrored: 7, Waits: 2, RTTMicros: 900},
-			},
-			DataAt: 50, PingID: 1<<64 - 1, HasDeflate: true,
-		}, 0},
-		{"relay_config", 0, &relay.ConfigState{
-			MaxFrame: 1 << 28, MaxMessage: 1 << 29, Pings: relay.MirrorPings, PingInterval: [2]int64{20e9, 21e9}, PongTimeout: [2]int64{10e9, 60e9},
-			IdleTimeout: 3600e9, CloseTimeout: 5e9, WriteTimeout: 61e9, BackendLost: 1012, ClientLost: 1001,
-		}, 0},
-		{"record_state", 0, &record.State{
-			Suite: 0x1301, In: record.HalfState{Secret: bytes.Repeat([]byte{1}, 32), Seq: 5}, Out: record.HalfState{Secret: bytes.Repeat([]byte{2}, 32), Seq: 6},
-			IsClient: true, OwesUpdate: true, HasEnded: true, Begun: []byte{24, 0}, Useless: 3,
-		}, 0},
+		{"remaining", KindRemaining, &Remaining{Sessions: 12, Older: []Process{{PID: 4710, Sessions: 3}}}, 0},
+		{"relay_state", 0, relaySample(), 0},
+		{"relay_config", 0, configSample(), 0},
+		{"record_state", 0, recordSample(), 0},
 	}
 }
 
-func TestMessagesOfForm1AreRead(t *testing.T) {
-	for _, s := range samples() {
+func relaySample() *relay.State {
+	return &relay.State{
+		Sides: [2]relay.SideState{
+			{
+				Frames: 3, Messages: 2, Bytes: 100, Left: 10, MessageBytes: 20, IsInMessage: true, IsLastFrame: true,
+				ClockAt: 50, StalledAt: 40, AtStall: 8, RestartAt: 30, Ping: relay.PingQueued, PingLeft: 60, Pongs: 20, PongsLeft: 70, Unacked: 9,
+			},
+			{Frames: 1, Messages: 1, IsPaused: true, ClockAt: 45, RestartAt: 35, Ping: relay.PingSent, PingAt: 36, Mirrored: 7, Waits: 2, RTTMicros: 900},
+		},
+		DataAt: 50, PingID: 1<<64 - 1, HasDeflate: true,
+	}
+}
+
+func configSample() *relay.ConfigState {
+	return &relay.ConfigState{
+		MaxFrame: 1 << 28, MaxMessage: 1 << 29, Pings: relay.MirrorPings, PingInterval: [2]int64{20e9, 21e9}, PongTimeout: [2]int64{10e9, 60e9},
+		IdleTimeout: 3600e9, CloseTimeout: 5e9, WriteTimeout: 61e9, BackendLost: 1012, ClientLost: 1001,
+	}
+}
+
+func recordSample() *record.State {
+	return &record.State{
+		Suite: 0x1301, In: record.HalfState{Secret: bytes.Repeat([]byte{1}, 32), Seq: 5}, Out: record.HalfState{Secret: bytes.Repeat([]byte{2}, 32), Seq: 6},
+		IsClient: true, OwesUpdate: true, HasEnded: true, Left: 7, Begun: []byte{24, 0}, Useless: 3,
+	}
+}
+
+func TestMessagesOfForm1AreRead(t *testing.T) { checkForm1(t, samples()) }
+
+// checkForm1 checks that the files of testdata/form1 say what samples say.
+func checkForm1(t *testing.T, samples []sample) {
+	t.Helper()
+	for _, s := range samples {
 		p, err := os.ReadFile(filepath.Join("testdata", "form1", s.name+".cbor"))
 		if err != nil {
 			t.Fatal(err)
