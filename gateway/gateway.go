@@ -300,6 +300,9 @@ func (g *Gateway) end(ctx context.Context, stopLiving func()) {
 	defer g.upgrading.Unlock()
 	if g.successor == nil {
 		g.log.Info("stopping")
+		if g.before != nil {
+			g.before.stop()
+		}
 		g.stop()
 		return
 	}

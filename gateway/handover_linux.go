@@ -389,13 +389,16 @@ func (g *Gateway) retire(ctx context.Context) {
 		case <-limit.Done():
 		}
 	}
+	if ctx.Err() != nil && g.before != nil {
+		g.before.stop()
+	}
 	g.proxy.Shutdown(context.Background(), 0, 0)
 	_ = g.successor.conn.Close()
 }
 
 // isAlone reports whether nothing is left here, and no process before this one lives.
 func (g *Gateway) isAlone() bool {
-	return g.proxy.IsEmpty() && len(g.olderProcesses()) == 0
+	return g.proxy.IsEmpty() && (g.before == nil || isDone(g.before.ended))
 }
 
 // follow moves the sessions that can move by now, and tells the new process what is left.

@@ -22,6 +22,8 @@ type (
 
 func (*successor) stop() {}
 
+func (*predecessor) stop() {}
+
 func (*predecessor) take(string, string) net.Listener { return nil }
 
 func (*predecessor) takeAdmin(string) net.Listener { return nil }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"go.uber.org/zap"
@@ -62,6 +64,7 @@ type predecessor struct {
 	conn    *handover.Conn
 	hello   handover.Hello
 	sockets []inheritedSocket
+	ended   chan struct{} // closed when it has ended
 }
 
 // An inheritedSocket is a listening socket of the process before.
@@ -73,7 +76,7 @@ type inheritedSocket struct {
 
 // meet reads what the process before says of itself, and its listening sockets.
 func meet(conn *handover.Conn) (*predecessor, error) {
-	p := &predecessor{conn: conn}
+	p := &predecessor{conn: conn, ended: make(chan struct{})}
 	fds, err := p.receiveHello()
 	files := make([]*os.File, len(fds))
 	for i, fd := range fds {
@@ -168,10 +171,24 @@ func (g *Gateway) meetBefore() (err error) {
 // newDriver returns the driver that the configuration names. Its instants are those of the process before, if there is one.
 func (g *Gateway) newDriver() (driver.Driver, error) {
 	name, workers := g.file.Gateway.Driver, setProcs(g.file.Gateway.Workers)
-	if g.before != nil {
-		return driver.NewAt(name, workers, g.panics.Handler, g.before.hello.Clock)
+	if g.before == nil {
+		return driver.New(name, workers, g.panics.Handler)
 	}
-	return driver.New(name, workers, g.panics.Handler)
+	d, err := driver.NewAt(name, workers, g.panics.Handler, g.before.hello.Clock)
+	if err != nil {
+		return nil, err
+	}
+	if _, isLoops := d.(*driver.Loops); !isLoops {
+		return nil, errors.Join(fmt.Errorf("the driver is to be %s, which can take no sessions over: it needs a restart", name), d.Close(context.Background()))
+	}
+	return d, nil
+}
+
+// stop asks the process before to end what it still has.
+func (p *predecessor) stop() {
+	if !isDone(p.ended) && p.hello.PID > 0 {
+		_ = syscall.Kill(p.hello.PID, syscall.SIGTERM)
+	}
 }
 
 // beginTakeOver reports to the process before that this one is ready, and goes on with what that says before this one accepts.
@@ -230,6 +247,7 @@ func (g *Gateway) takeOver() {
 	}()
 	conn := g.before.conn
 	defer conn.Close()
+	defer close(g.before.ended)
 	err := conn.Send(handover.KindStarted, &handover.Started{}, nil)
 	for err == nil {
 		var kind handover.Kind

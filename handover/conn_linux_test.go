@@ -443,3 +443,28 @@ func FuzzReceive(f *testing.F) {
 		}
 	})
 }
+
+// With it one end decides whether the other has sent its answer.
+func TestAfterCloseReadWhatWasSentIsReceivedAndNothingCanBeSent(t *testing.T) {
+	a, b := pair(t)
+	from, to := newConn(t, a), newConn(t, b)
+	why := make([]string, MaxSessions)
+	why[7] = "refused"
+	if err := from.Send(KindAck, &Ack{Why: why}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := to.CloseRead(); err != nil {
+		t.Fatal(err)
+	}
+	if err := from.Send(KindAck, &Ack{Why: why}, nil); !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("Send after the other end's CloseRead = %v, want EPIPE", err)
+	}
+	kind, p, fds, err := to.Receive(soon())
+	var ack Ack
+	if err != nil || kind != KindAck || Decode(p, &ack, fds...) != nil || !slices.Equal(ack.Why, why) {
+		t.Errorf("Receive after CloseRead = %v, %v, %v; want what was sent before", kind, ack, err)
+	}
+	if _, _, _, err := to.Receive(soon()); !errors.Is(err, io.EOF) {
+		t.Errorf("Receive after that = %v, want io.EOF", err)
+	}
+}

@@ -167,6 +167,8 @@ func TestMessagesOverTheirBoundsAreRefused(t *testing.T) {
 		{"too many acknowledged", &Ack{Why: make([]string, MaxSessions+1)}, new(Ack), 0, "101 sessions"},
 		{"long reason", &Ack{Why: []string{"", long}}, new(Ack), 0, "over 4096 bytes"},
 		{"sessions below none", &Remaining{Sessions: -1}, new(Remaining), 0, "negative"},
+		{"sessions of an older one below none", &Remaining{Older: []Process{{PID: 1, Sessions: -1}}}, new(Remaining), 0, "negative"},
+		{"a process below none", &Remaining{Older: []Process{{PID: -1}}}, new(Remaining), 0, "negative"},
 		{"descriptors with Done", &Done{}, new(Done), 1, "came with 1 descriptors"},
 		{"descriptors with an Ack", &Ack{}, new(Ack), 1, "came with 1 descriptors"},
 		{"sum of elements", make([]int, 1<<16+1), new([]int), 0, "exceeded max number of elements"},

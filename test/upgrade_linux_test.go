@@ -333,6 +333,7 @@ func TestAnUpgradeThatFailsChangesNothing(t *testing.T) {
 		{"an address in use", func() {
 			u.rewrite(t, config+fmt.Sprintf("[[listener]]\nname = \"more\"\naddress = %q\n", taken.Addr()))
 		}, "address already in use"},
+		{"another driver", func() { u.rewrite(t, strings.Replace(config, "[gateway]\n", "[gateway]\ndriver = \"goroutine\"\n", 1)) }, "driver"},
 		{"a program that ends", func() { u.rewrite(t, config); u.installScript(t, "exit 3") }, "the new process has ended: exit status 3"},
 		{"a program that hangs", func() { u.installScript(t, "exec sleep 1000") }, "does not answer within 2s"},
 		{"a program that isn't there", func() { _ = os.Remove(u.program) }, "start the new process"},
@@ -547,6 +548,32 @@ func TestASessionOverTLS12StaysUntilItEnds(t *testing.T) {
 	eventually(t, upgradePatience, "the status has no older process", func() bool { return len(u.status(t).Older) == 0 })
 }
 
+func TestAStopEndsTheSessionsOfOlderProcessesToo(t *testing.T) {
+	t.Parallel()
+	config := strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "1h"`, 1)
+	u := runUpgradable(t, config)
+	dialer := ws.Dialer{Timeout: upgradePatience, TLSConfig: &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12}}
+	conn, _, _, err := dialer.Dial(context.Background(), "wss://"+u.listeners["secure"]+"/") // the backend sends nothing by itself
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	u.upgrade(t)
+	u.upgrade(t)
+	if err := syscall.Kill(u.pid, syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(upgradePatience))
+	f, err := ws.ReadFrame(conn)
+	if code, _ := ws.ParseCloseFrameData(f.Payload); err != nil || f.Header.OpCode != ws.OpClose || code != 1012 {
+		t.Errorf("frame %v with code %d, %v; want a close with 1012", f.Header.OpCode, code, err)
+	}
+	_ = conn.Close()
+	u.wantGone(t)
+	waitFor(t, u.pid)
+	u.pid = 0
+}
+
 func (u *upgradable) status(t *testing.T) (s admin.Status) {
 	t.Helper()
 	answer, err := http.Get("http://" + u.admin + "/api/v1/status")
@@ -653,27 +680,49 @@ func killRounds(t *testing.T, usual int) int {
 	return n
 }
 
-func TestANewProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
+// addForKill opens more sessions than a batch has, of all kinds.
+func (f *traffic) addForKill(t *testing.T, u *upgradable) {
+	t.Helper()
+	for i := range 120 {
+		f.add(t, u.listeners[[]string{"public", "secure"}[i%2]], []string{"/", "/secure"}[i/2%2], i%2 == 1, false)
+	}
+}
+
+// someMoment waits for a random moment of an upgrade that has begun: half of the times after the new process has started.
+func (u *upgradable) someMoment(t *testing.T) {
+	t.Helper()
+	if rand.IntN(2) == 0 {
+		time.Sleep(time.Duration(rand.IntN(40_000)) * time.Microsecond)
+		return
+	}
+	deadline := time.Now().Add(upgradePatience)
+	for strings.Count(u.lines(t), `"message":"starting"`) < 2 && time.Now().Before(deadline) {
+		time.Sleep(100 * time.Microsecond)
+	}
+	time.Sleep(time.Duration(rand.IntN(20_000)) * time.Microsecond)
+}
+
+func TestANewProcessThatIsKilledOrHangsTakesOnlyItsOwnSessionsAlong(t *testing.T) {
 	t.Parallel()
-	config := strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "100ms"`, 1)
+	config := strings.NewReplacer(`drain = "20s"`, "drain = \"100ms\"\nhandover_timeout = \"500ms\"").Replace(upgradeConfig(t))
+	outcomes := map[string]int{}
 	for round := range killRounds(t, 5) {
 		u := runUpgradable(t, config)
 		f := newTraffic(t)
-		for i := range 9 {
-			f.add(t, u.listeners[[]string{"public", "secure"}[i%2]], []string{"/", "/secure"}[i/2%2], i%2 == 1, false)
-		}
-		delay := time.Duration(rand.IntN(60_000)) * time.Microsecond
-		old := u.pid
+		f.addForKill(t, u)
+		old, end := u.pid, []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP}[round%2]
 		pid, err := u.upgradeWith(t, func(pid int) {
-			time.Sleep(delay)
-			_ = syscall.Kill(pid, syscall.SIGKILL)
+			u.someMoment(t)
+			_ = syscall.Kill(pid, end)
 		})
 		if err == nil { // it was in charge already: everything is its own
+			outcomes["in charge"]++
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+			u.wantGone(t)
+			waitFor(t, pid)
 			if n := f.alive(t); n > 0 {
 				t.Errorf("round %d: %d sessions live without a process", round, n)
 			}
-			u.wantGone(t)
-			waitFor(t, pid)
 			u.pid = 0
 			continue
 		}
@@ -681,8 +730,9 @@ func TestANewProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
 		if _, rest, isThere := strings.Cut(err.Error(), "; "); isThere {
 			_, _ = fmt.Sscanf(rest, "%d sessions had moved", &moved)
 		}
+		outcomes[fmt.Sprintf("%d moved", moved)]++
 		if n := f.alive(t); n != len(f.talkers)-moved {
-			t.Errorf("round %d, killed after %v: %d sessions of %d live, and %d had moved: %v", round, delay, n, len(f.talkers), moved, err)
+			t.Errorf("round %d, %v: %d sessions of %d live, and %d had moved: %v", round, end, n, len(f.talkers), moved, err)
 		}
 		if u.pid != old || u.readiness() != http.StatusOK {
 			t.Errorf("round %d: the old process doesn't serve: %v", round, err)
@@ -692,21 +742,20 @@ func TestANewProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
 		}
 		u.end(t)
 	}
+	t.Logf("%v", outcomes)
 }
 
 func TestAnOldProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
 	t.Parallel()
 	config := strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "100ms"`, 1)
+	outcomes := map[string]int{}
 	for round := range killRounds(t, 5) {
 		u := runUpgradable(t, config)
 		f := newTraffic(t)
-		for i := range 9 {
-			f.add(t, u.listeners[[]string{"public", "secure"}[i%2]], []string{"/", "/secure"}[i/2%2], i%2 == 1, false)
-		}
-		delay := time.Duration(rand.IntN(60_000)) * time.Microsecond
+		f.addForKill(t, u)
 		old := u.pid
 		pid, _ := u.upgradeWith(t, func(int) {
-			time.Sleep(delay)
+			u.someMoment(t)
 			_ = syscall.Kill(old, syscall.SIGKILL)
 		})
 		if status := waitFor(t, old); !status.Signaled() && status != 0 {
@@ -715,19 +764,22 @@ func TestAnOldProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
 		u.pid, u.pids = pid, nil
 		lives := f.alive(t)
 		if u.readiness() != http.StatusOK { // it wasn't told enough to take over
+			outcomes["no process is left"]++
 			if lives > 0 {
-				t.Errorf("round %d, killed after %v: %d sessions live without a process", round, delay, lives)
+				t.Errorf("round %d: %d sessions live without a process", round, lives)
 			}
 			waitFor(t, pid)
 			u.pid = 0
 			continue
 		}
+		outcomes[fmt.Sprintf("%d moved", lives)]++
 		if n := u.count(t, "sluice_sessions_active"); n != lives {
-			t.Errorf("round %d, killed after %v: the new process has %d sessions, and %d live", round, delay, n, lives)
+			t.Errorf("round %d: the new process has %d sessions, and %d live", round, n, lives)
 		}
 		if err := visit(u.listeners["public"]); err != nil {
 			t.Errorf("round %d: a new client: %v", round, err)
 		}
 		u.end(t)
 	}
+	t.Logf("%v", outcomes)
 }

@@ -1,0 +1,44 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+func TestAnUpgradeIsRefusedWhereItCanNotBe(t *testing.T) {
+	for name, test := range map[string]struct {
+		keys      string
+		successor func() *exec.Cmd
+		want      error
+	}{
+		"without a program":      {want: errNoProgram},
+		"with another driver":    {keys: "driver = \"goroutine\"\n", successor: func() *exec.Cmd { return exec.Command("true") }, want: errNoLoops},
+		"by a program that ends": {successor: func() *exec.Cmd { return exec.Command("true") }},
+	} {
+		g := startGateway(t, test.keys, failingLog{t})
+		g.options.Successor = test.successor
+		report, err := g.Upgrade(context.Background())
+		isIt := errors.Is(err, test.want)
+		if test.want == nil {
+			isIt = err != nil && strings.Contains(err.Error(), "the new process has ended: exit status 0")
+		}
+		if report != nil || !isIt {
+			t.Errorf("%s: %+v, %v; want error %v", name, report, err, test.want)
+		}
+		if _, err := g.Reload(context.Background()); err != nil {
+			t.Errorf("%s: a reload after it: %v", name, err)
+		}
+	}
+}
+
+func TestOneUpgradeAtATime(t *testing.T) {
+	g := startGateway(t, "", failingLog{t})
+	g.upgrading.Lock()
+	defer g.upgrading.Unlock()
+	if _, err := g.Upgrade(context.Background()); !errors.Is(err, errUpgrading) {
+		t.Errorf("an upgrade during another: %v, want %v", err, errUpgrading)
+	}
+}
