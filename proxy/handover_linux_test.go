@@ -3,11 +3,16 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"math"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -632,5 +637,143 @@ func TestPoolsGoOnWithTheStateOfTheirBackends(t *testing.T) {
 	}
 	if n := heir.metric(t, "sluice_backend_state", "backend="+one.Addr().String(), "state=draining"); n != 1 {
 		t.Error("the backend doesn't drain")
+	}
+}
+
+// Whatever happens to sessions while they move, each ends once, and nothing is left of it in either process.
+func TestNothingIsLeftOfSessionsThatMoveAmongReloadsDrainsAndCloses(t *testing.T) {
+	one, two := startEchoes(t), startEchoes(t)
+	s := newSetup("loop", one, two)
+	s.Pools[0].Policy = balancer.PolicyLeastConn
+	s.Routes[0].CloseTimeout = milliseconds(200)
+	a, b := s.run(t), func() *gateway {
+		n := newSetup("loop", one, two)
+		n.Pools[0].Policy = balancer.PolicyLeastConn
+		n.Routes[0].CloseTimeout = milliseconds(200)
+		return n.run(t)
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	var running sync.WaitGroup
+	for i := range 40 {
+		running.Go(func() { chat(ctx, t, []*gateway{a, b}[i%2]) })
+	}
+	every := func(pause time.Duration, do func()) {
+		running.Go(func() {
+			for ctx.Err() == nil {
+				time.Sleep(rand.N(pause))
+				do()
+			}
+		})
+	}
+	moved := 0
+	every(4*time.Millisecond, func() {
+		for _, way := range [][2]*gateway{{a, b}, {b, a}} {
+			n, _ := way[0].handOver(t, way[1])
+			moved += n
+		}
+	})
+	for _, g := range []*gateway{a, b} {
+		removed := false
+		every(200*time.Millisecond, func() {
+			c := Sections{Listeners: s.Listeners, Routes: slices.Clone(s.Routes), Pools: s.Pools, MaxSessions: 1000, DrainsRemoved: true}
+			if removed = !removed; removed {
+				c.Routes[0].Path = "/elsewhere"
+			}
+			if err := g.Reload(c); err != nil {
+				t.Error(err)
+			}
+		})
+		every(100*time.Millisecond, func() {
+			if err := errors.Join(g.Drain("pool", one, 0), g.Undrain("pool", one)); err != nil {
+				t.Error(err)
+			}
+		})
+		every(100*time.Millisecond, func() { g.Sessions().CloseAll(&session.Query{Backend: two}, 0) })
+	}
+	running.Wait()
+	if moved == 0 {
+		t.Error("nothing has moved")
+	}
+	eventually(t, "no session", func() bool { return a.IsEmpty() && b.IsEmpty() })
+	a.wantSessions(t, 0)
+	b.wantSessions(t, 0)
+	in, out := 0.0, 0.0
+	begun, ended := 0.0, 0.0
+	for _, g := range []*gateway{a, b} {
+		in += g.metric(t, "sluice_sessions_moved_total", "direction=in")
+		out += g.metric(t, "sluice_sessions_moved_total", "direction=out")
+		begun += g.metric(t, "sluice_sessions_total", "result=established")
+		ended += g.metric(t, "sluice_session_seconds")
+	}
+	t.Logf("%v sessions, %v moves", begun, in)
+	if in != out || begun != ended {
+		t.Errorf("%v sessions came, %v went, %v began, %v ended", in, out, begun, ended)
+	}
+}
+
+// startEchoes starts a backend that echoes frames as they come, and returns its address.
+func startEchoes(t *testing.T) string {
+	t.Helper()
+	backend := listenRaw(t)
+	go func() {
+		for {
+			c, err := backend.Accept()
+			if err != nil {
+				return
+			}
+			go echoes(c)
+		}
+	}()
+	return backend.Addr().String()
+}
+
+// echoes serves a connection until it ends.
+func echoes(c net.Conn) {
+	defer c.Close()
+	if _, err := ws.Upgrade(c); err != nil {
+		return
+	}
+	for {
+		f, err := ws.ReadFrame(c)
+		if err != nil {
+			return
+		}
+		if ws.WriteFrame(c, ws.NewFrame(f.Header.OpCode, true, ws.UnmaskFrameInPlace(f).Payload)) != nil || f.Header.OpCode == ws.OpClose {
+			return
+		}
+	}
+}
+
+// chat opens sessions one after another, and has messages echoed until the gateway closes them. What comes back must be what was sent.
+func chat(ctx context.Context, t *testing.T, g *gateway) {
+	for ctx.Err() == nil {
+		c, r, _, err := ws.Dialer{Timeout: patience}.Dial(ctx, "ws://"+g.address()+"/")
+		if err != nil {
+			continue // its route is removed, or ctx has ended
+		}
+		var from io.Reader = c
+		if r != nil {
+			from = r // the gateway has closed it already
+		}
+		_ = c.SetDeadline(time.Now().Add(patience))
+		for n := 0; ; n++ {
+			if ctx.Err() != nil {
+				_ = ws.WriteFrame(c, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))))
+			}
+			text := strconv.Itoa(n)
+			if ws.WriteFrame(c, ws.MaskFrame(ws.NewTextFrame([]byte(text)))) != nil {
+				break
+			}
+			f, err := ws.ReadFrame(from)
+			if err != nil || f.Header.OpCode == ws.OpClose {
+				break
+			}
+			if string(f.Payload) != text {
+				t.Errorf("%q came back of %q", f.Payload, text)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		_ = c.Close()
 	}
 }
