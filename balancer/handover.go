@@ -145,7 +145,8 @@ func (b *Backend) handOver(now time.Time) BackendState {
 }
 
 // TakeOver goes on with what another process knows of the pool of that name. A backend that only the configuration has joins the pool, and
-// what the configuration does not have, or has turned off, is skipped. It is called before Run, and does not block.
+// what the configuration does not have, or has turned off, is skipped. What a name's source has found in this process already is newer. It is
+// called before the first Pick, and does not block.
 func (p *Pool) TakeOver(state *PoolState) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -156,7 +157,7 @@ func (p *Pool) TakeOver(state *PoolState) {
 	names := p.names()
 	for i := range state.Found {
 		found := &state.Found[i]
-		if _, isListed := names[found.Text]; isListed && len(found.Backends) > 0 {
+		if _, isListed := names[found.Text]; isListed && len(found.Backends) > 0 && p.found[found.Text] == nil {
 			if specs, err := found.specs(); err == nil {
 				p.found[found.Text] = &discovered{specs: specs}
 			}

@@ -113,9 +113,16 @@ func TestFoundBackendsAreThereBeforeTheirNameIsResolvedAgain(t *testing.T) {
 		}}
 		old.updateBackends(time.Now())
 	})
-	p := handedOver(t, old, c)
+	state := old.HandOver()
+	p := newPool(t, c)
+	p.TakeOver(&state)
 	if len(p.backends) != 2 {
 		t.Fatalf("%d backends; want 2", len(p.backends))
+	}
+	state.Found[0].Backends = state.Found[0].Backends[:1]
+	p.TakeOver(&state)
+	if len(p.backends) != 2 {
+		t.Error("an older list has replaced what was found here")
 	}
 	for i, want := range old.backends {
 		if got := p.backends[i]; got.spec != want.spec || got.State() != Up {
