@@ -154,14 +154,8 @@ func (p *Pool) TakeOver(state *PoolState) {
 		return
 	}
 	now := time.Now()
-	names := p.names()
 	for i := range state.Found {
-		found := &state.Found[i]
-		if _, isListed := names[found.Text]; isListed && len(found.Backends) > 0 && p.found[found.Text] == nil {
-			if specs, err := found.specs(); err == nil {
-				p.found[found.Text] = &discovered{specs: specs}
-			}
-		}
+		p.takeOverFound(&state.Found[i])
 	}
 	p.updateBackends(now)
 	isKnown := map[*Backend]bool{}
@@ -184,6 +178,25 @@ func (p *Pool) TakeOver(state *PoolState) {
 	}
 	p.isStale = true // a slow start's share is not part of a state
 	p.applyChanges(now)
+}
+
+// takeOverFound goes on with what the source of a name has found, if it has found nothing here yet. The caller holds mu.
+func (p *Pool) takeOverFound(found *FoundState) {
+	if _, isListed := p.names()[found.Text]; !isListed {
+		return
+	}
+	specs, err := found.specs()
+	if err != nil {
+		return
+	}
+	d := p.found[found.Text]
+	if d == nil {
+		d = new(discovered)
+		p.found[found.Text] = d
+	}
+	if len(d.specs) == 0 {
+		d.specs = specs
+	}
 }
 
 // specs returns what the source has found.

@@ -115,6 +115,7 @@ func TestFoundBackendsAreThereBeforeTheirNameIsResolvedAgain(t *testing.T) {
 	})
 	state := old.HandOver()
 	p := newPool(t, c)
+	p.discovered("backend.example:9000", nil, errPanicked) // the first lookup fails here
 	p.TakeOver(&state)
 	if len(p.backends) != 2 {
 		t.Fatalf("%d backends; want 2", len(p.backends))
