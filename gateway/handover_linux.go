@@ -370,16 +370,17 @@ func (g *Gateway) retire(ctx context.Context) {
 	g.watch.set(false)
 	g.reloading.Unlock()
 	g.watch.wait()
+	limit, stop := context.WithTimeout(ctx, drain)
+	defer stop()
+	g.proxy.StopAccepting()
+	g.security.close()
+	g.panics.Guard(room, g.follow)
 	if g.admin != nil {
 		// Not after the drain: the new process answers. The answer of the upgrade itself is under way.
 		if err := g.endAdmin(5 * time.Second); err != nil {
 			g.log.Warn("admin requests are cut", zap.Error(err))
 		}
 	}
-	g.proxy.StopAccepting()
-	g.security.close()
-	limit, stop := context.WithTimeout(ctx, drain)
-	defer stop()
 	ticker := time.NewTicker(olderInterval)
 	defer ticker.Stop()
 	for !g.isAlone() && limit.Err() == nil {

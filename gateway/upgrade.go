@@ -32,7 +32,12 @@ func (g *Gateway) Upgrade(ctx context.Context) (*admin.Upgraded, error) {
 }
 
 func (g *Gateway) tryUpgrade(ctx context.Context) (report *admin.Upgraded, err error) {
-	if !g.upgrading.TryLock() {
+	switch {
+	case isDone(g.handedOver):
+		return nil, errHandedOver
+	case g.stopping.Err() != nil:
+		return nil, errDraining
+	case !g.upgrading.TryLock():
 		return nil, errUpgrading
 	}
 	defer g.upgrading.Unlock()

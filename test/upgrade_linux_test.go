@@ -324,6 +324,7 @@ func TestAnUpgradeThatFailsChangesNothing(t *testing.T) {
 	u := runUpgradable(t, config)
 	c, b := open(t, u.gateway, backend, "/")
 	taken := listenRaw(t)
+	before, opened := u.measure(t), 0
 	for _, test := range []struct {
 		name  string
 		setUp func()
@@ -347,7 +348,11 @@ func TestAnUpgradeThatFailsChangesNothing(t *testing.T) {
 		c.send(t, c.frame(ws.OpText, test.name))
 		b.wantFrame(t, ws.OpText, test.name)
 		open(t, u.gateway, backend, "/")
+		opened++
 	}
+	eventually(t, upgradePatience, "descriptors as before, and of the sessions since", func() bool {
+		return u.measure(t).descriptors <= before.descriptors+2*opened
+	})
 	u.install(t, sluice)
 	u.upgrade(t)
 	open(t, u.gateway, backend, "/")
