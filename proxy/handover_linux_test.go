@@ -142,8 +142,8 @@ func TestASessionGoesOnInAnotherProcess(t *testing.T) {
 	}{
 		{of: old, name: "sluice_sessions_total", label: "result=established", want: 1},
 		{of: heir, name: "sluice_sessions_total", label: "result=established", want: 0},
-		{of: old, name: "sluice_sessions_moved_total", label: "direction=out", want: 1},
-		{of: heir, name: "sluice_sessions_moved_total", label: "direction=in", want: 1},
+		{of: old, name: "sluice_sessions_handed_over_total", label: "direction=out", want: 1},
+		{of: heir, name: "sluice_sessions_handed_over_total", label: "direction=in", want: 1},
 		{of: old, name: "sluice_closes_total", want: 0},
 		{of: heir, name: "sluice_closes_total", want: 1},
 		{of: old, name: "sluice_session_seconds", want: 0},
@@ -701,8 +701,8 @@ func TestNothingIsLeftOfSessionsThatMoveAmongReloadsDrainsAndCloses(t *testing.T
 	in, out := 0.0, 0.0
 	begun, ended := 0.0, 0.0
 	for _, g := range []*gateway{a, b} {
-		in += g.metric(t, "sluice_sessions_moved_total", "direction=in")
-		out += g.metric(t, "sluice_sessions_moved_total", "direction=out")
+		in += g.metric(t, "sluice_sessions_handed_over_total", "direction=in")
+		out += g.metric(t, "sluice_sessions_handed_over_total", "direction=out")
 		begun += g.metric(t, "sluice_sessions_total", "result=established")
 		ended += g.metric(t, "sluice_session_seconds")
 	}

@@ -50,7 +50,7 @@ func newMetrics(p *Proxy) *metrics {
 			Name: "sluice_sessions_total", Help: "Handshakes by their result.",
 		}, []string{"route", "pool", "result"}),
 		moved: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_sessions_moved_total", Help: "Live sessions that came from another process of the gateway, or went to one, in an upgrade.",
+			Name: "sluice_sessions_handed_over_total", Help: "Live sessions that came from another process of the gateway, or went to one, in an upgrade.",
 		}, []string{"direction"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
