@@ -340,14 +340,6 @@ func (l *loop) beginMoved(m *moved) {
 		l.restoreSide(s, &x, side, m)
 	}
 	s.core = m.core
-	for side := relay.Client; side <= relay.Backend; side++ { // by the marks of this driver
-		switch waiting := s.pending.waiting(side); {
-		case waiting > l.marks.high:
-			s.core.Pause(side.Other())
-		case waiting < l.marks.low:
-			s.core.Resume(&l.env, side.Other())
-		}
-	}
 	l.goOn(s)
 }
 

@@ -515,6 +515,47 @@ func TestASocketThatWasWidenedIsKnownToBe(t *testing.T) {
 	x.thaw()
 }
 
+// A socket that lingers for no time is reset when its last owner closes it, which drops what its peer has yet to take.
+func TestAMoveLeavesNoOptionBehindThatWouldCutTheConnection(t *testing.T) {
+	eachMovable(t, func(t *testing.T, k *kind) {
+		a, b := twoDrivers(t, nil)
+		x := join(t, a, k, setup{})
+		x.move(t, b)
+		for side, fd := range x.freeze(t).FDs {
+			if isSet, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_LINGER); isSet != 0 || err != nil {
+				t.Errorf("SO_LINGER of side %d is %d, %v; want 0", side, isSet, err)
+			}
+		}
+		x.thaw()
+		x.wantEcho(t, "after the move")
+	})
+}
+
+func TestWhatCameWhileASessionWasFrozenCountsBeforeATimerDoes(t *testing.T) {
+	const timeout = time.Second
+	a, b := twoDrivers(t, nil)
+	var both [2]*exchange
+	var goOn [2]func()
+	for i := range both {
+		x := join(t, a, &kind{pair: tcpPair}, setup{config: relay.Config{IdleTimeout: timeout}})
+		f := x.freeze(t)
+		both[i], goOn[i] = x, x.thaw
+		if i == 1 {
+			goOn[i], _ = x.prepare(t, f, b)
+		}
+		x.client.write(x.client.text("in time"))
+	}
+	time.Sleep(2 * timeout)
+	for i, x := range both {
+		goOn[i]()
+		x.backend.want("what came", x.client.text("in time"))
+		x.client.wantClose("idle only now", 1001, "*")
+		x.client.close()
+		x.backend.close()
+		x.wantVerdict(t, relay.Gateway, 1001, relay.ReasonIdle)
+	}
+}
+
 // A driver that ends, or a loop that is retired, leaves frozen sessions to those who froze them.
 func TestFrozenSessionsOutliveTheirLoop(t *testing.T) {
 	end := map[string]func(*testing.T, *tested, *loop){
@@ -665,8 +706,8 @@ func TestStatesThatAreImpossibleAreRefused(t *testing.T) {
 	}
 }
 
-// What another build, or a stranger, says of pauses and timers is made to agree with what waits here.
-func TestASideIsReadByTheMarksOfItsNewDriver(t *testing.T) {
+// Another build may have other marks.
+func TestASideThatWasPausedForFewBytesIsReadAgainOnceTheyAreGone(t *testing.T) {
 	a, b := twoDrivers(t, nil)
 	x := join(t, a, &kind{pair: tcpPair}, setup{})
 	f := x.freeze(t)
