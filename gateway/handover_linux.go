@@ -129,8 +129,7 @@ func (s *successor) receive(want handover.Kind, value any) error {
 
 // explain returns an error of the connection with how the process has ended, if it has.
 func (s *successor) explain(err error) error {
-	isOver := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
-	if isOver {
+	if isOver(err) {
 		select {
 		case <-s.exited:
 			return fmt.Errorf("the new process has ended: %v", s.cmd.ProcessState)
@@ -138,6 +137,11 @@ func (s *successor) explain(err error) error {
 		}
 	}
 	return fmt.Errorf("connection to the new process: %w", err)
+}
+
+// isOver reports whether an error of the conversation is that the other process has ended.
+func isOver(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // handOver is Upgrade once it may begin. The caller holds upgrading and reloading.

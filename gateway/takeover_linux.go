@@ -191,25 +191,35 @@ func (p *predecessor) stop() {
 	}
 }
 
-// beginTakeOver reports to the process before that this one is ready, and goes on with what that says before this one accepts.
+// beginTakeOver reports to the process before that this one is ready, and goes on with what that says before this one accepts. If that one has
+// been killed, its sockets wait for this one.
 func (g *Gateway) beginTakeOver() error {
-	conn := g.before.conn
-	ready := handover.Ready{Form: handover.Form, Build: ReadBuild().String(), PID: os.Getpid()}
-	if err := conn.Send(handover.KindReady, &ready, nil); err != nil {
-		return fmt.Errorf("the process before: %w", err)
-	}
-	kind, p, fds, err := conn.Receive(time.Time{}) // that one ends this one if it goes on by itself
-	handover.CloseAll(fds)
-	if err == nil && kind != handover.KindPoolsAndKeys {
-		err = fmt.Errorf("it continues with message %d, want %d", kind, handover.KindPoolsAndKeys)
-	}
-	if err == nil {
-		err = g.restore(p)
+	message, err := g.before.receiveState()
+	switch {
+	case isOver(err):
+		g.log.Warn("the process before has ended, its sockets alone are taken over", zap.Error(err))
+		return nil
+	case err == nil:
+		err = g.restore(message)
 	}
 	if err != nil {
 		return fmt.Errorf("the process before: %w", err)
 	}
 	return nil
+}
+
+// receiveState returns the message that comes once this process is ready.
+func (p *predecessor) receiveState() (message []byte, err error) {
+	ready := handover.Ready{Form: handover.Form, Build: ReadBuild().String(), PID: os.Getpid()}
+	if err := p.conn.Send(handover.KindReady, &ready, nil); err != nil {
+		return nil, err
+	}
+	kind, message, fds, err := p.conn.Receive(time.Time{}) // that one ends this one if it goes on by itself
+	handover.CloseAll(fds)
+	if err == nil && kind != handover.KindPoolsAndKeys {
+		err = fmt.Errorf("it continues with message %d, want %d", kind, handover.KindPoolsAndKeys)
+	}
+	return message, err
 }
 
 // restore goes on with the pools and the ticket keys of the process before.

@@ -62,9 +62,10 @@ func runUpgradable(t *testing.T, config string, env ...string) *upgradable {
 		t.Fatal(err)
 	}
 	defer stderr.Close()
-	cmd := exec.Command(u.program, "run", "-config", u.config)
-	cmd.Stderr = stderr
-	cmd.Env = append(os.Environ(), env...)
+	cmd := &exec.Cmd{
+		Path: u.program, Args: []string{"./" + filepath.Base(u.program), "run", "-config", filepath.Base(u.config)}, Dir: directory,
+		Stderr: stderr, Env: append(os.Environ(), env...),
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -159,6 +160,26 @@ func (u *upgradable) upgrade(t *testing.T) admin.Upgraded {
 	}
 	return report
 }
+
+// upgradeBySignal is upgrade by SIGUSR2.
+func (u *upgradable) upgradeBySignal(t *testing.T) {
+	t.Helper()
+	seen := strings.Count(u.lines(t), handedOver)
+	if err := syscall.Kill(u.pid, syscall.SIGUSR2); err != nil {
+		t.Fatal(err)
+	}
+	u.pids = append(u.pids, u.pid)
+	eventually(t, upgradePatience, "a new process has taken over", func() bool {
+		all := strings.Split(u.lines(t), handedOver)
+		if len(all) < seen+2 {
+			return false
+		}
+		n, err := fmt.Sscanf(all[seen+1], `,"pid":%d,`, &u.pid)
+		return n == 1 && err == nil
+	})
+}
+
+const handedOver = `"message":"handed over to a new process"`
 
 // wantGone waits for the end of the processes that have handed over, and checks that each ended cleanly.
 func (u *upgradable) wantGone(t *testing.T) {
@@ -313,6 +334,8 @@ func TestUpgradesRefuseNoConnection(t *testing.T) {
 		}
 		v.more(t, 20)
 	}
+	u.upgradeBySignal(t)
+	v.more(t, 20)
 	v.wantAllServed(t)
 	u.wantGone(t)
 }
