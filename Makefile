@@ -5,6 +5,7 @@
 # make torture  random traffic and sessions that come and go, over both drivers, for TORTURETIME each
 # make apps     real applications behind the gateway (test/apps), also those that take long to install or to start
 # make chaos    random peers, faults and reloads around the built program, for CHAOSTIME, 10 minutes by default
+# make upgrades  thousands of sessions that move through upgrades, then upgrades among what else operators do for UPGRADESTIME, 5 minutes by default
 # make scenarios  clients that flood, stall or don't read, at the size that the project promises for; make test runs them smaller
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
@@ -19,6 +20,7 @@ GO       ?= go
 FUZZTIME ?= 30s
 TORTURETIME ?= 60s
 CHAOSTIME ?= 10m
+UPGRADESTIME ?= 5m
 BASE     ?=
 BENCH    ?= .
 BORINGSSL ?=
@@ -27,7 +29,7 @@ SCENARIOS ?= Flood|Scenario|Ejected
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers apps fuzz bench torture chaos scenarios compare compare-short bogo charts screenshots image run
+.PHONY: all fmt lint test peers apps fuzz bench torture chaos upgrades scenarios compare compare-short bogo charts screenshots image run
 
 all: fmt lint test
 
@@ -124,6 +126,9 @@ torture:
 
 chaos:
 	$(GO) test ./test -count 1 -v -timeout 24h -run 'TestChaos$$' -chaos $(CHAOSTIME)
+
+upgrades:
+	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 60m -parallel 1 -run 'TestUpgradesThat|TestIdleSessionsMove|TestUpgradesAmong' -upgrades $(UPGRADESTIME)
 
 scenarios: peers
 	SLUICE_TEST_LONG=true $(GO) test ./test -count 1 -v -timeout 60m -run '$(SCENARIOS)'

@@ -5,6 +5,7 @@
 //	raw_test.go       clients and backends that send any bytes; frames by gobwas/ws
 //	crowd_test.go     sessions that must not notice what is done to others
 //	chaos_test.go     random peers, faults and configurations around one gateway (the files chaos_*); flags -chaos, -chaos.seed
+//	upgrade_linux_test.go  upgrades, and the processes that they start and end; what moves through many of them: the files upgrades_*
 //	chromium_test.go  the admin listener's dashboard in a browser; screenshot_test.go makes its pictures
 //	monitoring_test.go  a gateway of which every metric has a value; what deploy/ asks of it
 //	program_test.go   processes, and what a test does without the programs that it needs

@@ -1,15 +1,12 @@
 package test
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"hash"
-	"hash/fnv"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -276,16 +273,23 @@ func (v *visitors) wantAllServed(t *testing.T) {
 	t.Logf("%d visitors were served", v.served.Load())
 }
 
-// visit opens a session at "host:port" or "unix:/path", gets a message back and closes it.
+// visitorsTickets lets visitors resume TLS sessions, which a process before may have begun.
+var visitorsTickets = tls.NewLRUClientSessionCache(64)
+
+// visit opens a session at "host:port", "wss://host:port/path" or "unix:/path", gets a message back and closes it.
 func visit(address string) error {
-	dialer := ws.Dialer{Timeout: upgradePatience}
+	dialer := ws.Dialer{Timeout: upgradePatience, TLSConfig: &tls.Config{InsecureSkipVerify: true, ClientSessionCache: visitorsTickets}}
+	url := "ws://" + address + "/"
 	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
-		address = "localhost"
+		url = "ws://localhost/"
 		dialer.NetDial = func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		}
 	}
-	conn, _, _, err := dialer.Dial(context.Background(), "ws://"+address+"/") // the backend sends nothing by itself
+	if strings.Contains(address, "://") {
+		url = address
+	}
+	conn, _, _, err := dialer.Dial(context.Background(), url) // the backend sends nothing by itself
 	if err != nil {
 		return fmt.Errorf("handshake: %w", err)
 	}
@@ -381,101 +385,6 @@ func TestAnUpgradeThatFailsChangesNothing(t *testing.T) {
 	open(t, u.gateway, backend, "/")
 }
 
-// A courier sends messages of random sizes through an echo backend, and compares sums of all bytes that go and come. It reads and writes at
-// its own paces.
-type courier struct {
-	conn       net.Conn
-	reader     *bufio.Reader
-	sent, got  hash.Hash64
-	sentBytes  int64
-	gotBytes   atomic.Int64
-	stopped    <-chan struct{}
-	wrote      chan struct{} // closed when all is sent
-	read       chan struct{} // closed when the reader has ended
-	writeError error
-	readError  error
-}
-
-// newCourier opens a session. name seeds its dice.
-func newCourier(t *testing.T, url string, name uint64, stopped <-chan struct{}) *courier {
-	t.Helper()
-	dialer := ws.Dialer{Timeout: upgradePatience, TLSConfig: &tls.Config{InsecureSkipVerify: true}}
-	conn, early, _, err := dialer.Dial(context.Background(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = conn.Close() })
-	c := &courier{conn: conn, reader: early, sent: fnv.New64a(), got: fnv.New64a(), stopped: stopped, wrote: make(chan struct{}), read: make(chan struct{})}
-	if early == nil {
-		c.reader = bufio.NewReader(conn)
-	}
-	go c.write(rand.New(rand.NewPCG(name, 1)))
-	go c.listen(rand.New(rand.NewPCG(name, 2)))
-	return c
-}
-
-func (c *courier) write(dice *rand.Rand) {
-	defer close(c.wrote)
-	for !isClosed(c.stopped) {
-		payload := make([]byte, dice.IntN(1<<dice.IntN(19)))
-		for i := range payload {
-			payload[i] = byte(dice.Uint32())
-		}
-		_, _ = c.sent.Write(payload)
-		c.sentBytes += int64(len(payload))
-		if c.writeError = ws.WriteFrame(c.conn, ws.MaskFrameInPlace(ws.NewBinaryFrame(payload))); c.writeError != nil {
-			return
-		}
-		time.Sleep(time.Duration(dice.IntN(10)) * time.Millisecond)
-	}
-}
-
-// listen reads until the connection is closed.
-func (c *courier) listen(dice *rand.Rand) {
-	defer close(c.read)
-	buf := make([]byte, 32<<10)
-	for {
-		header, err := ws.ReadHeader(c.reader)
-		if err == nil && header.OpCode != ws.OpBinary && header.OpCode != ws.OpContinuation {
-			err = fmt.Errorf("opcode %v", header.OpCode)
-		}
-		for left := header.Length; err == nil && left > 0; {
-			var n int
-			n, err = c.reader.Read(buf[:min(left, int64(len(buf)))])
-			_, _ = c.got.Write(buf[:n])
-			c.gotBytes.Add(int64(n))
-			left -= int64(n)
-			if dice.IntN(50) == 0 {
-				time.Sleep(20 * time.Millisecond)
-			}
-		}
-		if err != nil {
-			c.readError = err
-			return
-		}
-	}
-}
-
-// wantWhole waits until all that was sent has come back, and compares. The courier must have been told to stop.
-func (c *courier) wantWhole(t *testing.T, what string) {
-	t.Helper()
-	<-c.wrote
-	if c.writeError != nil {
-		t.Errorf("%s: after %d bytes: %v", what, c.sentBytes, c.writeError)
-	}
-	eventually(t, upgradePatience, what+": all that was sent has come back", func() bool {
-		if isClosed(c.read) {
-			t.Fatalf("%s: after %d of %d bytes: %v", what, c.gotBytes.Load(), c.sentBytes, c.readError)
-		}
-		return c.gotBytes.Load() >= c.sentBytes
-	})
-	_ = c.conn.Close()
-	<-c.read
-	if c.gotBytes.Load() != c.sentBytes || c.sent.Sum64() != c.got.Sum64() {
-		t.Errorf("%s: %d bytes of sum %x have come back, want %d of sum %x", what, c.gotBytes.Load(), c.got.Sum64(), c.sentBytes, c.sent.Sum64())
-	}
-}
-
 // upgradeConfig has listeners without and with TLS, and routes to an echo backend without and with it.
 func upgradeConfig(t *testing.T) string {
 	t.Helper()
@@ -517,7 +426,7 @@ func TestSessionsGoOnThroughUpgrades(t *testing.T) {
 			continue
 		}
 		url := fmt.Sprintf("%s://%s%s", scheme, address, path)
-		couriers[fmt.Sprintf("%d, %s", i, url)] = newCourier(t, url, uint64(i), stopped)
+		couriers[fmt.Sprintf("%d, %s", i, url)] = newCourier(t, url, &courier{name: uint64(i), mostPause: 10 * time.Millisecond, stopped: stopped})
 	}
 	count := len(f.talkers) + len(couriers)
 	v := newVisitors(t, 2, u.listeners["public"])
