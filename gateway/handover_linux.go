@@ -132,7 +132,11 @@ func (s *successor) explain(err error) error {
 	if isOver(err) {
 		select {
 		case <-s.exited:
-			return fmt.Errorf("the new process has ended: %v", s.cmd.ProcessState)
+			text := "the new process has ended: " + s.cmd.ProcessState.String()
+			if s.cmd.ProcessState.ExitCode() > 0 {
+				text += "; its standard error has the reason"
+			}
+			return errors.New(text)
 		case <-time.After(time.Second):
 		}
 	}
