@@ -17,7 +17,7 @@ type sender struct {
 	*peer
 	r            *rand.Rand
 	noise        []byte
-	end          time.Time
+	end          time.Time     // set by run
 	pongs        <-chan []byte // what pings of the gateway want
 	isForwarding bool
 
@@ -30,8 +30,10 @@ type sender struct {
 	err      error
 }
 
-func (s *sender) run() {
-	for s.err == nil && time.Now().Before(s.end) {
+// run sends until end, one message at least, and then a close.
+func (s *sender) run(end time.Time) {
+	s.end = end
+	for isFirst := true; s.err == nil && (isFirst || time.Now().Before(end)); isFirst = false {
 		s.message()
 		// A breath, or a few sessions with large buffers would leave no processor to the others.
 		time.Sleep(time.Duration(s.r.IntN(2000)) * time.Microsecond)
@@ -130,7 +132,6 @@ func (s *sender) write(b []byte) {
 type receiver struct {
 	*peer
 	r     *rand.Rand
-	end   time.Time
 	pongs chan<- []byte
 
 	isForwarding bool // pings of the sender pass: they are among what was sent
@@ -141,9 +142,10 @@ type receiver struct {
 	err    error
 }
 
-func (g *receiver) run() {
-	_ = g.conn.SetReadDeadline(g.end.Add(3 * patience))
-	in := bufio.NewReaderSize(&slow{Conn: g.conn, r: g.r, end: g.end}, 64<<10)
+// run reads until a close, at leisure until end.
+func (g *receiver) run(end time.Time) {
+	_ = g.conn.SetReadDeadline(end.Add(3 * patience))
+	in := bufio.NewReaderSize(&slow{Conn: g.conn, r: g.r, end: end}, 64<<10)
 	for g.err == nil {
 		var isClose bool
 		if isClose, g.err = g.next(in); isClose {
