@@ -1,6 +1,9 @@
 package driver
 
 import (
+	"crypto/tls"
+	"math/rand/v2"
+	"sync"
 	"testing"
 )
 
@@ -49,4 +52,28 @@ func TestKeysChangeAtTheLimitOfRecordsBothWays(t *testing.T) {
 			t.Errorf("side %d was sent %d KeyUpdates, and up to %d records under one key; want %d at most, and %d or one less", side, c.updates, c.most, limit, want)
 		}
 	}
+}
+
+// Sessions at once need one slab each of slots and of states of TLS, and so do any number of them one after another.
+func TestStatesOfTLSAreUsedAgain(t *testing.T) {
+	d := openTested(t, &kind{open: openOneLoop})
+	l := d.Driver.(*Loops).loops[0].Load()
+	k := &kind{pair: tcpPair, tls: security{tls.VersionTLS13, tls.VersionTLS13}}
+	const atOnce, each = 16, 20
+	var wg sync.WaitGroup
+	for i := range atOnce {
+		r := rand.New(rand.NewPCG(7, uint64(i)))
+		wg.Go(func() {
+			for range each {
+				churn(t, d, k, r)
+			}
+		})
+	}
+	wg.Wait()
+	l.do(func() {
+		l.audit()
+		if slots, states, free := len(l.slots.hots), len(l.tls.secureds), len(l.tls.free); slots != 1 || states != 1 || free != slabSize {
+			t.Errorf("%d slabs of slots and %d of states of TLS, %d states free; want one slab each, and all free", slots, states, free)
+		}
+	})
 }
