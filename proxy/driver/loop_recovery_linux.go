@@ -70,8 +70,8 @@ func (l *loop) dropBatches() (isTorn [2]bool) {
 // abort ends the session or task of a slot with a close, or an answer, to each side that can still receive one.
 func (l *loop) abort(s slot, isTorn [2]bool) {
 	switch task := l.tasks[s.index]; {
-	case s.owner != nil && s.core.Verdict().Reason == relay.ReasonInternal:
-		l.kill(s) // it was aborted before
+	case s.owner != nil && s.core.IsAborted():
+		l.kill(s)
 	case s.owner != nil:
 		l.env.Config = s.config
 		s.core.Abort(&l.env, isTorn)

@@ -241,7 +241,7 @@ func (s *Session) endStream(to Side) {
 func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string, isTold bool) {
 	in, from := &s.in[to], &s.in[to.Other()]
 	switch {
-	case s.closeBoth.reason == ReasonInternal:
+	case s.IsAborted():
 		return s.closeBoth.code, s.closeBoth.reason.Text(), true
 	case in.state == inFaulted:
 		return rules[in.rule].code, in.rule.Text(), true
