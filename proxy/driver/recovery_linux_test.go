@@ -54,11 +54,21 @@ var breakages = map[string]func(*loop){
 	"a task in a session's slot":    func(l *loop) { l.tasks[l.deadlines.entries[0].index] = &greeter{} },
 	"a deadline that is in no heap": func(l *loop) { l.deadlines.entries = l.deadlines.entries[:len(l.deadlines.entries)-1] },
 	"states of TLS that are lost": func(l *loop) {
-		if l.tls == nil {
-			l.tls = &tlsMemory{layer: record.NewLayer()}
-		}
-		l.tls.secureds = append(l.tls.secureds, newSlab[secured]())
+		m := tlsOf(l)
+		m.secureds = append(m.secureds, newSlab[secured]())
 	},
+	"a state of TLS free and in use": func(l *loop) {
+		m := tlsOf(l)
+		m.free = append(m.free, 1) // which is the first that is used
+	},
+}
+
+// tlsOf returns what a loop has for TLS.
+func tlsOf(l *loop) *tlsMemory {
+	if l.tls == nil {
+		l.tls = &tlsMemory{layer: record.NewLayer()}
+	}
+	return l.tls
 }
 
 func TestALoopWhoseOwnStateIsBrokenIsReplacedAndTheOthersGoOn(t *testing.T) {
