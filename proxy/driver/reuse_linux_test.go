@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/proxy/relay"
-	"sluice/tls/record"
 )
 
 func init() {
