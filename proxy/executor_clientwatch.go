@@ -23,6 +23,7 @@ type clientWatch struct {
 const watchDelay = 20 * time.Millisecond
 
 func watchClient(c *connection, cancel context.CancelFunc) *clientWatch {
+	_ = c.client.SetWriteDeadline(time.Time{}) // that of the head doesn't count any more
 	w := &clientWatch{connection: c, cancel: cancel, done: make(chan struct{})}
 	w.timer = time.AfterFunc(watchDelay, w.read)
 	return w
@@ -67,6 +68,8 @@ func (w *clientWatch) stop() {
 	if w.timer.Stop() {
 		return
 	}
+	// While crypto/tls reads, it answers KeyUpdates, and the client may take no answers.
+	_ = w.connection.client.SetWriteDeadline(time.Now().Add(refusalTimeout))
 	for {
 		// The goroutine may be about to clear the deadline that ends its Read.
 		_ = w.connection.client.SetReadDeadline(time.Unix(1, 0))

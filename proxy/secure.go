@@ -39,7 +39,7 @@ func (c *connection) secure(deadline time.Time) error {
 	defer cancel()
 	secure, subject, err := c.listener.tls.Handshake(ctx, lower)
 	if err == nil {
-		_ = c.client.SetWriteDeadline(time.Time{})
+		// The write deadline stays: while crypto/tls reads the head, it answers KeyUpdates.
 		c.client, c.core.Client.Certificate = secure, subject
 		return nil
 	}

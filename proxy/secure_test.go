@@ -8,14 +8,18 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"sluice/proxy/session"
+	"sluice/tls/rekeytest"
 )
 
 // A tlsServer secures a listener with a self-signed certificate.
@@ -185,6 +189,36 @@ func TestAfterAFailedTLSHandshakeAnotherBackendIsTriedOnBothPaths(t *testing.T) 
 		}
 		if n := g.metric(t, "sluice_backend_failures_total", "reason=tls"); n == 0 {
 			t.Error("the failed TLS handshakes aren't counted")
+		}
+	})
+}
+
+func TestAClientThatTakesNoAnswersToItsKeyUpdatesHoldsNoHandshake(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		for name, request := range map[string]string{"in the head": "GET /", "before the answer": asking("/")} {
+			t.Run(name, func(t *testing.T) {
+				s := newSetup(driver, listenRaw(t).Addr().String())
+				s.Listeners[0].Address = "unix:" + filepath.Join(t.TempDir(), "socket") // which holds few answers
+				s.Listeners[0].HeadTimeout, s.Routes[0].HandshakeTimeout = milliseconds(2000), milliseconds(2000)
+				socket := s.runSecure(t).dial(t).Conn
+				conn, err := rekeytest.Client(socket, &tls.Config{InsecureSkipVerify: true})
+				if err == nil {
+					_, err = conn.Write([]byte(request))
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				mustDo(socket.SetWriteDeadline(time.Now().Add(time.Minute)))
+				for err == nil {
+					var records []byte
+					if records, err = conn.AppendRekeyed(nil, 15, true, []byte("x")); err == nil { // crypto/tls takes 16 in a row
+						err = conn.WriteRecords(records)
+					}
+				}
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Error("the gateway waits until the client takes its answers")
+				}
+			})
 		}
 	})
 }

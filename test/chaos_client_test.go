@@ -121,7 +121,7 @@ func (k *chaosClient) tlsConfig() *tls.Config {
 	config := &tls.Config{
 		InsecureSkipVerify: true, ClientSessionCache: k.sessions,
 		ServerName: one(k.dice, "localhost", "localhost", "other.test", "nowhere.test"),
-		MaxVersion: one[uint16](k.dice, tls.VersionTLS12, tls.VersionTLS13),
+		MaxVersion: one[uint16](k.dice, tls.VersionTLS12, tls.VersionTLS13, tls.VersionTLS13),
 		NextProtos: one(k.dice, nil, nil, []string{"http/1.1"}, []string{"h2", "http/1.1"}, []string{"h2"}),
 	}
 	if k.oneIn(2) {
@@ -159,6 +159,9 @@ func (k *chaosClient) session(view listenerView) {
 		k.chaos.report("seed %d: a 101 with Accept %q for the key %q", k.seed, got, key)
 	}
 	k.chaos.sessions.Add(1)
+	if conn, isTLS := e.conn.(*tls.Conn); isTLS && conn.ConnectionState().Version == tls.VersionTLS13 {
+		k.chaos.secured.Add(1)
+	}
 	if response.Header.Get("X-Steady") == "" || k.oneIn(3) {
 		e.converse(f)
 		return

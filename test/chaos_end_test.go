@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -43,6 +44,17 @@ func (e *chaosEnd) judge(err error) {
 	if header := (tls.RecordHeaderError{}); errors.As(err, &header) {
 		e.report("the gateway sent bytes over TLS to %v that are no record: %v", e.socket.LocalAddr(), err)
 	}
+}
+
+// breakTLS sends what no end of TLS has sealed: a record that is not authentic, a part of one, or no record at all. Without TLS it is
+// garbage.
+func (e *chaosEnd) breakTLS(d dice) {
+	n := d.between(0, 18_000)
+	text := one(d, "\x17\x03\x03"+string(binary.BigEndian.AppendUint16(nil, uint16(n))), "\x15\x03\x03\x00\x02\x02\x50", "") + d.octets(d.between(0, n))
+	e.writing.Lock()
+	defer e.writing.Unlock()
+	_ = e.socket.SetWriteDeadline(time.Now().Add(chaosPatience))
+	_, _ = io.WriteString(e.socket, text)
 }
 
 // leave ends the connection: by a close, with or without TLS's own, by a half-close first, or by a reset.
@@ -101,7 +113,7 @@ func (e *chaosEnd) converse(f *drawer) {
 			time.Sleep(f.within(15 * time.Millisecond))
 		}
 	}
-	switch f.IntN(6) {
+	switch f.IntN(7) {
 	case 0, 1:
 		e.send(string(f.closeFrame()))
 	case 2:
@@ -111,6 +123,8 @@ func (e *chaosEnd) converse(f *drawer) {
 	case 4: // something else ends the session
 	case 5:
 		e.send(string(f.frame()) + string(f.closeFrame()) + f.octets(f.between(0, 100)))
+	case 6:
+		e.breakTLS(f.dice)
 	}
 	select {
 	case <-listening:

@@ -78,7 +78,7 @@ type chaos struct {
 	backends  []*chaosBackend
 	listeners atomic.Pointer[[]listenerView] // that the operator saw last
 
-	acts, sessions, reloads, invalid, reports atomic.Int64
+	acts, sessions, secured, reloads, invalid, reports atomic.Int64
 
 	crash strings.Builder // the beginning of what the process printed for its fatal panic; to be read once the process has ended
 }
@@ -138,8 +138,8 @@ func (c *chaos) newSite(t *testing.T, driver string) *chaosSite {
 
 // summary says how much has happened.
 func (c *chaos) summary() string {
-	return fmt.Sprintf("%d acts of clients, %d sessions and %d reloads (%d of invalid configurations)",
-		c.acts.Load(), c.sessions.Load(), c.reloads.Load(), c.invalid.Load())
+	return fmt.Sprintf("%d acts of clients, %d sessions, %d of them over TLS 1.3, and %d reloads (%d of invalid configurations)",
+		c.acts.Load(), c.sessions.Load(), c.secured.Load(), c.reloads.Load(), c.invalid.Load())
 }
 
 // traffic lets clients and the operator act for d, or until the gateway ends.

@@ -3,6 +3,7 @@
 package test
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/http"
@@ -32,6 +33,11 @@ func TestAPanicEndsOneSessionHandshakeOrProbeAndNothingElseNotices(t *testing.T)
 		backend, sick := listenRaw(t), startSick(t)
 		config := filepath.Join(t.TempDir(), "sluice.toml")
 		if err := os.WriteFile(config, []byte(on(basics+fmt.Sprintf(`
+[[listener]]
+name = "secure"
+address = "127.0.0.1:0"
+[listener.tls]
+self_signed = true
 [[route]]
 pool = "chat"
 [[route]]
@@ -50,7 +56,7 @@ timeout = "100ms"
 `, backend.Addr(), sick))), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		g := runProgram(t, program, func(string) {}, 1, "run", "-config", config)
+		g := runProgram(t, program, func(string) {}, 2, "run", "-config", config)
 		g.mayPanic = true
 		count := func(room string) int { return g.count(t, fmt.Sprintf("sluice_recovered_panics_total{room=%q}", room)) }
 		other, otherEnd := open(t, g, backend, "/")
@@ -74,12 +80,27 @@ timeout = "100ms"
 		}
 		wantOther("a session's")
 
+		conn, reader, end := openTLSAt(t, g.listeners["secure"], backend, &tls.Config{InsecureSkipVerify: true})
+		end.send(t, end.frame(ws.OpText, "provoke-a-panic-in-session"))
+		f, err := readFrame(reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantCloseFrame(t, f.Header.OpCode, string(f.Payload), 1011)
+		end.wantClose(t, 1011)
+		_ = conn.Close()
+		end.wantGone(t)
+		if n := count("driver"); n != 2 {
+			t.Errorf("%d panics of the driver are counted; want 2", n)
+		}
+		wantOther("a session's over TLS")
+
 		h := dial(t, g.listeners["public"])
 		h.send(t, request("/provoke-a-panic-in-handshake"))
 		if status := h.answer(t).StatusCode; status != http.StatusBadGateway {
 			t.Errorf("the handshake got %d; want 502", status)
 		}
-		eventually(t, patience, "the handshake's panic counted", func() bool { return count("proxy")+count("driver") == 2 })
+		eventually(t, patience, "the handshake's panic counted", func() bool { return count("proxy")+count("driver") == 3 })
 		wantOther("a handshake's")
 
 		eventually(t, patience, "a probe's panic counted", func() bool { return count("balancer") > 0 })
@@ -95,7 +116,7 @@ timeout = "100ms"
 				return false
 			})
 		}
-		eventually(t, patience, "access lines of both", func() bool { return strings.Count(g.log.last(), `"reason":"internal_error"`) == 2 })
+		eventually(t, patience, "access lines of the sessions and the handshake", func() bool { return strings.Count(g.log.last(), `"reason":"internal_error"`) == 3 })
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -27,8 +28,9 @@ func small(_, _ string, c syscall.RawConn) error {
 	})
 }
 
-// listenPusher is a backend that sends frames of size bytes for as long as its peer takes them.
-func listenPusher(t *testing.T, size int) rawBackend {
+// listenPusher is a backend that sends frames of size bytes for as long as its peer takes them, over TLS if config isn't nil. It returns
+// its address.
+func listenPusher(t *testing.T, size int, config *tls.Config) string {
 	t.Helper()
 	ln, err := (&net.ListenConfig{Control: small}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
@@ -47,10 +49,13 @@ func listenPusher(t *testing.T, size int) rawBackend {
 			if err != nil {
 				return
 			}
+			if config != nil {
+				c = tls.Server(c, config)
+			}
 			go push(c, frames)
 		}
 	}()
-	return rawBackend{ln.(*net.TCPListener)}
+	return ln.Addr().String()
 }
 
 // push answers a handshake and sends frames until the connection ends.
@@ -96,10 +101,22 @@ func sendQueues(t *testing.T, address string) (sum int64) {
 func TestScenarioReadersThatNeverReadTakeBoundedMemoryAndGiveItBack(t *testing.T) {
 	const perSession, perSocket = 384 << 10, 192 << 10 // docs/sizing.md
 	sessions := sized(2000, 100)
-	for _, size := range []int{1 << 10, 1 << 20} {
-		t.Run(fmt.Sprintf("frames of %d KiB", size>>10), func(t *testing.T) {
-			backend := listenPusher(t, size)
-			g := runGateway(t, tuned(backend, ""))
+	ca := newAuthority(t, t.TempDir(), "authority")
+	site := ca.issue(t, "site")
+	for _, kind := range []struct {
+		name  string
+		size  int
+		isTLS bool
+	}{{"frames of 1 KiB", 1 << 10, false}, {"frames of 1 MiB", 1 << 20, false}, {"frames of 20 KiB over TLS", 20 << 10, true}} {
+		t.Run(kind.name, func(t *testing.T) {
+			var config string
+			if kind.isTLS {
+				address := listenPusher(t, kind.size, &tls.Config{Certificates: []tls.Certificate{*site.certificate()}})
+				config = basics + section("", site) + poolAt("wss://"+address) + fmt.Sprintf("[pool.tls]\nca = %q\n", ca.cert)
+			} else {
+				config = basics + poolAt(listenPusher(t, kind.size, nil))
+			}
+			g := runGateway(t, config)
 			before := g.measure(t)
 			dialer := net.Dialer{Control: small, Timeout: patience}
 			clients := make([]net.Conn, sessions)
@@ -110,6 +127,9 @@ func TestScenarioReadersThatNeverReadTakeBoundedMemoryAndGiveItBack(t *testing.T
 				}
 				t.Cleanup(func() { _ = c.Close() })
 				clients[i] = c
+				if kind.isTLS {
+					c = tls.Client(c, &tls.Config{RootCAs: ca.pool(), ServerName: "localhost"})
+				}
 				if _, err := io.WriteString(c, request("/")); err != nil {
 					t.Fatal(err)
 				}

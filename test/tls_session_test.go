@@ -19,7 +19,13 @@ import (
 // openTLSTo opens a session whose backend's end is the test's too.
 func openTLSTo(t *testing.T, g *gateway, backend rawBackend, config *tls.Config) (*tls.Conn, *bufio.Reader, *wire) {
 	t.Helper()
-	socket, err := net.DialTimeout("tcp", g.listeners["public"], patience)
+	return openTLSAt(t, g.listeners["public"], backend, config)
+}
+
+// openTLSAt is openTLSTo for the address of a listener.
+func openTLSAt(t *testing.T, address string, backend rawBackend, config *tls.Config) (*tls.Conn, *bufio.Reader, *wire) {
+	t.Helper()
+	socket, err := net.DialTimeout("tcp", address, patience)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -22,8 +22,8 @@ const (
 	maxOpening = 64
 	// retryPause is the time from a failed connection of a storm to the next one in its place.
 	retryPause = 100 * time.Millisecond
-	// settle is the time that processes get before their memory is measured.
-	settle = 500 * time.Millisecond
+	// settle is the time that processes get before their memory is measured: what the handshakes have left may be returned only seconds later.
+	settle = 3 * time.Second
 )
 
 // stage is the phase of a run. It only increases.

@@ -50,15 +50,34 @@ func TestASideThatBreaksTLSAtABoundaryMakesTheOtherSideGetAClose(t *testing.T) {
 	})
 }
 
-func TestASideThatBreaksTLSAfterItsCloseIsCut(t *testing.T) {
+func TestASideThatBreaksTLSAfterItsCloseGetsNoAnswerToIt(t *testing.T) {
 	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
+		p.takes(a, 0)
+		p.send(b, hello[b])
 		p.send(a, bye[a])
 		p.wants(b, "the close", bye[a])
 		p.finish(a, brokenTLS)
-		p.send(b, bye[b])
-		if e := &p.ends[a]; !e.isReset && !e.isClosed {
-			p.t.Error("its connection stays")
+		p.send(b, hello[b], bye[b])
+		p.takes(a, roomEnough)
+		p.wants(a, "what was sent before, and no close", hello[b])
+		p.wantsStreamEnd(a)
+		p.finish(a, endOfStream)
+		p.wantsClosed(a)
+		if n := p.totals.Rules[a][relay.RuleTLS]; n != 1 {
+			p.t.Errorf("%d faults of TLS; want 1", n)
 		}
+		p.wantsVerdict(relay.Verdict{Initiator: relay.Initiator(a), Code: 4001, Reason: relay.ReasonClose})
+	})
+}
+
+func TestASideThatBreaksTLSBehindABadFrameGetsNoCloseButIsNotCut(t *testing.T) {
+	sides(t, testConfig(), func(p *scripted, a, b relay.Side) {
+		p.ends[a].endsAtOnce = true
+		p.ends[a].fin = brokenTLS
+		p.send(a, hello[a], "1 111 0010 0 0000000")
+		p.wants(b, "what came before, then that the side is lost", hello[a], lost[b])
+		p.wants(a, "no close")
+		p.wantsStreamEnd(a)
 	})
 }
 

@@ -92,7 +92,7 @@ func churn(t *testing.T, d Driver, k *kind, r *rand.Rand) {
 	var gateway [2]net.Conn
 	peers := [2]*peer{}
 	for side := range peers {
-		conn, g := k.pair(t, r.IntN(4) == 0)
+		conn, g := k.connect(t, relay.Side(side), r.IntN(4) == 0)
 		gateway[side] = g
 		peers[side] = &peer{t, relay.Side(side), conn}
 		_ = conn.SetDeadline(time.Now().Add(patience))

@@ -11,7 +11,7 @@ import (
 func TestAGoroutinesConnectionKnowsWhatItsPeerHasNotAcknowledged(t *testing.T) {
 	for name, security := range map[string]security{
 		"TCP": {},
-		"TLS": {true, true, tls.VersionTLS13},
+		"TLS": {tls.VersionTLS13, tls.VersionTLS13},
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer, gateway := tcpPair(t, true)

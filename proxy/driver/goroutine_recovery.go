@@ -33,8 +33,8 @@ func (g *goroutineSession) abort(held **borrowedEngine, giveUp func()) {
 	for side, isTorn := range e.dropBatches() {
 		g.isTorn[side] = g.isTorn[side] || isTorn
 	}
-	if g.core.Verdict().Reason == relay.ReasonInternal {
-		g.kill(held) // it was aborted before
+	if g.core.IsAborted() {
+		g.kill(held)
 		return
 	}
 	g.core.Abort(&e.env, g.isTorn)

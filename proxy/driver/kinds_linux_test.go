@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/proxy/relay"
+	"sluice/tls/record"
 )
 
 func init() {
@@ -18,15 +19,19 @@ func init() {
 		&kind{name: "loop over TCP", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop},
 		&kind{name: "loop over Unix sockets", open: openLoops, pair: unixPair, isPaused: isPausedInLoop},
 		&kind{name: "loop over TLS 1.3 of clients", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
-			tls: security{true, false, tls.VersionTLS13}},
-		&kind{name: "loop over TLS 1.2 of backends", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
-			tls: security{false, true, tls.VersionTLS12}},
+			tls: security{tls.VersionTLS13, 0}},
+		&kind{name: "loop over TLS 1.3 of backends", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{0, tls.VersionTLS13}},
+		&kind{name: "loop over TLS 1.3 of clients and 1.2 of backends", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{tls.VersionTLS13, tls.VersionTLS12}},
 		&kind{name: "loop over TLS 1.3 of both", open: openLoops, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
-			tls: security{true, true, tls.VersionTLS13}},
+			tls: security{tls.VersionTLS13, tls.VersionTLS13}},
+		&kind{name: "loop over TLS 1.3 whose keys change", open: openLoopsThatChangeKeys, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
+			tls: security{tls.VersionTLS13, tls.VersionTLS13}, changesKeys: true},
 		&kind{name: "loop over TLS 1.3 by crypto/tls", open: openLoopsWithCryptoTLS, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
-			tls: security{true, true, tls.VersionTLS13}},
+			tls: security{tls.VersionTLS13, tls.VersionTLS13}},
 		&kind{name: "loop over TLS 1.2 of an unknown make", open: openLoopsThatLendNothing, pair: tcpPair, hasReset: true, isPaused: isPausedInLoop,
-			tls: security{true, true, tls.VersionTLS12}},
+			tls: security{tls.VersionTLS12, tls.VersionTLS12}},
 	)
 }
 
@@ -54,6 +59,21 @@ func openLoopsWithCryptoTLS(t testing.TB) Driver {
 		l.do(func() { l.takesRecords = false })
 	}
 	return d
+}
+
+// openLoopsThatChangeKeys changes the keys of what it sends every few records.
+func openLoopsThatChangeKeys(t testing.TB) Driver {
+	d := openLoops(t)
+	for l := range d.(*Loops).all() {
+		l.do(func() { l.limitRecords(10) })
+	}
+	return d
+}
+
+// limitRecords sets after how many records a loop without sessions over TLS changes their keys.
+func (l *loop) limitRecords(limit uint64) {
+	l.tls = &tlsMemory{layer: record.NewLayer()}
+	l.tls.layer.Limit = limit
 }
 
 func isPausedInLoop(h *Handle, side relay.Side) (isPaused bool) {

@@ -90,14 +90,18 @@ func shutBoth(p *peer) {
 	_ = raw.Control(func(fd uintptr) { _ = unix.Shutdown(int(fd), unix.SHUT_RDWR) })
 }
 
-func TestASessionsStateIsSmallAndHasNoPointersInItsHotPart(t *testing.T) {
+func TestASessionsStateIsSmallAndHasNoPointersOutsideOfItsColdPart(t *testing.T) {
 	if n := unsafe.Sizeof(hot{}); n > 352 {
 		t.Errorf("hot is %d bytes; want 352 at most", n)
+	}
+	if n := unsafe.Sizeof(secured{}); n > 256 {
+		t.Errorf("secured is %d bytes; want 256 at most", n)
 	}
 	if n := unsafe.Sizeof(cold{}); n > 48 {
 		t.Errorf("cold is %d bytes; want 48 at most", n)
 	}
 	checkNoPointers(t, "hot", reflect.TypeFor[hot]())
+	checkNoPointers(t, "secured", reflect.TypeFor[secured]())
 }
 
 func checkNoPointers(t *testing.T, path string, typ reflect.Type) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"runtime/debug"
+	"slices"
 
 	"sluice/proxy/relay"
 )
@@ -71,8 +72,8 @@ func (l *loop) dropBatches() (isTorn [2]bool) {
 // abort ends the session or task of a slot with a close, or an answer, to each side that can still receive one.
 func (l *loop) abort(s slot, isTorn [2]bool) {
 	switch task := l.tasks[s.index]; {
-	case s.owner != nil && s.core.Verdict().Reason == relay.ReasonInternal:
-		l.kill(s) // it was aborted before
+	case s.owner != nil && s.core.IsAborted():
+		l.kill(s)
 	case s.owner != nil:
 		l.env.Config = s.config
 		s.core.Abort(&l.env, isTorn)
@@ -126,11 +127,11 @@ func (l *loop) audit() {
 	if used := len(l.deadlines.entries); used+len(l.slots.free) != int(count) {
 		panic(fmt.Sprintf("BUG: %d slots, of which %d are free and %d have deadlines", count, len(l.slots.free), used))
 	}
-	inUse := 0
+	var states []uint32 // of TLS
 	for index, free := range isFree {
 		for _, at := range l.slots.at(uint32(index)).secured {
 			if at > 0 {
-				inUse++
+				states = append(states, at)
 			}
 		}
 		_, isTask := l.tasks[uint32(index)]
@@ -144,8 +145,17 @@ func (l *loop) audit() {
 			panic(fmt.Sprintf("BUG: slot %d is frozen without a session", index))
 		}
 	}
-	if m := l.tls; m != nil && inUse+len(m.free) != len(m.secureds)*slabSize {
-		panic(fmt.Sprintf("BUG: %d states of TLS are in use and %d free, of %d", inUse, len(m.free), len(m.secureds)*slabSize))
+	if m := l.tls; m != nil {
+		states = append(states, m.free...)
+		slices.Sort(states)
+		for i, at := range states {
+			if int(at) != i+1 {
+				panic(fmt.Sprintf("BUG: the state %d of TLS has two users, or that before it none", at))
+			}
+		}
+		if most := len(m.secureds) * slabSize; len(states) != most {
+			panic(fmt.Sprintf("BUG: %d states of TLS are in use or free, of %d", len(states), most))
+		}
 	}
 }
 
@@ -183,6 +193,9 @@ func (l *loop) retire() {
 // rebuild creates the bookkeeping anew from the slots.
 func (l *loop) rebuild() {
 	l.deadlines.entries, l.slots.free = nil, nil
+	if l.tls != nil {
+		l.tls.free = nil // the sessions that are to begin have states of a new slab
+	}
 	for index := range uint32(len(l.slots.hots) * slabSize) {
 		if s := l.slots.at(index); s.owner != nil || l.tasks[index] != nil {
 			l.deadlines.add(s, never)

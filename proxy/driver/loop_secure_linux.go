@@ -185,8 +185,8 @@ func (c *secureSocket) seal(b *batch, isWritable bool) error {
 	if isWritable {
 		m := c.loop.tls
 		c.keys.earn((b.n + record.MaxContent - 1) / record.MaxContent)
-		m.sealed = m.layer.Seal(&c.records, m.sealed, b.spans)
-		m.sealed = b.replace(m.sealed)
+		// In one step: what is in m.sealed would go to the session that is next after a panic.
+		m.sealed = b.replace(m.layer.Seal(&c.records, m.sealed, b.spans))
 	}
 	return nil
 }

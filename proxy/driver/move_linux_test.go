@@ -25,7 +25,7 @@ import (
 func movable() (ks []*kind) {
 	for _, k := range kinds {
 		switch k.name {
-		case "loop over TCP", "loop over Unix sockets", "loop over TLS 1.3 of clients", "loop over TLS 1.3 of both":
+		case "loop over TCP", "loop over Unix sockets", "loop over TLS 1.3 of clients", "loop over TLS 1.3 of backends", "loop over TLS 1.3 of both":
 			ks = append(ks, k)
 		}
 	}
@@ -135,13 +135,13 @@ func TestSessionsMoveUnderTrafficAndNotAByteIsLost(t *testing.T) {
 		var wg sync.WaitGroup
 		for _, k := range movable() {
 			for range sessions {
-				x := newTortured(t, both[0], k, split(r), noise, end)
+				x := newTortured(t, both[0], k, split(r), noise)
 				all = append(all, x)
 				for side := range x.sent {
 					x.sent[side].stop = stop
 					x.got[side].stop = stop
-					wg.Go(x.sent[side].run)
-					wg.Go(x.got[side].run)
+					wg.Go(func() { x.sent[side].run(end) })
+					wg.Go(func() { x.got[side].run(end) })
 				}
 			}
 		}
@@ -193,7 +193,7 @@ func TestWhatCannotMoveGoesOn(t *testing.T) {
 	for _, k := range kinds {
 		var why string
 		switch k.name {
-		case "loop over TLS 1.2 of backends", "loop over TLS 1.3 by crypto/tls":
+		case "loop over TLS 1.3 of clients and 1.2 of backends", "loop over TLS 1.3 by crypto/tls":
 			why = WhyTLS12
 		case "goroutine over memory":
 			why = WhyGoroutine

@@ -1,10 +1,10 @@
 package driver
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,15 +13,20 @@ import (
 	"sluice/internal/epoll"
 	"sluice/internal/recovery"
 	"sluice/proxy/relay"
+	"sluice/tls/record"
 )
 
+// openRecovering opens the driver of a kind, and has it recover panics.
 func openRecovering(t testing.TB, k *kind, h recovery.Handler) Driver {
-	if strings.HasPrefix(k.name, "goroutine") {
-		return NewGoroutine(h)
-	}
-	d, err := NewLoops(2, h)
-	if err != nil {
-		t.Fatal(err)
+	d := k.open(t)
+	switch d := d.(type) {
+	case *Goroutine:
+		d.panics = h
+	case *Loops:
+		d.panics, d.other.panics = h, h
+		for l := range d.all() {
+			l.do(func() { l.panics = h })
+		}
 	}
 	return d
 }
@@ -48,59 +53,82 @@ var breakages = map[string]func(*loop){
 	"a slot that is neither":        func(l *loop) { l.slots.free = l.slots.free[:len(l.slots.free)-1] },
 	"a task in a session's slot":    func(l *loop) { l.tasks[l.deadlines.entries[0].index] = &greeter{} },
 	"a deadline that is in no heap": func(l *loop) { l.deadlines.entries = l.deadlines.entries[:len(l.deadlines.entries)-1] },
+	"states of TLS that are lost": func(l *loop) {
+		m := tlsOf(l)
+		m.secureds = append(m.secureds, newSlab[secured]())
+	},
+	"a state of TLS free and in use": func(l *loop) {
+		m := tlsOf(l)
+		m.free = append(m.free, 1) // which is the first that is used
+	},
+}
+
+// tlsOf returns what a loop has for TLS.
+func tlsOf(l *loop) *tlsMemory {
+	if l.tls == nil {
+		l.tls = &tlsMemory{layer: record.NewLayer()}
+	}
+	return l.tls
 }
 
 func TestALoopWhoseOwnStateIsBrokenIsReplacedAndTheOthersGoOn(t *testing.T) {
 	for name, damage := range breakages {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			p := new(panics)
-			k := &kind{name: "loop over TCP", pair: tcpPair, open: func(t testing.TB) Driver { return openRecovering(t, &kind{}, p.handle) }}
-			d := openTested(t, k)
-			loops := d.Driver.(*Loops)
-			ln := listenOnLoops(t, loops)
-			wantGreeting(t, ln, "before")
-			var hit, missed []*exchange
-			broken := loops.loops[0].Load()
-			for range 6 {
-				x := join(t, d, k, setup{})
-				x.wantEcho(t, "before the fault")
-				if x.handle.controller == controller(broken) {
-					hit = append(hit, x)
-				} else {
-					missed = append(missed, x)
-				}
-			}
-			if len(hit) == 0 || len(missed) == 0 {
-				t.Fatalf("%d sessions on one loop, %d on the other; want some on both", len(hit), len(missed))
-			}
-			passed := d.Totals().Bytes
-			broken.do(func() { damage(broken); panic("injected") })
-			for _, x := range hit {
-				x.client.wantClose("the loop is retired", 1011, "internal error of the gateway")
-				x.client.wantCut("the loop is retired")
-				x.wantVerdict(t, relay.Gateway, 1011, relay.ReasonInternal)
-				if _, isLive := x.handle.Stats(); isLive {
-					t.Error("a session of the retired loop lives")
-				}
-			}
-			eventually(t, "another loop in its place", func() bool { return loops.loops[0].Load() != broken })
-			for _, x := range missed {
-				x.wantEcho(t, "after the fault")
-			}
-			for range 6 {
-				x := join(t, d, k, setup{})
-				x.wantEcho(t, "a new session")
-			}
-			for range 8 { // on either loop
-				wantGreeting(t, ln, "after")
-			}
-			if now := d.Totals().Bytes; now[0] < passed[0] || now[1] < passed[1] {
-				t.Errorf("totals fall from %v to %v", passed, now)
-			}
-			p.want(t, "injected", "BUG: ")
-		})
+		for _, version := range []uint16{0, tls.VersionTLS13} {
+			t.Run(fmt.Sprintf("%s, TLS %#x", name, version), func(t *testing.T) {
+				t.Parallel()
+				testBreakage(t, security{version, version}, damage)
+			})
+		}
 	}
+}
+
+// testBreakage checks what happens to the sessions of a loop that is broken, and to those of another one.
+func testBreakage(t *testing.T, c security, damage func(*loop)) {
+	p := new(panics)
+	k := &kind{pair: tcpPair, tls: c, open: func(t testing.TB) Driver { return openRecovering(t, &kind{open: openLoops}, p.handle) }}
+	d := openTested(t, k)
+	loops := d.Driver.(*Loops)
+	ln := listenOnLoops(t, loops)
+	wantGreeting(t, ln, "before")
+	var hit, missed []*exchange
+	broken := loops.loops[0].Load()
+	for range 6 {
+		x := join(t, d, k, setup{})
+		x.wantEcho(t, "before the fault")
+		if x.handle.controller == controller(broken) {
+			hit = append(hit, x)
+		} else {
+			missed = append(missed, x)
+		}
+	}
+	if len(hit) == 0 || len(missed) == 0 {
+		t.Fatalf("%d sessions on one loop, %d on the other; want some on both", len(hit), len(missed))
+	}
+	passed := d.Totals().Bytes
+	broken.do(func() { damage(broken); panic("injected") })
+	for _, x := range hit {
+		x.client.wantClose("the loop is retired", 1011, "internal error of the gateway")
+		x.client.wantCut("the loop is retired")
+		x.wantVerdict(t, relay.Gateway, 1011, relay.ReasonInternal)
+		if _, isLive := x.handle.Stats(); isLive {
+			t.Error("a session of the retired loop lives")
+		}
+	}
+	eventually(t, "another loop in its place", func() bool { return loops.loops[0].Load() != broken })
+	for _, x := range missed {
+		x.wantEcho(t, "after the fault")
+	}
+	for range 6 {
+		x := join(t, d, k, setup{})
+		x.wantEcho(t, "a new session")
+	}
+	for range 8 { // on either loop
+		wantGreeting(t, ln, "after")
+	}
+	if now := d.Totals().Bytes; now[0] < passed[0] || now[1] < passed[1] {
+		t.Errorf("totals fall from %v to %v", passed, now)
+	}
+	p.want(t, "injected", "BUG: ")
 }
 
 // A greeter is a Task that tells its client something. It is used as its own driver's: Ready comes once the client has said something.

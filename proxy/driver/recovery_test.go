@@ -125,6 +125,20 @@ func TestASessionThatPanicsWhileItIsEndedIsCut(t *testing.T) {
 	})
 }
 
+func TestASessionThatPanicsAfterItsClosesIsCut(t *testing.T) {
+	survivors(t, func(t *testing.T, d *tested, k *kind, p *panics) {
+		other, one := join(t, d, k, setup{}), join(t, d, k, setup{})
+		one.client.write(one.client.closing(1000, "bye"))
+		one.backend.wantClose("the client's close", 1000, "bye")
+		one.backend.write(one.backend.closing(1000, "bye"))
+		one.client.wantClose("the answer", 1000, "bye")
+		forgetConfig(one.handle) // the deadline of the wait for their ends panics, and would come again at once
+		one.wantVerdict(t, relay.ByClient, 1000, relay.ReasonClose)
+		other.wantEcho(t, "after the panics")
+		p.want(t, "nil pointer", "nil pointer")
+	})
+}
+
 // What a panic has torn can't go on: a receiver must not take the next frame for the rest of the one before.
 func TestASideWhoseBytesWereLostInAPanicIsCut(t *testing.T) {
 	survivors(t, func(t *testing.T, d *tested, k *kind, p *panics) {

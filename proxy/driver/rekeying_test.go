@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"net"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,34 +19,68 @@ func rekeyed(t *testing.T, open func(testing.TB) Driver, isSmall bool) (x *excha
 	side := relay.Client
 	k.pair = func(t testing.TB, small bool) (peer, gateway net.Conn) {
 		peer, lower := tcpPair(t, small)
-		server := &tls.Config{Certificates: []tls.Certificate{testCertificate}, MinVersion: tls.VersionTLS13}
-		client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
-		done := make(chan error, 1)
-		var ours *tls.Conn
-		if side == relay.Client {
-			ours = tls.Server(NewSwitch(lower, nil), server)
-		} else {
-			ours = tls.Client(NewSwitch(lower, nil), client)
-		}
-		go func() { done <- ours.Handshake() }()
-		var conn *rekeytest.Conn
-		var err error
-		if side == relay.Client {
-			conn, err = rekeytest.Client(peer, client)
-		} else {
-			conn, err = rekeytest.Server(peer, server)
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := <-done; err != nil {
-			t.Fatal(err)
-		}
+		conn, ours := rekeyingPair(t, side, peer, lower)
 		conns[side] = conn
 		side = side.Other()
 		return conn, ours
 	}
 	return begin(t, k, setup{isSmall: [2]bool{isSmall, isSmall}}), conns
+}
+
+// rekeyingPair does a handshake of TLS 1.3 between a peer that can change its keys and the gateway, on the side where the peer is.
+func rekeyingPair(t testing.TB, side relay.Side, peer, gateway net.Conn) (*rekeytest.Conn, *tls.Conn) {
+	t.Helper()
+	server := &tls.Config{Certificates: []tls.Certificate{testCertificate}, MinVersion: tls.VersionTLS13}
+	client := &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS13}
+	ours, end, config := tls.Server(NewSwitch(gateway, nil), server), rekeytest.Client, client
+	if side == relay.Backend {
+		ours, end, config = tls.Client(NewSwitch(gateway, nil), client), rekeytest.Server, server
+	}
+	done := make(chan error, 1)
+	go func() { done <- ours.Handshake() }()
+	conn, err := end(peer, config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	return conn, ours
+}
+
+// A rekeyingPeer is a peer that changes its keys before its first write and then once a second, and asks for new ones of the gateway.
+type rekeyingPeer struct {
+	*rekeytest.Conn
+	socket net.Conn
+
+	mu   sync.Mutex
+	last time.Time // when it changed them; guarded by mu
+}
+
+// Write implements net.Conn.
+func (p *rekeyingPeer) Write(b []byte) (n int, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if now.Sub(p.last) < time.Second { // more often is a fault
+		return p.Conn.Write(b)
+	}
+	p.last = now
+	first := b[:min(len(b), 16<<10)]
+	records, err := p.AppendRekeyed(nil, 1, true, first)
+	if err == nil {
+		err = p.WriteRecords(records)
+	}
+	if err != nil {
+		return 0, err
+	}
+	n, err = p.Conn.Write(b[len(first):])
+	return len(first) + n, err
+}
+
+// SetLinger is the socket's.
+func (p *rekeyingPeer) SetLinger(seconds int) error {
+	return p.socket.(interface{ SetLinger(int) error }).SetLinger(seconds)
 }
 
 // rekey lets a peer change its keys n times in one write, and then send payload.

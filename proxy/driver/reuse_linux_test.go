@@ -9,7 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/proxy/relay"
-	"sluice/tls/record"
 )
 
 func init() {
@@ -79,10 +78,7 @@ func spoilLoop(t testing.TB, d *Loops) {
 		}
 		wantPipesEmpty(t, l)
 		wantEngineEmpty(t, &l.engine)
-		if l.tls == nil {
-			l.tls = &tlsMemory{layer: record.NewLayer()}
-		}
-		for _, slab := range l.tls.secureds {
+		for _, slab := range tlsOf(l).secureds {
 			for i := range slab {
 				if slab[i] != (secured{}) {
 					t.Errorf("the state %d of TLS is free and has %+v", i, slab[i])

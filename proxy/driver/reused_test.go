@@ -63,18 +63,10 @@ func (x *reused) tappedKind() *kind {
 	side := relay.Client // the client's pair is made first
 	return &kind{tls: x.tls, pair: func(t testing.TB, small bool) (peer, gateway net.Conn) {
 		peer, gateway = tcpPair(t, small)
-		x.taps[side] = &wiretap{Conn: peer, isKept: x.tls.has(side)}
+		x.taps[side] = &wiretap{Conn: peer, isKept: x.tls.of(side) != 0}
 		side++
 		return x.taps[side-1], gateway
 	}}
-}
-
-// has reports whether a side speaks TLS.
-func (c security) has(side relay.Side) bool {
-	if side == relay.Client {
-		return c.client
-	}
-	return c.backend
 }
 
 const (
@@ -227,7 +219,7 @@ func (x *reused) checkTaps() {
 	masked := bytes.Clone(inClear)
 	ws.Cipher(masked, maskingKey, 0)
 	for side := relay.Client; side <= relay.Backend; side++ {
-		if !x.tls.has(side) {
+		if x.tls.of(side) == 0 {
 			continue
 		}
 		raw := x.taps[side].got

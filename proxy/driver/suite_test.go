@@ -15,13 +15,14 @@ import (
 
 // A kind is a driver over a sort of connection. One suite is played for all kinds (kinds_linux_test.go has those of Linux).
 type kind struct {
-	name      string
-	open      func(testing.TB) Driver
-	pair      func(t testing.TB, small bool) (peer, gateway net.Conn) // small: kernel buffers are
-	isVirtual bool                                                    // clocks jump: the script is played in a bubble of testing/synctest
-	hasReset  bool                                                    // the peers see a reset as such
-	tls       security                                                // by side: it speaks TLS
-	isPaused  func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
+	name        string
+	open        func(testing.TB) Driver
+	pair        func(t testing.TB, small bool) (peer, gateway net.Conn) // small: kernel buffers are
+	isVirtual   bool                                                    // clocks jump: the script is played in a bubble of testing/synctest
+	hasReset    bool                                                    // the peers see a reset as such
+	tls         security                                                // by side: it speaks TLS
+	changesKeys bool                                                    // the peers change the keys of their TLS now and then
+	isPaused    func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
 }
 
 var kinds = []*kind{
@@ -95,7 +96,8 @@ type exchange struct {
 type setup struct {
 	config  relay.Config // what is 0 is taken from the defaults
 	early   [2]string
-	isSmall [2]bool // small kernel buffers, by side
+	isSmall [2]bool                   // small kernel buffers, by side
+	before  func(gateway [2]net.Conn) // is called before Relay with what it will be given; nil: nothing is
 }
 
 // begin opens a driver with one session.
@@ -112,6 +114,9 @@ func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 	var ends [2]net.Conn
 	x.client, ends[relay.Client] = newPeer(t, k, relay.Client, s.isSmall[relay.Client])
 	x.backend, ends[relay.Backend] = newPeer(t, k, relay.Backend, s.isSmall[relay.Backend])
+	if s.before != nil {
+		s.before(ends)
+	}
 	d.Relay(Params{
 		Config: x.config,
 		Early:  [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
@@ -122,10 +127,19 @@ func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 }
 
 func newPeer(t testing.TB, k *kind, side relay.Side, small bool) (p *peer, gateway net.Conn) {
-	conn, gateway := k.pair(t, small)
+	conn, gateway := k.connect(t, side, small)
 	t.Cleanup(func() { _ = conn.Close() })
-	conn, gateway = k.tls.secured(t, side, conn, gateway)
 	return &peer{t, side, conn}, gateway
+}
+
+// connect makes a connection of a side, on which the handshake of TLS is done if the kind has it.
+func (k *kind) connect(t testing.TB, side relay.Side, small bool) (peer, gateway net.Conn) {
+	peer, gateway = k.pair(t, small)
+	if k.changesKeys {
+		conn, ours := rekeyingPair(t, side, peer, gateway)
+		return &rekeyingPeer{Conn: conn, socket: peer}, ours
+	}
+	return k.tls.secured(t, side, peer, gateway)
 }
 
 // both returns a duration for each side.

@@ -14,27 +14,33 @@ import (
 	"sluice/proxy/relay"
 )
 
-// A security says which sides of a kind speak TLS, and in which version.
-type security struct {
-	client, backend bool
-	version         uint16
-}
+// A security is the version of TLS that each side of a kind speaks; 0: none.
+type security struct{ client, backend uint16 }
 
 func init() {
 	kinds = append(kinds,
 		&kind{name: "goroutine over TLS 1.3", open: openGoroutine, pair: tcpPair, hasReset: true, isPaused: isPausedInGoroutines,
-			tls: security{true, true, tls.VersionTLS13}},
+			tls: security{tls.VersionTLS13, tls.VersionTLS13}},
 	)
+}
+
+// of returns the version of a side.
+func (c security) of(side relay.Side) uint16 {
+	if side == relay.Client {
+		return c.client
+	}
+	return c.backend
 }
 
 // secured does a TLS handshake between a peer and the gateway, on the side where the peer is.
 func (c security) secured(t testing.TB, side relay.Side, peer, gateway net.Conn) (net.Conn, net.Conn) {
 	t.Helper()
-	if side == relay.Client && !c.client || side == relay.Backend && !c.backend {
+	version := c.of(side)
+	if version == 0 {
 		return peer, gateway
 	}
-	server := &tls.Config{Certificates: []tls.Certificate{testCertificate}, MinVersion: c.version, MaxVersion: c.version}
-	client := &tls.Config{InsecureSkipVerify: true, MinVersion: c.version, MaxVersion: c.version}
+	server := &tls.Config{Certificates: []tls.Certificate{testCertificate}, MinVersion: version, MaxVersion: version}
+	client := &tls.Config{InsecureSkipVerify: true, MinVersion: version, MaxVersion: version}
 	lower := NewSwitch(gateway, nil)
 	var ours, theirs *tls.Conn
 	if side == relay.Client {

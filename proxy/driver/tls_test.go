@@ -23,7 +23,8 @@ type tap struct {
 	left int     // of that record; guarded by mu
 	have int     // of its header; guarded by mu
 
-	isSlow bool // writes go a byte at a time
+	isSlow   bool             // writes go a byte at a time
+	onRecord func(length int) // is called for each record that the peer is sent; nil: nothing is
 }
 
 func (c *tap) Read(p []byte) (int, error) {
@@ -41,6 +42,9 @@ func (c *tap) Read(p []byte) (int, error) {
 		c.last[c.have] = b
 		if c.have++; c.have == len(c.last) {
 			c.left = int(c.last[3])<<8 | int(c.last[4])
+			if c.onRecord != nil {
+				c.onRecord(c.left)
+			}
 		}
 	}
 	return n, err
@@ -68,7 +72,7 @@ func (c *tap) isAlert() bool {
 
 // tapped begins an exchange over TLS 1.3 of both sides with taps below the peers.
 func tapped(t *testing.T, open func(testing.TB) Driver, isSlow bool) (x *exchange, taps [2]*tap) {
-	k := &kind{name: "tapped", open: open, hasReset: true, tls: security{true, true, tls.VersionTLS13}}
+	k := &kind{name: "tapped", open: open, hasReset: true, tls: security{tls.VersionTLS13, tls.VersionTLS13}}
 	made := 0
 	k.pair = func(t testing.TB, small bool) (peer, gateway net.Conn) {
 		peer, gateway = tcpPair(t, small)

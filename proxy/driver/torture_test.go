@@ -32,22 +32,24 @@ func TestTorture(t *testing.T) {
 	}
 	t.Logf("-torture.seed=%d", seed)
 	checkBaseline := baseline(t)
-	end := time.Now().Add(d)
 	noise := newNoise(seed)
 	t.Run("traffic", func(t *testing.T) {
 		var all []*tortured
-		var wg sync.WaitGroup
 		for i, k := range kinds {
 			d := openTested(t, k)
 			stop := watchQueues(d, torturedAtOnce)
 			t.Cleanup(func() { t.Logf("%s: %d bytes waited at most, %d MB passed", k.name, stop(t), megabytesOf(d)) })
 			for j := range torturedAtOnce {
-				x := newTortured(t, d, k, rand.New(rand.NewPCG(seed, uint64(i*torturedAtOnce+j))), noise, end)
-				all = append(all, x)
-				for side := range x.sent {
-					wg.Go(x.sent[side].run)
-					wg.Go(x.got[side].run)
-				}
+				all = append(all, newTortured(t, d, k, rand.New(rand.NewPCG(seed, uint64(i*torturedAtOnce+j))), noise))
+			}
+		}
+		// Not before all handshakes of TLS are done: the traffic would leave them little of the processor, and them all of the time.
+		var wg sync.WaitGroup
+		end := time.Now().Add(d)
+		for _, x := range all {
+			for side := range x.sent {
+				wg.Go(func() { x.sent[side].run(end) })
+				wg.Go(func() { x.got[side].run(end) })
 			}
 		}
 		wg.Wait()
@@ -70,7 +72,7 @@ type tortured struct {
 	got  [2]receiver // by the side that sends
 }
 
-func newTortured(t *testing.T, d *tested, k *kind, r *rand.Rand, noise []byte, end time.Time) *tortured {
+func newTortured(t *testing.T, d *tested, k *kind, r *rand.Rand, noise []byte) *tortured {
 	pings := pingModes[r.IntN(len(pingModes))]
 	isForwarding := pings == relay.ForwardPings
 	x := &tortured{exchange: join(t, d, k, setup{
@@ -84,8 +86,8 @@ func newTortured(t *testing.T, d *tested, k *kind, r *rand.Rand, noise []byte, e
 	for side := relay.Client; side <= relay.Backend; side++ {
 		p, other := x.peers(side)
 		pongs := make(chan []byte, 16)
-		x.sent[side] = sender{peer: p, r: split(r), noise: noise, end: end, pongs: pongs, isForwarding: isForwarding}
-		x.got[side] = receiver{peer: other, r: split(r), end: end, isForwarding: isForwarding}
+		x.sent[side] = sender{peer: p, r: split(r), noise: noise, pongs: pongs, isForwarding: isForwarding}
+		x.got[side] = receiver{peer: other, r: split(r), isForwarding: isForwarding}
 		x.got[side.Other()].pongs = pongs
 	}
 	return x

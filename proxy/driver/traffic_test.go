@@ -17,7 +17,7 @@ type sender struct {
 	*peer
 	r            *rand.Rand
 	noise        []byte
-	end          time.Time
+	end          time.Time       // set by run
 	stop         <-chan struct{} // ends it before end; may be nil
 	pongs        <-chan []byte   // what pings of the gateway want
 	isForwarding bool
@@ -31,8 +31,10 @@ type sender struct {
 	err      error
 }
 
-func (s *sender) run() {
-	for s.err == nil && time.Now().Before(s.end) {
+// run sends until end, one message at least, and then a close.
+func (s *sender) run(end time.Time) {
+	s.end = end
+	for isFirst := true; s.err == nil && (isFirst || time.Now().Before(s.end)); isFirst = false {
 		select {
 		case <-s.stop:
 			s.end = time.Now()
@@ -136,8 +138,7 @@ func (s *sender) write(b []byte) {
 type receiver struct {
 	*peer
 	r     *rand.Rand
-	end   time.Time
-	stop  <-chan struct{} // it reads as fast as it can from then on, as from end on; may be nil
+	stop  <-chan struct{} // it reads as fast as it can from then on, as from run's end on; may be nil
 	pongs chan<- []byte
 
 	isForwarding bool // pings of the sender pass: they are among what was sent
@@ -148,9 +149,10 @@ type receiver struct {
 	err    error
 }
 
-func (g *receiver) run() {
-	_ = g.conn.SetReadDeadline(g.end.Add(3 * patience))
-	in := bufio.NewReaderSize(&slow{Conn: g.conn, r: g.r, end: g.end, stop: g.stop}, 64<<10)
+// run reads until a close, at leisure until end.
+func (g *receiver) run(end time.Time) {
+	_ = g.conn.SetReadDeadline(end.Add(3 * patience))
+	in := bufio.NewReaderSize(&slow{Conn: g.conn, r: g.r, end: end, stop: g.stop}, 64<<10)
 	for g.err == nil {
 		var isClose bool
 		if isClose, g.err = g.next(in); isClose {

@@ -179,6 +179,7 @@ func (c *Conn) readAhead(served <-chan struct{}) error {
 // head_timeout.
 func (c *Conn) readHead() error {
 	r := &Request{conn: c, Client: c.client}
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(idleTimeout + c.config().HeadTimeout)) // for what crypto/tls answers to KeyUpdates
 	for {
 		if in := c.in.Bytes(); !bytes.HasPrefix(emptyLine, in) {
 			if r.Start.IsZero() {

@@ -29,6 +29,9 @@ func (s *Session) Abort(e *Env, isTorn [2]bool) {
 	}
 }
 
+// IsAborted reports whether Abort was called.
+func (s *Session) IsAborted() bool { return s.closeBoth.reason == ReasonInternal }
+
 // Kill ends a session that Abort can't end, from any state. The driver cuts both connections.
 func (s *Session) Kill() {
 	s.judge(0, Aborted)

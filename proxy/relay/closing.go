@@ -125,8 +125,15 @@ func (s *Session) fault(e *Env, from Side, rule Rule) {
 }
 
 // Broken notes that a side has broken a rule of TLS, which carries its stream. The stream to it ends without a close, by what Shut sends.
+// A close that the side has sent before stands.
 func (s *Session) Broken(e *Env, side Side) {
-	s.Fault(e, side, RuleTLS)
+	switch in := &s.in[side]; in.state {
+	case inOpen:
+		s.fault(e, side, RuleTLS)
+	case inClosed:
+		e.Totals.Rules[side][RuleTLS]++
+		in.state, in.rule = inFaulted, RuleTLS // nothing more of it is opened
+	}
 	if s.out[side].state <= outWanting {
 		s.endStream(side)
 	}
@@ -241,7 +248,7 @@ func (s *Session) endStream(to Side) {
 func (s *Session) codeFor(c *Config, to Side) (code uint16, reason string, isTold bool) {
 	in, from := &s.in[to], &s.in[to.Other()]
 	switch {
-	case s.closeBoth.reason == ReasonInternal:
+	case s.IsAborted():
 		return s.closeBoth.code, s.closeBoth.reason.Text(), true
 	case in.state == inFaulted:
 		return rules[in.rule].code, in.rule.Text(), true

@@ -238,7 +238,7 @@ func (l *Layer) Seal(c *Conn, dst []byte, spans [][]byte) []byte {
 	}
 	dst = slices.Grow(dst, left+(left/MaxContent+2)*Overhead)
 	for at := 0; left > 0; {
-		if c.flags&owesUpdate != 0 || c.out.seq >= l.limit {
+		if c.flags&owesUpdate != 0 || c.out.seq >= l.Limit {
 			dst = l.update(c, dst)
 		}
 		size := min(left, MaxContent)

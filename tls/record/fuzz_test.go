@@ -77,7 +77,7 @@ func sealedIsOpenedByCryptoTLS(t *testing.T, input []byte) {
 	s := &script{input}
 	x := templates()[s.suite()].link(t, s.byte()%2 > 0)
 	if limit := s.byte(); limit > 0 {
-		x.layer.limit = uint64(limit)
+		x.layer.Limit = uint64(limit)
 	}
 	// Theirs writes by this: crypto/tls can't ask for new keys.
 	theirs := newPeer(x.theirs.ConnectionState().CipherSuite, bytes.Clone(x.conn.in.secret[:suites[x.conn.suite].hashBytes]))

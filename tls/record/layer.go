@@ -8,14 +8,16 @@ import (
 // cacheSize is how many AEADs a Layer keeps, of about 1 KB each.
 const cacheSize = 512
 
-// recordLimit is after how many records under one key a Layer changes the key: for AES-GCM, RFC 8446 section 5.5 allows 2^24.5 full-size
-// records. ChaCha20-Poly1305 needs no limit, and has the same.
+// recordLimit is the Limit of NewLayer: for AES-GCM, RFC 8446 section 5.5 allows 2^24.5 full-size records. ChaCha20-Poly1305 needs no limit,
+// and has the same.
 const recordLimit = 1 << 24
 
 // A Layer opens and seals the records of many connections, one at a time. It keeps the AEADs of those that were busy last. One goroutine
 // at a time may use it.
 type Layer struct {
-	limit uint64 // recordLimit, but in tests
+	// Limit is after how many records under one key the Layer changes the key. A test may lower it.
+	Limit uint64
+
 	cache []cached
 	next  int // where the search for an AEAD to replace begins
 	nonce [ivBytes]byte
@@ -28,8 +30,8 @@ type cached struct {
 	isUsed bool // again, since the search for one to replace came by: what is used once is replaced first
 }
 
-// NewLayer returns a layer without AEADs.
-func NewLayer() *Layer { return &Layer{limit: recordLimit} }
+// NewLayer returns a layer without AEADs, with the Limit of RFC 8446.
+func NewLayer() *Layer { return &Layer{Limit: recordLimit} }
 
 // aead returns the AEAD for a direction's key.
 func (l *Layer) aead(s suite, h *half) cipher.AEAD {

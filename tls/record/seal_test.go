@@ -120,7 +120,7 @@ func TestKeysChangeBeforeTheLimitOfRecords(t *testing.T) {
 	for _, id := range suiteIDs {
 		c, in, out := newConn(id, asServer)
 		l := NewLayer()
-		l.limit = limit
+		l.Limit = limit
 		var content counter
 		var want, got []byte
 		counts := []int{0}
@@ -155,7 +155,7 @@ func TestKeysChangeBeforeTheLimitOfRecords(t *testing.T) {
 func TestARequestAtTheLimitIsOneChangeOfKeys(t *testing.T) {
 	c, in, out := newConn(tls.TLS_AES_256_GCM_SHA384, asClient)
 	l := NewLayer()
-	l.limit = 2
+	l.Limit = 2
 	sealed := l.Seal(c, nil, [][]byte{[]byte("a")})
 	sealed = l.Seal(c, sealed, [][]byte{[]byte("b")})
 	if _, _, _, err := openAll(l, c, nil, in.keyUpdate(1)); err != nil {
@@ -170,8 +170,8 @@ func TestARequestAtTheLimitIsOneChangeOfKeys(t *testing.T) {
 
 func TestTheLimitIsThatOfTheRFC(t *testing.T) {
 	// RFC 8446 section 5.5: 2^24.5 records of full size, 23726566.4.
-	if l := NewLayer(); l.limit > 23726566 {
-		t.Errorf("a key seals %d records", l.limit)
+	if l := NewLayer(); l.Limit > 23726566 {
+		t.Errorf("a key seals %d records", l.Limit)
 	}
 }
 
@@ -180,7 +180,7 @@ func TestCryptoTLSFollowsTheLimitOfRecords(t *testing.T) {
 		for _, takesClient := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, client %t", tls.CipherSuiteName(id), takesClient), func(t *testing.T) {
 				x := templates()[id].link(t, takesClient)
-				x.layer.limit = 2
+				x.layer.Limit = 2
 				var content counter
 				var sent, back []byte
 				for i := range 60 {
@@ -227,7 +227,7 @@ func TestBothEndsChangeTheirKeysAtOnce(t *testing.T) {
 		var conns [2]Conn
 		for i := range conns {
 			layers[i] = NewLayer()
-			layers[i].limit = 2
+			layers[i].Limit = 2
 			conns[i].suite = suiteOf(id)
 			conns[i].in.setSecret(conns[i].suite, secretOf(id, byte(1+i)))
 			conns[i].out.setSecret(conns[i].suite, secretOf(id, byte(2-i)))
