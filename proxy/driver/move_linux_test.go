@@ -623,7 +623,7 @@ func TestAPanicOverAnotherSessionLeavesFrozenOnesAlone(t *testing.T) {
 
 func TestASessionThatPanicsAsItIsFrozenIsEnded(t *testing.T) {
 	p := new(panics)
-	d := openTested(t, &kind{open: func(t testing.TB) Driver { return openRecovering(t, &kind{}, p.handle) }})
+	d := openTested(t, &kind{open: func(t testing.TB) Driver { return openRecovering(t, &kind{open: openLoops}, p.handle) }})
 	x, other := join(t, d, &kind{pair: tcpPair}, setup{}), join(t, d, &kind{pair: tcpPair}, setup{})
 	x.wantEcho(t, "before")
 	l := x.handle.controller.(*loop)
@@ -658,7 +658,7 @@ func TestASessionThatPanicsAsItStartsIsCut(t *testing.T) {
 
 func TestStatesThatAreImpossibleAreRefused(t *testing.T) {
 	a, b := twoDrivers(t, nil)
-	k := &kind{pair: tcpPair, tls: security{true, false, tls.VersionTLS13}}
+	k := &kind{pair: tcpPair, tls: security{client: tls.VersionTLS13}}
 	x := join(t, a, k, setup{})
 	x.wantEcho(t, "before")
 	pipe := make([]int, 2)

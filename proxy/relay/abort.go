@@ -29,12 +29,13 @@ func (s *Session) Abort(e *Env, isTorn [2]bool) {
 	}
 }
 
-// IsAborted reports whether Abort was called.
+// IsAborted reports whether Abort or Kill was called.
 func (s *Session) IsAborted() bool { return s.closeBoth.reason == ReasonInternal }
 
 // Kill ends a session that Abort can't end, from any state. The driver cuts both connections.
 func (s *Session) Kill() {
 	s.judge(0, Aborted)
+	s.closeBoth.reason = Aborted.Reason
 	for side := Client; side <= Backend; side++ {
 		if s.in[side].state == inOpen {
 			s.in[side].state = inBroken
