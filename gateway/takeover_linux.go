@@ -272,7 +272,9 @@ func (g *Gateway) takeOver() {
 		case handover.KindDone:
 			g.takeCharge()
 			isInCharge = true
-			err = conn.Send(handover.KindBye, &handover.Bye{}, nil)
+			if err = conn.Send(handover.KindBye, &handover.Bye{}, nil); err == nil {
+				g.before.closeRest(true)
+			}
 		case handover.KindRemaining:
 			err = g.noteOlder(p)
 		default:
@@ -280,15 +282,22 @@ func (g *Gateway) takeOver() {
 			err = fmt.Errorf("unexpected message %d", kind)
 		}
 	}
+	g.before.closeRest(hasEnded(err))
 	if isInCharge && (errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)) {
 		return // the process before, or this one, has ended
 	}
+	RefuseHandover(conn, err) // that one, if it lives, reports it
 	g.log.Error("the hand-over breaks off, this process goes on with what it has", zap.Error(err))
+}
+
+// hasEnded reports whether an error of the connection shows that the process before has ended. That nothing can be sent to it doesn't: it may
+// read no more, and go on by itself.
+func hasEnded(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 
 // takeCharge makes this process the service's main process.
 func (g *Gateway) takeCharge() {
-	g.before.closeRest(true)
 	g.notified(g.options.Notifier.TakenOver("serving"))
 	close(g.takenOver)
 }

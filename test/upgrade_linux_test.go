@@ -562,6 +562,31 @@ func TestAUnixSocketIsHandedOverWithItsFile(t *testing.T) {
 	}
 }
 
+func TestANewProcessThatRunsOutOfDescriptorsChangesNothing(t *testing.T) {
+	t.Parallel()
+	socket := filepath.Join(t.TempDir(), "public.sock")
+	backend := listenRaw(t)
+	config := upgradeBasics + toPool("/", "pool", backend.port())
+	u := runUpgradable(t, config+"[[listener]]\nname = \"unix\"\naddress = \"unix:"+socket+"\"\n")
+	var clients, backends []*wire
+	for range 40 {
+		c, b := open(t, u.gateway, backend, "/")
+		clients, backends = append(clients, c), append(backends, b)
+	}
+	u.rewrite(t, config) // the file of the socket would go
+	u.installScript(t, "ulimit -n 60\nexec "+sluice+` "$@"`)
+	if _, err := u.tryUpgrade(t); err == nil || !strings.Contains(err.Error(), "descriptors are missing") {
+		t.Errorf("an upgrade to a process that can't have the descriptors: %v", err)
+	}
+	if _, err := os.Stat(socket); err != nil {
+		t.Error(err)
+	}
+	for i, c := range clients {
+		c.send(t, c.frame(ws.OpText, "on"))
+		backends[i].wantFrame(t, ws.OpText, "on")
+	}
+}
+
 // upgradeWith begins an upgrade, calls act with the new process's PID once that is known, and returns the PID and the result.
 func (u *upgradable) upgradeWith(t *testing.T, act func(pid int)) (pid int, err error) {
 	t.Helper()
