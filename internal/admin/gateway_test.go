@@ -32,6 +32,7 @@ const patience = 20 * time.Second
 type testGateway struct {
 	*testing.T
 	proxy    *proxy.Proxy
+	server   *Server
 	registry *prometheus.Registry
 	admin    string
 	address  string // for clients
@@ -67,7 +68,7 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) ([]s
 			t.Errorf("Shutdown = %v", err)
 		}
 	})
-	g.admin = server.Addr().String()
+	g.server, g.admin = server, server.Addr().String()
 	return g
 }
 

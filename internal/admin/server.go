@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,13 +49,14 @@ type Options struct {
 	Panics recovery.Handler
 }
 
-// A Server is the admin listener. Immutable after New, but for the http.Server, which guards itself.
+// A Server is the admin listener. Immutable after Listen, but for the http.Server, which guards itself, and the count.
 type Server struct {
 	listener *pausableListener
 	http     *http.Server
 	log      *zap.Logger
 	panics   recovery.Handler
 	served   chan struct{} // closed when Serve has returned
+	open     atomic.Int64  // connections
 }
 
 // Listen binds the address and reads the token. The caller runs Serve and then Shutdown, or only Close.
@@ -72,7 +74,7 @@ func Listen(options Options) (*Server, error) {
 	}
 	log := options.Log.Named("admin")
 	isLocal := listener.Addr().(*net.TCPAddr).IP.IsLoopback()
-	return &Server{
+	s := &Server{
 		listener: listener,
 		http: &http.Server{
 			Handler:           newHandler(options, token, isLocal),
@@ -88,7 +90,19 @@ func Listen(options Options) (*Server, error) {
 		log:    log,
 		panics: options.Panics,
 		served: make(chan struct{}),
-	}, nil
+	}
+	s.http.ConnState = s.count
+	return s, nil
+}
+
+// count follows the connections.
+func (s *Server) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		s.open.Add(1)
+	case http.StateClosed, http.StateHijacked:
+		s.open.Add(-1)
+	}
 }
 
 // listen opens the listening socket, unless the process has inherited it.
@@ -123,15 +137,32 @@ func (s *Server) Serve() {
 	}
 }
 
-// Shutdown closes the listener, waits for running requests until ctx ends, cuts the rest, and
+// Shutdown closes the listener, answers the requests of the connections that it has accepted until ctx ends, cuts the rest, and
 // returns when Serve has. Serve must have been started.
 func (s *Server) Shutdown(ctx context.Context) error {
+	// Once its Shutdown has begun, http.Server closes a connection whose first request comes, without an answer.
+	s.listener.pause()
+	s.http.SetKeepAlivesEnabled(false)
+	s.awaitConns(ctx)
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		err = errors.Join(err, s.http.Close())
 	}
 	<-s.served
 	return err
+}
+
+// awaitConns waits until no connection is open, or ctx ends.
+func (s *Server) awaitConns(ctx context.Context) {
+	ticker := time.NewTicker(5 * time.Millisecond)
+	defer ticker.Stop()
+	for s.open.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Close closes the listener of a server for which Serve was not called.

@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -299,5 +302,45 @@ func TestCheckReportsWhatIsUnsafe(t *testing.T) {
 		if got := strings.Join(keys, " "); got != test.want {
 			t.Errorf("%+v: problems of %q, want of %q", test.config, got, test.want)
 		}
+	}
+}
+
+func TestAConnectionThatWasAcceptedIsAnsweredDuringTheShutdown(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	dial := func() (net.Conn, *bufio.Reader) {
+		conn, err := net.Dial("tcp", g.admin)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+		_ = conn.SetDeadline(time.Now().Add(patience))
+		return conn, bufio.NewReader(conn)
+	}
+	get := func(conn net.Conn, reader *bufio.Reader) {
+		t.Helper()
+		if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, answer.Body); err != nil || answer.StatusCode != http.StatusOK {
+			t.Errorf("status %d, %v", answer.StatusCode, err)
+		}
+	}
+	silent, answers := dial()
+	idle, rest := dial()
+	get(idle, rest) // the silent one was accepted before it
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- g.server.Shutdown(ctx) }()
+	if _, err := rest.ReadByte(); err != io.EOF {
+		t.Errorf("an idle connection ends with %v during the shutdown, want EOF", err)
+	}
+	get(silent, answers)
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }
