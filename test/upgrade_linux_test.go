@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -276,8 +277,12 @@ func (v *visitors) wantAllServed(t *testing.T) {
 // visitorsTickets lets visitors resume TLS sessions, which a process before may have begun.
 var visitorsTickets = tls.NewLRUClientSessionCache(64)
 
-// visit opens a session at "host:port", "wss://host:port/path" or "unix:/path", gets a message back and closes it.
+// visit opens a session at "host:port", "wss://host:port/path" or "unix:/path", gets a message back and closes it; at "http://host:port/path"
+// or "https://host:port/path" it makes a plain request with a connection of its own.
 func visit(address string) error {
+	if strings.HasPrefix(address, "http") {
+		return visitPlainly(address)
+	}
 	dialer := ws.Dialer{Timeout: upgradePatience, TLSConfig: &tls.Config{InsecureSkipVerify: true, ClientSessionCache: visitorsTickets}}
 	url := "ws://" + address + "/"
 	if path, isUnix := strings.CutPrefix(address, "unix:"); isUnix {
@@ -305,6 +310,23 @@ func visit(address string) error {
 	_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))))
 	if f, err = ws.ReadFrame(conn); err != nil || f.Header.OpCode != ws.OpClose {
 		return fmt.Errorf("got %v, %v; want the close", f.Header.OpCode, err)
+	}
+	return nil
+}
+
+// visitPlainly sends a body and wants it back.
+func visitPlainly(address string) error {
+	client := http.Client{Timeout: upgradePatience, Transport: &http.Transport{
+		DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+	}}
+	answer, err := client.Post(address, "text/plain", strings.NewReader("hello"))
+	if err != nil {
+		return err
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK || string(text) != "hello" {
+		return fmt.Errorf("status %d, %q, %v; want the echo", answer.StatusCode, text, err)
 	}
 	return nil
 }

@@ -6,7 +6,10 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"slices"
 	"strconv"
@@ -213,6 +216,8 @@ func TestUpgradesThatNoClientNotices(t *testing.T) {
 	sessions := sessionCount(t, sized(4000, 150))
 	upgrades := sized(20, 4)
 	backend, visited := runCountingEcho(t), runEcho(t)
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) }))
+	t.Cleanup(web.Close)
 	secure := secureGateway(t, "[listener.tls]\nself_signed = true\n", backend.Addr().String())
 	// A drain of an hour: what doesn't move keeps its process alive.
 	config := strings.NewReplacer(`drain = "0s"`, `drain = "1h"`, `level = "debug"`, `level = "info"`).Replace(basics) + fmt.Sprintf(`[[listener]]
@@ -232,6 +237,13 @@ pong_timeout = "60s"
 [[route]]
 path = "/visit"
 pool = "visited"
+[[route]]
+path = "/http"
+pool = "http"
+http = true
+[[pool]]
+name = "http"
+backend = [{ address = %q }]
 [[pool]]
 name = "plain"
 backend = [{ address = %q }]
@@ -243,7 +255,7 @@ insecure = true
 [[pool]]
 name = "visited"
 backend = [{ address = %q }]
-`, backend.Addr(), secure.listeners["public"], visited)
+`, web.Listener.Addr(), backend.Addr(), secure.listeners["public"], visited)
 	u := runUpgradable(t, config)
 	stopped := make(chan struct{})
 	stop := sync.OnceFunc(func() { close(stopped) })
@@ -265,7 +277,8 @@ backend = [{ address = %q }]
 		t.Fatalf("the backend has %d connections of %d sessions", n, count)
 	}
 	before := usageOf(t, u.pid)
-	visitors := []*visitors{newVisitors(t, 2, urls[0]+"visit"), newVisitors(t, 2, urls[1]+"visit")}
+	visitors := []*visitors{newVisitors(t, 2, urls[0]+"visit"), newVisitors(t, 2, urls[1]+"visit"),
+		newVisitors(t, 1, "http://"+u.listeners["public"]+"/http"), newVisitors(t, 1, "https://"+u.listeners["secure"]+"/http")}
 	var table strings.Builder
 	fmt.Fprintln(&table, "moved  stayed            hand-over  longest batch  gone after")
 	var spans []span
