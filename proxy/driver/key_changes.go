@@ -20,7 +20,7 @@ type keyChanges struct {
 const (
 	keyChangeInterval = 250 * time.Millisecond
 	keyChangeBurst    = 8 // changes at once
-	mostEarned        = 8 << 10
+	mostEarned        = 1 << 10
 )
 
 // earn allows a change for each record with data that the peer has been sent. A peer whose own limit of records under one key is reached may
