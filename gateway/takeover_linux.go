@@ -282,7 +282,7 @@ func (g *Gateway) takeOver() {
 			err = fmt.Errorf("unexpected message %d", kind)
 		}
 	}
-	g.before.closeRest(hasEnded(err))
+	g.before.closeRest(g.before.hasEnded(err))
 	if isInCharge && (errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed)) {
 		return // the process before, or this one, has ended
 	}
@@ -290,9 +290,14 @@ func (g *Gateway) takeOver() {
 	g.log.Error("the hand-over breaks off, this process goes on with what it has", zap.Error(err))
 }
 
-// hasEnded reports whether an error of the connection shows that the process before has ended. That nothing can be sent to it doesn't: it may
-// read no more, and go on by itself.
-func hasEnded(err error) bool {
+// hasEnded reports whether an error of the connection shows that the process before has ended. That nothing can be sent to it doesn't yet: it
+// may read no more, and go on by itself.
+func (p *predecessor) hasEnded(err error) bool {
+	if errors.Is(err, syscall.EPIPE) {
+		var fds []int
+		_, _, fds, err = p.conn.Receive(time.Now().Add(time.Second))
+		handover.CloseAll(fds)
+	}
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
 }
 

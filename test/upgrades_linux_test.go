@@ -265,7 +265,7 @@ backend = [{ address = %q }]
 	for i := range sessions {
 		// The fewer there are, the more each of them sends.
 		couriers = append(couriers, newCourier(t, urls[i%3], &courier{
-			name: uint64(i), isIdle: i/3%2 == 0, mostPause: time.Duration(sessions) * 2 * time.Millisecond, stopped: stopped,
+			name: uint64(i), isIdle: i/3%2 == 0, mostPause: max(time.Second, time.Duration(sessions)*2*time.Millisecond), stopped: stopped,
 		}))
 	}
 	var probers []*prober
