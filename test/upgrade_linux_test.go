@@ -303,12 +303,12 @@ func visit(address string) error {
 	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte("hello")))); err != nil {
 		return err
 	}
-	f, err := ws.ReadFrame(conn)
+	f, err := readFrame(conn)
 	if err != nil || f.Header.OpCode != ws.OpText || string(f.Payload) != "hello" {
 		return fmt.Errorf("got %v %q, %v; want the echo", f.Header.OpCode, f.Payload, err)
 	}
 	_ = ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(ws.NewCloseFrameBody(ws.StatusNormalClosure, ""))))
-	if f, err = ws.ReadFrame(conn); err != nil || f.Header.OpCode != ws.OpClose {
+	if f, err = readFrame(conn); err != nil || f.Header.OpCode != ws.OpClose {
 		return fmt.Errorf("got %v, %v; want the close", f.Header.OpCode, err)
 	}
 	return nil
@@ -487,7 +487,7 @@ func TestASessionOverTLS12StaysUntilItEnds(t *testing.T) {
 		if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewTextFrame([]byte(text)))); err != nil {
 			t.Fatal(err)
 		}
-		if f, err := ws.ReadFrame(conn); err != nil || string(f.Payload) != text {
+		if f, err := readFrame(conn); err != nil || string(f.Payload) != text {
 			t.Fatalf("%q, %v; want the echo of %q", f.Payload, err, text)
 		}
 	}
@@ -523,7 +523,7 @@ func TestAStopEndsTheSessionsOfOlderProcessesToo(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = conn.SetDeadline(time.Now().Add(upgradePatience))
-	f, err := ws.ReadFrame(conn)
+	f, err := readFrame(conn)
 	if code, _ := ws.ParseCloseFrameData(f.Payload); err != nil || f.Header.OpCode != ws.OpClose || code != 1012 {
 		t.Errorf("frame %v with code %d, %v; want a close with 1012", f.Header.OpCode, code, err)
 	}
