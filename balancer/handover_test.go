@@ -50,7 +50,7 @@ func TestAPoolGoesOnWithWhatAnotherProcessKnowsOfItsBackends(t *testing.T) {
 		if got, want := at(p, 0).ejection.until, at(old, 0).ejection.until; !got.Equal(want) {
 			t.Errorf("ejected until %v; want %v", got, want)
 		}
-		if got := p.drains[at(p, 2)].until.Sub(time.Now()); got != 50*time.Second {
+		if got := time.Until(p.drains[at(p, 2)].until); got != 50*time.Second {
 			t.Errorf("%v left of the drain; want 50s", got)
 		}
 		if got := at(p, 4).warmth(time.Now()); got != 0.25 {

@@ -4,6 +4,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"testing"
+	"time"
 )
 
 // sink keeps what a test allocates.
@@ -11,11 +12,19 @@ var sink []byte
 
 func TestGarbageIsReturnedOnceLittleIsAllocated(t *testing.T) {
 	use := newHeapUse()
-	debug.FreeOSMemory()
-	use.look()
-	use.look()
-	if use.hasGarbage() {
-		t.Errorf("after a collection %d bytes of garbage are worth another one", use.garbage)
+	collects := func() (isEnough bool) { // what other tests have left ends beside this one
+		for range 100 {
+			debug.FreeOSMemory()
+			use.look()
+			if use.look(); !use.hasGarbage() {
+				return true
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		return false
+	}
+	if !collects() {
+		t.Errorf("after collections %d bytes of garbage are worth another one", use.garbage)
 	}
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	for range 64 {
@@ -29,11 +38,8 @@ func TestGarbageIsReturnedOnceLittleIsAllocated(t *testing.T) {
 	if !use.hasGarbage() {
 		t.Errorf("%d bytes of garbage stay, after %d were allocated", use.garbage, use.recent)
 	}
-	debug.FreeOSMemory()
-	use.look()
-	use.look()
-	if use.hasGarbage() {
-		t.Errorf("%d bytes of garbage are left by a collection", use.garbage)
+	if !collects() {
+		t.Errorf("%d bytes of garbage are left by collections", use.garbage)
 	}
 	runtime.KeepAlive(sink)
 }

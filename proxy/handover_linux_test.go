@@ -735,11 +735,11 @@ func echoes(c net.Conn) {
 		return
 	}
 	for {
-		f, err := ws.ReadFrame(c)
+		f, err := readFrame(c)
 		if err != nil {
 			return
 		}
-		if ws.WriteFrame(c, ws.NewFrame(f.Header.OpCode, true, ws.UnmaskFrameInPlace(f).Payload)) != nil || f.Header.OpCode == ws.OpClose {
+		if ws.WriteFrame(c, ws.NewFrame(f.Header.OpCode, true, f.Payload)) != nil || f.Header.OpCode == ws.OpClose {
 			return
 		}
 	}
@@ -765,7 +765,7 @@ func chat(ctx context.Context, t *testing.T, g *gateway) {
 			if ws.WriteFrame(c, ws.MaskFrame(ws.NewTextFrame([]byte(text)))) != nil {
 				break
 			}
-			f, err := ws.ReadFrame(from)
+			f, err := readFrame(from)
 			if err != nil || f.Header.OpCode == ws.OpClose {
 				break
 			}

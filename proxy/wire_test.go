@@ -322,7 +322,12 @@ func (w *wire) next(t *testing.T) ws.Frame {
 // readFrame reads a frame, unmasked.
 func (w *wire) readFrame() (ws.Frame, error) {
 	w.mayWait()
-	h, err := ws.ReadHeader(w.reader)
+	return readFrame(w.reader)
+}
+
+// readFrame reads a frame, unmasked.
+func readFrame(r io.Reader) (ws.Frame, error) {
+	h, err := ws.ReadHeader(r)
 	if err != nil {
 		return ws.Frame{}, err
 	}
@@ -330,7 +335,7 @@ func (w *wire) readFrame() (ws.Frame, error) {
 		return ws.Frame{}, fmt.Errorf("frame of %d bytes", h.Length)
 	}
 	f := ws.Frame{Header: h, Payload: make([]byte, h.Length)}
-	_, err = io.ReadFull(w.reader, f.Payload)
+	_, err = io.ReadFull(r, f.Payload)
 	if h.Masked {
 		ws.Cipher(f.Payload, h.Mask, 0)
 	}

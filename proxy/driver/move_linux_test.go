@@ -306,14 +306,14 @@ func TestWhatIsInAPipeMovesWithItsSession(t *testing.T) {
 	if n := int64(len(f.State.Sides[relay.Backend].Queue)); n == 0 || n != waiting {
 		t.Errorf("%d bytes wait, the state has %d", waiting, n)
 	}
-	start, cancel := x.prepare(t, f, b)
+	_, cancel := x.prepare(t, f, b)
 	if n := b.QueuedBytes(); n != 0 {
 		t.Errorf("%d bytes wait in a session that hasn't started", n)
 	}
 	cancel()
 	x.thaw() // it isn't taken the first time
 	f = x.freeze(t)
-	start, _ = x.prepare(t, f, b)
+	start, _ := x.prepare(t, f, b)
 	start()
 	if n := a.QueuedBytes(); n != 0 {
 		t.Errorf("%d bytes wait in a driver without sessions", n)
