@@ -71,7 +71,7 @@ func TestAReloadTurnsTheKeyLogOnAndOff(t *testing.T) {
 		eventually(t, "one warning for each reload with a key log", func() bool {
 			n := 0
 			for _, line := range log.lines(t, "configuration may not be what is meant") {
-				if strings.Contains(fmt.Sprint(line["problem"]), "listener[1].tls.key_log_file: whoever reads this file can decrypt all traffic of the listener") {
+				if strings.Contains(fmt.Sprint(line["problem"]), "listener[1].tls.key_log_file: a reader of this file can decrypt all traffic of the listener") {
 					n++
 				}
 			}

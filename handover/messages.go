@@ -83,7 +83,7 @@ type Sessions struct {
 	Sessions []cbor.RawMessage `cbor:"1,keyasint,omitempty"` // CBOR of the room that keeps the sessions
 }
 
-// Ack answers Sessions: whoever has sent it owns those that are taken.
+// Ack answers Sessions: the process that has sent it owns those that are taken.
 type Ack struct {
 	Why []string `cbor:"1,keyasint,omitempty"` // for each session; "": it is taken
 }

@@ -104,7 +104,7 @@ func (p *Proxy) RestorePools(states []balancer.PoolState) {
 	}
 }
 
-// onRemoved says what becomes of sessions whose route or pool the configuration lacks.
+// onRemoved says what happens to sessions whose route or pool the configuration lacks.
 type onRemoved struct {
 	drains bool
 	over   time.Duration

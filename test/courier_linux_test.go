@@ -106,7 +106,7 @@ func (c *courier) write(dice dice) {
 	}
 }
 
-// send sends a message, and a last ping behind it.
+// send sends a message, and a last ping after it.
 func (c *courier) send(dice dice, payload []byte) error {
 	_, _ = c.sent.Write(payload)
 	c.sentBytes += int64(len(payload))

@@ -25,7 +25,7 @@ type Config struct {
 
 	Tickets TicketConfig `toml:"tickets"`
 
-	// KeyLogFile is a file to which the secrets of connections are appended, in the format of NSS key logs: whoever reads it can decrypt
+	// KeyLogFile is a file to which the secrets of connections are appended, in the format of NSS key logs: a reader of it can decrypt
 	// all traffic of the listener. Empty: none.
 	KeyLogFile string `toml:"key_log_file"`
 

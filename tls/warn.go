@@ -16,7 +16,7 @@ func (c *Config) Warn(report units.Report, now time.Time) {
 	}
 	warnOfExposure(report, "tickets.key_file", c.Tickets.KeyFile)
 	if c.KeyLogFile != "" {
-		report("key_log_file", "whoever reads this file can decrypt all traffic of the listener", c.KeyLogFile, "")
+		report("key_log_file", "a reader of this file can decrypt all traffic of the listener", c.KeyLogFile, "")
 	}
 	if c.ACME != nil {
 		warnOfExposure(report, "acme.eab_key_file", c.ACME.EABKeyFile)

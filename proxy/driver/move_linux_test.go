@@ -640,7 +640,7 @@ func TestASessionThatPanicsAsItIsFrozenIsEnded(t *testing.T) {
 	p.want(t, "out of range")
 }
 
-// What waited for the backend is lost: a close behind it would stand inside a frame.
+// What waited for the backend is lost: a close after it would stand inside a frame.
 func TestASessionThatPanicsAsItStartsIsCut(t *testing.T) {
 	p := new(panics)
 	a, b := twoDrivers(t, p.handle)
