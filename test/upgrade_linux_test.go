@@ -691,40 +691,42 @@ func TestANewProcessThatIsKilledOrHangsTakesOnlyItsOwnSessionsAlong(t *testing.T
 	config := strings.NewReplacer(`drain = "20s"`, "drain = \"100ms\"\nhandover_timeout = \"500ms\"").Replace(upgradeConfig(t))
 	outcomes := map[string]int{}
 	for round := range killRounds(t, 5) {
-		u := runUpgradable(t, config)
-		f := newTraffic(t)
-		f.addForKill(t, u)
-		old, end := u.pid, []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP}[round%2]
-		pid, err := u.upgradeWith(t, func(pid int) {
-			u.someMoment(t)
-			_ = syscall.Kill(pid, end)
-		})
-		if err == nil { // it was in charge already: everything is its own
-			outcomes["in charge"]++
-			_ = syscall.Kill(pid, syscall.SIGKILL)
-			u.wantGone(t)
-			waitFor(t, pid)
-			if n := f.alive(t); n > 0 {
-				t.Errorf("round %d: %d sessions live without a process", round, n)
+		t.Run(strconv.Itoa(round), func(t *testing.T) { // what a round has opened is closed at its end
+			u := runUpgradable(t, config)
+			f := newTraffic(t)
+			f.addForKill(t, u)
+			old, end := u.pid, []syscall.Signal{syscall.SIGKILL, syscall.SIGSTOP}[round%2]
+			pid, err := u.upgradeWith(t, func(pid int) {
+				u.someMoment(t)
+				_ = syscall.Kill(pid, end)
+			})
+			if err == nil { // it was in charge already: everything is its own
+				outcomes["in charge"]++
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+				u.wantGone(t)
+				waitFor(t, pid)
+				if n := f.alive(t); n > 0 {
+					t.Errorf("%d sessions live without a process", n)
+				}
+				u.pid = 0
+				return
 			}
-			u.pid = 0
-			continue
-		}
-		moved := 0
-		if _, rest, isThere := strings.Cut(err.Error(), "; "); isThere {
-			_, _ = fmt.Sscanf(rest, "%d sessions had moved", &moved)
-		}
-		outcomes[fmt.Sprintf("%d moved", moved)]++
-		if n := f.alive(t); n != len(f.talkers)-moved {
-			t.Errorf("round %d, %v: %d sessions of %d live, and %d had moved: %v", round, end, n, len(f.talkers), moved, err)
-		}
-		if u.pid != old || u.readiness() != http.StatusOK {
-			t.Errorf("round %d: the old process doesn't serve: %v", round, err)
-		}
-		if err := visit(u.listeners["public"]); err != nil {
-			t.Errorf("round %d: a new client: %v", round, err)
-		}
-		u.end(t)
+			moved := 0
+			if _, rest, isThere := strings.Cut(err.Error(), "; "); isThere {
+				_, _ = fmt.Sscanf(rest, "%d sessions had moved", &moved)
+			}
+			outcomes[fmt.Sprintf("%d moved", moved)]++
+			if n := f.alive(t); n != len(f.talkers)-moved {
+				t.Errorf("%v: %d sessions of %d live, and %d had moved: %v", end, n, len(f.talkers), moved, err)
+			}
+			if u.pid != old || u.readiness() != http.StatusOK {
+				t.Errorf("the old process doesn't serve: %v", err)
+			}
+			if err := visit(u.listeners["public"]); err != nil {
+				t.Errorf("a new client: %v", err)
+			}
+			u.end(t)
+		})
 	}
 	t.Logf("%v", outcomes)
 }
@@ -734,36 +736,38 @@ func TestAnOldProcessThatIsKilledTakesOnlyItsOwnSessionsAlong(t *testing.T) {
 	config := strings.Replace(upgradeConfig(t), `drain = "20s"`, `drain = "100ms"`, 1)
 	outcomes := map[string]int{}
 	for round := range killRounds(t, 5) {
-		u := runUpgradable(t, config)
-		f := newTraffic(t)
-		f.addForKill(t, u)
-		old := u.pid
-		pid, _ := u.upgradeWith(t, func(int) {
-			u.someMoment(t)
-			_ = syscall.Kill(old, syscall.SIGKILL)
-		})
-		if status := waitFor(t, old); !status.Signaled() && status != 0 {
-			t.Errorf("round %d: status %v of the old process", round, status)
-		}
-		u.pid, u.pids = pid, nil
-		lives := f.alive(t)
-		if u.readiness() != http.StatusOK { // it wasn't told enough to take over
-			outcomes["no process is left"]++
-			if lives > 0 {
-				t.Errorf("round %d: %d sessions live without a process", round, lives)
+		t.Run(strconv.Itoa(round), func(t *testing.T) { // what a round has opened is closed at its end
+			u := runUpgradable(t, config)
+			f := newTraffic(t)
+			f.addForKill(t, u)
+			old := u.pid
+			pid, _ := u.upgradeWith(t, func(int) {
+				u.someMoment(t)
+				_ = syscall.Kill(old, syscall.SIGKILL)
+			})
+			if status := waitFor(t, old); !status.Signaled() && status != 0 {
+				t.Errorf("status %v of the old process", status)
 			}
-			waitFor(t, pid)
-			u.pid = 0
-			continue
-		}
-		outcomes[fmt.Sprintf("%d moved", lives)]++
-		if n := u.count(t, "sluice_sessions_active"); n != lives {
-			t.Errorf("round %d: the new process has %d sessions, and %d live", round, n, lives)
-		}
-		if err := visit(u.listeners["public"]); err != nil {
-			t.Errorf("round %d: a new client: %v", round, err)
-		}
-		u.end(t)
+			u.pid, u.pids = pid, nil
+			lives := f.alive(t)
+			if u.readiness() != http.StatusOK { // it wasn't told enough to take over
+				outcomes["no process is left"]++
+				if lives > 0 {
+					t.Errorf("%d sessions live without a process", lives)
+				}
+				waitFor(t, pid)
+				u.pid = 0
+				return
+			}
+			outcomes[fmt.Sprintf("%d moved", lives)]++
+			if n := u.count(t, "sluice_sessions_active"); n != lives {
+				t.Errorf("the new process has %d sessions, and %d live", n, lives)
+			}
+			if err := visit(u.listeners["public"]); err != nil {
+				t.Errorf("a new client: %v", err)
+			}
+			u.end(t)
+		})
 	}
 	t.Logf("%v", outcomes)
 }
