@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"bytes"
 	"math"
 	"reflect"
 	"strings"
@@ -69,7 +70,7 @@ func newRestored(t testing.TB, seed uint64, spoil func(st *relay.State)) *model 
 		}
 		// All that waits is payload of one frame, which began long ago.
 		header := (&peer{side: from}).header(first, int(min(in.Left, math.MaxInt64-roomEnough))+kept.Queued[to])
-		m.ends[to].written = header
+		m.ends[to].written = bytes.Clone(header)
 		s := m.session()
 		m.sent[from] = append(append(header, make([]byte, kept.Queued[to])...), m.carried(&s, from)...)
 		m.left[from], m.in[from] = int(min(in.Left, 20_000)), in.IsInMessage && !in.IsLastFrame
