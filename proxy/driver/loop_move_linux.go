@@ -365,7 +365,7 @@ func (l *loop) restoreSide(s slot, x *session, side relay.Side, m *moved) {
 	c.setPart(st.Part)
 }
 
-// Clock returns when the driver's clock began, as CLOCK_MONOTONIC has it, in nanoseconds: for NewAt, in a process that is to adopt sessions of
+// Clock returns when the driver's clock began, by CLOCK_MONOTONIC, in nanoseconds: for NewAt, in a process that is to adopt sessions of
 // this one.
 func (d *Loops) Clock() int64 {
 	now, at := monotonic()
