@@ -72,9 +72,7 @@ func TestAKilledAndAStoppedBackendAreEjectedByDefault(t *testing.T) {
 			t.Errorf("%s: %+v; want three failures or more of %q, and the last one", address, view, cause)
 		}
 		before[address] = g.backends(t)[address]
-		if n := g.logged("backend failure", address); n != 1 {
-			t.Errorf("%d lines about failures of %s within a minute", n, address)
-		}
+		g.wantLoggedOnce(t, "backend failure", address) // within a minute
 	}
 	status, err := exec.Command(sluice, "status", "-admin", g.admin).CombinedOutput()
 	if err != nil {

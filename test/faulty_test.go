@@ -35,9 +35,7 @@ func TestASickBackendIsGoneAroundAndEjected(t *testing.T) {
 			if view.Failures[test.reason] != 2 || sick.asked.Load() != 2 {
 				t.Errorf("%d requests, failures %v; want 2 under %s", sick.asked.Load(), view.Failures, test.reason)
 			}
-			if n := g.logged("backend ejected", sick.address); n != 1 {
-				t.Errorf("the ejection is logged %d times", n)
-			}
+			g.wantLoggedOnce(t, "backend ejected", sick.address)
 		})
 	}
 }

@@ -49,9 +49,7 @@ func TestAProbeTakesASickBackendOutAndBringsItBack(t *testing.T) {
 			if got[sick.address] != 3 {
 				t.Errorf("6 turns after it is back: %v", got)
 			}
-			if n := g.logged("backend down", sick.address); n != 1 {
-				t.Errorf("that it went down is logged %d times", n)
-			}
+			g.wantLoggedOnce(t, "backend down", sick.address)
 		})
 	}
 }

@@ -265,6 +265,15 @@ func (g *gateway) logged(message, address string) int {
 	return n
 }
 
+// wantLoggedOnce expects one line with a message about a backend. What it tells of may show elsewhere before it is logged.
+func (g *gateway) wantLoggedOnce(t *testing.T, message, address string) {
+	t.Helper()
+	eventually(t, patience, message+" is logged of "+address, func() bool { return g.logged(message, address) > 0 })
+	if n := g.logged(message, address); n != 1 {
+		t.Errorf("%q is logged of %s %d times", message, address, n)
+	}
+}
+
 // durationsOf returns the field "for" of the lines that have a message about a backend.
 func (g *gateway) durationsOf(message, address string) (all []time.Duration) {
 	for line := range strings.Lines(g.log.String()) {
