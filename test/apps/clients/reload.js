@@ -1,5 +1,5 @@
 // A page of a development server, whose modules are replaced without a reload.
-import { writeFileSync } from "node:fs";
+import { renameSync, writeFileSync } from "node:fs";
 import { withPage } from "./chromium.js";
 import { assert, directory, finish, http, idle, sleep } from "./client.js";
 
@@ -13,10 +13,12 @@ export async function watch(size) {
     const sockets = [];
     page.on("websocket", (socket) => sockets.push(socket));
     await page.goto(http);
-    await page.locator("#size", { hasText: `${size}` }).waitFor();
+    await page.locator("#size", { hasText: `${size}` }).waitFor().catch((err) => { throw new Error(`${err.message}\nthe page says: ${problems.join("; ")}`); });
     while (!sockets.some((s) => !s.isClosed())) await sleep(20);
     const change = async (text) => {
-      writeFileSync(`${directory}/src/${protocol}.js`, `export const text = ${JSON.stringify(text)};`);
+      // At one stroke: the server might read the beginning of what is being written, and the other client's page be made of it.
+      writeFileSync(`${directory}/${protocol}.new`, `export const text = ${JSON.stringify(text)};`);
+      renameSync(`${directory}/${protocol}.new`, `${directory}/src/${protocol}.js`);
       await page.locator(`#${protocol}`, { hasText: text }).waitFor();
     };
     await change("changed"); // it may be loaded again: what was written at the start is a change, too
