@@ -10,6 +10,7 @@
 # make compare  Sluice beside nginx, HAProxy, Caddy and a relay in C (docs/benchmarks.md), under 20 minutes
 # make compare-short  the same in under 3, rougher; ARGS="-only push -rounds 12" passes flags to either
 # make bogo     BoringSSL's tests of TLS against tls/record (docs/tls.md); BORINGSSL=DIR is a checkout of BoringSSL
+# make h2spec   h2spec's generic, http2 and hpack tests against the program, without TLS and with it
 # make charts   the charts of the dashboard, as test/package-lock.json pins them
 # make screenshots  the pictures of the dashboard in docs/, under traffic: takes six minutes
 # make image    the container image, as sluice:latest, with the version and the revision of the checkout
@@ -29,7 +30,7 @@ SCENARIOS ?= Flood|Scenario|Ejected
 # Modules of their own: what they need the program doesn't. TestTheMakefileNamesEveryModule keeps the list complete.
 MODULES := bench deploy internal/pebble
 
-.PHONY: all fmt lint test peers apps fuzz bench torture chaos upgrades scenarios compare compare-short bogo charts screenshots image run
+.PHONY: all fmt lint test peers apps fuzz bench torture chaos upgrades scenarios compare compare-short bogo h2spec charts screenshots image run
 
 all: fmt lint test
 
@@ -60,7 +61,9 @@ chromium --version|chromium|the demo page, the dashboard, Chromium over TLS
 firefox-esr --version|firefox-esr|Firefox over TLS
 command -v certutil|libnss3-tools|Chromium and Firefox over TLS
 nginx -v|nginx|nginx in front
-haproxy -v|haproxy|HAProxy in front
+haproxy -v|haproxy|HAProxy in front, and as a peer over HTTP/2
+nghttp --version && command -v nghttpx|nghttp2-client nghttp2-proxy|nghttp and nghttpx as peers over HTTP/2
+/usr/bin/python3 -c "import h2, wsproto"|python3-h2 python3-wsproto|Python's h2 and wsproto as a client over HTTP/2
 caddy version|caddy|the peers of the comparison
 openssl version|openssl|TLS
 gnutls-cli --version|gnutls-bin|GnuTLS as a TLS client
@@ -146,6 +149,10 @@ bogo:
 	cd "$(BORINGSSL)/ssl/test/runner"; \
 	$(GO) test . -count 1 -v -args -shim-path $$out/bogoshim -shim-config $(CURDIR)/tls/record/bogoshim/config.json \
 		-allow-unimplemented -skip '*DTLS*;*QUIC*' -test '$(BOGO)'
+
+# h2spec is pinned beside staticcheck. make test runs it too.
+h2spec:
+	$(GO) test ./test -count 1 -v -run 'TestH2spec$$'
 
 charts:
 	cd test && npm ci --no-audit --no-fund --loglevel=error

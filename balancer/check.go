@@ -34,6 +34,7 @@ func (c *Config) Check(report units.Report) {
 		report("hash.bounded_load", "out of range", c.Hash.BoundedLoad, "0, or from 1 to 100, such as 1.25")
 	}
 	c.checkBackends(report)
+	c.checkProtocol(report)
 	c.checkRetries(report)
 	c.checkQueue(report)
 	c.Discovery.Check(report.In("discovery"))
@@ -66,6 +67,32 @@ func (c *Config) checkBackends(report units.Report) {
 		if b.MaxSessions < 0 {
 			report(at+".max_sessions", "negative", b.MaxSessions, "0 (no limit) or more")
 		}
+	}
+}
+
+// Far above what is of use: a connection costs its backend a descriptor, and a stream costs it memory.
+const (
+	maxConnections = 1024
+	maxStreams     = 1 << 16
+)
+
+func (c *Config) checkProtocol(report units.Report) {
+	switch c.Protocol {
+	case ProtocolHTTP2:
+	case ProtocolHTTP1, "":
+		return
+	default:
+		report("protocol", "unknown", c.Protocol, `"http/1.1" or "h2"`)
+		return
+	}
+	if c.SendProxy {
+		report("send_proxy", "a connection of h2 is not of one client", c.SendProxy, `false, or protocol = "http/1.1"`)
+	}
+	if c.Connections < 1 || c.Connections > maxConnections {
+		report("connections", "out of range", c.Connections, "from 1 to "+strconv.Itoa(maxConnections))
+	}
+	if c.Streams < 1 || c.Streams > maxStreams {
+		report("streams", "out of range", c.Streams, "from 1 to "+strconv.Itoa(maxStreams))
 	}
 }
 

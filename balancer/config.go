@@ -24,6 +24,12 @@ const (
 	RetryTimeout = "timeout" // the request was sent, and no answer came in time
 )
 
+// The protocols that are spoken with backends, as the configuration names them.
+const (
+	ProtocolHTTP1 = "http/1.1" // a connection for each session
+	ProtocolHTTP2 = "h2"       // sessions are streams of a few connections (RFC 8441)
+)
+
 // A Config is one [[pool]] of the configuration.
 type Config struct {
 	Name string `toml:"name"`
@@ -38,6 +44,13 @@ type Config struct {
 	RetryOn []string `toml:"retry_on" default:"connect,reset"`
 	// RetryStatuses are the answers, from 500 to 599, after which another backend is tried.
 	RetryStatuses []int `toml:"retry_statuses"`
+
+	// Protocol is what the backends speak: ProtocolHTTP1, also if it is empty, or ProtocolHTTP2.
+	Protocol string `toml:"protocol" default:"http/1.1"`
+	// Connections is how many connections to a backend each event loop opens at most with ProtocolHTTP2, and Streams how many sessions one
+	// of them carries at most.
+	Connections int `toml:"connections" default:"4"`
+	Streams     int `toml:"streams" default:"128"`
 
 	// SendProxy begins each connection to a backend with a PROXY header, version 2, that carries the
 	// client's address.

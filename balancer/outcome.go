@@ -20,6 +20,8 @@ const (
 	GatewayFault
 	// Shed: the session was closed by a rebalance or by the drain of its backend.
 	Shed
+	// NoStream: the connections to the backend carry as many sessions as they may, over HTTP/2. It says nothing about the backend.
+	NoStream
 	// DialFailed: no connection, for a reason other than the next five.
 	DialFailed
 	// NameFailed: the name of the address could not be resolved.
@@ -110,7 +112,7 @@ func (o Outcome) failure(statuses []int) (reason, bool) {
 		return reasonStatus, slices.Contains(statuses, int(o))
 	}
 	switch o {
-	case Ended, StreamEnded, ClientFault, GatewayFault, Shed:
+	case Ended, StreamEnded, ClientFault, GatewayFault, Shed, NoStream:
 		return 0, false
 	case DialFailed:
 		return reasonDial, true

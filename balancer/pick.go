@@ -150,7 +150,7 @@ func (c *Config) retried() (outcomes []Outcome) {
 	for _, failure := range c.RetryOn {
 		switch failure {
 		case RetryConnect:
-			outcomes = append(outcomes, GatewayFault, DialFailed, NameFailed, NoSocket, TLSFailed, Refused, DialTimeout)
+			outcomes = append(outcomes, GatewayFault, NoStream, DialFailed, NameFailed, NoSocket, TLSFailed, Refused, DialTimeout)
 		case RetryReset:
 			outcomes = append(outcomes, HandshakeReset)
 		case RetryTimeout:

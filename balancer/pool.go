@@ -80,6 +80,13 @@ func (p *Pool) SendsProxy() bool {
 	return p.cfg.SendProxy
 }
 
+// isHTTP2 reports whether the backends speak HTTP/2.
+func (p *Pool) isHTTP2() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.cfg.Protocol == ProtocolHTTP2
+}
+
 // Name returns the pool's name.
 func (p *Pool) Name() string {
 	p.mu.Lock()

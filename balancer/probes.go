@@ -89,7 +89,7 @@ func (ps *probers) probe(ctx context.Context, b *Backend, c HealthConfig) {
 		// A panic is the gateway's mistake and says nothing about the backend.
 		if !ps.owner.Panics.Guard(room, func() {
 			dial := func(ctx context.Context) (net.Conn, error) { return ps.owner.Dial(ctx, b) }
-			if err := c.Do(ctx, probe.Backend{Dial: dial, Host: b.host()}, ps.owner.Panics); ctx.Err() == nil {
+			if err := c.Do(ctx, b.probed(dial), ps.owner.Panics); ctx.Err() == nil {
 				ps.pool.recordProbe(b, err, time.Now())
 			}
 			timer.Reset(untilStep(time.Now(), c.Interval.Std()+rand.N(c.Jitter.Std()+1), probeStep(c.Interval.Std())))
@@ -176,6 +176,15 @@ func dialPlain(ctx context.Context, b *Backend) (net.Conn, error) {
 		return tls.Client(conn, &tls.Config{ServerName: name}), nil
 	}
 	return conn, nil
+}
+
+// probed returns b as package probe has it.
+func (b *Backend) probed(dial func(context.Context) (net.Conn, error)) probe.Backend {
+	of := probe.Backend{Dial: dial, Host: b.host(), IsHTTP2: b.pool.isHTTP2(), Scheme: "http"}
+	if _, isTLS := b.TLS(); isTLS {
+		of.Scheme = "https"
+	}
+	return of
 }
 
 // host returns the Host of a request to b.

@@ -50,7 +50,7 @@ func (ts *trials) try(ctx context.Context, b *Backend) {
 	defer func() { ts.pool.recordTrial(ctx, b, err, time.Now()) }()
 	ts.owner.Panics.Guard(room, func() {
 		dial := func(ctx context.Context) (net.Conn, error) { return ts.owner.Dial(ctx, b) }
-		err = probe.Responds(ctx, trialTimeout, probe.Backend{Dial: dial, Host: b.host()}, ts.owner.Panics)
+		err = probe.Responds(ctx, trialTimeout, b.probed(dial), ts.owner.Panics)
 	})
 }
 

@@ -71,8 +71,6 @@ type Gateway struct {
 	stopping   context.Context // ends when a stop begins
 	setStopped context.CancelFunc
 
-	maxConnections int // immutable; 0: not known
-
 	reloading  sync.Mutex
 	lastReload atomic.Pointer[admin.LastReload] // nil: there was none
 
@@ -100,8 +98,6 @@ func New(file *config.File, options Options) (*Gateway, error) {
 		startFile: file,
 		startTime: time.Now(),
 		file:      file,
-
-		maxConnections: maxConnections(),
 	}
 	g.stopping, g.setStopped = context.WithCancel(context.Background())
 	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
@@ -164,8 +160,6 @@ func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Regi
 	c := proxy.Config{
 		Sections:  g.sectionsOf(g.file, g.security.inUse.Load()),
 		Challenge: g.security.challenge,
-
-		MaxConnections: g.maxConnections,
 
 		Driver:      g.driver,
 		Log:         g.log,

@@ -95,13 +95,17 @@ func (g *Gateway) replace() (waiting []string, err error) {
 
 // sectionsOf returns the part of a configuration that is the proxy's, with its TLS.
 func (g *Gateway) sectionsOf(file *config.File, secured *generation) proxy.Sections {
+	n := needsOf(file)
+	connections := maxConnections(n)
 	c := proxy.Sections{
 		Listeners:     file.Listeners(),
 		Routes:        file.Route,
 		Pools:         file.Pools(),
-		MaxSessions:   maxSessions(file.Gateway.MaxSessions, g.maxConnections),
+		MaxSessions:   n.maxSessions(file.Gateway.MaxSessions, connections),
 		DrainsRemoved: file.Gateway.OnRemoved == config.OnRemovedDrain,
 		Drain:         file.Gateway.Drain.Std(),
+
+		MaxConnections: connections,
 	}
 	secured.secure(&c)
 	if configured := file.Gateway.MaxSessions; configured > c.MaxSessions {

@@ -114,7 +114,7 @@ func (s *security) addServer(n *generation, l *config.Listener, httpAddress stri
 	if strings.HasPrefix(address, "unix:") {
 		address = ""
 	}
-	madeOf := []any{*l.TLS, address}
+	madeOf := []any{*l.TLS, address, l.SpeaksHTTP2()}
 	if l.TLS.ACME != nil {
 		madeOf = append(madeOf, httpAddress)
 	}
@@ -125,6 +125,7 @@ func (s *security) addServer(n *generation, l *config.Listener, httpAddress stri
 	server, err := tls.New(l.TLS, tls.Options{
 		Log:         s.log.With(zap.String("listener", l.Name)),
 		Panics:      s.panics,
+		HTTP2:       l.SpeaksHTTP2(),
 		Address:     address,
 		HTTPAddress: httpAddress,
 		Handshaken:  func(version, result string) { s.handshakes.WithLabelValues(version, result).Inc() },
@@ -139,20 +140,22 @@ func (s *security) addServer(n *generation, l *config.Listener, httpAddress stri
 }
 
 func (s *security) addClient(n *generation, p *config.Pool) error {
-	if before := s.inUse.Load().clients[p.Name]; before.isOf([]any{p.TLS}) {
+	madeOf := []any{p.TLS, p.Protocol}
+	if before := s.inUse.Load().clients[p.Name]; before.isOf(madeOf) {
 		n.clients[p.Name] = before
 		return nil
 	}
 	client, err := tls.NewClient(&p.TLS, tls.Options{
-		Log:      s.log.With(zap.String("pool", p.Name)),
-		Panics:   s.panics,
-		Reloaded: s.reloaded,
-		Files:    s.files,
+		Log:       s.log.With(zap.String("pool", p.Name)),
+		Panics:    s.panics,
+		Protocols: []string{p.Protocol},
+		Reloaded:  s.reloaded,
+		Files:     s.files,
 	})
 	if err != nil {
 		return fmt.Errorf("pool %s: tls: %w", p.Name, err)
 	}
-	n.clients[p.Name] = &runner[*tls.Client]{of: client, madeOf: []any{p.TLS}, panics: s.panics}
+	n.clients[p.Name] = &runner[*tls.Client]{of: client, madeOf: madeOf, panics: s.panics}
 	return nil
 }
 
@@ -194,7 +197,7 @@ func (n *generation) secure(c *proxy.Sections) {
 	}
 	for i := range c.Pools {
 		if client := n.clients[c.Pools[i].Name]; client != nil {
-			c.Pools[i].TLS = client.of.Config
+			c.Pools[i].TLS, c.Pools[i].TLSOf = client.of.Config, client.of
 		}
 	}
 }

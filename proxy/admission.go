@@ -8,6 +8,7 @@ import (
 	"sluice/internal/share"
 	"sluice/proxy/limits"
 	"sluice/proxy/reach"
+	"sluice/proxy/relay"
 	"sluice/upgrade"
 )
 
@@ -122,8 +123,11 @@ func (c *connection) leave() {
 	c.releaseRef()
 }
 
-// giveToSession makes the place of the connection that of a session of the client.
+// giveToSession makes the place of the connection that of a session of the client. A stream has none.
 func (c *connection) giveToSession(client netip.Addr) {
+	if !c.isCounted {
+		return
+	}
 	c.isCounted = false
 	c.places.Move(limits.Connections, c.of, share.KeyOf(client))
 }
@@ -147,6 +151,21 @@ func (c *connection) Counted(client netip.Addr, now time.Time) *upgrade.Rejectio
 // Acquire implements handshake.Gateway, as Release does.
 func (l *listener) Acquire(client netip.Addr) *upgrade.Rejection {
 	return placeRefusals[limits.Sessions][l.places.Acquire(limits.Sessions, share.KeyOf(client))]
+}
+
+// Acquire implements handshake.Gateway for streams of HTTP/2 as well.
+func (c *connection) Acquire(client netip.Addr) *upgrade.Rejection {
+	if c.isStream[relay.Client] && !c.core.Route.IsHTTP2 && !c.proxy.hasRoom() {
+		return placeRefusals[limits.Sessions][limits.Full]
+	}
+	return c.listener.Acquire(client)
+}
+
+// hasRoom reports whether there is a descriptor for the connection to a backend of HTTP/1.1 that a stream of a client needs. A connection of HTTP/1.1
+// keeps one for it.
+func (p *Proxy) hasRoom() bool {
+	most := p.totals[limits.Connections].Limit()
+	return most == 0 || p.totals[limits.Sessions].Held()+p.totals[limits.Requests].Held() < most
 }
 
 func (l *listener) Release(client netip.Addr) {

@@ -22,7 +22,7 @@ func TestWhatCameOfABrokenAnswerArrives(t *testing.T) {
 	} {
 		for kind, ask := range map[string]string{"plain": getting("/"), "WebSocket": asking("/")} {
 			t.Run(kind+"/"+name, func(t *testing.T) {
-				withDrivers(t, func(t *testing.T, driver string) {
+				withFronts(t, func(t *testing.T, driver string) {
 					backend := listenRaw(t)
 					g := newSetup(driver, backend.Addr().String()).run(t)
 					c := g.dial(t)

@@ -45,7 +45,7 @@ func TestTheCauseOfAFailureIsToldToTheOperator(t *testing.T) {
 	} {
 		for path, request := range map[string]string{"handshake": asking("/"), "plain": getting("/")} {
 			t.Run(test.name+", "+path, func(t *testing.T) {
-				withDrivers(t, func(t *testing.T, driver string) {
+				withFronts(t, func(t *testing.T, driver string) {
 					s := newSetup(driver, test.backend(t))
 					s.Routes[0].HandshakeTimeout, s.Routes[0].ResponseTimeout = milliseconds(500), milliseconds(500)
 					g := s.run(t)
@@ -85,7 +85,7 @@ func serveEach(b rawBackend, text string) {
 
 // Faults C11: a closed tab is not a lost client, and a killed backend not an application's own error.
 func TestClosesAreCountedByTheirReason(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].CloseCodes.BackendLost = 1011

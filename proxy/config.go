@@ -24,6 +24,8 @@ type Pool struct {
 	// TLS returns the configuration for a backend with that host name. If it is nil, backends that speak TLS must show a certificate that
 	// the system trusts.
 	TLS func(host string) *tls.Config
+	// TLSOf is what TLS is made of, a comparable value: a reload that changes it has new connections made for further sessions and requests.
+	TLSOf any
 }
 
 // ListenerConfig is one [[listener]] of the configuration.
@@ -42,6 +44,9 @@ type ListenerConfig struct {
 	ProxyProtocolFrom []string `toml:"proxy_protocol_from"`
 	// TrustedProxies are addresses and prefixes whose X-Forwarded-* fields are believed.
 	TrustedProxies []string `toml:"trusted_proxies"`
+	// HTTP2 says what clients may speak HTTP/2 for, which is chosen by ALPN with TLS, and without by prior knowledge: HTTP2Off, HTTP2Requests
+	// or HTTP2WebSocket.
+	HTTP2 string `toml:"http2" default:"off"`
 	// TrustedClientCertificate means that X-Client-Cert-Subject of TrustedProxies is believed; it is dropped otherwise.
 	TrustedClientCertificate bool `toml:"trusted_client_certificate" default:"false"`
 	// RedirectHTTPS answers every request with a redirection to https, except those below the paths of RedirectExcept.
@@ -68,6 +73,18 @@ type ListenerConfig struct {
 	HandshakeBurst int `toml:"handshake_burst" default:"0"`
 }
 
+// The values of ListenerConfig.HTTP2. "" is HTTP2Off.
+const (
+	HTTP2Off       = "off"
+	HTTP2Requests  = "http"      // requests that aren't WebSocket
+	HTTP2WebSocket = "websocket" // and WebSocket (RFC 8441)
+)
+
+// SpeaksHTTP2 reports whether clients may speak HTTP/2.
+func (c *ListenerConfig) SpeaksHTTP2() bool {
+	return c.HTTP2 == HTTP2Requests || c.HTTP2 == HTTP2WebSocket
+}
+
 // Check reports every problem of the section.
 func (c *ListenerConfig) Check(report units.Report) {
 	if c.Name == "" {
@@ -77,6 +94,11 @@ func (c *ListenerConfig) Check(report units.Report) {
 	c.UnixAccess.check(report, c.Address)
 	if c.HeadTimeout <= 0 {
 		report("head_timeout", "not positive", c.HeadTimeout, "a duration such as \"10s\"")
+	}
+	switch c.HTTP2 {
+	case HTTP2Off, HTTP2Requests, HTTP2WebSocket:
+	default:
+		report("http2", "unknown", c.HTTP2, `"off", "http" for requests without WebSocket, or "websocket" for all`)
 	}
 	if c.ProxyProtocol && len(c.headerSenders()) == 0 {
 		report("proxy_protocol", "no address may send the header", c.ProxyProtocol, "the senders' addresses in proxy_protocol_from or trusted_proxies")

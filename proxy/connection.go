@@ -25,7 +25,7 @@ type connection struct {
 	core    handshake.Core
 	proxy   *Proxy
 	client  net.Conn         // nil on a loop, unless the connection has TLS
-	backend net.Conn         // of the attempt under way; nil if there is none, and on a loop
+	backend net.Conn         // of the attempt under way; nil if there is none, and on a loop, unless a stream's backend has TLS
 	session *session.Session // that a driver is about to own, or nil
 
 	// Places that it has (admission.go).
@@ -34,6 +34,12 @@ type connection struct {
 	isCounted     bool      // among the connections
 	isHandshaking bool      // it has the place of a handshake
 
+	// Of streams of HTTP/2, by side.
+	isStream  [2]bool
+	streamTLS [2]uint16 // version of TLS of the connection below; 0: none
+	early     []byte    // what the client of a stream has sent before its answer
+
+	hasServed      bool // plain requests
 	isFinished     bool // end has been called, or must not be
 	isMemoryShared bool // a goroutine may still read the request
 }
@@ -142,7 +148,7 @@ func (c *connection) params(s *session.Session) driver.Params {
 	return driver.Params{
 		Config:     &c.core.Route.Relay,
 		HasDeflate: c.core.Memory.Answer.Deflate(),
-		Early:      [2][]byte{c.core.EarlyFrames(), c.core.AfterAnswer()},
+		Early:      [2][]byte{append(c.early, c.core.EarlyFrames()...), c.core.AfterAnswer()},
 		Owner:      s,
 		Handle:     &s.Handle,
 	}

@@ -2,6 +2,7 @@
 //
 //	accept      socket.go               a loop, or a goroutine, accepts
 //	            executor_goroutine.go   PROXY header, TLS
+//	            mux_linux.go            HTTP/2: a connection has many streams
 //	head        –                       read into a pooled buffer, parsed in place        packages handshake and upgrade
 //	route       –                       host and path → route → pool                      package route
 //	check       admission.go            RFC 6455 section 4.2.1, Origin, limits            packages handshake and limits
@@ -16,7 +17,10 @@
 // executes the steps that the Core returns. On Linux the executor is an event loop (executor_loop_linux.go), where a handshake costs no
 // goroutine; a step that may block is lent to a goroutine. A goroutine (executor_goroutine.go) executes what comes before the head (a PROXY
 // header, TLS) and what may take long (plain requests, an answer other than 101), and on other systems everything. executor_move_linux.go
-// moves a connection from one executor to the other. From the relay on nothing of the handshake is left: an idle session owns no goroutine
+// moves a connection from one executor to the other. A stream of HTTP/2 has a handshake as a connection has (executor_stream_linux.go): its
+// fields become the head of an HTTP/1.1 request, and where a goroutine has it, stream_conn_linux.go makes it look like a connection. Where the
+// backends of a pool speak HTTP/2, the backend's side is a stream as well (executor_backend_linux.go), of one of the connections in
+// backendconns_linux.go. From the relay on nothing of the handshake is left: an idle session owns no goroutine
 // and no buffer.
 //
 // Package plain serves the requests that are not WebSocket; if a later request of the connection is, the connection comes back (plain.go).

@@ -7,6 +7,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sluice/internal/netconn"
 	"sluice/proxy/relay"
 )
 
@@ -20,6 +21,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	wait(ctx, delay)
 	p.refuses.Store(true)
 	p.closeListeners()
+	p.backends.goAway(nil)
 	before := p.sessions.List()
 	p.log.Info("draining", zap.Int("sessions", len(before)), zap.Duration("over", drain))
 	over := drain - min(drain/20, lastWords)
@@ -38,6 +40,7 @@ func (p *Proxy) Shutdown(ctx context.Context, delay, drain time.Duration) {
 	<-sessions.Done()
 	p.waitForQueues(ctx)
 	requests.Wait()
+	p.waitForMuxes(ctx)
 	p.Close()
 	closed, cut, ended := p.sessions.Farewell()
 	p.log.Info("drained", zap.Int64("closed", closed), zap.Int64("cut", cut), zap.Int64("ended", ended))
@@ -67,7 +70,17 @@ func (p *Proxy) waitForQueues(ctx context.Context) {
 	}
 }
 
-// queueLook is how often waitForQueues looks.
+// waitForMuxes waits until the clients' connections that speak HTTP/2 have ended, which each does after its last stream, for LingerTime at
+// most: what was sent last is on its way.
+func (p *Proxy) waitForMuxes(ctx context.Context) {
+	ctx, stop := context.WithTimeout(ctx, netconn.LingerTime)
+	defer stop()
+	for ctx.Err() == nil && p.muxes[relay.Client].Load() > 0 {
+		wait(ctx, queueLook)
+	}
+}
+
+// queueLook is how often waitForQueues and waitForMuxes look.
 const queueLook = 50 * time.Millisecond
 
 // lastWords is the time between the last session's close_timeout and the cut of everything: a session that waits for the end of a message

@@ -29,7 +29,7 @@ func wantDone(t *testing.T, done <-chan struct{}, what string) {
 }
 
 func TestADrainSpreadsTheClosesOfLiveSessions(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		const count, drain = 20, time.Second
@@ -120,7 +120,7 @@ func TestNewSessionsAreAcceptedDuringTheDelayAndRefusedAfterIt(t *testing.T) {
 
 // Faults B16.
 func TestADrainWaitsForAClientThatHasYetToTakeWhatIsQueued(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].CloseTimeout = milliseconds(1000)
@@ -180,7 +180,7 @@ func TestADrainLetsPlainRequestsUnderWayEnd(t *testing.T) {
 
 // A request that never ends delays the stop by drain and close_timeout at most.
 func TestAStreamOfEventsIsCutAtTheEndOfADrain(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withFronts(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].CloseTimeout = milliseconds(100)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"time"
 
+	"sluice/internal/netconn"
 	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
 	"sluice/upgrade"
@@ -25,8 +26,13 @@ func (c *connection) handshake() {
 	var step handshake.Step
 	var rejection *upgrade.Rejection
 	switch err := c.begin(); {
+	case err == nil && c.hasAgreed():
+		if c.moveToMux() {
+			return
+		}
+		step = c.core.ClientLost()
 	case err == nil:
-		step = c.core.ClientRead(0, nil, time.Now()) // a part of the head may have come with the PROXY header
+		step = c.headRead(0, nil) // a part of the head may have come with the PROXY header
 	case errors.As(err, &rejection):
 		step = c.core.Refuse(rejection)
 	default:
@@ -69,7 +75,13 @@ func (c *connection) proceed(step handshake.Step) {
 	for {
 		switch step {
 		case handshake.ReadClient:
-			step = c.readClient()
+			if isHTTP2, _ := c.isPrior(); !isHTTP2 {
+				step = c.readClient()
+			} else if c.moveToMux() {
+				return
+			} else {
+				step = c.core.ClientLost()
+			}
 		case handshake.Challenge:
 			if c.answerChallenge() {
 				step = c.core.Served(false)
@@ -79,10 +91,14 @@ func (c *connection) proceed(step handshake.Step) {
 		case handshake.Plain:
 			step = c.servePlain()
 		case handshake.Pick, handshake.Dial:
-			if a.ctx == nil && c.moveToLoop(step) {
+			switch {
+			case a.ctx == nil && c.moveToLoop(step):
 				return
+			case c.core.Route.IsHTTP2: // the connections to its backends are the loops'
+				step = c.core.Refuse(reach.Exhausted(netconn.Descriptors))
+			default:
+				step = a.execute(step)
 			}
-			step = a.execute(step)
 		case handshake.WriteBackend, handshake.ReadBackend:
 			step = a.execute(step)
 		case handshake.Account:
@@ -113,6 +129,14 @@ func (c *connection) readClient() handshake.Step {
 	buf := &c.core.Memory.FromClient
 	n, err := c.client.Read(buf.Free())
 	buf.Grow(n)
+	return c.headRead(n, err)
+}
+
+// headRead notes n bytes of the client's head, or the error of the read. What HTTP/2 begins with is no head.
+func (c *connection) headRead(n int, err error) handshake.Step {
+	if isHTTP2, isPart := c.isPrior(); err == nil && (isHTTP2 || isPart) {
+		return handshake.ReadClient
+	}
 	return c.core.ClientRead(n, err, time.Now())
 }
 
@@ -239,6 +263,7 @@ func (c *connection) servePlain() handshake.Step {
 	if p == nil {
 		return c.core.Refuse(upgrade.ErrDraining)
 	}
+	c.hasServed = true
 	c.putMemory() // plain requests may go on for long, and need none of it
 	c.endHandshake()
 	rest, start, err := p.Wait()

@@ -12,6 +12,7 @@ import (
 
 	"sluice/internal/epoll"
 	"sluice/proxy/driver"
+	"sluice/proxy/h2"
 	"sluice/proxy/handshake"
 	"sluice/proxy/reach"
 	"sluice/proxy/relay"
@@ -22,13 +23,19 @@ import (
 // block is lent to a goroutine, and the loop continues with its result. A step that takes long or ends the connection with an answer moves
 // the handshake to a goroutine for good, and so does a backend over TLS (executor_move_linux.go).
 
-// A task is a connection whose handshake a loop executes. It implements driver.Task. Owned by the loop goroutine.
+// A task is a connection, or a stream of HTTP/2, whose handshake a loop executes. It implements driver.StreamTask. Owned by the loop
+// goroutine.
 type task struct {
 	*connection
 	loops *driver.Loops
 	left  [][]byte           // the rest of what is being written
 	step  handshake.Step     // the current one
 	lent  context.CancelFunc // cancels the goroutine to which the step is lent; nil if it isn't lent
+
+	isOver         bool // the task has ended
+	hasStreamEnded bool // the client of a stream sends no more
+
+	stream backendStream
 }
 
 // An accepted is a task together with its connection, in one allocation.
@@ -130,17 +137,30 @@ func (t *task) start(w driver.Work) (next handshake.Step, isDone bool) {
 	case handshake.Dial:
 		return t.dial(w)
 	case handshake.WriteBackend:
+		if t.core.Route.IsHTTP2 {
+			return t.writeStream(w)
+		}
+		if t.backend != nil {
+			return t.lend(w, t.writeSecure)
+		}
 		t.left = t.core.Out()
 		return t.send(w, relay.Backend)
 	case handshake.ReadBackend:
+		if t.backend != nil {
+			return t.lend(w, t.readSecure)
+		}
 		w.SetDeadline(t.core.Deadline)
+		if w.HasStream(relay.Backend) {
+			return 0, false
+		}
 		return t.await(w, relay.Backend, unix.EPOLLIN)
 	case handshake.Account:
-		if w.FD(relay.Backend) >= 0 {
-			w.CloseBackend()
-		}
+		t.endBackend(w)
 		return t.lend(w, t.account)
 	case handshake.WriteClient:
+		if t.isStream[relay.Client] {
+			return t.accept(w)
+		}
 		w.SetDeadline(t.core.Deadline)
 		var err error
 		if t.left, err = w.Seal(t.core.Out()); err != nil {
@@ -169,7 +189,13 @@ func (t *task) readClient(w driver.Work) {
 		err = nil
 	}
 	buf.Grow(n)
-	t.execute(w, t.core.ClientRead(n, err, time.Now()))
+	switch isHTTP2, isPart := t.isPrior(); {
+	case err == nil && isHTTP2:
+		t.becomeMux(w)
+	case err == nil && isPart:
+	default:
+		t.execute(w, t.core.ClientRead(n, err, time.Now()))
+	}
 }
 
 // readEarly keeps what the client sends before it has its answer, and notices when the client goes.
@@ -193,11 +219,17 @@ func (t *task) readEarly(w driver.Work, events uint32) {
 
 // dial starts to connect to the backend.
 func (t *task) dial(w driver.Work) (next handshake.Step, isDone bool) {
+	if t.core.Route.IsHTTP2 {
+		return t.dialStream(w, nil)
+	}
 	if t.core.Route.SendsProxy && t.core.Client.Local == nil {
 		t.core.Client.Local = localAddr(w.FD(relay.Client))
 	}
 	b := t.core.Backend()
 	if _, isTLS := b.TLS(); isTLS {
+		if t.isStream[relay.Client] {
+			return t.lend(w, t.dialSecure)
+		}
 		t.moveToGoroutine(w)
 		return 0, false
 	}
@@ -304,7 +336,7 @@ func (t *task) readBackend(w driver.Work) {
 
 // await makes the task wait for events of a side. If epoll can't, the handshake ends as if the client had gone.
 func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handshake.Step, isDone bool) {
-	if t.step == handshake.WriteClient && side == relay.Client {
+	if t.step == handshake.WriteClient && side == relay.Client && w.FD(relay.Backend) >= 0 {
 		if w.Await(relay.Backend, 0) != nil { // else epoll would report the backend's early frames all the time
 			return t.core.ClientLost(), true
 		}
@@ -318,10 +350,16 @@ func (t *task) await(w driver.Work, side relay.Side, events uint32) (next handsh
 // relay makes the slot that of a session.
 func (t *task) relay(w driver.Work) {
 	s := t.newSession()
+	t.isOver = true
+	t.backend = nil // it is a side of the slot
 	t.session = nil // from here on the loop ends the session after a panic
 	defer t.leave()
 	defer t.putMemory()
-	w.Relay(t.loops, t.params(s))
+	p := t.params(s)
+	if t.isStream[relay.Backend] {
+		p.Early[relay.Backend] = t.stream.early
+	}
+	w.Relay(t.loops, p)
 	s.Relayed()
 }
 
@@ -331,6 +369,11 @@ func (t *task) drop(w driver.Work) {
 		t.moveToGoroutine(w)
 		return
 	}
+	if t.isStream[relay.Client] && w.HasStream(relay.Client) {
+		w.ResetStream(relay.Client, h2.Cancel)
+	}
+	t.isOver = true
+	t.endBackend(w) // a stream is reset, so that the backend sees an end that isn't in order
 	w.Drop()
 	t.endLoan()
 	t.proxy.running.Go(t.lost)
@@ -340,6 +383,7 @@ func (t *task) drop(w driver.Work) {
 func (t *task) lost() {
 	defer t.leave()
 	defer t.proxy.panics.Catch(room, nil)
+	t.closeBackend()
 	t.core.End(time.Now())
 	t.putMemory()
 }

@@ -28,7 +28,7 @@ func (c *connection) moveToLoop(step handshake.Step) bool {
 	if !isLoops || !loops.CanTake(c.client) {
 		return false
 	}
-	if step == handshake.Dial {
+	if step == handshake.Dial && !c.core.Route.IsHTTP2 {
 		if _, isTLS := c.core.Backend().TLS(); isTLS {
 			return false // the loop would move it back
 		}
@@ -135,8 +135,12 @@ func (t *task) dialByName() loan {
 
 // account accounts for a failed attempt.
 func (t *task) account() loan {
-	failed := t.core.Failed()
+	failed, backend := t.core.Failed(), t.backend
+	t.backend = nil
 	return func(context.Context) (then func(driver.Work) handshake.Step, undo func()) {
+		if backend != nil {
+			_ = backend.Close()
+		}
 		failed.Account()
 		return func(driver.Work) handshake.Step { return t.core.Accounted(time.Now()) }, func() {}
 	}
@@ -145,6 +149,19 @@ func (t *task) account() loan {
 // moveToGoroutine continues from the current step on a goroutine, with connections of package net.
 func (t *task) moveToGoroutine(w driver.Work) {
 	t.endLoan()
+	if t.isStream[relay.Client] {
+		if !w.HasStream(relay.Client) {
+			t.core.ClientLost()
+			t.drop(w)
+			return
+		}
+		t.client = newStreamConn(w.LendStream(relay.Client, t.early), &t.core.Memory.Request)
+		t.early = nil
+	}
+	if backend := t.lendBackend(w); backend != nil {
+		t.backend = backend
+	}
+	t.isOver = true
 	fds := w.Release()
 	t.proxy.running.Go(func() { t.proceedOnGoroutine(fds) })
 }
@@ -155,15 +172,23 @@ func (t *task) proceedOnGoroutine(fds [2]int) {
 	defer c.proxy.panics.Catch(room, c.endAfterPanic)
 	conns, err := netConns(fds, t.secured() == nil)
 	client := conns[relay.Client]
+	if c.isStream[relay.Client] {
+		client = c.client
+		if what := netconn.Exhausted(err); what != "" { // a stream needs nothing to be answered
+			t.step, err = c.core.Refuse(reach.Exhausted(what)), nil
+		}
+	}
 	if err == nil && !c.proxy.handshakes.add(client) {
 		err = net.ErrClosed
 	}
 	if err != nil {
+		conns[relay.Client] = client
 		for _, conn := range conns {
 			if conn != nil {
 				_ = conn.Close()
 			}
 		}
+		c.closeBackend()
 		c.isFinished = true
 		defer c.leave()
 		defer c.putMemory()
@@ -184,7 +209,9 @@ func (t *task) proceedOnGoroutine(fds [2]int) {
 	if c.core.Client.Local == nil { // not known from a PROXY header
 		c.core.Client.Local = client.LocalAddr()
 	}
-	c.backend = conns[relay.Backend]
+	if conns[relay.Backend] != nil {
+		c.backend = conns[relay.Backend]
+	}
 	c.proceed(t.step)
 }
 

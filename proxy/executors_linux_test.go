@@ -107,7 +107,7 @@ func TestSendProxyPassesOnTheAddressesOfAPROXYHeader(t *testing.T) {
 
 // A client that fills the buffer for its early frames and goes is no fault of the backend that it waits for.
 func TestAClientThatSendsMuchAndGoesIsNoFaultOfItsBackend(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].HandshakeTimeout = milliseconds(500)
@@ -156,7 +156,7 @@ func (b stuckCore) Write(e zapcore.Entry, _ []zapcore.Field) error {
 // runWithLog starts the gateway with a log of the test's own.
 func (s *setup) runWithLog(t *testing.T, log zapcore.Core) *gateway {
 	t.Helper()
-	drive, err := driver.New(s.driver, 1, nil)
+	drive, err := driver.New(s.transport.driver, 1, nil)
 	if err != nil {
 		t.Skip(err)
 	}

@@ -65,7 +65,8 @@ func (p *Proxy) resumeAccepting() {
 }
 
 // StopAccepting closes the listening sockets, which are another process's from now on: so are the files of Unix sockets, which stay. Sessions
-// and handshakes go on, and a connection of plain requests ends after the request under way. No reload begins after it.
+// and handshakes go on, a connection of plain requests ends after the request under way, and one of HTTP/2 after the last of its streams. No
+// reload begins after it.
 func (p *Proxy) StopAccepting() {
 	p.stopReloads()
 	p.reloading.Lock()
@@ -74,6 +75,7 @@ func (p *Proxy) StopAccepting() {
 		l.removeFile(false)
 		l.socket.close()
 		l.plain.EndKeepAlive()
+		l.endMuxes()
 	}
 }
 
@@ -165,7 +167,7 @@ func (p *Proxy) poolOf(name string) *pool {
 	}
 	of := &pool{
 		Pool: balancer.NewGone(name, p.poolLog), section: &Pool{Config: balancer.Config{Name: name}},
-		plain: plain.NewHandler(p.dialer(name), &p.plainConns, p.log), isRemoved: true,
+		plain: plain.NewHandler(p.dialer(name), false, &p.plainConns, p.log), isRemoved: true,
 	}
 	pools = maps.Clone(pools)
 	pools[name] = of

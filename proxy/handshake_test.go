@@ -147,7 +147,7 @@ func TestLegalButUnusualRequestsPass(t *testing.T) {
 
 // Bytes after a head are frames, on either side. Those of the client wait for the 101.
 func TestFramesThatFollowTheHeadsPass(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		c := g.dial(t)
@@ -169,7 +169,7 @@ func TestFramesThatFollowTheHeadsPass(t *testing.T) {
 }
 
 func TestAClientLostWhileItsBackendIsDialedReleasesThePick(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		c := g.dial(t)

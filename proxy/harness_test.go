@@ -30,18 +30,21 @@ type gateway struct {
 	access   *observer.ObservedLogs // the access log
 	log      *observer.ObservedLogs // the log, from debug on
 	registry *prometheus.Registry
+
+	transport transport
+	bridges   bridges
 }
 
 // A setup is the configuration of a gateway. It begins with one listener "public", one route and one pool "pool".
 type setup struct {
-	driver string
+	transport transport
 	Config
 	breaks func(p *Proxy) // called before the gateway accepts; may be nil
 }
 
-// newSetup returns the setup of a gateway with these backends. driverName is the driver that accepts and relays.
-func newSetup(driverName string, backends ...string) *setup {
-	s := &setup{driver: driverName}
+// newSetup returns the setup of a gateway with these backends. transportName is the driver that accepts and relays, or another one of transports.
+func newSetup(transportName string, backends ...string) *setup {
+	s := &setup{transport: transportNamed(transportName)}
 	s.Listeners = []Listener{newListener("public", "127.0.0.1:0")}
 	s.Routes = []route.Config{newRouteConfig("pool")}
 	s.Pools = []Pool{newPool("pool", backends...)}
@@ -119,14 +122,15 @@ func milliseconds(n int) units.Duration {
 // run starts the gateway, which stops at the end of the test.
 func (s *setup) run(t *testing.T) *gateway {
 	t.Helper()
+	s.bridge(t)
 	s.check(t)
-	drive, err := driver.New(s.driver, 1, s.Panics)
+	drive, err := driver.New(s.transport.driver, 1, s.Panics)
 	if err != nil {
 		t.Skip(err)
 	}
 	accessCore, access := observer.New(zapcore.InfoLevel)
 	logCore, log := observer.New(zapcore.DebugLevel)
-	g := &gateway{access: access, log: log, registry: prometheus.NewRegistry()}
+	g := &gateway{access: access, log: log, registry: prometheus.NewRegistry(), transport: s.transport}
 	s.Driver, s.Log, s.Access, s.Metrics = drive, zap.New(logCore), zap.New(accessCore), g.registry
 	if s.Panics == nil {
 		s.Panics = func(room string, cause any, stack []byte) { t.Errorf("panic in %s: %v\n%s", room, cause, stack) }
@@ -137,6 +141,7 @@ func (s *setup) run(t *testing.T) *gateway {
 		t.Fatal(err)
 	}
 	t.Cleanup(g.Close)
+	t.Cleanup(g.bridges.Close)
 	if s.breaks != nil {
 		s.breaks(g.Proxy)
 	}

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,6 +32,7 @@ type ListenerView struct {
 
 	Refused        map[string]uint64 `json:"refused"` // for want of a place, by reason, since the start
 	TLS            bool              `json:"tls"`
+	HTTP2          string            `json:"http2"` // "off", "http" or "websocket"
 	IsBehindProxy  bool              `json:"proxy_protocol"`
 	RedirectsHTTPS bool              `json:"redirect_https"`
 }
@@ -97,6 +99,7 @@ func (p *Proxy) Listeners() []ListenerView {
 			Name:           l.name,
 			Address:        l.ln.Addr().String(),
 			TLS:            l.tls != nil,
+			HTTP2:          cmp.Or(l.config.HTTP2, HTTP2Off),
 			IsBehindProxy:  l.isBehindProxy,
 			RedirectsHTTPS: l.config.RedirectHTTPS,
 		}

@@ -10,7 +10,7 @@ import (
 
 // A session, its lines and the API have the beginning of what its client chose, not 16 KiB of it. Faults C3.
 func TestLongTextsOfAClientAreNotKept(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		path, protocol := "/a"+strings.Repeat("é", 3500), strings.Repeat("p", 5000)
@@ -57,7 +57,7 @@ func wantShortened(t *testing.T, what, got, whole string) {
 
 // Pages without an origin of their own, and default ports that are written out. Faults C16.
 func TestOriginsOfEmbeddedClientsCanBeListed(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].Origins = []string{"null", "file://", "same", "https://example.com:443"}

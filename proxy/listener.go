@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sluice/proxy/h2"
 	"sluice/proxy/limits"
 	"sluice/proxy/plain"
 	"sluice/proxy/reach"
@@ -24,6 +25,8 @@ type listener struct {
 	config      *ListenerConfig
 	name        string
 	source      session.Source // what its sessions share
+	streams     session.Source // what its sessions on streams of HTTP/2 share
+	muxConfig   *h2.Config     // of connections that speak HTTP/2; nil if none does
 	headTimeout time.Duration
 	trust       reach.Trust
 	tls         TLSServer     // nil if connections are not secured
@@ -33,7 +36,9 @@ type listener struct {
 	headerSenders reach.Prefixes // that may send it
 
 	places *limits.Places // what is occupied is that of all listeners that have had the socket
-	refs   atomic.Int64   // handshakes, and 1 while the socket belongs to it
+	refs   atomic.Int64   // handshakes, connections of HTTP/2, and 1 while the socket belongs to it
+
+	endsMuxes atomic.Bool // endMuxes was called
 }
 
 // The pause after a failed accept is minBackoff at first, and doubles up to maxBackoff.
@@ -54,6 +59,13 @@ func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener
 		isBehindProxy: c.ProxyProtocol,
 	}
 	l.source = session.Source{Name: c.Name, Release: l.endSession}
+	l.streams = session.Source{Name: c.Name, Release: l.Release}
+	if c.SpeaksHTTP2() {
+		if !p.hasLoops() {
+			return nil, fmt.Errorf("listener %s: http2 needs event loops", c.Name)
+		}
+		l.muxConfig = newMuxConfig(l.config)
+	}
 	l.refs.Store(1)
 	if before != nil {
 		l.places = before.places.With(p.limitsOf(l.config))
@@ -80,10 +92,12 @@ func (l *listener) start() {
 	l.proxy.log.Info("listening", zap.String("listener", l.name), zap.Stringer("address", l.ln.Addr()))
 }
 
-// end closes the listener's socket. Handshakes continue, and a connection of plain requests ends after the request under way.
+// end closes the listener's socket. Handshakes continue, a connection of plain requests ends after the request under way, and one of HTTP/2
+// after the last of its streams.
 func (l *listener) end() {
 	l.socket.close()
 	l.plain.EndKeepAlive()
+	l.endMuxes()
 	l.releaseRef()
 }
 

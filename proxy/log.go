@@ -52,13 +52,23 @@ func appendSessionFields(fields []zap.Field, s *session.Session) []zap.Field {
 		zap.String("client", reach.FormatClient(s.Client)),
 		zap.String("host", s.Host()),
 		zap.String("path", s.Path()),
-		zap.Int("status", 101),
+		zap.String("http", s.HTTP(relay.Client)),
+		zap.String("backend_http", s.HTTP(relay.Backend)),
+		zap.Int("status", statusOf(s)),
 		zap.String("subprotocol", s.Subprotocol()),
 	)
 	if query := s.Query(); query != "" {
 		fields = append(fields, zap.String("query", query))
 	}
 	return fields
+}
+
+// statusOf returns the status that began a session.
+func statusOf(s *session.Session) int {
+	if s.HTTP(relay.Client) == "2" {
+		return 200
+	}
+	return 101
 }
 
 // fieldsPool has buffers for the fields of a session's last line: *[]zap.Field, which are empty. A core keeps no field after its Write.
@@ -125,6 +135,7 @@ func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 		zap.String("client", reach.FormatClient(h.Client.Addr)),
 		zap.String("host", string(req.Host())),
 		zap.String("path", string(shortened(req.Path()))),
+		zap.String("http", reach.HTTPVersion(h.Client.IsHTTP2)),
 		zap.Int("status", h.Status),
 		zap.Duration("duration", time.Since(h.Start)),
 		zap.String("reason", h.Reason()),
@@ -156,6 +167,7 @@ func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 		zap.String("host", string(r.Host())),
 		zap.String("method", string(r.Method())),
 		zap.String("path", string(shortened(r.Path()))),
+		zap.String("http", reach.HTTPVersion(r.Client.IsHTTP2)),
 		zap.Int("status", r.Status),
 		zap.Int64("bytes_to_client", r.Bytes),
 		zap.Int64("bytes_out", r.Bytes), // the name in the version before

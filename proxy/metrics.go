@@ -80,6 +80,8 @@ func newMetrics(p *Proxy) *metrics {
 		labels     []string
 	}{
 		{"sluice_sessions_active", "Live sessions.", []string{"listener", "route", "pool"}},
+		{"sluice_http2_streams_active", "Open streams of clients' HTTP/2 connections.", []string{"listener"}},
+		{"sluice_http2_connections_active", "Open HTTP/2 connections, by whose they are.", []string{"side"}},
 		{"sluice_frames_total", "Frames that arrived, control frames included.", []string{"direction", "opcode"}},
 		{"sluice_payload_bytes_total", "Payload of data frames that arrived.", []string{"direction"}},
 		{"sluice_closes_total", "Ended sessions by who ended them, why, and the close code that was sent for it; code 1005 means a close without a code.", []string{"initiator", "reason", "code"}},
@@ -180,6 +182,7 @@ func (m *metrics) Collect(ch chan<- prometheus.Metric) {
 	for key, n := range m.active.counts() {
 		m.gauge(ch, "sluice_sessions_active", float64(n), key.listener, key.route, key.pool)
 	}
+	m.collectHTTP2(ch)
 	m.collectDriver(ch)
 	m.collectPools(ch)
 	for _, c := range m.proxy.sessions.CloseCounts() {
@@ -196,6 +199,21 @@ var directions = [2]string{relay.Client: "to_backend", relay.Backend: "to_client
 
 // opcodes are the labels of RFC 6455 section 5.2's opcodes.
 var opcodes = map[int]string{0: "continuation", 1: "text", 2: "binary", 8: "close", 9: "ping", 10: "pong"}
+
+func (m *metrics) collectHTTP2(ch chan<- prometheus.Metric) {
+	streams := m.proxy.streamCounts()
+	for _, l := range *m.proxy.listeners.Load() {
+		if l.muxConfig != nil {
+			streams[l.name] += 0 // a series from the start
+		}
+	}
+	for name, n := range streams {
+		m.gauge(ch, "sluice_http2_streams_active", float64(n), name)
+	}
+	for side := relay.Client; side <= relay.Backend; side++ {
+		m.gauge(ch, "sluice_http2_connections_active", float64(m.proxy.muxes[side].Load()), side.String())
+	}
+}
 
 func (m *metrics) collectDriver(ch chan<- prometheus.Metric) {
 	t := m.proxy.driver.Totals()

@@ -38,7 +38,11 @@ func (l *listener) newPlainServer() *plain.Server {
 func (l *listener) acquireRequest(r *plain.Request) *upgrade.Rejection {
 	of := share.KeyOf(r.Client.Addr.Addr())
 	rejection := errRate
-	if l.places.Request(of, r.Start) {
+	switch {
+	case !l.places.Request(of, r.Start):
+	case r.Client.IsHTTP2 && !l.proxy.hasRoom():
+		rejection = placeRefusals[limits.Requests][limits.Full]
+	default:
 		rejection = placeRefusals[limits.Requests][l.places.Acquire(limits.Requests, of)]
 	}
 	if rejection != nil {

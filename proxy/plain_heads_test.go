@@ -34,7 +34,7 @@ func TestAnEmptyLineBetweenPlainRequestsBeginsNone(t *testing.T) {
 
 // Faults B5.
 func TestRawUTF8InATargetPassesAsItCame(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].Path = "/straße"

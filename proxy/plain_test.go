@@ -133,7 +133,7 @@ func TestBytesAfterTheLastRequestAreIgnored(t *testing.T) {
 }
 
 func TestA101ToAPlainRequestIsABadAnswer(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withFronts(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		for _, upgrade := range []string{"h2c", "tls/1.2", "\xff"} {
@@ -285,7 +285,7 @@ func TestAPlainRequestThatCanBeRepeatedIsTriedOnTheNextBackend(t *testing.T) {
 		{"a status of a POST", post, busy, 503},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			withDrivers(t, func(t *testing.T, driver string) {
+			withFronts(t, func(t *testing.T, driver string) {
 				bad, good := listenRaw(t), listenRaw(t)
 				s := newSetup(driver, bad.Addr().String()).withBackup(good)
 				s.Pools[0].RetryOn, s.Pools[0].RetryStatuses = []string{"reset", "timeout"}, []int{503}
@@ -330,7 +330,7 @@ func TestThePlainPathTriesTheNextBackendOnlyIfNothingWasSent(t *testing.T) {
 // net/http's server panics on a status under 100.
 // Faults B11.
 func TestAnAnswerWithAnInvalidStatusIsABadAnswer(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withFronts(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Pools[0].Backend[0].MaxSessions = 1

@@ -7,7 +7,7 @@ import (
 )
 
 func TestABackendThatDoesNotBeginItsAnswerIsA504(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].ResponseTimeout = milliseconds(100)
@@ -65,7 +65,7 @@ func TestRoutesOfAPoolShareConnectionsAndHaveTheirOwnTimeouts(t *testing.T) {
 
 // response_timeout doesn't bound an answer that has begun.
 func TestResponseTimeoutEndsWithTheHeadOfTheAnswer(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].ResponseTimeout = milliseconds(100)

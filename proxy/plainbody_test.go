@@ -57,7 +57,7 @@ func TestAMalformedBodyIsTheClientsFault(t *testing.T) {
 
 // A backend may answer while the client still sends the body.
 func TestBothDirectionsStreamAtOnce(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withFronts(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		c := g.dial(t)
@@ -85,7 +85,7 @@ func TestBothDirectionsStreamAtOnce(t *testing.T) {
 
 // The gateway doesn't wait for the rest of a body that the backend has refused, and no reset keeps the client from reading the answer.
 func TestAnAnswerBeforeTheEndOfAnUploadArrives(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		g := newSetup(driver, backend.Addr().String()).run(t)
 		c := g.dial(t)

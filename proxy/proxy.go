@@ -28,10 +28,6 @@ type Config struct {
 	// without TLS. It may be nil.
 	Challenge func(ctx context.Context, host, path string) (body string, isOurs bool)
 
-	// MaxConnections is the number of clients' connections for which the process has descriptors, those to backends included. 0 means that it
-	// is not known.
-	MaxConnections int
-
 	Driver  driver.Driver // the Proxy owns it from New on
 	Log     *zap.Logger
 	Access  *zap.Logger // for the lines of AccessLines, at info
@@ -85,10 +81,13 @@ type Proxy struct {
 	onRemoved onRemoved       // guarded by reloading
 	strangers strangers       // guarded by reloading
 
-	handshakes gate
-	sessions   *session.Registry
-	isDraining atomic.Bool // the proxy is not ready any more
-	refuses    atomic.Bool // the proxy refuses new sessions
+	handshakes  gate
+	clientMuxes muxSet
+	backends    backendConns    // of HTTP/2
+	muxes       [2]atomic.Int64 // connections of HTTP/2 by side
+	sessions    *session.Registry
+	isDraining  atomic.Bool // the proxy is not ready any more
+	refuses     atomic.Bool // the proxy refuses new sessions
 
 	ctx     context.Context // ends with the Proxy
 	cancel  context.CancelFunc
@@ -112,6 +111,7 @@ func New(c Config) (*Proxy, error) {
 		retiring:    map[string]bool{},
 	}
 	p.totals[limits.Connections].SetLimit(int64(c.MaxConnections))
+	p.backends.proxy = p
 	p.sessions = p.newRegistry()
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.listeners.Store(new([]*listener))
@@ -177,6 +177,7 @@ func (p *Proxy) closeListeners() {
 	for _, l := range *p.listeners.Load() {
 		l.socket.close()
 		l.plain.Close()
+		l.endMuxes()
 	}
 }
 

@@ -30,6 +30,10 @@ type Sections struct {
 	Pools       []Pool
 	MaxSessions int // live sessions at once
 
+	// MaxConnections is the number of clients' connections for which the process has descriptors, those to backends included where sessions need
+	// them. 0 means that it is not known. Listeners that don't change keep limits that were lowered to it.
+	MaxConnections int
+
 	// DrainsRemoved closes the sessions of routes and pools that a reload removes, spread over Drain. Otherwise these sessions continue.
 	DrainsRemoved bool
 	Drain         time.Duration
@@ -67,7 +71,8 @@ type generation struct {
 	routes    []*route.Route
 	pools     map[string]*pool // by name
 
-	maxSessions int
+	maxSessions    int
+	maxConnections int
 
 	opened  []*socket        // new sockets
 	started []*listener      // new listeners, which don't accept yet
@@ -86,7 +91,7 @@ type pool struct {
 // prepare makes a generation from the sections, of new parts and of parts in use that haven't changed. After an error nothing stays open.
 // The caller holds reloading.
 func (p *Proxy) prepare(c *Sections) (*generation, error) {
-	next := &generation{pools: map[string]*pool{}, maxSessions: c.MaxSessions}
+	next := &generation{pools: map[string]*pool{}, maxSessions: c.MaxSessions, maxConnections: c.MaxConnections}
 	isReady := false
 	defer func() {
 		if !isReady { // after problems, or a panic
@@ -115,16 +120,21 @@ func (g *generation) abandon() {
 	}
 }
 
+// hasSame reports whether a section is as the pool's own.
+func (p *pool) hasSame(c *Pool) bool {
+	return reflect.DeepEqual(p.section.Config, c.Config) && p.section.TLSOf == c.TLSOf
+}
+
 // preparePool adds the pool of a section. An existing pool of that name stays, with all that it knows of its backends; idle connections to
 // them stay if the section hasn't changed.
 func (p *Proxy) preparePool(next *generation, c *Pool) error {
 	before, of := (*p.pools.Load())[c.Name], &pool{section: c}
 	next.pools[c.Name] = of
-	if before != nil && reflect.DeepEqual(before.section.Config, c.Config) {
+	if before != nil && before.hasSame(c) {
 		of.Pool, of.plain = before.Pool, before.plain
 		return nil
 	}
-	of.plain = plain.NewHandler(p.dialer(c.Name), &p.plainConns, p.log)
+	of.plain = plain.NewHandler(p.dialer(c.Name), c.Protocol == balancer.ProtocolHTTP2, &p.plainConns, p.log)
 	var err error
 	if before != nil {
 		of.Pool = before.Pool
@@ -203,8 +213,7 @@ func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 		}
 		r := route.New(config, &pool.section.Config, pool.Pool)
 		before := inUse[r.Key()]
-		isSame := before != nil && before.Pool == pool.Pool && reflect.DeepEqual(before.Config, config) &&
-			reflect.DeepEqual(poolBefore.section.Config, pool.section.Config)
+		isSame := before != nil && before.Pool == pool.Pool && reflect.DeepEqual(before.Config, config) && poolBefore.hasSame(pool.section)
 		if isSame {
 			r = before
 		} else {
@@ -232,6 +241,7 @@ func (p *Proxy) install(next *generation) (before *generation) {
 		p.runPool(pool)
 	}
 	p.totals[limits.Sessions].SetLimit(int64(next.maxSessions))
+	p.totals[limits.Connections].SetLimit(int64(next.maxConnections))
 	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
 	p.listeners.Store(&next.listeners)
@@ -259,6 +269,7 @@ func (p *Proxy) closeRemoved(before, next *generation, c *Sections) {
 		switch {
 		case slices.Contains(next.listeners, l):
 		case slices.ContainsFunc(next.listeners, func(heir *listener) bool { return heir.socket == l.socket }):
+			l.endMuxes()
 			l.releaseRef()
 		default:
 			l.end()
@@ -268,6 +279,9 @@ func (p *Proxy) closeRemoved(before, next *generation, c *Sections) {
 	for name, pool := range before.pools {
 		if next.pools[name] == nil {
 			p.beginRetiring(name)
+		}
+		if heir := next.pools[name]; heir == nil || heir.section.Protocol != pool.section.Protocol || heir.section.TLSOf != pool.section.TLSOf {
+			p.backends.goAway(pool.Pool)
 		}
 		if heir := next.pools[name]; heir == nil || heir.plain != pool.plain {
 			pool.plain.CloseIdleConnections()

@@ -100,6 +100,7 @@ func (p *Proxy) closeSurplus() {
 	for _, l := range *p.listeners.Load() {
 		if n := l.places.Short(limits.Connections); n > 0 {
 			l.plain.CloseIdle(n)
+			l.closeIdleMuxes(n)
 		}
 	}
 	if p.isOverdrawn() {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/proxy/driver"
 	"sluice/proxy/reach"
@@ -81,6 +83,10 @@ func (p *Proxy) dialer(pool string) reach.Dialer {
 		if of := (*p.pools.Load())[pool]; of != nil && of.section.TLS != nil {
 			return of.section.TLS(host)
 		}
-		return &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}}
+		protocol := balancer.ProtocolHTTP1
+		if of := (*p.pools.Load())[pool]; of != nil {
+			protocol = cmp.Or(of.section.Protocol, protocol)
+		}
+		return &tls.Config{ServerName: host, NextProtos: []string{protocol}}
 	}}
 }

@@ -17,9 +17,9 @@ func (c *connection) newSession() *session.Session {
 	h := &c.core
 	h.Backend().Established()
 	req, answer := &h.Memory.Request, &h.Memory.Answer
-	s := c.proxy.sessions.New(&session.Info{
+	info := session.Info{
 		ID:          h.ID,
-		Source:      &c.listener.source,
+		Source:      c.source(),
 		Route:       h.Route,
 		Backend:     h.Backend(),
 		Client:      h.Client.Addr,
@@ -28,8 +28,15 @@ func (c *connection) newSession() *session.Session {
 		Query:       c.proxy.accessLines.queryText(req.Query()),
 		Subprotocol: shortened(answer.Protocol()),
 		TLS:         [2]uint16{relay.Client: tlsVersion(c.client), relay.Backend: tlsVersion(c.backend)},
+		IsHTTP2:     c.isStream,
 		HasDeflate:  answer.Deflate(),
-	})
+	}
+	for side, isStream := range c.isStream {
+		if isStream {
+			info.TLS[side] = c.streamTLS[side]
+		}
+	}
+	s := c.proxy.sessions.New(&info)
 	c.proxy.logStarted(s)
 	c.proxy.metrics.established(s, time.Since(h.Start))
 	c.proxy.sessions.Add(s)
@@ -37,6 +44,14 @@ func (c *connection) newSession() *session.Session {
 	c.giveToSession(h.Client.Addr.Addr())
 	c.session = s
 	return s
+}
+
+// source returns what the session shares with others of its listener. A connection's place becomes the session's, a stream has none.
+func (c *connection) source() *session.Source {
+	if c.isStream[relay.Client] {
+		return &c.listener.streams
+	}
+	return &c.listener.source
 }
 
 // tlsVersion returns the version of TLS that a connection speaks, or 0.

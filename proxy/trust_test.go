@@ -171,7 +171,7 @@ func TestSendersOfPROXYHeadersAreNotTrustedWithFields(t *testing.T) {
 
 // Faults B4.
 func TestAnUnreadableForwardedForIsCounted(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Listeners[0].TrustedProxies = []string{"127.0.0.1"}

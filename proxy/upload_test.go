@@ -74,7 +74,7 @@ func TestABackendThatGoesDuringASecondUploadIsA502AtOnce(t *testing.T) {
 // Faults C7.
 func TestABodyOverRequestBodyIsA413(t *testing.T) {
 	const limit = 100_000
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].RequestBody = limit
@@ -169,7 +169,7 @@ func TestABodyThatDripsIsA408(t *testing.T) {
 
 // The time in which the backend takes nothing isn't the client's.
 func TestABodyMayTakeAsLongAsItsBackendWants(t *testing.T) {
-	withDrivers(t, func(t *testing.T, driver string) {
+	withTransports(t, func(t *testing.T, driver string) {
 		backend := listenRaw(t)
 		s := newSetup(driver, backend.Addr().String())
 		s.Routes[0].WriteTimeout = units.Duration(2 * time.Second)

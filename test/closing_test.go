@@ -23,7 +23,7 @@ func tuned(backend rawBackend, keys string) string {
 // bothWays runs a test of a session twice: one and other are client and backend, and then the other way round. lost is
 // the code that other is told when one is lost.
 func bothWays(t *testing.T, keys string, test func(t *testing.T, one, other *wire, lost ws.StatusCode)) {
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, keys)))
 		t.Run("client", func(t *testing.T) {
@@ -222,7 +222,7 @@ func TestAnAnswerArrivesThoughTheClientSendsOn(t *testing.T) {
 
 func TestAClientLostWhileItsBackendIsAskedGivesThePlaceBack(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, "")))
 		c := dial(t, g.listeners["public"])

@@ -129,7 +129,7 @@ func fragment(first byte, payload string) string {
 
 func TestAStopClosesASessionAtTheEndOfItsMessageOrOfAFrame(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(config string) string) {
+	eachTransport(t, func(t *testing.T, on func(config string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(draining(`drain = "0s"`, backend.port())))
 		payload := strings.Repeat("x", 1000)

@@ -73,7 +73,7 @@ var faultyFrames = []faultyFrame{
 
 func TestAFaultOfTheProtocolIsToldToBothSidesAndNoOtherSessionNotices(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		crowded, backend := listenRaw(t), listenRaw(t)
 		g := runGateway(t, on(basics+crowdRoute(crowded)+fmt.Sprintf(`
 [[route]]

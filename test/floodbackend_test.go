@@ -40,7 +40,7 @@ func floodBackend(t *testing.T) string {
 	return strings.TrimSpace(address)
 }
 
-// serveFloods is the backend: sessions that echo, answers, streams of events, and bodies that are read.
+// serveFloods is the backend: sessions that echo or push, answers small, large or never, streams of events, and bodies that are read.
 func serveFloods() {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -49,6 +49,18 @@ func serveFloods() {
 	fmt.Println(ln.Addr())
 	panic(http.Serve(ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch {
+		case r.URL.Path == "/silent":
+			<-r.Context().Done()
+		case r.URL.Path == "/big":
+			_, _ = w.Write(make([]byte, 1<<20))
+		case r.URL.Path == "/push":
+			conn, _, _, err := ws.UpgradeHTTP(r, w)
+			for err == nil {
+				err = wsutil.WriteServerBinary(conn, make([]byte, 64<<10))
+			}
+			if conn != nil {
+				_ = conn.Close()
+			}
 		case r.Header.Get("Upgrade") != "":
 			conn, _, _, err := ws.UpgradeHTTP(r, w)
 			for err == nil {

@@ -11,11 +11,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
+
+	"sluice/internal/h2test"
 )
 
 // sluice is the path of the built program. Immutable after TestMain.
@@ -78,6 +82,42 @@ func eachDriver(t *testing.T, test func(t *testing.T, on func(config string) str
 	}
 }
 
+// eachTransport is eachDriver over HTTP/2 too. Bridges before the listener "public", and behind the gateway, make streams of the connections of
+// the test's clients and backends, which speak HTTP/1.1.
+func eachTransport(t *testing.T, test func(t *testing.T, on func(config string) string)) {
+	eachDriver(t, test)
+	if runtime.GOOS != "linux" {
+		return // it has no loops
+	}
+	t.Run("h2 front", func(t *testing.T) {
+		test(t, func(config string) string { return strings.Replace(config, "[[listener]]\n", overHTTP2, 1) })
+	})
+	t.Run("h2 both", func(t *testing.T) {
+		test(t, func(config string) string {
+			return bridgeBackends(t, strings.Replace(config, "[[listener]]\n", overHTTP2, 1))
+		})
+	})
+}
+
+// overHTTP2 begins a listener before which runGateway puts a bridge.
+const overHTTP2 = "[[listener]] # bridged\nhttp2 = \"websocket\"\n"
+
+var backendAddress = regexp.MustCompile(`(backend = \[\{ address = ")(127\.0\.0\.1:\d+)(" \}\])\n`)
+
+// bridgeBackends has the pools of a configuration speak HTTP/2, to bridges before their backends.
+func bridgeBackends(t *testing.T, config string) string {
+	t.Helper()
+	return backendAddress.ReplaceAllStringFunc(config, func(text string) string {
+		parts := backendAddress.FindStringSubmatch(text)
+		back, err := h2test.Back(parts[2], nil, h2test.BridgeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(back.Close)
+		return parts[1] + back.Addr() + parts[3] + "\nprotocol = \"h2\"\n"
+	})
+}
+
 // runGateway serves a configuration and waits until it is ready. At the end of the test it must exit
 // with 0 on SIGTERM, unless the test has ended it.
 func runGateway(t *testing.T, config string) *gateway {
@@ -86,7 +126,22 @@ func runGateway(t *testing.T, config string) *gateway {
 	if err := os.WriteFile(path, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return runSluice(t, strings.Count(config, "[[listener]]"), "run", "-config", path)
+	g := runSluice(t, strings.Count(config, "[[listener]]"), "run", "-config", path)
+	g.bridge(t, config)
+	return g
+}
+
+// bridge puts a bridge before the listener "public" if the configuration asks for it.
+func (g *gateway) bridge(t *testing.T, config string) {
+	t.Helper()
+	if strings.Contains(config, overHTTP2) {
+		front, err := h2test.Front(g.listeners["public"], nil, h2test.BridgeOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(front.Close)
+		g.listeners["public"] = front.Addr()
+	}
 }
 
 // runSluice is runGateway for any arguments that make the program serve at so many listeners.

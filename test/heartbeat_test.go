@@ -13,7 +13,7 @@ import (
 // Faults B13: an active client, which the gateway has no cause to ping, ends itself unless it sees the pings of its server.
 func TestAClientThatLivesByItsServersPingsLives(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		client, backend := startNode(t), startNode(t)
 		const every, within = 200, 4000 // the README's 30 and 31 s; a busy machine needs more than a second of tolerance
 		g := runGateway(t, on(basics+toPool("/", "pool", backend.listen(t, command{PingEvery: every}))))
@@ -71,7 +71,7 @@ func TestAPingIsMirroredUnlessTheRouteSaysOtherwise(t *testing.T) {
 // Faults B10: a backend that stands still for longer than a client may, and for less than backend_pong_timeout.
 func TestABackendThatStandsStillKeepsItsSessions(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		const pongTimeout = 3 * time.Second
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, fmt.Sprintf("ping_interval = \"200ms\"\npong_timeout = \"%v\"", pongTimeout))))

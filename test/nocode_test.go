@@ -46,7 +46,7 @@ func TestALossWithoutACodeIsAnEndOfTheStream(t *testing.T) {
 // Faults B17.
 func TestADrainWithoutACodeIsAnEndOfBothStreams(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, noCodes)))
 		c, b := open(t, g, backend, "/")
@@ -61,7 +61,7 @@ func TestADrainWithoutACodeIsAnEndOfBothStreams(t *testing.T) {
 // Faults B18.
 func TestABackendThatEndsAtItsFirstPingIsNamed(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, "ping_interval = \"100ms\"")))
 		for range 2 {
@@ -85,7 +85,7 @@ func TestABackendThatEndsAtItsFirstPingIsNamed(t *testing.T) {
 // Faults B18: the way out.
 func TestABackendIsNotPingedWhereItsIntervalIsOff(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, "ping_interval = \"50ms\"\nbackend_ping_interval = \"0s\"")))
 		c, b := open(t, g, backend, "/")

@@ -40,7 +40,8 @@ type command struct {
 	Data         []byte            `json:"data"` // of a ping
 	Code         int               `json:"code"` // of a close; 0: none
 	Reason       string            `json:"reason"`
-	TLS          *peerTLS          `json:"tls,omitempty"` // of serve and connect; nil: in clear
+	TLS          *peerTLS          `json:"tls,omitempty"`   // of serve and connect; nil: in clear
+	HTTP2        bool              `json:"http2,omitempty"` // of serve and connect: RFC 8441; Node without deflate
 
 	// Of Node only, in milliseconds: the heartbeat that ws's README recommends.
 	PingEvery  int `json:"pingEvery,omitempty"`  // of what serve accepts: how often the server pings
@@ -95,6 +96,12 @@ func startNode(t *testing.T) *peer {
 func startPython(t *testing.T) *peer {
 	t.Helper()
 	return startPeer(t, needPython, "/usr/bin/python3", "peers/python.py")
+}
+
+// startPythonHTTP2 starts a peer of python3-h2 and python3-wsproto, which connects over HTTP/2 only.
+func startPythonHTTP2(t *testing.T) *peer {
+	t.Helper()
+	return startPeer(t, needPythonHTTP2, "/usr/bin/python3", "peers/http2.py")
 }
 
 func startPeer(t *testing.T, needs need, name string, args ...string) *peer {

@@ -23,11 +23,14 @@ type need struct {
 }
 
 var (
-	needNode    = need{"Node's ws", "nodejs npm (Debian), then `npm ci` in test/", hasFile("node_modules/ws/package.json", "node")}
-	needPython  = need{"python3-websockets", "python3-websockets (Debian)", succeeds("/usr/bin/python3", "-c", "import websockets")}
-	needBrowser = need{"Chromium", "chromium nodejs npm (Debian), then `npm ci` in test/", hasFile("node_modules/playwright-core/package.json", "node", "chromium")}
-	needNginx   = need{"nginx", "nginx (Debian)", succeeds("/usr/sbin/nginx", "-v")}
-	needHAProxy = need{"HAProxy", "haproxy (Debian)", succeeds("/usr/sbin/haproxy", "-v")}
+	needNode        = need{"Node's ws", "nodejs npm (Debian), then `npm ci` in test/", hasFile("node_modules/ws/package.json", "node")}
+	needPython      = need{"python3-websockets", "python3-websockets (Debian)", succeeds("/usr/bin/python3", "-c", "import websockets")}
+	needPythonHTTP2 = need{"python3-wsproto", "python3-h2 python3-wsproto (Debian)", succeeds("/usr/bin/python3", "-c", "import h2, wsproto")}
+	needBrowser     = need{"Chromium", "chromium nodejs npm (Debian), then `npm ci` in test/", hasFile("node_modules/playwright-core/package.json", "node", "chromium")}
+	needNginx       = need{"nginx", "nginx (Debian)", succeeds("/usr/sbin/nginx", "-v")}
+	needNghttp      = need{"nghttp", "nghttp2-client (Debian)", succeeds("nghttp", "--version")}
+	needNghttpx     = need{"nghttpx", "nghttp2-proxy (Debian)", succeeds("/usr/sbin/nghttpx", "--version")}
+	needHAProxy     = need{"HAProxy", "haproxy (Debian)", succeeds("/usr/sbin/haproxy", "-v")}
 )
 
 // requires skips the test where one of the programs is missing, or fails it where all must be there.

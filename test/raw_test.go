@@ -137,9 +137,13 @@ func (w *wire) answer(t *testing.T) *http.Response {
 // mayWait bounds what is read and written next.
 func (w *wire) mayWait() { _ = w.SetDeadline(time.Now().Add(patience)) }
 
+// send sends bytes. A backend's sampleAccept becomes the one that answers the key of its request, which a bridge or the gateway may have made.
 func (w *wire) send(t *testing.T, bytes string) {
 	t.Helper()
 	w.mayWait()
+	if w.request != nil {
+		bytes = strings.ReplaceAll(bytes, sampleAccept, acceptOf(w.request.Header.Get("Sec-WebSocket-Key")))
+	}
 	if _, err := io.WriteString(w.TCPConn, bytes); err != nil {
 		t.Fatalf("send %.60q: %v", bytes, err)
 	}

@@ -27,7 +27,7 @@ func TestABackendThatDoesNotAnswerInTimeIsToldAs504(t *testing.T) {
 
 func TestFramesSentBeforeThe101WaitForIt(t *testing.T) {
 	t.Parallel()
-	eachDriver(t, func(t *testing.T, on func(string) string) {
+	eachTransport(t, func(t *testing.T, on func(string) string) {
 		backend := listenRaw(t)
 		g := runGateway(t, on(tuned(backend, "")))
 		c := dial(t, g.listeners["public"])

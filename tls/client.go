@@ -32,13 +32,13 @@ type clientConfig struct {
 // maxNamedConfigs bounds clientConfig.named: what discovery by DNS finds may change without end.
 const maxNamedConfigs = 1024
 
-// NewClient returns the client of a section that Check has no problem with.
+// NewClient returns the client of a section that Check has no problem with. It speaks options.Protocols.
 func NewClient(cfg *ClientConfig, options Options) (*Client, error) {
 	c := &Client{watcher: options.Files}
 	var sources []*filewatch.Source
 	var roots *x509.CertPool
 	var certs []ctls.Certificate
-	store := func() { c.config.Store(newClientConfig(cfg, roots, certs)) }
+	store := func() { c.config.Store(newClientConfig(cfg, options.Protocols, roots, certs)) }
 	store()
 	if cfg.CA != "" {
 		sources = append(sources, &filewatch.Source{Paths: []string{cfg.CA}, Apply: func(contents [][]byte) error {
@@ -69,11 +69,14 @@ func NewClient(cfg *ClientConfig, options Options) (*Client, error) {
 	return c, nil
 }
 
-func newClientConfig(cfg *ClientConfig, roots *x509.CertPool, certs []ctls.Certificate) *clientConfig {
+func newClientConfig(cfg *ClientConfig, protocols []string, roots *x509.CertPool, certs []ctls.Certificate) *clientConfig {
+	if len(protocols) == 0 {
+		protocols = []string{"http/1.1"}
+	}
 	return &clientConfig{
 		base: &ctls.Config{
 			MinVersion: ctls.VersionTLS12,
-			NextProtos: []string{"http/1.1"},
+			NextProtos: protocols,
 
 			DynamicRecordSizingDisabled: true, // as Server's
 

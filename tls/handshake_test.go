@@ -110,28 +110,38 @@ func TestHandshakesThatFailAreNamed(t *testing.T) {
 // curl -0 offers http/1.0 alone. Faults C20.
 func TestApplicationProtocols(t *testing.T) {
 	ca, directory := newAuthority(t, "authority"), t.TempDir()
-	labels := make(chan [2]string, 1)
-	server := newServer(t, testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site")), labels)
+	cfg := testConfig(ca.issue(t, []string{"example.com"}).write(t, directory, "site"))
 	for _, test := range []struct {
 		offered []string
 		want    string
+		http2   string // where HTTP/2 is offered
 	}{
-		{nil, ""},
-		{[]string{"http/1.0"}, "http/1.0"},
-		{[]string{"http/1.1"}, "http/1.1"},
-		{[]string{"http/1.0", "http/1.1"}, "http/1.1"},
-		{[]string{"h2", "http/1.1"}, "http/1.1"},
+		{nil, "", ""},
+		{[]string{"http/1.0"}, "http/1.0", "http/1.0"},
+		{[]string{"http/1.1"}, "http/1.1", "http/1.1"},
+		{[]string{"http/1.0", "http/1.1"}, "http/1.1", "http/1.1"},
+		{[]string{"h2", "http/1.1"}, "http/1.1", "h2"},
+		{[]string{"http/1.1", "h2"}, "http/1.1", "h2"},
 	} {
-		conn, err := shake(t, t.Context(), server, func(conn net.Conn) {
-			_ = ctls.Client(conn, &ctls.Config{RootCAs: ca.pool(), ServerName: "example.com", NextProtos: test.offered}).Handshake()
-			_, _ = io.Copy(io.Discard, conn)
-		})
-		if err != nil {
-			t.Errorf("offered %q: %v", test.offered, err)
-		} else if got := conn.ConnectionState().NegotiatedProtocol; got != test.want {
-			t.Errorf("offered %q: agreed to %q, want %q", test.offered, got, test.want)
+		for _, isOffered := range []bool{false, true} {
+			want := test.want
+			if isOffered {
+				want = test.http2
+			}
+			server, err := New(cfg, Options{HTTP2: isOffered})
+			if err != nil {
+				t.Fatal(err)
+			}
+			conn, err := shake(t, t.Context(), server, func(conn net.Conn) {
+				_ = ctls.Client(conn, &ctls.Config{RootCAs: ca.pool(), ServerName: "example.com", NextProtos: test.offered}).Handshake()
+				_, _ = io.Copy(io.Discard, conn)
+			})
+			if err != nil {
+				t.Errorf("offered %q: %v", test.offered, err)
+			} else if got := conn.ConnectionState().NegotiatedProtocol; got != want {
+				t.Errorf("offered %q, HTTP/2 by the server %t: agreed to %q, want %q", test.offered, isOffered, got, want)
+			}
 		}
-		<-labels
 	}
 }
 

@@ -25,11 +25,17 @@ type Options struct {
 	// Panics is called for each panic within Run, which continues. nil: panics are not recovered.
 	Panics recovery.Handler
 
+	// HTTP2 offers HTTP/2 by ALPN.
+	HTTP2 bool
+
 	// Address is where the listener is, "host:port"; empty if it isn't a TCP port: then there is no
 	// tls-alpn-01.
 	Address string
 	// HTTPAddress is where a plain listener is that asks HTTPChallenge; empty: there is no http-01.
 	HTTPAddress string
+
+	// Protocols are those that a Client offers by ALPN; empty: HTTP/1.1.
+	Protocols []string
 
 	// Handshaken is called at the end of each handshake, with labels of VersionLabel and the Result
 	// constants. Reloaded is called with a Reload constant each time that a changed file, or an ACME
@@ -89,7 +95,7 @@ func New(cfg *Config, options Options) (*Server, error) {
 		s.handshaken = func(_, _ string) {}
 	}
 	s.table.Store(newTable(nil))
-	s.config.Store(s.baseConfig(cfg))
+	s.config.Store(s.baseConfig(cfg, options.HTTP2))
 	if cfg.KeyLogFile != "" {
 		s.config.Load().KeyLogWriter = newKeyLog(cfg.KeyLogFile, s.log)
 	}
@@ -132,13 +138,16 @@ func orNop(log *zap.Logger) *zap.Logger {
 }
 
 // baseConfig returns what no reload changes.
-func (s *Server) baseConfig(cfg *Config) *ctls.Config {
+func (s *Server) baseConfig(cfg *Config, offersHTTP2 bool) *ctls.Config {
 	base := &ctls.Config{
 		MinVersion:     ctls.VersionTLS12,
 		GetCertificate: s.certificate,
-		NextProtos:     []string{"http/1.1", "http/1.0"}, // h2 would stand before them
+		NextProtos:     []string{"http/1.1", "http/1.0"},
 		// Small records first are for pages, of which a part is worth something. A frame mostly isn't.
 		DynamicRecordSizingDisabled: true,
+	}
+	if offersHTTP2 {
+		base.NextProtos = slices.Insert(base.NextProtos, 0, "h2") // the first one that the client offers, too, is chosen
 	}
 	if cfg.MinVersion == MinVersion13 {
 		base.MinVersion = ctls.VersionTLS13

@@ -167,7 +167,7 @@ func (a *Answer) checkSwitch(r *Request, hasUpgrade bool) *Rejection {
 	hasWebSocket, hasOthers, _ := a.upgrade(a.head)
 	accept, acceptCount := a.value(a.head, kindAccept)
 	key, _ := r.value(r.head, kindKey)
-	want := acceptOf(key)
+	want := Accept(key)
 	switch {
 	case a.isHTTP10:
 		return badAnswer("a 101 in HTTP/1.0")
@@ -186,9 +186,9 @@ func (a *Answer) checkSwitch(r *Request, hasUpgrade bool) *Rejection {
 
 const acceptLength = 28 // base64 of a SHA-1
 
-// acceptOf returns the Sec-WebSocket-Accept for a checked key, RFC 6455 section
+// Accept returns the Sec-WebSocket-Accept for a checked key, RFC 6455 section
 // 4.2.2 item 5.4. It does not allocate.
-func acceptOf(key []byte) (accept [acceptLength]byte) {
+func Accept(key []byte) (accept [acceptLength]byte) {
 	const guid = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 	var input [24 + len(guid)]byte
 	copy(input[copy(input[:], key):], guid)

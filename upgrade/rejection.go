@@ -95,6 +95,7 @@ var (
 	ErrSessionsPerIP  = &Rejection{429, "sessions_per_ip", "this address has as many sessions as one may have", nil}
 	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
 	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend's answer can't be passed on", nil}
+	ErrNoConnect      = &Rejection{502, "bad_answer", "the backend does not offer WebSocket over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)", nil}
 	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed to handle this request", nil}
 	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
 	ErrDescriptors    = &Rejection{503, "descriptors", "the gateway has no descriptors left", nil}
@@ -111,6 +112,7 @@ var (
 	ErrHandshakes  = &Rejection{503, "handshakes", "the gateway has as many handshakes under way as it may have", nil}
 	ErrRequests    = &Rejection{503, "requests", "the gateway has as many plain requests under way as it may have", nil}
 	ErrSessions    = &Rejection{503, "sessions", "the gateway has as many sessions as it may have", nil}
+	ErrStreams     = &Rejection{503, "backend_streams", "the connections to the backend carry as many sessions as they may", nil}
 	ErrPoolFull    = &Rejection{503, "pool_full", "every backend has as many sessions as it may have", nil}
 
 	ErrConnectionsShare = &Rejection{503, "connections_share", "this address has its share of the gateway's connections", nil}
@@ -178,6 +180,8 @@ func statusText(status int) string {
 		return "Upgrade Required"
 	case 429:
 		return "Too Many Requests"
+	case 501:
+		return "Not Implemented"
 	case 502:
 		return "Bad Gateway"
 	case 503:

@@ -21,14 +21,41 @@ func (c *Config) checkHTTP(conn net.Conn, r *bufio.Reader, host string) error {
 	if err != nil {
 		return err
 	}
-	isHealthy := slices.Contains(c.Status, answer.StatusCode)
+	return c.checkStatus(answer.StatusCode)
+}
+
+func (c *Config) checkStatus(status int) error {
+	isHealthy := slices.Contains(c.Status, status)
 	if len(c.Status) == 0 {
-		isHealthy = answer.StatusCode >= 200 && answer.StatusCode <= 299
+		isHealthy = status >= 200 && status <= 299
 	}
 	if !isHealthy {
-		return fmt.Errorf("answer %d", answer.StatusCode)
+		return fmt.Errorf("answer %d", status)
 	}
 	return nil
+}
+
+// checkStream is checkHTTP or checkWebSocket over HTTP/2.
+func (c *Config) checkStream(conn net.Conn, r *bufio.Reader, scheme, host string) error {
+	isWebSocket := c.Kind == WebSocket
+	s, err := openStream(conn, r, scheme, host, c.Path, isWebSocket)
+	if err != nil {
+		return err
+	}
+	status, err := s.answer()
+	switch {
+	case err != nil:
+		return err
+	case !isWebSocket:
+		s.end()
+		return c.checkStatus(status)
+	case status < 200 || status > 299:
+		s.end()
+		return fmt.Errorf("answer %d", status)
+	}
+	err = pingSession(conn, s)
+	s.end()
+	return err
 }
 
 // writeRequest sends a request with the header lines of fields.

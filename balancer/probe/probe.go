@@ -28,6 +28,9 @@ type Backend struct {
 	Dial func(ctx context.Context) (net.Conn, error)
 	// Host is that of the request if the configuration names none.
 	Host string
+	// IsHTTP2: it speaks HTTP/2. Scheme is that of its requests then, "http" or "https".
+	IsHTTP2 bool
+	Scheme  string
 }
 
 // Do probes b once. It returns nil if b is healthy, and blocks for the timeout at most, or until ctx
@@ -39,10 +42,12 @@ func (c *Config) Do(ctx context.Context, b Backend, panics recovery.Handler) err
 		host = b.Host
 	}
 	return b.use(ctx, c.Timeout.Std(), panics, func(conn net.Conn, r *bufio.Reader) error {
-		switch c.Kind {
-		case TCP:
+		switch {
+		case c.Kind == TCP:
 			return nil
-		case WebSocket:
+		case b.IsHTTP2:
+			return c.checkStream(conn, r, b.Scheme, host)
+		case c.Kind == WebSocket:
 			return c.checkWebSocket(conn, r, host)
 		default:
 			return c.checkHTTP(conn, r, host)
@@ -54,6 +59,16 @@ func (c *Config) Do(ctx context.Context, b Backend, panics recovery.Handler) err
 // connection. A backend that is stopped accepts connections and shows none. It blocks like Do.
 func Responds(ctx context.Context, timeout time.Duration, b Backend, panics recovery.Handler) error {
 	return b.use(ctx, timeout, panics, func(conn net.Conn, r *bufio.Reader) error {
+		if b.IsHTTP2 {
+			s, err := openStream(conn, r, b.Scheme, b.Host, "/", false)
+			if err == nil {
+				_, err = s.answer()
+			}
+			if netconn.IsTimeout(err) {
+				return fmt.Errorf("no reaction to a request within %v", timeout)
+			}
+			return nil
+		}
 		if err := writeRequest(conn, "/", b.Host, "Connection: close\r\n"); err != nil && !netconn.IsTimeout(err) {
 			return nil
 		}

@@ -42,15 +42,26 @@ func (c *Config) checkWebSocket(conn net.Conn, r *bufio.Reader, host string) err
 		answer.Header.Get("Sec-WebSocket-Accept") != base64.StdEncoding.EncodeToString(accept[:]):
 		return errors.New("answer 101 of another protocol or to another key")
 	}
+	return pingSession(conn, sessionOn{r, conn})
+}
+
+// A sessionOn is a session on a connection of its own.
+type sessionOn struct {
+	*bufio.Reader
+	io.Writer
+}
+
+// pingSession sends a ping, wants its pong, and closes the session.
+func pingSession(conn net.Conn, session io.ReadWriter) error {
 	payload := randomBytes(8)
 	// A frame is masked in place.
-	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewPingFrame(slices.Clone(payload)))); err != nil {
+	if err := ws.WriteFrame(session, ws.MaskFrame(ws.NewPingFrame(slices.Clone(payload)))); err != nil {
 		return fmt.Errorf("ping: %w", err)
 	}
-	if err := readPong(r, payload); err != nil {
+	if err := readPong(session, payload); err != nil {
 		return fmt.Errorf("wait for the pong: %w", err)
 	}
-	closeSession(conn, r)
+	closeSession(conn, session)
 	return nil
 }
 
@@ -89,10 +100,10 @@ func readPong(r io.Reader, payload []byte) error {
 
 // closeSession sends a close and waits for the backend's, so that the backend sees a session that
 // ended well. The pong has shown that the backend is healthy, so nothing here is a failure.
-func closeSession(conn net.Conn, r *bufio.Reader) {
+func closeSession(conn net.Conn, session io.ReadWriter) {
 	body := ws.NewCloseFrameBody(ws.StatusNormalClosure, "")
-	if err := ws.WriteFrame(conn, ws.MaskFrame(ws.NewCloseFrame(body))); err == nil {
+	if err := ws.WriteFrame(session, ws.MaskFrame(ws.NewCloseFrame(body))); err == nil {
 		_ = conn.SetReadDeadline(time.Now().Add(closeTimeout))
-		_, _ = r.WriteTo(io.Discard)
+		_, _ = io.Copy(io.Discard, session)
 	}
 }

@@ -116,8 +116,8 @@ func TestUpgradeTellsWhatMovedWhatStayedAndWhyItFailed(t *testing.T) {
 	}{
 		{200, `{"pid":42,"build":"v2 go1","moved":1,"stayed":{},"seconds":0.0124,"longest_pause_seconds":0.003}`, exitClean,
 			"moved 1 session in 12ms (longest pause 3ms); new process 42, build v2 go1\n", ""},
-		{200, `{"pid":42,"build":"v2","moved":4000,"stayed":{"tls_1_2":3,"handshake":1,"request":2,"closing":4,"goroutine":5,"refused":6,"new":7},"seconds":1,"longest_pause_seconds":0}`,
-			exitClean, "moved 4000 sessions in 1s (longest pause 0s); stayed: 4 that are closing, 5 that no event loop has, 1 handshake under way, 7 (new), " +
+		{200, `{"pid":42,"build":"v2","moved":4000,"stayed":{"tls_1_2":3,"handshake":1,"request":2,"closing":4,"goroutine":5,"http2":8,"refused":6,"new":7},"seconds":1,"longest_pause_seconds":0}`,
+			exitClean, "moved 4000 sessions in 1s (longest pause 0s); stayed: 4 that are closing, 5 that no event loop has, 1 handshake under way, 8 over HTTP/2, 7 (new), " +
 				"6 that the new process refused, 2 plain requests under way, 3 over TLS 1.2; new process 42, build v2\n", ""},
 		{409, `{"error":"the new process has ended: exit status 2"}`, exitFailure, "", "sluice upgrade: the new process has ended: exit status 2\n"},
 	} {

@@ -176,6 +176,9 @@ func (s *sessionsCall) close() error {
 
 func sideText(v *session.SideView) string {
 	text := v.Address
+	if v.HTTP == "2" {
+		text += ", HTTP/2"
+	}
 	if v.TLS != "" {
 		text += ", TLS " + v.TLS
 	}

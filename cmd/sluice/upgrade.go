@@ -40,6 +40,8 @@ func describeUpgrade(r *admin.Upgraded) string {
 		switch reason {
 		case "tls_1_2":
 			stayed = append(stayed, fmt.Sprintf("%d over TLS 1.2", n))
+		case "http2":
+			stayed = append(stayed, fmt.Sprintf("%d over HTTP/2", n))
 		case "goroutine":
 			stayed = append(stayed, fmt.Sprintf("%d that no event loop has", n))
 		case "closing":

@@ -4,9 +4,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 
+	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/route"
 )
@@ -18,6 +20,7 @@ func (f *File) checkReferences(report units.Report) {
 	f.checkPools(report)
 	f.checkRoutes(report)
 	f.checkLoops(report)
+	f.checkDriver(report)
 }
 
 // checkPresence reports what no gateway can do without.
@@ -97,6 +100,29 @@ func (f *File) checkLoops(report units.Report) {
 					report(units.Indexed(units.Indexed("pool", i)+".backend", j)+".address", "the gateway itself: "+units.Indexed("listener", k), backend.Address, "the address of a backend")
 				}
 			}
+		}
+	}
+}
+
+// checkDriver reports what needs event loops where there are none.
+func (f *File) checkDriver(report units.Report) {
+	problem := ""
+	switch {
+	case f.Gateway.Driver == "goroutine":
+		problem = "needs event loops, which gateway.driver forbids"
+	case runtime.GOOS != "linux":
+		problem = "needs event loops, which only Linux has"
+	default:
+		return
+	}
+	for i := range f.Listener {
+		if l := &f.Listener[i]; l.SpeaksHTTP2() {
+			report(units.Indexed("listener", i)+".http2", problem, l.HTTP2, `"off"`)
+		}
+	}
+	for i := range f.Pool {
+		if p := &f.Pool[i]; p.Protocol == balancer.ProtocolHTTP2 {
+			report(units.Indexed("pool", i)+".protocol", problem, p.Protocol, `"http/1.1"`)
 		}
 	}
 }

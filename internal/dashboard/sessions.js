@@ -70,13 +70,22 @@ function buildSession(s) {
   path.title = s.host + s.path;
   return make("tr", "",
     cell("Session", "mono id", s.id),
-    cell("Client", "mono main", s.client.address),
+    clientCell(s.client),
     path,
     backendCell(s.pool, s.backend.address),
     cell("Age", "number half"), cell("Idle", "number half"), cell("Ping", "number"),
     cell("To backend", "number frames"), cell("", "number bytes"),
     cell("To client", "number frames"), cell("", "number bytes"),
     cell("", "actions", action));
+}
+
+// clientCell shows the version of HTTP only where it isn't the usual one.
+function clientCell(client) {
+  const to = cell("Client", "mono main", client.address);
+  if (client.http === "2") {
+    to.append(" ", make("span", "hint", "HTTP/2"));
+  }
+  return to;
 }
 
 function updateSession(row, s) {

@@ -1,7 +1,7 @@
 // Package load puts load on a WebSocket server or gateway and measures the result: `sluice bench`.
 //
 // It needs less CPU than a gateway on the same number of cores, so that it is not the bottleneck: over ws:// on Linux it runs epoll
-// loops, over wss:// and on other systems two goroutines per connection. It is not a client library, and does not judge a result.
+// loops, over wss://, HTTP/2 and on other systems two goroutines per session. It is not a client library, and does not judge a result.
 //
 // Modes:
 //
@@ -15,7 +15,7 @@
 //
 // The path through it: Run (run.go, open it first) resolves the URL, makes a driver open the sessions, starts them together, takes two
 // snapshots of all counters at the ends of the measured time (measure.go), waits for the messages in flight, and makes the Report
-// (report.go). A driver (loop_linux.go, stream.go) owns sockets. A session (session.go, frame.go) is the protocol without sockets. A
+// (report.go). A driver (loop_linux.go, stream.go and, for HTTP/2, http2.go) owns sockets. A session (session.go, frame.go) is the protocol without sockets. A
 // traffic (echo.go, push.go, soak.go) is the messages that a mode sends and expects.
 //
 // Departure from RFC 6455: frames of echo, idle and push share one masking key per run, so that a client costs little. Section 5.3

@@ -8,9 +8,9 @@ import (
 	"sluice/internal/epoll"
 )
 
-// newDriver returns a driver with loops for ws:// and with goroutines for wss://.
+// newDriver returns a driver with loops for ws:// and with goroutines for wss:// and HTTP/2.
 func newDriver(r *run) (driver, error) {
-	if r.target.tls != nil {
+	if r.target.tls != nil || r.o.Streams > 0 {
 		return newStreams(r), nil
 	}
 	count := r.o.Loops

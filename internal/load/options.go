@@ -37,6 +37,7 @@ type Options struct {
 	Window      int           // messages in flight on each connection
 	Rate        float64       // messages per second over all connections; 0: as fast as they come back
 	Seed        uint64        // soak
+	Streams     int           // sessions on each connection, over HTTP/2; 0: HTTP/1.1
 	Loops       int           // epoll loops; 0: one per CPU
 	PIDs        []int         // processes whose CPU and memory are measured
 	Resume      bool          // storm over wss: resume TLS sessions
@@ -58,6 +59,7 @@ func (o *Options) AddFlags(flags *flag.FlagSet) {
 	flags.IntVar(&o.Window, "window", 1, "messages in flight on each connection")
 	flags.Float64Var(&o.Rate, "rate", 0, "echo: messages per second over all connections, sent when due (0: when the last one came back)")
 	flags.Uint64Var(&o.Seed, "seed", 1, "soak: the seed of all random values")
+	flags.IntVar(&o.Streams, "http2", 0, "speak HTTP/2, with this `NUMBER` of sessions on each connection: by ALPN over wss, by prior knowledge over ws (0: HTTP/1.1)")
 	flags.IntVar(&o.Loops, "loops", 0, "epoll loops (0: one per CPU)")
 	flags.Var((*pidList)(&o.PIDs), "pid", "measure the CPU and memory of these processes: `PID[,PID…]`")
 	flags.BoolVar(&o.Resume, "resume", false, "storm over wss: resume TLS sessions")
@@ -97,6 +99,8 @@ func (o *Options) Check() error {
 		{o.Rate < 0, "-rate: want 0 or more"},
 		{o.Rate > 0 && o.Mode != Echo, "-rate is for -mode echo"},
 		{o.Loops < 0, "-loops: want 0 or more"},
+		{o.Streams < 0 || o.Streams > maxStreams, fmt.Sprintf("-http2: want 0 to %d", maxStreams)},
+		{o.Streams > 0 && o.Mode == Storm, "-http2: -mode storm opens a connection for each handshake"},
 		{o.Resume && (o.Mode != Storm || !o.isTLS()), "-resume is for -mode storm over wss://"},
 		{o.CA != "" && !o.isTLS(), "-ca is for wss://"},
 	}
@@ -111,8 +115,9 @@ func (o *Options) Check() error {
 func (o *Options) isTLS() bool { return strings.HasPrefix(strings.ToLower(o.URL), "wss:") }
 
 const (
-	maxSize   = 64 << 20 // one message is kept whole, once per run
-	maxWindow = 1 << 16
+	maxSize    = 64 << 20 // one message is kept whole, once per run
+	maxWindow  = 1 << 16
+	maxStreams = 1 << 16
 )
 
 // pidList is a list of process ids as a flag.

@@ -233,10 +233,15 @@ func (s *session) answer(now time.Duration, p []byte) (size int, f *fault) {
 	if f := checkAnswer(p[:i], s.accept); f != nil {
 		return 0, f
 	}
+	s.open(now)
+	return i + 4, nil
+}
+
+// open records that the handshake is complete.
+func (s *session) open(now time.Duration) {
 	s.state = stateOpen
 	s.recorder.handshakes++
 	record(s.recorder.handshake, now-s.startedAt)
-	return i + 4, nil
 }
 
 // checkAnswer checks the answer's lines as RFC 6455 section 4.1 requires of a client.

@@ -26,6 +26,7 @@ type streams struct {
 	stopping chan struct{} // closed at stageStop
 	running  sync.WaitGroup
 	source   atomic.Int64 // a source: the one whose ports are being used
+	muxes    *muxes       // nil: each session has a connection
 
 	sessions map[*stream]struct{} // guarded by recorder.mu: those that are open
 }
@@ -34,6 +35,9 @@ func newStreams(r *run) *streams {
 	d := &streams{run: r, recorder: newRecorder(), slots: make(chan struct{}, maxOpening), stopping: make(chan struct{}), sessions: map[*stream]struct{}{}}
 	d.ctx, d.cancel = context.WithCancel(context.Background())
 	r.recorders = []*recorder{d.recorder}
+	if r.o.Streams > 0 {
+		d.muxes = newMuxes(d)
+	}
 	return d
 }
 
@@ -131,14 +135,12 @@ func (d *streams) connect(id int, finish func()) (*stream, *fault) {
 	ctx, cancel := context.WithTimeout(d.ctx, openLimit)
 	defer cancel()
 	started := d.run.now()
-	conn, err := d.dial(ctx)
-	if err == nil && d.run.target.tls != nil {
-		tlsConn := tls.Client(conn, d.run.target.tls)
-		if err = tlsConn.HandshakeContext(ctx); err != nil {
-			_ = conn.Close()
-			err = fmt.Errorf("TLS handshake with %s: %w", d.run.target.addr, err)
-		}
-		conn = tlsConn
+	var conn net.Conn
+	var err error
+	if d.muxes != nil {
+		conn, err = d.muxes.connect(ctx)
+	} else {
+		conn, err = d.dialSocket(ctx)
 	}
 	if err != nil {
 		if d.ctx.Err() != nil {
@@ -149,6 +151,20 @@ func (d *streams) connect(id int, finish func()) (*stream, *fault) {
 	s := &stream{driver: d, conn: conn, kick: make(chan struct{}, 1), finish: finish}
 	s.session = newSession(d.run.target, d.run.newTraffic(d.recorder, id), d.recorder, started)
 	return s, s.shakeHands()
+}
+
+// dialSocket connects, with TLS if the target has it.
+func (d *streams) dialSocket(ctx context.Context) (net.Conn, error) {
+	conn, err := d.dial(ctx)
+	if err != nil || d.run.target.tls == nil {
+		return conn, err
+	}
+	tlsConn := tls.Client(conn, d.run.target.tls)
+	if err := tlsConn.HandshakeContext(ctx); err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("TLS handshake with %s: %w", d.run.target.addr, err)
+	}
+	return tlsConn, nil
 }
 
 func (d *streams) dial(ctx context.Context) (net.Conn, error) {
@@ -168,6 +184,18 @@ func (d *streams) dial(ctx context.Context) (net.Conn, error) {
 
 func (s *stream) shakeHands() *fault {
 	_ = s.conn.SetDeadline(time.Now().Add(openLimit))
+	if m, isStream := s.conn.(*muxStream); isStream {
+		status, err := m.opened()
+		if err != nil {
+			return s.lost(err)
+		}
+		if status != 200 {
+			return faultf(fmt.Sprintf("status_%d", status), "the answer has the status %d", status)
+		}
+		s.accepted()
+		_ = s.conn.SetDeadline(time.Time{})
+		return nil
+	}
 	if _, err := s.conn.Write(s.out); err != nil {
 		return s.lost(err)
 	}
@@ -186,6 +214,15 @@ func (s *stream) shakeHands() *fault {
 	}
 	_ = s.conn.SetDeadline(time.Time{})
 	return nil
+}
+
+// accepted opens a session whose handshake is HTTP/2's.
+func (s *stream) accepted() {
+	d := s.driver
+	d.recorder.mu.Lock()
+	defer d.recorder.mu.Unlock()
+	s.out = nil
+	s.open(d.run.now())
 }
 
 // take passes the bytes read to the session and returns the session's state.

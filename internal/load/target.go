@@ -70,6 +70,9 @@ func toPush(u *url.URL, o *Options) {
 
 func clientTLS(o *Options, host string) (*tls.Config, error) {
 	c := &tls.Config{ServerName: host, NextProtos: []string{"http/1.1"}}
+	if o.Streams > 0 {
+		c.NextProtos = []string{"h2"}
+	}
 	if o.Resume {
 		c.ClientSessionCache = tls.NewLRUClientSessionCache(o.Connections)
 	}

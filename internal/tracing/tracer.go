@@ -148,6 +148,7 @@ func (h *followed) End(e handshake.TraceEnd) {
 		attribute.String("sluice.pool", e.Pool),
 		attribute.String("client.address", e.Client),
 		attribute.Int("http.response.status_code", e.Status),
+		attribute.String("network.protocol.version", e.HTTP),
 	)
 	// As semantic conventions have it for a server: a refusal is the client's error, not the gateway's.
 	if e.Err != nil && (e.Status == 0 || e.Status >= 500) {

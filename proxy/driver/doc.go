@@ -19,6 +19,7 @@
 //	secureSocket   TLS above a socket of a loop                                 loop_secure_linux.go
 //	               by package record, for sessions over TLS 1.3                 loop_records_linux.go
 //	               by crypto/tls, for the rest; switch.go is between            loop_tls_linux.go
+//	stream         a stream of an HTTP/2 connection, a Mux                      mux_stream_linux.go
 //	goroutineConn  any net.Conn; a goroutine blocks in it                        goroutine_conn.go
 //
 // The files of the loops:
@@ -32,6 +33,8 @@
 //	loop_task_linux.go        a handshake in the slot that becomes its session's
 //	loop_handover_linux.go    a handshake that began on a goroutine
 //	loop_move_linux.go        sessions that move to another process; move.go has the form of their state
+//	mux_linux.go              HTTP/2 connections, whose streams are sides of sessions
+//	mux_conn_linux.go         a stream that a goroutine has for a while
 //	loop_recovery_linux.go    what a panic ends; goroutine_recovery.go is its counterpart
 //
 // The files stay in one package because a transport, the engine and a loop share a session's state, which only one goroutine at a time

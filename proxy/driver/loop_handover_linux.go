@@ -3,6 +3,7 @@ package driver
 import (
 	"bytes"
 	"crypto/tls"
+	"errors"
 	"net"
 	"syscall"
 
@@ -19,35 +20,60 @@ func (d *Loops) CanTake(client net.Conn) bool { return isSocket(below(client)) }
 // methods. The handshake of TLS must be complete. It reports whether it has: if there is no descriptor for it, or the loop ends, nothing is
 // called, and the connection is the caller's as before.
 func (d *Loops) Take(client net.Conn, task Task, begin func(Work)) bool {
-	socket := below(client)
-	fd, err := epoll.Dup(socket.(syscall.Conn))
+	c, err := detach(client)
 	if err != nil {
 		return false
 	}
-	conn, isTLS := client.(*tls.Conn)
-	if isTLS {
-		switchBelow(conn).conn = nil
-	}
 	l := d.least()
 	take := func() {
-		w := Work{l, l.newTask(fd)}
+		w := Work{l, l.newTask(c.fd)}
 		defer l.rescue(w.s.id())
 		l.tasks[w.s.index] = task
-		if isTLS {
-			l.addTLS(w.s, relay.Client, conn)
+		if c.tls != nil {
+			l.addTLS(w.s, relay.Client, c.tls)
 		}
 		begin(w)
 	}
 	if !l.command(take) {
-		_ = unix.Close(fd)
-		if isTLS {
-			switchBelow(conn).conn = socket
-		}
+		c.giveBack()
 		return false
 	}
-	_ = socket.Close()
+	c.closeOld()
 	return true
 }
+
+// A detached connection is one of package net on its way to a loop.
+type detached struct {
+	fd     int
+	tls    *tls.Conn // above the socket; nil: none is
+	socket net.Conn  // as package net has it
+}
+
+// detach gives a connection a descriptor of its own: a socket, or crypto/tls above a Switch and a socket. giveBack or closeOld has to follow.
+func detach(conn net.Conn) (c detached, err error) {
+	c.socket = below(conn)
+	if !isSocket(c.socket) {
+		return c, errors.New("not a socket")
+	}
+	if c.fd, err = epoll.Dup(c.socket.(syscall.Conn)); err != nil {
+		return c, err
+	}
+	if c.tls, _ = conn.(*tls.Conn); c.tls != nil {
+		switchBelow(c.tls).conn = nil
+	}
+	return c, nil
+}
+
+// giveBack leaves the connection to package net.
+func (c *detached) giveBack() {
+	_ = unix.Close(c.fd)
+	if c.tls != nil {
+		switchBelow(c.tls).conn = c.socket
+	}
+}
+
+// closeOld leaves the connection to the loop.
+func (c *detached) closeOld() { _ = c.socket.Close() }
 
 // Restore gives a connection of TLS its socket back, which a Task has released.
 func Restore(conn *tls.Conn, socket net.Conn) {

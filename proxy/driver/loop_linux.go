@@ -33,6 +33,7 @@ type loop struct {
 	turns     Turns
 	began     relay.Instant // when the turn began
 	tls       *tlsMemory    // nil before the first session with TLS
+	mux       *muxMemory    // nil before the first HTTP/2 connection
 	lends     bool          // the loop lends buffers to crypto/tls (theTLSBuffers.isKnown)
 
 	takesRecords bool // of TLS 1.3 (record.Works)
@@ -112,6 +113,7 @@ func (l *loop) turn() {
 		l.serve(&events[i])
 	}
 	l.expire()
+	l.flushMuxes()
 }
 
 // runCommands runs what other goroutines asked for. It returns false if the loop has ended.
@@ -122,6 +124,7 @@ func (l *loop) runCommands() bool {
 	l.mu.Unlock()
 	l.env.Now = l.clock.now()
 	l.runAll(commands)
+	l.flushMuxes()
 	if l.began > 0 { // else it is the first call
 		now := l.env.Now
 		if len(commands) > 0 {
@@ -193,9 +196,14 @@ func (l *loop) stop() {
 }
 
 func (l *loop) cutAll() {
-	for i := range uint32(len(l.slots.hots) * slabSize) {
-		if s := l.slots.at(i); !l.isFrozen(s) {
-			l.cut(s)
+	for _, isMux := range []bool{false, true} { // streams before their connections
+		for i := range uint32(len(l.slots.hots) * slabSize) {
+			if _, is := l.tasks[i].(muxTask); is != isMux {
+				continue
+			}
+			if s := l.slots.at(i); !l.isFrozen(s) {
+				l.cut(s)
+			}
 		}
 	}
 }
@@ -359,6 +367,7 @@ func (l *loop) finish(s slot, x *session, acts relay.Acts) {
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if acts.Close(side) || acts.Reset(side) {
 			l.removeTLS(s, side)
+			l.removeStream(s, side, noOwner)
 			x.transport[side] = l.transport(s, side) // a closed one
 			l.discardPipe(s, side)
 		}
@@ -369,8 +378,12 @@ func (l *loop) finish(s slot, x *session, acts relay.Acts) {
 	}
 }
 
-// watch asks epoll for the events that a side needs.
+// watch asks epoll for the events that a side needs. A stream's peer gets its window back instead.
 func (l *loop) watch(s slot, side relay.Side) error {
+	if s.stream[side] != 0 {
+		l.giveBack(s, side)
+		return nil
+	}
 	socket := &s.socket[side]
 	if socket.fd < 0 {
 		return nil
@@ -405,6 +418,8 @@ func (l *loop) forget(s slot) {
 func (l *loop) vacate(s slot) {
 	l.removeTLS(s, relay.Client)
 	l.removeTLS(s, relay.Backend)
+	l.removeStream(s, relay.Client, noOwner)
+	l.removeStream(s, relay.Backend, noOwner)
 	l.deadlines.remove(s)
 	delete(l.frozen, s.index)
 	l.slots.release(s)

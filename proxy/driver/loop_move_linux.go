@@ -96,6 +96,9 @@ func (l *loop) freeze(id uint64) (f Frozen) {
 		return f
 	}
 	for side := range s.socket {
+		if s.stream[side] != 0 {
+			return Frozen{Why: WhyHTTP2}
+		}
 		if s.conn[side] != nil {
 			return Frozen{Why: WhyTLS12}
 		}

@@ -92,7 +92,10 @@ func (l *loop) kill(s slot) {
 	for side := relay.Client; side <= relay.Backend; side++ {
 		l.discardPipe(s, side)
 		l.discard(&x, side)
-		if s.core.IsLingering(side) {
+		if s.stream[side] != 0 {
+			l.stream(s, side).cut()
+			l.removeStream(s, side, noOwner)
+		} else if s.core.IsLingering(side) {
 			s.socket[side].close()
 		} else {
 			s.socket[side].cut()
@@ -127,13 +130,10 @@ func (l *loop) audit() {
 	if used := len(l.deadlines.entries); used+len(l.slots.free) != int(count) {
 		panic(fmt.Sprintf("BUG: %d slots, of which %d are free and %d have deadlines", count, len(l.slots.free), used))
 	}
-	var states []uint32 // of TLS
+	var states, streams []uint32 // of TLS, of HTTP/2
 	for index, free := range isFree {
-		for _, at := range l.slots.at(uint32(index)).secured {
-			if at > 0 {
-				states = append(states, at)
-			}
-		}
+		s := l.slots.at(uint32(index))
+		states, streams = append(states, s.secured[:]...), append(streams, s.stream[:]...)
 		_, isTask := l.tasks[uint32(index)]
 		isSession := l.slots.at(uint32(index)).owner != nil
 		if isTask && isSession || free == (isTask || isSession) {
@@ -146,16 +146,24 @@ func (l *loop) audit() {
 		}
 	}
 	if m := l.tls; m != nil {
-		states = append(states, m.free...)
-		slices.Sort(states)
-		for i, at := range states {
-			if int(at) != i+1 {
-				panic(fmt.Sprintf("BUG: the state %d of TLS has two users, or that before it none", at))
-			}
+		auditStates("TLS", states, m.free, len(m.secureds))
+	}
+	if m := l.mux; m != nil {
+		auditStates("HTTP/2", streams, m.free, len(m.streams))
+	}
+}
+
+// auditStates panics unless each state of so many slabs either has one user or is free. Users have 1 + the index of a state, or 0.
+func auditStates(of string, used, free []uint32, slabs int) {
+	all := append(slices.DeleteFunc(used, func(at uint32) bool { return at == 0 }), free...)
+	slices.Sort(all)
+	for i, at := range all {
+		if int(at) != i+1 {
+			panic(fmt.Sprintf("BUG: the state %d of %s has two users, or that before it none", at, of))
 		}
-		if most := len(m.secureds) * slabSize; len(states) != most {
-			panic(fmt.Sprintf("BUG: %d states of TLS are in use or free, of %d", len(states), most))
-		}
+	}
+	if most := slabs * slabSize; len(all) != most {
+		panic(fmt.Sprintf("BUG: %d states of %s are in use or free, of %d", len(all), of, most))
 	}
 }
 
@@ -195,6 +203,9 @@ func (l *loop) rebuild() {
 	l.deadlines.entries, l.slots.free = nil, nil
 	if l.tls != nil {
 		l.tls.free = nil // the sessions that are to begin have states of a new slab
+	}
+	if l.mux != nil {
+		l.mux.free = nil
 	}
 	for index := range uint32(len(l.slots.hots) * slabSize) {
 		if s := l.slots.at(index); s.owner != nil || l.tasks[index] != nil {

@@ -12,6 +12,7 @@ type hot struct {
 	generation uint32    // distinguishes a slot's sessions: an event may be older than the session in its slot
 	timer      int32     // index in deadlines.entries
 	secured    [2]uint32 // by side: 1 + index in tlsMemory.secureds; 0: the side has no TLS
+	stream     [2]uint32 // by side: 1 + index in muxMemory.streams; 0: the side is no stream
 }
 
 // cold are a session's pointers.
@@ -36,8 +37,11 @@ func (l *loop) session(s slot) session {
 
 // transport returns what carries a side.
 func (l *loop) transport(s slot, side relay.Side) transport {
-	if s.secured[side] != 0 {
+	switch {
+	case s.secured[side] != 0:
 		return l.secure(s, side)
+	case s.stream[side] != 0:
+		return l.stream(s, side)
 	}
 	return plainSocket{&s.socket[side]}
 }
@@ -46,11 +50,12 @@ func (l *loop) transport(s slot, side relay.Side) transport {
 func (l *loop) close(s slot, side relay.Side) {
 	l.transport(s, side).close()
 	l.removeTLS(s, side)
+	l.removeStream(s, side, noOwner)
 }
 
-// plain returns the transport of a side without TLS. It returns false if the side has TLS.
+// plain returns the transport of a side that is a socket without TLS. It returns false for any other side.
 func (s slot) plain(side relay.Side) (p plainSocket, isPlain bool) {
-	if s.secured[side] != 0 {
+	if s.secured[side] != 0 || s.stream[side] != 0 {
 		return plainSocket{}, false
 	}
 	return plainSocket{&s.socket[side]}, true

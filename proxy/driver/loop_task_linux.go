@@ -1,6 +1,7 @@
 package driver
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net/netip"
 	"syscall"
@@ -9,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"sluice/internal/epoll"
+	"sluice/proxy/h2"
 	"sluice/proxy/relay"
 )
 
@@ -200,6 +202,20 @@ func (w Work) SetBackend(fd int) {
 	w.s.socket[relay.Backend] = socket{fd: int32(fd), interest: notWatched}
 }
 
+// SetSecureBackend gives the slot a connection to the backend over TLS, whose handshake is complete. After an error it is still the caller's.
+func (w Work) SetSecureBackend(conn *tls.Conn) error {
+	socket := below(conn)
+	fd, err := epoll.Dup(socket.(syscall.Conn))
+	if err != nil {
+		return err
+	}
+	switchBelow(conn).conn = nil
+	_ = socket.Close()
+	w.SetBackend(fd)
+	w.l.addTLS(w.s, relay.Backend, conn)
+	return nil
+}
+
 // CloseBackend closes the backend's descriptor, for another try.
 func (w Work) CloseBackend() { w.l.close(w.s, relay.Backend) }
 
@@ -249,6 +265,9 @@ func (w Work) Release() (fds [2]int) {
 			_ = w.l.poller.Del(fds[side])
 		}
 		w.l.removeTLS(w.s, relay.Side(side))
+		if w.s.stream[side] != 0 {
+			w.ResetStream(relay.Side(side), h2.Cancel)
+		}
 	}
 	delete(w.l.tasks, w.s.index)
 	w.l.deadlines.remove(w.s)
@@ -263,9 +282,11 @@ func (w Work) Drop() {
 	w.Release()
 }
 
-// Relay ends the Task: both descriptors become those of a session, on this loop or on one that has clearly fewer sessions.
+// Relay ends the Task: both descriptors become those of a session, on this loop or on one that has clearly fewer sessions. A stream stays on
+// the loop of its connection.
 func (w Work) Relay(d *Loops, p Params) {
-	if least := d.least(); least.sessions.Load()+imbalance < w.l.sessions.Load() {
+	isStream := w.HasStream(relay.Client) || w.HasStream(relay.Backend)
+	if least := d.least(); !isStream && least.sessions.Load()+imbalance < w.l.sessions.Load() {
 		p.Handle.controller = least
 		conns := w.s.tlsConns()
 		least.adopt(p, w.Release(), conns)
@@ -277,6 +298,7 @@ func (w Work) Relay(d *Loops, p Params) {
 	w.l.start(w.s, p)
 	x := w.l.session(w.s)
 	w.l.startTLS(w.s, &x)
+	w.l.startStreams(w.s)
 	w.l.settle(w.s, &x)
 }
 

@@ -35,5 +35,6 @@ type Frozen struct {
 const (
 	WhyGoroutine = "goroutine" // it isn't a loop's
 	WhyTLS12     = "tls_1_2"   // crypto/tls has a side's records: mostly because it speaks TLS 1.2
+	WhyHTTP2     = "http2"     // a side is a stream of an HTTP/2 connection, which stays
 	WhyClosing   = "closing"   // it has begun to end, or is over
 )

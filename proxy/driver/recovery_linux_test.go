@@ -19,19 +19,27 @@ import (
 // openRecovering opens the driver of a kind, and has it recover panics.
 func openRecovering(t testing.TB, k *kind, h recovery.Handler) Driver {
 	d := k.open(t)
-	switch d := d.(type) {
-	case *Goroutine:
-		d.panics = h
-	case *Loops:
-		d.panics, d.other.panics = h, h
-		for l := range d.all() {
-			l.do(func() { l.panics = h })
-		}
+	if g, isGoroutine := d.(*Goroutine); isGoroutine {
+		g.panics = h
+		return d
+	}
+	loops := loopsOf(d)
+	loops.panics, loops.other.panics = h, h
+	for l := range loops.all() {
+		l.do(func() { l.panics = h })
 	}
 	return d
 }
 
-func poolsOfLoops(d Driver) *pools { return d.(*Loops).pools }
+// loopsOf returns the loops of a driver of Linux.
+func loopsOf(d Driver) *Loops {
+	if m, isMuxes := d.(*muxes); isMuxes {
+		return m.Loops
+	}
+	return d.(*Loops)
+}
+
+func poolsOfLoops(d Driver) *pools { return loopsOf(d).pools }
 
 // forgetConfig breaks a session.
 func forgetConfig(h *Handle) {

@@ -30,6 +30,9 @@ func TestASessionForWhichThereIsNoSpareDescriptorIsRelayed(t *testing.T) {
 		t.Fatal(err)
 	}
 	play(t, func(t *testing.T, k *kind) {
+		if k.wrap != nil {
+			t.Skip("a stream needs no descriptor")
+		}
 		for spare := range 2 { // one of the two that a loop needs
 			d := openTested(t, k)
 			x := &exchange{owner: newOwner(), driver: d, handle: &Handle{}, kind: k}

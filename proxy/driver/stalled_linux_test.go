@@ -20,13 +20,7 @@ const (
 
 // oneLoop is a kind of session, over TCP, of which all are of one loop.
 func oneLoop() *kind {
-	return &kind{pair: tcpPair, open: func(t testing.TB) Driver {
-		d, err := NewLoops(1, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}}
+	return &kind{pair: tcpPair, open: openOneLoop}
 }
 
 // A turn never blocks: a backend that takes nothing and clients that take next to nothing are no matter to the other sessions

@@ -22,7 +22,10 @@ type kind struct {
 	hasReset    bool                                                    // the peers see a reset as such
 	tls         security                                                // by side: it speaks TLS
 	changesKeys bool                                                    // the peers change the keys of their TLS now and then
-	isPaused    func(*Handle, relay.Side) bool                          // reading of the side stops for the other side's queue
+	isShared    bool                                                    // all sessions are of one connection, which bears few resets
+	// wrap makes the ends of a side from those of its connection; nil: they are the same.
+	wrap     func(side relay.Side, isSmall bool, peer, gateway net.Conn) (net.Conn, net.Conn)
+	isPaused func(*Handle, relay.Side) bool // reading of the side stops for the other side's queue
 }
 
 var kinds = []*kind{
@@ -139,7 +142,11 @@ func (k *kind) connect(t testing.TB, side relay.Side, small bool) (peer, gateway
 		conn, ours := rekeyingPair(t, side, peer, gateway)
 		return &rekeyingPeer{Conn: conn, socket: peer}, ours
 	}
-	return k.tls.secured(t, side, peer, gateway)
+	peer, gateway = k.tls.secured(t, side, peer, gateway)
+	if k.wrap != nil {
+		return k.wrap(side, small, peer, gateway)
+	}
+	return peer, gateway
 }
 
 // both returns a duration for each side.

@@ -9,16 +9,14 @@ import (
 
 func TestASideThatTakesNothingForWriteTimeoutIsCut(t *testing.T) {
 	eachSide(t, func(t *testing.T, k *kind, side relay.Side) {
-		x := begin(t, k, setup{config: relay.Config{WriteTimeout: 300 * time.Millisecond}, isSmall: [2]bool{true, true}})
+		x := begin(t, k, setup{config: relay.Config{WriteTimeout: time.Second}, isSmall: [2]bool{true, true}})
 		stopped, p := x.peers(side)
 		start := time.Now()
 		done := p.writeAll(p.frame(isFin|opBinary, make([]byte, 2<<20)))
 		<-done // not all of it can wait: the rest is read to be thrown away
-		x.wantPassed(t, start, 300*time.Millisecond)
+		x.wantPassed(t, start, time.Second)
 		r := x.wantResult(t)
-		if n := x.driver.QueuedBytes(); n != 0 {
-			t.Errorf("%d bytes still wait", n)
-		}
+		eventually(t, "nothing waits", func() bool { return x.driver.QueuedBytes() == 0 }) // that its stream was reset may still have to be sent
 		if v := r.Verdict; v.Reason != relay.ReasonWriteTimeout || v.Side != side || v.Initiator != relay.Gateway {
 			t.Errorf("verdict %+v; want write_timeout of the %s", v, side)
 		}

@@ -23,6 +23,7 @@ type attempt struct {
 	isDialed bool // the backend is connected
 	isUnsent bool // no byte of the request has been sent to it
 	hasBegun bool // a part of its answer has come
+	redials  int  // how often Redial has begun it again
 
 	answerSize int  // bytes of the answer's head
 	isAnswered bool // bytes of an answer may have been sent to the client
@@ -59,7 +60,7 @@ func (c *Core) Picked(pick balancer.Pick, err error, now time.Time) Step {
 func (c *Core) begin(pick balancer.Pick, now time.Time) Step {
 	c.pick, c.hasPick, c.Asked = pick, true, pick.Backend
 	c.trace.picked(pick.Backend.Name(), now)
-	c.isDialed, c.isUnsent, c.hasBegun = false, true, false
+	c.isDialed, c.isUnsent, c.hasBegun, c.redials = false, true, false, 0
 	c.until = c.overall
 	if pick.LeavesTime {
 		// A backend that accepts and never answers must leave time for another backend.
@@ -89,6 +90,21 @@ func (c *Core) Opening() []byte {
 
 // Dialing notes that a connection to the backend is under way: the first write shows whether it succeeds.
 func (c *Core) Dialing() Step { return c.step(WriteBackend) }
+
+// maxRedials bounds how often a request goes to the same backend once more.
+const maxRedials = 2
+
+// Redial begins the attempt again with the same backend, which has refused the request unread on a connection that others share. isNext is
+// false if that has happened too often: then the attempt has failed.
+func (c *Core) Redial(now time.Time) (next Step, isNext bool) {
+	if c.redials == maxRedials {
+		return 0, false
+	}
+	c.redials++
+	c.isDialed, c.isUnsent, c.hasBegun = false, true, false
+	c.Deadline = earlier(c.until, now.Add(c.Route.ConnectTimeout))
+	return c.step(Dial), true
+}
 
 // Connected notes that the backend is connected, or with an error that it can't be.
 func (c *Core) Connected(err error, now time.Time) Step {
@@ -198,6 +214,9 @@ func (c *Core) checkAnswer(now time.Time) Step {
 		return c.step(Account)
 	}
 	c.Status = status
+	if c.Client.IsHTTP2 && status < 300 {
+		c.Status = 502 // the client's stream makes it that, since a 2xx would open a session there
+	}
 	c.isAnswered = true
 	return c.step(Pass)
 }
@@ -340,6 +359,9 @@ func (c *Core) releasePick(o balancer.Outcome) {
 // and the early frames.
 func (c *Core) Establish() {
 	c.Outcome, c.Status = Established, 101
+	if c.Client.IsHTTP2 {
+		c.Status = 200
+	}
 	c.hasPick, c.hasPlace, c.isEnded = false, false, true
 	c.endTrace()
 }

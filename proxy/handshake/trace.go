@@ -47,8 +47,9 @@ type TraceStep struct {
 type TraceEnd struct {
 	Session, Listener, Route, Pool string
 	Client                         string
-	Status                         int   // that the client got, or 0
-	Err                            error // nil if the handshake made a session
+	HTTP                           string // version that the client speaks: "1.1" or "2"
+	Status                         int    // that the client got, or 0
+	Err                            error  // nil if the handshake made a session
 }
 
 // traced is the trace of a handshake. It is nil if the handshake isn't traced.
@@ -124,7 +125,8 @@ func (c *Core) endTrace() {
 	if c.trace == nil || !c.trace.trace.IsRecorded() {
 		return
 	}
-	end := TraceEnd{Session: reach.FormatID(c.ID), Listener: c.gateway.Name(), Client: reach.FormatClient(c.Client.Addr), Status: c.Status}
+	end := TraceEnd{Session: reach.FormatID(c.ID), Listener: c.gateway.Name(), Client: reach.FormatClient(c.Client.Addr),
+		HTTP: reach.HTTPVersion(c.Client.IsHTTP2), Status: c.Status}
 	if c.Route != nil {
 		end.Route, end.Pool = c.Route.Name, c.Route.PoolName
 	}

@@ -27,6 +27,7 @@ type backendConn struct {
 	isAsked      atomic.Bool                // a request was given to it, and nothing of the answer has been read
 	isWritten    atomic.Bool                // a byte of the request under way was
 	hasSent      bool
+	isShared     bool // by several requests at a time, over HTTP/2. Immutable
 
 	answer answerHead // owned by the goroutine that reads; then by that which sent the request
 }
@@ -34,6 +35,10 @@ type backendConn struct {
 // begin has the connection serve a request.
 func (c *backendConn) begin(r *Request, body *clientBody) {
 	c.writeTimeout.Store(int64(r.Route.WriteTimeout))
+	if c.isShared {
+		c.isWritten.Store(true) // nothing shows that it isn't
+		return
+	}
 	c.body.Store(body)
 	c.isAsked.Store(true)
 	c.isWritten.Store(false)
@@ -60,6 +65,9 @@ func (c *backendConn) hasAnswered() { c.body.Store(nil) }
 func (c *backendConn) Read(p []byte) (n int, err error) {
 	defer c.panics.Catch(room, func() { n, err = 0, upgrade.ErrInternal })
 	n, err = c.Conn.Read(p)
+	if c.isShared {
+		return n, err
+	}
 	if n > 0 && c.isAsked.Swap(false) {
 		c.answer = answerHead{}
 	}

@@ -45,6 +45,7 @@ type Conn struct {
 	bodyWait      time.Duration // guarded by mu; how long the parts of the body may take to come until there are minBodyBytes more
 	bodyBytes     int           // guarded by mu; of these, those that have come
 	isAborted     bool          // guarded by mu; an answer was broken off
+	hasServed     bool          // guarded by mu; a request is over
 	isOpenEnded   bool          // guarded by mu; the end of that answer is the end of the connection
 	opening       []byte        // guarded by mu; the first lines of the answer, instead of net/http's; nil: net/http's
 
@@ -56,7 +57,8 @@ type Conn struct {
 type connKey struct{}
 
 // Begin gives a connection to the server; Wait has to follow. input is what has been read of it, and is copied; client is what is known
-// of its client. nil: the server takes no more connections, and this one is still the caller's.
+// of its client. Where that speaks HTTP/2, the connection is a stream, which carries one request. nil: the server takes no more
+// connections, and this one is still the caller's.
 func (s *Server) Begin(conn net.Conn, client reach.Client, input []byte) *Conn {
 	_ = conn.SetReadDeadline(time.Time{})
 	netconn.KeepAlive(netconn.Socket(conn))
@@ -134,7 +136,7 @@ func (c *Conn) state() (served <-chan struct{}, err error) {
 		return nil, net.ErrClosed
 	case c.fault != nil:
 		return nil, c.fault
-	case !c.nextStart.IsZero():
+	case !c.nextStart.IsZero(), c.client.IsHTTP2 && c.hasServed:
 		return nil, io.EOF
 	case c.request != nil:
 		return c.served, nil
@@ -179,7 +181,7 @@ func (c *Conn) readAhead(served <-chan struct{}) error {
 // head_timeout.
 func (c *Conn) readHead() error {
 	r := &Request{conn: c, Client: c.client}
-	_ = c.Conn.SetWriteDeadline(time.Now().Add(idleTimeout + c.config().HeadTimeout)) // for what crypto/tls answers to KeyUpdates
+	_ = c.Conn.SetWriteDeadline(time.Now().Add(IdleTimeout + c.config().HeadTimeout)) // for what crypto/tls answers to KeyUpdates
 	for {
 		if in := c.in.Bytes(); !bytes.HasPrefix(emptyLine, in) {
 			if r.Start.IsZero() {
@@ -260,9 +262,12 @@ func (c *Conn) blamed() (fault error) {
 	return c.fault
 }
 
-// wait ends the request under way, and lets the connection wait for the next one.
+// wait ends the request under way, and lets the connection wait for the next one, if there can be one.
 func (c *Conn) wait() {
 	c.finish()
+	if c.client.IsHTTP2 {
+		return
+	}
 	c.server.idle.add(c)
 	c.config().IsIdle()
 }
@@ -275,19 +280,23 @@ func (c *Conn) finish() {
 		if c.request.Refusal == nil {
 			c.config().Release(c.request)
 		}
-		c.request = nil
+		c.request, c.hasServed = nil, true
 		close(c.served)
 	}
 }
 
-// answered notes that the request's handler has returned. net/http discards what is left of the body. An answer whose end is that of the
-// connection is open-ended: if it isn't whole, only a reset tells the client so.
+// answered notes that the request's handler has returned. net/http discards what is left of the body, unless the connection is a stream,
+// whose client is told to send no more. An answer whose end is that of the connection is open-ended: if it isn't whole, only a reset tells
+// the client so.
 func (c *Conn) answered(isWhole, isOpenEnded bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.isAborted = c.isAborted || !isWhole
 	c.isOpenEnded = isOpenEnded
-	c.discardUntil = time.Now().Add(netconn.LingerTime)
+	c.discardUntil = time.Now()
+	if !c.client.IsHTTP2 {
+		c.discardUntil = c.discardUntil.Add(netconn.LingerTime)
+	}
 	if c.isReadingBody {
 		_ = c.Conn.SetReadDeadline(c.discardUntil) // that read was for the backend, which wants no more
 	}

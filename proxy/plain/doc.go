@@ -13,6 +13,9 @@
 //	private.go    connections to backends that serve one client alone: NTLM, Negotiate
 //	writer.go     counts what the client is sent
 //
+// A connection may be a stream of a client that speaks HTTP/2, as a connection of HTTP/1.1 that carries one request: then no other head is
+// waited for, and what the client still sends after the answer is not read.
+//
 // It knows no handshake: a head that isn't for it goes back to the caller of Conn.Wait, together with the connection. Which requests
 // are for it, whose they are, and what is noted of them is given to it once, as functions of Config.
 package plain

@@ -16,11 +16,12 @@ import (
 // route says of time applies to its own requests.
 type Handler struct{ *httputil.ReverseProxy }
 
-// NewHandler returns the handler for a pool, whose backends that dialer reaches. open counts the connections to them.
-func NewHandler(d reach.Dialer, open *atomic.Int64, log *zap.Logger) *Handler {
+// NewHandler returns the handler for a pool, whose backends that dialer reaches. open counts the connections to them. With isHTTP2 the backends
+// speak HTTP/2.
+func NewHandler(d reach.Dialer, isHTTP2 bool, open *atomic.Int64, log *zap.Logger) *Handler {
 	return &Handler{&httputil.ReverseProxy{
 		Rewrite:       rewrite,
-		Transport:     newTransport(d, open, log),
+		Transport:     newTransport(d, isHTTP2, open, log),
 		FlushInterval: -1, // what comes passes at once: server-sent events, long polls
 		BufferPool:    new(copyBuffers),
 		ErrorLog:      stdLog(log, zap.DebugLevel),

@@ -43,6 +43,9 @@ func asksToAuthenticate(resp *http.Response) bool {
 
 // isPrivate reports whether the request has to go on a connection of its client alone. It notes a request that authenticates.
 func (t *Transport) isPrivate(r *Request) bool {
+	if t.isHTTP2 {
+		return false // a connection of HTTP/2 is never of one client
+	}
 	c := r.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()

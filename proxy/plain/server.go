@@ -43,8 +43,8 @@ type Config struct {
 // room is the name of this part of the program in calls of Config.Panics.
 const room = "proxy"
 
-// idleTimeout is how long a connection may wait for its next request, on either side. As nginx's keepalive_timeout.
-const idleTimeout = 75 * time.Second
+// IdleTimeout is how long a connection may wait for its next request, on either side. As nginx's keepalive_timeout.
+const IdleTimeout = 75 * time.Second
 
 // A Server serves the plain requests of a listener. Its methods may be called from any goroutine.
 type Server struct {
@@ -58,7 +58,7 @@ type Server struct {
 func NewServer(c Config) *Server {
 	return &Server{config: c, listener: newListener(c.Addr), idle: newIdle(c.MaxIdle), http: &http.Server{
 		Handler:        http.HandlerFunc(serve),
-		IdleTimeout:    idleTimeout,
+		IdleTimeout:    IdleTimeout,
 		MaxHeaderBytes: 2 * upgrade.MaxHeadBytes, // what is larger never gets here
 		ErrorLog:       stdLog(c.Log, zap.ErrorLevel),
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

@@ -18,6 +18,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/internal/netconn"
+	"sluice/internal/recovery"
 	"sluice/proxy/reach"
 	"sluice/upgrade"
 )
@@ -28,6 +29,7 @@ type Transport struct {
 	Dialer          reach.Dialer
 	open            *atomic.Int64 // connections to backends
 	log             *zap.Logger
+	isHTTP2         bool // requests share connections
 
 	isPerClient atomic.Bool // a backend has asked a client to authenticate its connection
 }
@@ -35,16 +37,25 @@ type Transport struct {
 // maxAnswerHead bounds the head of a backend's answer to a plain request, interim answers included.
 const maxAnswerHead = 64 << 10
 
-func newTransport(d reach.Dialer, open *atomic.Int64, log *zap.Logger) *Transport {
-	t := &Transport{Dialer: d, open: open, log: log}
+// pingTimeout is how long a backend may send nothing on a connection of HTTP/2 before it is pinged: requests would go on to a dead one.
+const pingTimeout = 30 * time.Second
+
+func newTransport(d reach.Dialer, isHTTP2 bool, open *atomic.Int64, log *zap.Logger) *Transport {
+	t := &Transport{Dialer: d, open: open, log: log, isHTTP2: isHTTP2}
 	t.Transport = &http.Transport{
 		DialContext:            t.dial,
 		DisableCompression:     true,
 		MaxIdleConnsPerHost:    64,
 		MaxIdleConns:           1024,
-		IdleConnTimeout:        idleTimeout,
+		IdleConnTimeout:        IdleTimeout,
 		ExpectContinueTimeout:  time.Second, // as http.DefaultTransport
 		MaxResponseHeaderBytes: maxAnswerHead,
+	}
+	if isHTTP2 {
+		// dial makes the handshake of TLS, so that every connection looks unencrypted to net/http.
+		t.Protocols, t.DialTLSContext = new(http.Protocols), t.dial
+		t.Protocols.SetUnencryptedHTTP2(true)
+		t.HTTP2 = &http.HTTP2Config{SendPingTimeout: pingTimeout}
 	}
 	return t
 }
@@ -76,6 +87,9 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		r.Backend, r.cookie = pick.Backend.Name(), pick.SetCookie
 		resp, err := t.send(outgoing(in, r, pick.Backend, body), r, body)
 		if err == nil && !isFinalStatus(resp.StatusCode) {
+			if t.isHTTP2 && body != nil {
+				body.stop() // Close waits for its reader
+			}
 			_ = resp.Body.Close()
 			err = upgrade.ErrBadAnswer
 		}
@@ -99,6 +113,9 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 		if err == nil && !isNext {
 			t.noteAnswer(r, pick.Backend, resp)
 			resp.Request, r.Cause = in, ""
+			if t.isHTTP2 && body != nil {
+				resp.Body = streamAnswer{resp.Body, r.conn.panics()}
+			}
 			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
 			r.opening = openingOf(resp)
 			resp.Body, held = r.answer, nil
@@ -153,6 +170,9 @@ func outgoing(in *http.Request, r *Request, b *balancer.Backend, body *clientBod
 	out := in.WithContext(context.WithValue(in.Context(), backendKey{}, b))
 	u := *in.URL
 	u.Host = keyOf(r, b)
+	if _, isTLS := b.TLS(); isTLS && r.Route.IsHTTP2 {
+		u.Scheme = "https" // over HTTP/1.1 no backend sees it
+	}
 	out.URL = &u
 	if out.Host == "" { // of a client that speaks HTTP/1.0
 		out.Host = "localhost"
@@ -163,6 +183,7 @@ func outgoing(in *http.Request, r *Request, b *balancer.Backend, body *clientBod
 	switch {
 	case body != nil:
 		out.Body = body
+	case r.Route.IsHTTP2: // the transport repeats only what the backend has refused unread
 	case !isRepeatable(in) || !r.Route.Pool.MayRetry(balancer.HandshakeReset, 0):
 		keepFromRepeating(out)
 	}
@@ -221,6 +242,9 @@ func (t *Transport) send(out *http.Request, r *Request, body *clientBody) (*http
 		GotFirstResponseByte: func() { hasBegun.Store(true) },
 	})
 	out = out.WithContext(ctx)
+	if t.isHTTP2 && body != nil {
+		out.Body = &streamBody{clientBody: body, hasAnswer: &hasBegun}
+	}
 	resp, err := t.Transport.RoundTrip(out)
 	for err != nil && isReused && !conn.isWritten.Load() && body == nil && ctx.Err() == nil { // it had ended before
 		isReused = false
@@ -270,7 +294,8 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err e
 		return nil, err
 	}
 	netconn.KeepAlive(netconn.Socket(conn)) // TCP finds out that a backend has gone from which a stream of events comes
-	backend := &backendConn{Conn: conn, panics: panics, open: t.open}
+	backend := &backendConn{Conn: conn, panics: panics, open: t.open, isShared: t.isHTTP2}
+	backend.writeTimeout.Store(int64(r.Route.WriteTimeout)) // for what HTTP/2 begins with
 	t.open.Add(1)
 	if r.isPrivate {
 		backend.owner = r.conn
@@ -281,6 +306,20 @@ func (t *Transport) dial(ctx context.Context, _, _ string) (conn net.Conn, err e
 	}
 	return backend, nil
 }
+
+// A streamAnswer is the body of an answer over HTTP/2 whose request has a body. net/http's Close waits until that is read no more, which is
+// when the request is over: a backend may answer before.
+type streamAnswer struct {
+	io.ReadCloser
+	panics recovery.Handler
+}
+
+func (a streamAnswer) Close() error {
+	go a.close()
+	return nil
+}
+
+func (a streamAnswer) close() { a.panics.Guard(room, func() { _ = a.ReadCloser.Close() }) }
 
 // A releasingBody is the body of an answer. Its end gives back the backend's place.
 type releasingBody struct {

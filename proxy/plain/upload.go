@@ -147,6 +147,32 @@ func (b *clientBody) Read(p []byte) (n int, err error) {
 
 func (b *clientBody) Close() error { return nil }
 
+// A streamBody is the body of a request for one attempt over HTTP/2, whose transport closes it when the stream has ended, and before it was
+// read where the request goes to another connection.
+type streamBody struct {
+	*clientBody
+	hasAnswer *atomic.Bool // a part of the answer has come
+	hasBegun  atomic.Bool  // it was read
+	hasEnded  atomic.Bool  // it was read whole, or broke off
+}
+
+func (b *streamBody) Read(p []byte) (int, error) {
+	b.hasBegun.Store(true)
+	n, err := b.clientBody.Read(p)
+	if err != nil {
+		b.hasEnded.Store(true)
+	}
+	return n, err
+}
+
+// Close implements io.Closer. A stream that ends without an answer while the client still sends ends the request's body.
+func (b *streamBody) Close() error {
+	if b.hasBegun.Load() && !b.hasEnded.Load() && !b.hasAnswer.Load() {
+		b.stop()
+	}
+	return nil
+}
+
 // stop ends the reading of the body: the backend has gone without an answer.
 func (b *clientBody) stop() {
 	b.isStopped.Store(true)

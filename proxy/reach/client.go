@@ -21,6 +21,7 @@ type Client struct {
 	IsCertTrusted bool
 	Proto         string // "http" or "https"
 	RequestID     string
+	IsHTTP2       bool // it speaks HTTP/2
 }
 
 // NewClient returns what is known of a client before its request head is complete.
@@ -41,6 +42,14 @@ func (c *Client) Forward(r *route.Route) upgrade.Forward {
 		SetHeaders:    r.SetHeaders,
 		RemoveHeaders: r.RemoveHeaders,
 	}
+}
+
+// HTTPVersion returns the version of HTTP as in logs, traces and the API.
+func HTTPVersion(is2 bool) string {
+	if is2 {
+		return "2"
+	}
+	return "1.1"
 }
 
 // FormatID formats the id of a session or request, as in logs, traces and X-Request-Id.

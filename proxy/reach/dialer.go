@@ -3,7 +3,9 @@ package reach
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
+	"slices"
 
 	"sluice/balancer"
 	"sluice/proxy/driver"
@@ -14,6 +16,9 @@ type tlsError struct{ err error }
 
 func (e *tlsError) Error() string { return e.err.Error() }
 func (e *tlsError) Unwrap() error { return e.err }
+
+// errNoHTTP2 means that a backend would speak HTTP/1.1.
+var errNoHTTP2 = errors.New("the backend does not choose h2 (ALPN)")
 
 // A Dialer connects to the backends of a pool. Immutable.
 type Dialer struct {
@@ -52,9 +57,14 @@ func (d Dialer) dial(ctx context.Context, b *balancer.Backend, opening []byte) (
 	if !isTLS {
 		return conn, nil
 	}
-	client := tls.Client(driver.NewSwitch(conn, nil), d.TLS(name))
+	config := d.TLS(name)
+	client := tls.Client(driver.NewSwitch(conn, nil), config)
 	if err := client.HandshakeContext(ctx); err != nil {
 		return nil, &tlsError{err}
+	}
+	if name := balancer.ProtocolHTTP2; slices.Contains(config.NextProtos, name) && client.ConnectionState().NegotiatedProtocol != name {
+		_ = client.Close()
+		return nil, &tlsError{errNoHTTP2}
 	}
 	return client, nil
 }

@@ -41,6 +41,8 @@ func OutcomeOf(err error) balancer.Outcome {
 	switch {
 	case errors.Is(err, upgrade.ErrInternal), isDial && netconn.Exhausted(err) != "":
 		return balancer.GatewayFault
+	case errors.Is(err, upgrade.ErrStreams):
+		return balancer.NoStream
 	case errors.As(err, &rejection):
 		return balancer.BadAnswer
 	case isDial && errors.Is(err, syscall.ECONNREFUSED):

@@ -139,6 +139,15 @@ func (s *Session) Broken(e *Env, side Side) {
 	}
 }
 
+// Collapsed notes that the HTTP/2 connection of which a side is a stream has broken a rule, and ends. The side gets its close at once, if that is
+// possible; Lost has to follow.
+func (s *Session) Collapsed(e *Env, side Side) {
+	if s.in[side].state == inOpen {
+		s.fault(e, side, RuleHTTP2)
+	}
+	s.tell(e, side)
+}
+
 // Ended notes the end of a side's stream.
 func (s *Session) Ended(e *Env, from Side) {
 	out := &s.out[from]

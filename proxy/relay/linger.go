@@ -18,7 +18,7 @@ func (s *Session) linger(e *Env, side Side) {
 	out.state = outEnding
 	out.closedAt, out.stalledAt = e.Now, e.Now
 	out.capAt = e.Now.Add(lingerMost)
-	if rule := s.in[side].rule; rule == RuleKeyUpdates || rule == RuleTLS {
+	if rule := s.in[side].rule; rule >= RuleKeyUpdates {
 		out.capAt = e.Now.Add(lingerTime) // a flood isn't a message that is on its way
 	}
 	out.unacked, out.atStall = -1, 0

@@ -20,8 +20,9 @@ const (
 	RuleCloseReason
 	RuleFrameTooBig
 	RuleMessageTooBig
-	RuleKeyUpdates // the driver finds this one and the next
+	RuleKeyUpdates // the driver finds this one and the next two
 	RuleTLS
+	RuleHTTP2
 
 	// NumRules bounds arrays indexed by Rule.
 	NumRules
@@ -50,6 +51,7 @@ var rules = [NumRules]struct {
 	RuleMessageTooBig:      {"message_too_big", 1009, "message is over the limit"},
 	RuleKeyUpdates:         {"key_updates", 1008, "too many TLS key updates"},
 	RuleTLS:                {name: "tls"}, // an alert of TLS tells the offender
+	RuleHTTP2:              {"http2", 1002, "the HTTP/2 connection broke its rules"},
 }
 
 // String returns the rule's name, as in sluice_protocol_errors_total{rule}; "" for none.

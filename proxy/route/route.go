@@ -29,7 +29,10 @@ type Route struct {
 	Pool     *balancer.Pool
 	PoolName string
 
-	SendsProxy bool // a connection to a backend begins with a PROXY header
+	SendsProxy  bool // a connection to a backend begins with a PROXY header
+	IsHTTP2     bool // sessions are streams of connections to the backends
+	Connections int  // with IsHTTP2: connections of an event loop to a backend at most
+	Streams     int  // with IsHTTP2: streams of one of them at most
 
 	PassesHTTP    bool
 	Plain         http.Handler // serves the requests that are not WebSocket; set once, by the owner of the table
@@ -79,7 +82,11 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 		RemoveHeaders: c.RemoveHeader,
 		MaxBody:       cmp.Or(int64(c.RequestBody), math.MaxInt64),
 
-		SendsProxy: pc.SendProxy,
+		SendsProxy:  pc.SendProxy,
+		IsHTTP2:     pc.Protocol == balancer.ProtocolHTTP2,
+		Connections: pc.Connections,
+		Streams:     pc.Streams,
+
 		Relay: relay.Config{
 			MaxFrame:     int64(c.MaxFrame),
 			MaxMessage:   int64(c.MaxMessage),

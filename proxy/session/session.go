@@ -9,6 +9,7 @@ import (
 
 	"sluice/balancer"
 	"sluice/proxy/driver"
+	"sluice/proxy/reach"
 	"sluice/proxy/relay"
 	"sluice/proxy/route"
 )
@@ -26,6 +27,7 @@ type Info struct {
 	Subprotocol []byte
 
 	TLS        [2]uint16 // version, by side; 0 means no TLS
+	IsHTTP2    [2]bool   // by side
 	HasDeflate bool
 }
 
@@ -56,6 +58,7 @@ type Session struct {
 	index int // in the registry; guarded by its mu
 
 	tls        [2]uint16 // immutable
+	isHTTP2    [2]bool   // immutable
 	hasDeflate bool      // immutable
 
 	// StartLogged is closed after the access line of the session's start is written. It is nil if there is no such line. Set before Add.
@@ -89,6 +92,7 @@ func (r *Registry) New(i *Info) *Session {
 		pathSize:   uint16(len(i.Path)),
 		querySize:  uint16(len(i.Query)),
 		tls:        i.TLS,
+		isHTTP2:    i.IsHTTP2,
 		hasDeflate: i.HasDeflate,
 	}
 }
@@ -108,6 +112,9 @@ func (s *Session) Query() string {
 func (s *Session) Subprotocol() string {
 	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
 }
+
+// HTTP returns the version of HTTP that a side speaks.
+func (s *Session) HTTP(side relay.Side) string { return reach.HTTPVersion(s.isHTTP2[side]) }
 
 // Relayed notes that the driver owns both connections.
 func (s *Session) Relayed() {

@@ -34,6 +34,7 @@ type View struct {
 // A SideView is one end of a session.
 type SideView struct {
 	Address        string   `json:"address"`          // of a client, or a backend's name
+	HTTP           string   `json:"http"`             // "1.1" or "2"
 	TLS            string   `json:"tls"`              // "1.2", "1.3", or "" for none
 	QueuedBytes    int      `json:"queued_bytes"`     // that wait for the side
 	PingRTTSeconds *float64 `json:"ping_rtt_seconds"` // of the gateway's last ping; nil if none was answered yet
@@ -82,7 +83,7 @@ func (s *Session) view(st *driver.Stats, now time.Time) View {
 }
 
 func (s *Session) viewSide(st *driver.Stats, side relay.Side, address string) SideView {
-	view := SideView{Address: address, QueuedBytes: st.Queued[side]}
+	view := SideView{Address: address, HTTP: s.HTTP(side), QueuedBytes: st.Queued[side]}
 	switch s.tls[side] {
 	case tls.VersionTLS12:
 		view.TLS = "1.2"

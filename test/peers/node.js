@@ -2,6 +2,7 @@
 // object a line. python.py has the same words; peer_test.go is who speaks them.
 
 import { readFileSync } from "node:fs";
+import { connect as connectHTTP2, createSecureServer, createServer as createHTTP2Server } from "node:http2";
 import { Agent, createServer } from "node:https";
 import { createInterface } from "node:readline";
 import { WebSocket, WebSocketServer } from "ws";
@@ -61,6 +62,70 @@ const secure = ({ suite, ...files }) => ({
 // What was agreed on by TLS.
 const agreed = (socket) => (socket.encrypted ? { suite: socket.getCipher().standardName, isResumed: socket.isSessionReused() } : {});
 
+// Over HTTP/2 (RFC 8441) ws gets a stream in the place of a socket, without an Upgrade: by what its own server calls. It negotiates no extensions.
+function overStream(stream, isServer, subprotocol) {
+  const socket = new WebSocket(null, undefined, { allowSynchronousEvents: true, autoPong: true, closeTimeout: 30_000 });
+  socket._isServer = isServer;
+  socket._protocol = subprotocol ?? "";
+  // What a socket has and a stream has not.
+  stream.setNoDelay = () => {};
+  return [socket, () => socket.setSocket(stream, Buffer.alloc(0), { allowSynchronousEvents: true, maxPayload: 1 << 24, skipUTF8Validation: false })];
+}
+
+let session; // the connection of HTTP/2 that all of this peer's clients share
+
+const http2 = {
+  serve({ subprotocols, tls }) {
+    const settings = { enableConnectProtocol: true };
+    const server = tls ? createSecureServer({ settings, ...secure(tls) }) : createHTTP2Server({ settings });
+    server.on("stream", (stream, headers) => {
+      if (headers[":protocol"] !== "websocket") {
+        stream.respond({ ":status": 404 });
+        stream.end();
+        return;
+      }
+      const offered = (headers["sec-websocket-protocol"] ?? "").split(",").map((name) => name.trim());
+      const subprotocol = subprotocols.find((name) => offered.includes(name));
+      stream.respond({ ":status": 200, ...(subprotocol && { "sec-websocket-protocol": subprotocol }) });
+      const [socket, begin] = overStream(stream, true, subprotocol);
+      const conn = adopt(socket);
+      const fields = Object.fromEntries(Object.entries(headers).filter(([name]) => typeof name === "string"));
+      tell({ event: "open", conn, path: headers[":path"], headers: fields, subprotocol: socket.protocol, extensions: "" });
+      begin();
+    });
+    server.on("sessionError", () => {}); // each of its connections tells
+    server.listen(0, "127.0.0.1", () => tell({ event: "listening", port: server.address().port }));
+  },
+
+  connect({ url, subprotocols, headers, tls }) {
+    const { protocol, host, pathname, search } = new URL(url);
+    const open = () => {
+      const stream = session.request({
+        ":method": "CONNECT", ":protocol": "websocket", ":scheme": tls ? "https" : "http", ":authority": host, ":path": pathname + search,
+        "sec-websocket-version": "13", ...(subprotocols.length && { "sec-websocket-protocol": subprotocols.join(", ") }), ...headers,
+      }, { endStream: false });
+      const [socket, begin] = overStream(stream, false);
+      const conn = adopt(socket);
+      stream.on("response", (answer) => {
+        if (answer[":status"] !== 200) {
+          tell({ event: "error", conn, message: `status ${answer[":status"]}` });
+          return;
+        }
+        socket._protocol = answer["sec-websocket-protocol"] ?? "";
+        tell({ event: "open", conn, subprotocol: socket.protocol, extensions: answer["sec-websocket-extensions"] ?? "" });
+        begin();
+      });
+    };
+    if (session && !session.closed) return open();
+    session = connectHTTP2(`${protocol === "wss:" ? "https" : "http"}://${host}`, tls ? secure(tls) : {});
+    session.on("error", () => {}); // each of its streams tells
+    session.once("remoteSettings", (settings) => {
+      if (!settings.enableConnectProtocol) return tell({ event: "error", conn: 0, message: "no WebSocket over HTTP/2" });
+      open();
+    });
+  },
+};
+
 let agent; // keeps the sessions of TLS that this peer may resume
 
 const actions = {
@@ -111,6 +176,6 @@ const actions = {
 const lines = createInterface({ input: process.stdin });
 lines.on("line", (line) => {
   const command = JSON.parse(line);
-  actions[command.do](command);
+  ((command.http2 && http2[command.do]) || actions[command.do])(command);
 });
 lines.on("close", () => process.exit(0));
