@@ -136,7 +136,7 @@ func (g *monitored) metrics(t *testing.T) map[string][]string {
 	return found
 }
 
-var metricRow = regexp.MustCompile("(?m)^\\| `([a-z_]+)` \\| ([a-z, ]*) ?\\|")
+var metricRow = regexp.MustCompile("(?m)^\\| `([a-z0-9_]+)` \\| ([a-z, ]*) ?\\|")
 
 // The table is complete: whoever adds a metric says what it means.
 func TestEveryMetricIsExplained(t *testing.T) {
