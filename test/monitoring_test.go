@@ -45,6 +45,7 @@ func monitor(t *testing.T) *monitored {
 	config := strings.Replace(basics, "[admin]\n", fmt.Sprintf("[admin]\ntoken_file = %q\n", tokenFile), 1) + fmt.Sprintf(`
 [[listener]]
 name = "secure"
+http2 = "websocket"
 address = "127.0.0.1:0"
 tls = { certificate = [{ cert = %q, key = %q }] }
 [[route]]
