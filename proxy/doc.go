@@ -18,7 +18,7 @@
 // goroutine; a step that may block is lent to a goroutine. A goroutine (executor_goroutine.go) executes what comes before the head (a PROXY
 // header, TLS) and what may take long (plain requests, an answer other than 101), and on other systems everything. executor_move_linux.go
 // moves a connection from one executor to the other. A stream of HTTP/2 has a handshake as a connection has (executor_stream_linux.go): its
-// fields become the head of an HTTP/1.1 request, and where a goroutine has it, stream_conn_linux.go makes it look like a connection. Where the
+// fields become the head of an HTTP/1.1 request, and for a goroutine stream_conn_linux.go makes the stream look like a connection. Where the
 // backends of a pool speak HTTP/2, the backend's side is a stream as well (executor_backend_linux.go), of one of the connections in
 // backendconns_linux.go. From the relay on nothing of the handshake is left: an idle session owns no goroutine
 // and no buffer.

@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// connWindow is the window of a connection. It is given back as DATA comes, whatever becomes of it, so that no stream delays another; what
+// connWindow is the window of a connection. It is given back as DATA comes, whether or not a session takes that, so that no stream delays another; what
 // waits is bounded by the windows of the streams.
 const connWindow = 1 << 20
 
