@@ -15,7 +15,8 @@ func TestAGoroutinesConnectionKnowsWhatItsPeerHasNotAcknowledged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			peer, gateway := tcpPair(t, true)
-			_, ours := security.secured(t, relay.Client, peer, gateway)
+			theirs, ours := security.secured(t, relay.Client, peer, gateway)
+			defer theirs.Close() // or the collector would
 			p := newGoroutineConn(ours, newPools())
 			eventually(t, "all is acknowledged", func() bool { return p.unacked() == 0 })
 			written := make(chan struct{})
