@@ -204,15 +204,13 @@ func (w Work) SetBackend(fd int) {
 
 // SetSecureBackend gives the slot a connection to the backend over TLS, whose handshake is complete. After an error it is still the caller's.
 func (w Work) SetSecureBackend(conn *tls.Conn) error {
-	socket := below(conn)
-	fd, err := epoll.Dup(socket.(syscall.Conn))
+	c, err := detach(conn)
 	if err != nil {
 		return err
 	}
-	switchBelow(conn).conn = nil
-	_ = socket.Close()
-	w.SetBackend(fd)
-	w.l.addTLS(w.s, relay.Backend, conn)
+	c.closeOld()
+	w.SetBackend(c.fd)
+	w.l.addTLS(w.s, relay.Backend, c.tls)
 	return nil
 }
 

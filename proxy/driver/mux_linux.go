@@ -521,34 +521,48 @@ func (m *Mux) settle() {
 	}
 }
 
+// A muxDue is what a Mux waits for.
+type muxDue uint8
+
+const (
+	dueNothing  muxDue = iota
+	dueStalled         // the peer accepts nothing
+	dueLinger          // the peer doesn't end its direction
+	dueSettings        // no SETTINGS have come
+	dueLife            // no answer to a PING
+	dueResets          // streams may be reset again
+	dueInside          // a frame or field block isn't complete
+	dueIdle            // there is no stream
+)
+
 // next returns when something is due, and what.
-func (m *Mux) next() (at relay.Instant, what func()) {
+func (m *Mux) next() (at relay.Instant, due muxDue) {
 	p := m.params
 	at = never
-	earliest := func(since relay.Instant, d time.Duration, f func()) {
+	earliest := func(since relay.Instant, d time.Duration, what muxDue) {
 		if t := since.Add(d); since != 0 && t < at {
-			at, what = t, f
+			at, due = t, what
 		}
 	}
-	earliest(m.stalled, p.WriteTimeout, func() { m.lost(errStalled) })
+	earliest(m.stalled, p.WriteTimeout, dueStalled)
 	if m.ending != 0 {
 		if m.waiting() == 0 {
-			earliest(m.ending, muxLinger, func() { m.lost(nil) })
+			earliest(m.ending, muxLinger, dueLinger)
 		}
-		return at, what
+		return at, due
 	}
 	if !m.h2.IsReady() {
-		earliest(m.began, p.HeadTimeout, func() { m.Cut(h2.SettingsTimeout, "no SETTINGS") })
+		earliest(m.began, p.HeadTimeout, dueSettings)
 	}
-	earliest(m.pinged, p.HeadTimeout, m.unanswered)
+	earliest(m.pinged, p.HeadTimeout, dueLife)
 	if len(m.resets.late) > 0 {
-		earliest(m.resets.since, time.Second, m.sendResets)
+		earliest(m.resets.since, time.Second, dueResets)
 	}
-	earliest(m.inside, p.HeadTimeout, func() { m.Cut(h2.ProtocolError, "a frame or field block that isn't complete") })
+	earliest(m.inside, p.HeadTimeout, dueInside)
 	if p.IdleTimeout > 0 {
-		earliest(m.idle, p.IdleTimeout, func() { m.goAway(h2.NoError, "") })
+		earliest(m.idle, p.IdleTimeout, dueIdle)
 	}
-	return at, what
+	return at, due
 }
 
 // checkLife pings a peer on whose connection a stream has been opened after a long silence: one that has vanished without a word would get all
@@ -574,10 +588,30 @@ var errStalled = errors.New("the peer accepts nothing")
 // Due implements Task.
 func (m muxTask) Due(Work) {
 	m.due = never
-	if at, what := m.next(); at <= m.loop.env.Now {
-		what()
+	if at, due := m.next(); at <= m.loop.env.Now {
+		m.expire(due)
 	}
 	m.settle()
+}
+
+// expire handles what is due.
+func (m *Mux) expire(due muxDue) {
+	switch due {
+	case dueStalled:
+		m.lost(errStalled)
+	case dueLinger:
+		m.lost(nil)
+	case dueSettings:
+		m.Cut(h2.SettingsTimeout, "no SETTINGS")
+	case dueLife:
+		m.unanswered()
+	case dueResets:
+		m.sendResets()
+	case dueInside:
+		m.Cut(h2.ProtocolError, "a frame or field block that isn't complete")
+	case dueIdle:
+		m.goAway(h2.NoError, "")
+	}
 }
 
 // Cut implements Task.

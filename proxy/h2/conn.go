@@ -163,7 +163,7 @@ func (c *Conn) receive(p []byte) (n int, e Event, f *Fault) {
 	return n, e, f
 }
 
-// keep adds to the partial frame what it lacks of size, as far as p has it, and returns how much that was.
+// keep moves bytes from p to the partial frame until that has size bytes, or p is empty, and returns how many.
 func (c *Conn) keep(p []byte, size int) int {
 	n := max(0, min(len(p), size-len(c.partial)))
 	c.partial = append(c.partial, p[:n]...)
