@@ -1,4 +1,4 @@
-# The program alone: a static binary in an empty image, run by nobody in particular.
+# Only the program: a static binary in an empty image, which runs as an unprivileged user.
 #
 #   make image        docker build, with the version and the revision of the checkout
 #   docker run -p 8080:8080 -v ./sluice.toml:/etc/sluice/sluice.toml:ro sluice
@@ -8,7 +8,7 @@ WORKDIR /src
 COPY go.mod go.sum ./
 RUN go mod download
 COPY . .
-# What `sluice version` tells: the repository is not in the image.
+# The version for `sluice version`: the repository is not in the image.
 ARG VERSION=""
 ARG REVISION=""
 RUN CGO_ENABLED=0 go build -trimpath -ldflags "-X sluice/gateway.version=$VERSION -X sluice/gateway.revision=$REVISION" -o /sluice ./cmd/sluice
@@ -23,7 +23,7 @@ COPY --from=build /sluice /sluice
 USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
-# Asks the admin listener, 127.0.0.1:9901 unless the configuration says otherwise.
+# Uses the admin listener, which is at 127.0.0.1:9901 by default.
 HEALTHCHECK --interval=5s --timeout=3s --start-period=2s CMD ["/sluice", "status", "-health"]
 ENTRYPOINT ["/sluice"]
 CMD ["run", "-config", "/etc/sluice/sluice.toml"]

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -14,6 +15,12 @@ var (
 	goFile = regexp.MustCompile(`[\w*/.-]*\w\.go\b`)
 	// linkTarget matches the target of a link, without a scheme and without its fragment.
 	linkTarget = regexp.MustCompile(`\]\(([^)#:]+)[)#]`)
+	// fragment matches the target of a link that has a fragment: the file, or nothing, and the fragment.
+	fragment  = regexp.MustCompile(`\]\(([^)#:]*)#([^)]+)\)`)
+	codeBlock = regexp.MustCompile("(?ms)^```.*?^```$")
+	heading   = regexp.MustCompile(`(?m)^#+ (.*)$`)
+	// unlinked matches what GitHub leaves out of the fragment of a heading.
+	unlinked = regexp.MustCompile(`[^\p{L}\p{N}_ -]`)
 )
 
 // The files that documents name, and those that their links lead to, exist.
@@ -43,6 +50,33 @@ func TestDocumentsNameFilesThatExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+}
+
+// The headings exist that links between documents lead to.
+func TestLinksOfDocumentsLeadToHeadings(t *testing.T) {
+	documents, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range append(documents, "README.md", "ARCHITECTURE.md", "CHANGELOG.md") {
+		for _, match := range fragment.FindAllStringSubmatch(read(t, name), -1) {
+			target := name
+			if match[1] != "" {
+				target = filepath.Join(filepath.Dir(name), match[1])
+			}
+			if !slices.Contains(fragmentsOf(read(t, target)), match[2]) {
+				t.Errorf("%s has a link to %s#%s, a heading that does not exist", name, target, match[2])
+			}
+		}
+	}
+}
+
+// fragmentsOf returns the fragments by which links name the headings of a document.
+func fragmentsOf(text string) (all []string) {
+	for _, match := range heading.FindAllStringSubmatch(codeBlock.ReplaceAllString(text, ""), -1) {
+		all = append(all, strings.ReplaceAll(unlinked.ReplaceAllString(strings.ToLower(match[1]), ""), " ", "-"))
+	}
+	return all
 }
 
 // exists reports whether files match a pattern of filepath.Glob.

@@ -28,6 +28,7 @@ var theClock = []string{"time.Now", "time.Since", "time.Until", "time.After", "t
 // rooms is the table of ARCHITECTURE.md. A directory that it lacks is a failure: whoever makes a
 // room says what it may use.
 var rooms = map[string]room{
+	".":                  {},
 	"internal/units":     {},
 	"internal/recovery":  {},
 	"internal/files":     {},
@@ -84,18 +85,25 @@ var rooms = map[string]room{
 	"cmd/sluice": {ours: []string{
 		"gateway", "proxy", "proxy/session", "handover", "internal/units", "internal/recovery", "internal/netconn", "internal/echo", "internal/load", "internal/systemd",
 		"internal/config", "internal/admin", "cmd/sluice/internal/demo",
+		"internal/migrate", "internal/migrate/nginx", "internal/migrate/haproxy", "internal/migrate/caddy", "internal/migrate/traefik",
 	}},
-	"internal/config":          {ours: []string{"proxy", "proxy/route", "balancer", "tls", "internal/files", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},
-	"internal/admin":           {ours: []string{"proxy", "proxy/relay", "proxy/session", "internal/files", "internal/units", "internal/recovery", "internal/dashboard"}},
-	"internal/dashboard":       {},
-	"cmd/sluice/internal/demo": {},
-	"internal/acmetest":        {},
-	"internal/h2test":          {},
-	"bench/compare":            {ours: []string{"bench/peers", "internal/load"}},
-	"bench/peers":              {},
-	"internal/systemd":         {},
-	"internal/pebble":          {},
-	"internal/tracing":         {ours: []string{"proxy/handshake", "internal/units", "internal/recovery"}},
+	"internal/config":              {ours: []string{"proxy", "proxy/route", "balancer", "tls", "internal/files", "internal/units", "internal/recovery", "internal/admin", "internal/tracing"}},
+	"internal/admin":               {ours: []string{"proxy", "proxy/relay", "proxy/session", "internal/files", "internal/units", "internal/recovery", "internal/dashboard"}},
+	"internal/dashboard":           {},
+	"cmd/sluice/internal/demo":     {},
+	"internal/acmetest":            {},
+	"internal/h2test":              {},
+	"bench/compare":                {ours: []string{"bench/peers", "internal/load"}},
+	"bench/peers":                  {},
+	"internal/systemd":             {},
+	"internal/migrate":             {never: []string{"net/http", "go.uber.org/zap"}},
+	"internal/migrate/migratetest": {ours: []string{"internal/migrate", "internal/config"}},
+	"internal/migrate/nginx":       {ours: []string{"internal/migrate"}, never: []string{"net/http", "go.uber.org/zap"}},
+	"internal/migrate/haproxy":     {ours: []string{"internal/migrate"}, never: []string{"net/http", "go.uber.org/zap"}},
+	"internal/migrate/caddy":       {ours: []string{"internal/migrate"}, never: []string{"net/http"}},
+	"internal/migrate/traefik":     {ours: []string{"internal/migrate"}, never: []string{"net/http", "go.uber.org/zap"}},
+	"internal/pebble":              {},
+	"internal/tracing":             {ours: []string{"proxy/handshake", "internal/units", "internal/recovery"}},
 }
 
 func TestRoomsImportWhatTheTableSays(t *testing.T) {

@@ -17,6 +17,7 @@ type address struct {
 	dial       string // "host:port" or a path
 	tls        bool
 	serverName string // of the certificate; empty without TLS
+	authority  string // as Host, with the name by which the address was configured
 }
 
 // id identifies the address: backends with the same one share their sessions, counters and health.
@@ -59,7 +60,7 @@ func parseAddress(text string, isPortFound bool) (address, error) {
 		if err := units.CheckUnixPath(after); err != nil {
 			return a, err
 		}
-		a.network, a.dial = "unix", after
+		a.network, a.dial, a.authority = "unix", after, "localhost"
 		return a, nil
 	case strings.HasPrefix(text, "ws://"):
 		rest = strings.TrimSuffix(strings.TrimPrefix(text, "ws://"), "/")
@@ -72,6 +73,9 @@ func parseAddress(text string, isPortFound bool) (address, error) {
 	host, port, err := net.SplitHostPort(rest)
 	switch {
 	case err != nil && isPortFound && rest != "" && !strings.Contains(rest, ":"):
+		if strings.IndexFunc(rest, isNoHostRune) >= 0 {
+			return a, errors.New("not a host")
+		}
 		a.dial = strings.ToLower(rest)
 		return a, nil
 	case err != nil:
@@ -79,17 +83,37 @@ func parseAddress(text string, isPortFound bool) (address, error) {
 	case host == "":
 		return a, errors.New("no host")
 	}
+	ip, notIP := netip.ParseAddr(host)
+	if notIP != nil && strings.IndexFunc(host, isNoHostRune) >= 0 {
+		return a, errors.New("not a host")
+	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
 		return a, errors.New("no port from 1 to 65535")
 	}
 	// Each address has one spelling, so that two equal ones are recognized.
 	host = strings.ToLower(host)
-	if ip, err := netip.ParseAddr(host); err == nil {
+	if notIP == nil {
 		host = ip.Unmap().String()
 	}
 	a.dial = net.JoinHostPort(host, port)
+	a.authority = authorityOf(host, port, a.tls)
 	if a.tls {
 		a.serverName = strings.TrimSuffix(host, ".")
 	}
 	return a, nil
+}
+
+// isNoHostRune reports whether a name of a host can't have r: names become the Host of requests.
+func isNoHostRune(r rune) bool {
+	return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-._", r))
+}
+
+// authorityOf returns the Host of a URL with that host and port: without the default port of its scheme, without the dot that may end a
+// name, and without the zone of an IPv6 address, which has a meaning on this machine only.
+func authorityOf(host, port string, isTLS bool) string {
+	host, _, _ = strings.Cut(strings.TrimSuffix(host, "."), "%")
+	if isTLS && port == "443" || !isTLS && port == "80" {
+		return strings.TrimSuffix(net.JoinHostPort(host, ""), ":")
+	}
+	return net.JoinHostPort(host, port)
 }

@@ -68,6 +68,10 @@ func (b *Backend) Network() string { return b.address.network }
 // Address returns the address to dial: "host:port" or a path.
 func (b *Backend) Address() string { return b.address.dial }
 
+// Authority returns the backend's address as the Host of a request: the name or address as configured, and the port unless it is the default
+// one. A backend at a Unix socket is "localhost".
+func (b *Backend) Authority() string { return b.address.authority }
+
 // TLS reports whether the backend speaks TLS, and the name that its certificate must have.
 func (b *Backend) TLS() (serverName string, ok bool) { return b.address.serverName, b.address.tls }
 

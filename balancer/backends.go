@@ -71,6 +71,9 @@ func (p *Pool) specsOf(c *BackendConfig) []spec {
 	for _, found := range d.specs {
 		s := configured
 		s.address, s.backup = found.address, c.Backup || found.backup
+		if found.network == "tcp" {
+			s.authority = authorityOf(a.host(), found.port(), found.tls)
+		}
 		if found.weight > 0 {
 			s.weight = found.weight
 		}

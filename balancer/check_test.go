@@ -112,23 +112,39 @@ func TestCheckReportsEveryProblem(t *testing.T) {
 
 func TestAddresses(t *testing.T) {
 	for _, test := range []struct {
-		text                      string
-		network, dial, serverName string
-		isTLS, isName             bool
+		text                                 string
+		network, dial, serverName, authority string
+		isTLS, isName                        bool
 	}{
-		{"10.0.0.1:9000", "tcp", "10.0.0.1:9000", "", false, false},
-		{"Chat.Internal:9000", "tcp", "chat.internal:9000", "", false, true},
-		{"[::1]:9000", "tcp", "[::1]:9000", "", false, false},
-		{"[::ffff:10.0.0.1]:9000", "tcp", "10.0.0.1:9000", "", false, false},
-		{"ws://10.0.0.1:9000/", "tcp", "10.0.0.1:9000", "", false, false},
-		{"wss://chat.internal.:443", "tcp", "chat.internal.:443", "chat.internal", true, true},
-		{"unix:/run/chat.sock", "unix", "/run/chat.sock", "", false, false},
+		{"10.0.0.1:9000", "tcp", "10.0.0.1:9000", "", "10.0.0.1:9000", false, false},
+		{"Chat.Internal:9000", "tcp", "chat.internal:9000", "", "chat.internal:9000", false, true},
+		{"[::1]:9000", "tcp", "[::1]:9000", "", "[::1]:9000", false, false},
+		{"[::ffff:10.0.0.1]:9000", "tcp", "10.0.0.1:9000", "", "10.0.0.1:9000", false, false},
+		{"ws://10.0.0.1:9000/", "tcp", "10.0.0.1:9000", "", "10.0.0.1:9000", false, false},
+		{"wss://chat.internal.:443", "tcp", "chat.internal.:443", "chat.internal", "chat.internal", true, true},
+		{"unix:/run/chat.sock", "unix", "/run/chat.sock", "", "localhost", false, false},
+		{"[::1]:80", "tcp", "[::1]:80", "", "[::1]", false, false},
+		{"[fe80::1%lo]:9000", "tcp", "[fe80::1%lo]:9000", "", "[fe80::1]:9000", false, false},
+		{"chat_1:9000", "tcp", "chat_1:9000", "", "chat_1:9000", false, true},
+		{"10.0.0.1:443", "tcp", "10.0.0.1:443", "", "10.0.0.1:443", false, false},
+		{"wss://10.0.0.1:80", "tcp", "10.0.0.1:80", "10.0.0.1", "10.0.0.1:80", true, false},
 	} {
 		a, err := parseAddress(test.text, false)
 		if err != nil || a.network != test.network || a.dial != test.dial || a.serverName != test.serverName ||
-			a.tls != test.isTLS || a.isName() != test.isName || a.text != test.text {
+			a.tls != test.isTLS || a.isName() != test.isName || a.text != test.text || a.authority != test.authority {
 			t.Errorf("parseAddress(%q) = %+v, name %v, %v; want %+v", test.text, a, a.isName(), err, test)
 		}
+	}
+}
+
+func TestAnAddressWhoseHostCantBeInARequestIsRefused(t *testing.T) {
+	for _, text := range []string{"a\r\nX:9000", "a\x00:9000", "ä:9000", "user@a:9000", "ws://user@a:9000", "a\"b:9000"} {
+		if a, err := parseAddress(text, false); err == nil {
+			t.Errorf("parseAddress(%q) = %+v; want an error", text, a)
+		}
+	}
+	if a, err := parseAddress("a\r\nX", true); err == nil {
+		t.Errorf("an address without a port: %+v; want an error", a)
 	}
 }
 

@@ -30,7 +30,7 @@
 //	state.go status.go traffic.go          a backend: its address, state and counters
 //	run.go probes.go sources.go            the work of Run
 //	outcome.go failure.go ejection.go
-//	trial.go                               outcomes of traffic and what follows from failures
+//	trial.go                               outcomes of traffic, and the effects of failures
 //	drain.go rebalance.go                  sessions that are moved
-//	handover.go                            what another process goes on with
+//	handover.go                            the state for another process
 package balancer

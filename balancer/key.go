@@ -29,11 +29,11 @@ type key struct {
 }
 
 // A keyFunc returns the key of a request.
-type keyFunc func(*Request) key
+type keyFunc func(Request) key
 
-func noKey(*Request) key { return key{} }
+func noKey(Request) key { return key{} }
 
-func clientKey(r *Request) key {
+func clientKey(r Request) key {
 	if !r.Client.IsValid() {
 		return key{}
 	}
@@ -43,7 +43,7 @@ func clientKey(r *Request) key {
 
 // headKey returns the func of a key that is a value of the request's head.
 func headKey(value func(Head) []byte) keyFunc {
-	return func(r *Request) key {
+	return func(r Request) key {
 		if r.Head == nil {
 			return key{}
 		}

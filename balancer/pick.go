@@ -81,7 +81,7 @@ func (p *Pool) PickAgain(b *Backend) (pick Pick, isPicked bool) {
 func (p *Pool) attempt(r *Request, tried []*Backend, w *waiter) (Pick, *snapshot, error) {
 	for {
 		s := p.snapshot.Load()
-		if pick, isCurrent, err := p.attemptFrom(s, s.key(r), tried, w); isCurrent {
+		if pick, isCurrent, err := p.attemptFrom(s, s.key(*r), tried, w); isCurrent {
 			return pick, s, err
 		}
 	}

@@ -14,7 +14,8 @@ type snapshot struct {
 	policy policy
 	key    keyFunc
 
-	isCookieRenewed bool // with each handshake
+	tokens          map[string]bool // of the sticky cookies of all backends, whatever their state; nil: there are none
+	isCookieRenewed bool            // with each handshake
 	errFull         *FullError
 	errShare        *FullError
 	queueTimeout    time.Duration
@@ -109,6 +110,7 @@ func (p *Pool) newSnapshot(levels [levelCount][]candidate) *snapshot {
 	s := &snapshot{
 		policy:          p.cfg.policy(),
 		key:             p.cfg.keyFunc(),
+		tokens:          p.tokens(),
 		isCookieRenewed: p.cfg.Sticky.TTL > 0,
 		errFull:         &FullError{RetryAfter: p.cfg.RetryAfter.Std()},
 		errShare:        &FullError{RetryAfter: p.cfg.RetryAfter.Std(), IsShare: true},
@@ -130,6 +132,18 @@ func (p *Pool) newSnapshot(levels [levelCount][]candidate) *snapshot {
 		p.addPolicyState(s.levels[i], last)
 	}
 	return s
+}
+
+// tokens returns the values of the backends' sticky cookies, or nil with another policy. The caller holds mu.
+func (p *Pool) tokens() map[string]bool {
+	if p.signer == nil {
+		return nil
+	}
+	tokens := make(map[string]bool, len(p.backends))
+	for _, b := range p.backends {
+		tokens[b.cookie.token] = true
+	}
+	return tokens
 }
 
 // addPolicyState gives candidates what the pool's policy needs. last is the assignment of keys of the

@@ -224,3 +224,19 @@ func TestBadListOfASourceKeepsTheLastOne(t *testing.T) {
 	p.discovered("other.test:9000", []discovery.Backend{{Address: "127.0.0.2:9000"}}, nil)
 	untilBackends(t, p, "127.0.0.1:9000")
 }
+
+func TestADiscoveredBackendIsAddressedByItsName(t *testing.T) {
+	c := configOf(PolicyRoundRobin, 0)
+	c.Backend = []BackendConfig{{Address: "Echo.test:80", Weight: 1}}
+	c.Discovery = DiscoveryConfig{DNS: discovery.RecordsA, Interval: 1, Timeout: 1}
+	p, _ := newLoggedPool(t, c)
+	for found, want := range map[string]string{
+		"127.0.0.1:9000": "echo.test:9000", "127.0.0.2:80": "echo.test", "wss://127.0.0.3:443": "echo.test", "unix:/run/echo.sock": "localhost",
+	} {
+		p.discovered("Echo.test:80", []discovery.Backend{{Address: found}}, nil)
+		untilBackends(t, p, found)
+		if got := p.backends[0].Authority(); got != want {
+			t.Errorf("the authority of %s is %q; want %q", found, got, want)
+		}
+	}
+}

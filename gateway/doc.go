@@ -8,6 +8,6 @@
 // and closes everything in the reverse order. Reload reads the configuration, prepares everything that may fail, and only then changes
 // anything.
 //
-// config, admin, dashboard and tracing stand beside it in internal/, and not in a directory of its own, since the commands of a program
-// use the types of a configuration and of the admin API too.
+// Packages config, admin, dashboard and tracing are in internal/ and not below this package, because the commands of a program also use the
+// types of a configuration and of the admin API.
 package gateway

@@ -74,8 +74,8 @@ type Gateway struct {
 	reloading  sync.Mutex
 	lastReload atomic.Pointer[admin.LastReload] // nil: there was none
 
-	file  *config.File // in use; guarded by reloading once the gateway has started
-	watch configWatch  // guarded by reloading
+	file  atomic.Pointer[config.File] // in use; changed by the holder of reloading
+	watch configWatch                 // guarded by reloading
 }
 
 // New binds all sockets of a configuration and accepts nothing. On an error nothing is left open.
@@ -97,19 +97,20 @@ func New(file *config.File, options Options) (*Gateway, error) {
 
 		startFile: file,
 		startTime: time.Now(),
-		file:      file,
 	}
+	g.file.Store(file)
 	g.stopping, g.setStopped = context.WithCancel(context.Background())
 	files := filewatch.NewWatcher(g.log.Named("filewatch"), g.panics.Handler)
 	g.watch = configWatch{
-		path:     options.Path,
 		interval: configInterval,
 		changed:  func() { _, _ = g.Reload(context.Background()) }, // its error has been logged
 		files:    files,
 		log:      g.log,
 		panics:   g.panics.Handler,
 	}
-	g.watch.read()
+	if options.Path != "" {
+		g.watch.follow(file.Origin)
+	}
 	if err := g.bind(files); err != nil {
 		return nil, multierror.Append(err, g.Close()).ErrorOrNil()
 	}
@@ -118,7 +119,7 @@ func New(file *config.File, options Options) (*Gateway, error) {
 
 // bind makes everything but the logs. Certificates are watched with files. On an error Close ends what was made.
 func (g *Gateway) bind(files *filewatch.Watcher) error {
-	file, registry := g.file, newRegistry()
+	file, registry := g.file.Load(), newRegistry()
 	tracer, err := g.openTraces()
 	if err != nil {
 		return err
@@ -144,10 +145,10 @@ func (g *Gateway) bind(files *filewatch.Watcher) error {
 
 // openTraces returns the tracer that [tracing] describes, or nil.
 func (g *Gateway) openTraces() (handshake.Tracer, error) {
-	if g.file.Tracing.Endpoint == "" {
+	if g.file.Load().Tracing.Endpoint == "" {
 		return nil, nil
 	}
-	traces, err := tracing.New(&g.file.Tracing, tracing.Options{Version: ReadBuild().Version, Log: g.log, Panics: g.panics.Handler})
+	traces, err := tracing.New(&g.file.Load().Tracing, tracing.Options{Version: ReadBuild().Version, Log: g.log, Panics: g.panics.Handler})
 	if err != nil {
 		return nil, err
 	}
@@ -158,13 +159,13 @@ func (g *Gateway) openTraces() (handshake.Tracer, error) {
 // proxyConfig returns what the proxy of the configuration needs.
 func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Registry) proxy.Config {
 	c := proxy.Config{
-		Sections:  g.sectionsOf(g.file, g.security.inUse.Load()),
+		Sections:  g.sectionsOf(g.file.Load(), g.security.inUse.Load()),
 		Challenge: g.security.challenge,
 
 		Driver:      g.driver,
 		Log:         g.log,
 		Access:      g.logs.access,
-		AccessLines: g.file.Log.Lines(),
+		AccessLines: g.file.Load().Log.Lines(),
 		Tracer:      tracer,
 		Metrics:     registry,
 		Panics:      g.panics.Handler,
@@ -181,16 +182,17 @@ func (g *Gateway) proxyConfig(tracer handshake.Tracer, registry *prometheus.Regi
 // listenAdmin binds the admin listener.
 func (g *Gateway) listenAdmin(registry *prometheus.Registry) error {
 	options := admin.Options{
-		Config:   g.file.Admin,
-		Gatherer: registry,
-		IsReady:  func() bool { return !g.proxy.IsDraining() },
-		Proxy:    g.proxy,
-		Process:  g.process,
-		Level:    g.logs.level,
-		Reload:   g.Reload,
-		Upgrade:  g.Upgrade,
-		Log:      g.log,
-		Panics:   g.panics.Handler,
+		Config:        g.file.Load().Admin,
+		Gatherer:      registry,
+		IsReady:       func() bool { return !g.proxy.IsDraining() },
+		Proxy:         g.proxy,
+		Process:       g.process,
+		Level:         g.logs.level,
+		Reload:        g.Reload,
+		Configuration: func() *admin.Configuration { return config.Show(g.startFile, g.file.Load()) },
+		Upgrade:       g.Upgrade,
+		Log:           g.log,
+		Panics:        g.panics.Handler,
 	}
 	if g.before != nil {
 		options.Inherited = g.before.takeAdmin
@@ -320,7 +322,7 @@ func (g *Gateway) start() {
 	g.reloading.Lock()
 	defer g.reloading.Unlock()
 	g.security.start()
-	g.watch.set(g.file.Gateway.Watch)
+	g.watch.set(g.file.Load().Gateway.Watch)
 	if g.before == nil && g.options.Sockets != nil {
 		if rest := g.options.Sockets.Rest(); len(rest) > 0 {
 			g.log.Warn("sockets of systemd that no listener takes are closed", zap.Strings("sockets", rest))
@@ -332,7 +334,7 @@ func (g *Gateway) start() {
 // stop drains, and ends what start began.
 func (g *Gateway) stop() {
 	g.reloading.Lock()
-	delay, drain := g.file.Gateway.DrainDelay.Std(), g.file.Gateway.Drain.Std()
+	delay, drain := g.file.Load().Gateway.DrainDelay.Std(), g.file.Load().Gateway.Drain.Std()
 	g.reloading.Unlock()
 	g.notified(g.options.Notifier.Stopping(delay + drain + g.proxy.EndTimeout() + stopSlack))
 	g.proxy.Shutdown(context.Background(), delay, drain)

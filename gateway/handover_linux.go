@@ -59,7 +59,7 @@ func (g *Gateway) startSuccessor() (*successor, error) {
 	cmd := g.options.Successor()
 	cmd.ExtraFiles = []*os.File{theirs}
 	cmd.Env = append(cmd.Environ(), fmt.Sprintf("%s=%d", handoverVariable, firstExtraFD))
-	timeout := g.file.Gateway.HandoverTimeout.Std()
+	timeout := g.file.Load().Gateway.HandoverTimeout.Std()
 	conn, err := handover.New(own, timeout)
 	if err != nil {
 		_ = own.Close()
@@ -374,7 +374,7 @@ const olderInterval = time.Second
 // retire keeps what could not move until it ends, or drain is over, or ctx has ended. Sessions that can move by now follow the others.
 func (g *Gateway) retire(ctx context.Context) {
 	g.reloading.Lock()
-	drain := g.file.Gateway.Drain.Std()
+	drain := g.file.Load().Gateway.Drain.Std()
 	g.watch.set(false)
 	g.reloading.Unlock()
 	g.watch.wait()

@@ -39,7 +39,7 @@ func (g *Gateway) meetBefore() error { return nil }
 
 // newDriver returns the driver that the configuration names.
 func (g *Gateway) newDriver() (driver.Driver, error) {
-	return driver.New(g.file.Gateway.Driver, setProcs(g.file.Gateway.Workers), g.panics.Handler)
+	return driver.New(g.file.Load().Gateway.Driver, setProcs(g.file.Load().Gateway.Workers), g.panics.Handler)
 }
 
 func (g *Gateway) beginTakeOver() error { return errNotLinux }

@@ -59,7 +59,7 @@ func TestAPanicOfAReloadIsToldAndChangesNothing(t *testing.T) {
 	log := new(keptLog)
 	g := startGateway(t, "", log)
 	session := dial(t, g.Addr("public").String())
-	mend, before := g.breakReloads(), g.file
+	mend, before := g.breakReloads(), g.file.Load()
 	g.append(t, "[log]\nlevel = \"debug\"\n")
 	answer, err := http.Post("http://"+g.AdminAddr().String()+"/api/v1/reload", "", nil)
 	if err != nil {
@@ -78,7 +78,7 @@ func TestAPanicOfAReloadIsToldAndChangesNothing(t *testing.T) {
 	if n := len(log.lines(t, "reload refused, the configuration in use stays")); n != 1 {
 		t.Errorf("%d lines of a refused reload, want 1", n)
 	}
-	if g.file != before || g.logs.level.Level() != zap.InfoLevel {
+	if g.file.Load() != before || g.logs.level.Level() != zap.InfoLevel {
 		t.Error("the new file is in use")
 	}
 	mend()

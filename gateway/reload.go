@@ -59,8 +59,8 @@ func (g *Gateway) replace() (waiting []string, err error) {
 	if g.options.Path == "" {
 		return nil, errNoFile
 	}
-	g.watch.read()
-	file, err := config.Load(g.options.Path)
+	file, origin, err := config.Read(g.options.Path)
+	g.watch.follow(origin)
 	if err != nil {
 		return nil, err
 	}
@@ -84,9 +84,9 @@ func (g *Gateway) replace() (waiting []string, err error) {
 		panic("BUG: a level that Check lets pass: " + err.Error())
 	}
 	g.logs.level.SetLevel(level)
-	diff := config.Compare(g.file, file)
+	diff := config.Compare(g.file.Load(), file)
 	waiting = config.Compare(g.startFile, file).Waiting
-	g.file = file
+	g.file.Store(file)
 	g.logDiff(diff, waiting)
 	g.logWarnings(file)
 	g.watch.set(file.Gateway.Watch)

@@ -170,7 +170,7 @@ func (g *Gateway) meetBefore() (err error) {
 
 // newDriver returns the driver that the configuration names. Its instants are those of the process before, if there is one.
 func (g *Gateway) newDriver() (driver.Driver, error) {
-	name, workers := g.file.Gateway.Driver, setProcs(g.file.Gateway.Workers)
+	name, workers := g.file.Load().Gateway.Driver, setProcs(g.file.Load().Gateway.Workers)
 	if g.before == nil {
 		return driver.New(name, workers, g.panics.Handler)
 	}

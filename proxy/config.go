@@ -8,7 +8,6 @@ import (
 
 	"sluice/balancer"
 	"sluice/internal/units"
-	"sluice/proxy/reach"
 	"sluice/proxy/route"
 )
 
@@ -140,7 +139,7 @@ func (c *ListenerConfig) Check(report units.Report) {
 		list []string
 	}{{"trusted_proxies", c.TrustedProxies}, {"proxy_protocol_from", c.ProxyProtocolFrom}} {
 		for i, s := range list.list {
-			if _, err := reach.ParsePrefix(s); err != nil {
+			if _, err := route.ParsePrefix(s); err != nil {
 				report(units.Indexed(list.key, i), "not an address or prefix", s, "such as \"10.0.0.0/8\" or \"::1\"")
 			}
 		}

@@ -54,14 +54,20 @@ func (l *listener) Identify(c *reach.Client, r *upgrade.Request, id uint64) {
 		l.proxy.metrics.unreadable.WithLabelValues(l.name).Inc()
 	}
 	c.Proto, c.RequestID = "http", reach.FormatID(id)
+	if addr, isTCP := l.ln.Addr().(*net.TCPAddr); isTCP {
+		c.Port = uint16(addr.Port)
+	}
 	if l.tls != nil {
 		c.Proto = "https"
 	}
 }
 
-func (l *listener) IsPlain(r *upgrade.Request) bool { return l.plainRoute(r) != nil }
+func (l *listener) IsPlain(c *reach.Client, r *upgrade.Request) bool {
+	return l.plainRoute(c, r) != nil
+}
 
-func (l *listener) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
+func (l *listener) Route(c *reach.Client, r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
+	r.Believe(l.trust.Believes(c))
 	return l.proxy.routes.Load().Match(l.name, r)
 }
 

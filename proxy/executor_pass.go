@@ -13,8 +13,7 @@ func (c *connection) passAnswer() error {
 	patience := c.core.Route.WriteTimeout
 	memory, body := c.core.Memory, c.core.Memory.Answer.Body()
 	_ = c.client.SetWriteDeadline(time.Now().Add(patience))
-	memory.Out = memory.Answer.AppendForward(memory.Out[:0], nil)
-	out := net.Buffers(memory.Out)
+	out := net.Buffers(c.core.Out())
 	if _, err := out.WriteTo(c.client); err != nil {
 		return err
 	}

@@ -181,22 +181,29 @@ func (p *Proxy) poolOf(name string) *pool {
 // routeOf returns the route of a session of another process: that in use if it is the same, otherwise one that says what the session began
 // with. isGone: the configuration lacks it, or its pool. The caller holds reloading.
 func (p *Proxy) routeOf(of *session.RouteState, config *relay.Config, in *pool) (r *route.Route, isGone bool) {
-	key := route.KeyOf(of.Listener, of.Host, of.Path)
+	key, isSent := route.SentKey(of.Key)
+	if !isSent {
+		key = route.KeyOf(of.Listener, of.Host, of.Path)
+	}
 	isGone = true
-	for _, r := range *p.routes.Load() {
-		if r.Key() != key {
+	for _, first := range p.routes.Load().Routes {
+		if first.Key() != key {
 			continue
 		}
-		if r.Name == of.Name && r.PoolName == of.Pool && r.CloseCodes.Drained == int(of.Drained) && r.Relay == *config {
-			return r, false
+		for _, r := range first.Variants() {
+			if r.Name == of.Name && r.PoolName == of.Pool && r.CloseCodes.Drained == int(of.Drained) && r.Relay == *config {
+				return r, false
+			}
 		}
 		isGone = in.isRemoved
 	}
 	id := strangeRoute{key, of.Name, of.Pool, of.Drained, *config}
 	if r = p.strangers.routes[id]; r == nil {
-		r = &route.Route{
-			Name: of.Name, Listener: of.Listener, Host: of.Host, Path: of.Path, Pool: in.Pool, PoolName: of.Pool,
-			Relay: *config, CloseCodes: route.CloseCodes{Drained: int(of.Drained)},
+		r = route.NewStranger(key)
+		r.Name, r.Listener, r.Path, r.Pool, r.PoolName, r.Relay = of.Name, of.Listener, of.Path, in.Pool, of.Pool, *config
+		r.CloseCodes.Drained = int(of.Drained)
+		if of.Host != "" {
+			r.Hosts = []string{of.Host}
 		}
 		if p.strangers.routes == nil {
 			p.strangers.routes = map[strangeRoute]*route.Route{}

@@ -267,12 +267,82 @@ func TestASessionKeepsTheTimesAndLimitsThatItBeganWith(t *testing.T) {
 		t.Errorf("routes %+v; want one with a session", all)
 	}
 	heir.handOver(t, third)
-	if live := third.Sessions().List(); len(live) != 1 || live[0].Route != (*third.routes.Load())[0] {
+	if live := third.Sessions().List(); len(live) != 1 || live[0].Route != third.routes.Load().Routes[0] {
 		t.Error("the session is not of the route in use, which is the same")
 	}
 	client.send(t, client.text(strings.Repeat("x", 101)))
 	client.wantClose(t, ws.StatusMessageTooBig)
 	_ = b.Close()
+}
+
+func TestASessionFindsItsRouteByAllConditionsInAnotherProcess(t *testing.T) {
+	backend := listenRaw(t)
+	newOne := func(isReversed bool) *gateway {
+		s := newSetup("loop", backend.Addr().String())
+		c := newRouteConfig("pool")
+		c.Hosts, c.PathExact, c.Header = []string{"a.test", "gateway.test"}, "/x", map[string]string{"X-A": "1"}
+		c.Name = "one"
+		if isReversed {
+			slices.Reverse(c.Hosts)
+			c.Header = map[string]string{"x-a": "1"}
+		}
+		s.Routes = append(s.Routes, c)
+		return s.run(t)
+	}
+	old, heir := newOne(false), newOne(true)
+	client := old.dial(t)
+	client.send(t, asking("/x", "X-A: 1"))
+	b := backend.accept(t)
+	b.send(t, switching())
+	client.wantOpen(t)
+	plain, plainEnd := old.open(t, backend)
+	old.settled(t)
+	if moved, stayed := old.handOver(t, heir); moved != 2 {
+		t.Fatalf("%d moved, stayed %v", moved, stayed)
+	}
+	for i, r := range heir.routes.Load().Routes {
+		if live := heir.Sessions().List(); !slices.ContainsFunc(live, func(s *session.Session) bool { return s.Route == r }) {
+			t.Errorf("no session is of route %d, %s", i, r.Name)
+		}
+	}
+	wantLive(t, client, b)
+	wantLive(t, plain, plainEnd)
+}
+
+// A process that knows only hosts and prefixes sends no key.
+func TestASessionOfAnOlderProcessFindsItsRouteByHostAndPath(t *testing.T) {
+	backend := listenRaw(t)
+	s := newSetup("loop", backend.Addr().String())
+	s.Routes[0].Host, s.Routes[0].Path = "*.Test", "/x/"
+	g := s.run(t)
+	r := g.routes.Load().Routes[0]
+	g.reloading.Lock()
+	defer g.reloading.Unlock()
+	state := session.RouteState{Host: ".test", Path: "/x", Name: "*.Test/x", Pool: "pool", Drained: uint16(r.CloseCodes.Drained)}
+	if got, isGone := g.routeOf(&state, &r.Relay, g.poolOf("pool")); got != r || isGone {
+		t.Errorf("route %v, gone %v", got, isGone)
+	}
+	if r.SentKey() != nil {
+		t.Error("a route of a host and a prefix sends a key")
+	}
+}
+
+func TestASessionOfSeveralPoolsGoesOnInAnotherProcess(t *testing.T) {
+	s := newSplitSetup(t, "loop", 0, 1, nil)
+	heirSetup := newSetup("loop")
+	heirSetup.Routes, heirSetup.Pools = s.Routes, s.Pools
+	old, heir := s.run(t), heirSetup.run(t)
+	c, _, _ := old.session(t)
+	old.settled(t)
+	if moved, stayed := old.handOver(t, heir); moved != 1 {
+		t.Fatalf("%d moved, %v stayed", moved, stayed)
+	}
+	live := heir.Sessions().List()
+	if len(live) != 1 || live[0].Route != heir.routes.Load().Routes[0].Variants()[1] {
+		t.Fatal("the session is not of the variant in use")
+	}
+	_ = c.Close()
+	eventually(t, "the end of the session", func() bool { return heir.Sessions().Count() == 0 })
 }
 
 func TestPlacesOfSessionsThatMovedCountForNewClients(t *testing.T) {
@@ -444,6 +514,7 @@ func TestNonsenseOfAnotherProcessIsRefused(t *testing.T) {
 		"a start before 1970":      func(s *SessionState) { s.Session.Start = -1 },
 		"an address":               func(s *SessionState) { s.Session.Client = []byte{1} },
 		"a long address":           func(s *SessionState) { s.Session.Client = make([]byte, 100) },
+		"a key":                    func(s *SessionState) { s.Session.Route.Key = []byte{1} },
 		"no backend":               func(s *SessionState) { s.Session.Backend = balancer.Identity{} },
 		"no configuration":         func(s *SessionState) { s.Config.CloseTimeout = -1 },
 		"no socket":                func(s *SessionState) { unix.Close(s.FDs[0]); s.FDs[0] = -1 },

@@ -149,6 +149,13 @@ func (s *setup) run(t *testing.T) *gateway {
 	return g
 }
 
+func mustReload(t *testing.T, g *gateway, next Sections) {
+	t.Helper()
+	if err := g.Reload(next); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // check fails the test if the configuration has problems.
 func (s *setup) check(t *testing.T) {
 	t.Helper()

@@ -49,11 +49,27 @@ type LimitsView struct {
 type RouteView struct {
 	Name     string `json:"name"`     // as in logs and metrics
 	Listener string `json:"listener"` // "" means every listener
-	Host     string `json:"host"`     // "" means any host
-	Path     string `json:"path"`
-	Pool     string `json:"pool"`
-	HTTP     bool   `json:"http"` // plain requests pass as well
+	Host     string `json:"host"`     // the first one; "" means any host
+	Path     string `json:"path"`     // a prefix; "" if PathExact or PathRegexp has the path
+	Pool     string `json:"pool"`     // "" if it has several, or none
+	HTTP     bool   `json:"http"`     // plain requests pass as well
 	Sessions int    `json:"sessions"`
+
+	Hosts      []string          `json:"hosts,omitempty"` // all, if there are several
+	PathExact  string            `json:"path_exact,omitempty"`
+	PathRegexp string            `json:"path_regexp,omitempty"`
+	Method     []string          `json:"method,omitempty"`
+	Header     map[string]string `json:"header,omitempty"`
+	Query      map[string]string `json:"query,omitempty"`
+	Priority   int               `json:"priority,omitempty"`
+	Pools      []ShareView       `json:"pools,omitempty"` // if it has several
+}
+
+// A ShareView is one of several pools of a route at one moment.
+type ShareView struct {
+	Pool     string `json:"pool"`
+	Weight   int    `json:"weight"`
+	Sessions int    `json:"sessions"` // of the route in that pool
 }
 
 // A PoolView is a pool at one moment.
@@ -138,22 +154,65 @@ func (p *Proxy) Limits() LimitsView {
 
 // Routes returns all routes, the more exact ones first, as they are tried.
 func (p *Proxy) Routes() []RouteView {
-	sessions := map[route.Key]int{}
+	sessions, inPool := map[route.Key]int{}, map[routePool]int{}
 	for _, s := range p.sessions.List() {
-		sessions[s.Route.Key()]++
+		key := s.Route.Key()
+		sessions[key]++
+		inPool[routePool{key, s.Route.PoolName}]++
 	}
 	views := make([]RouteView, 0)
-	for _, r := range *p.routes.Load() {
-		host := r.Host
-		if host != "" && host[0] == '.' {
-			host = "*" + host
+	for _, r := range p.routes.Load().Routes {
+		view := viewRoute(r)
+		view.Sessions = sessions[r.Key()]
+		for i := range view.Pools {
+			view.Pools[i].Sessions = inPool[routePool{r.Key(), view.Pools[i].Pool}]
 		}
-		views = append(views, RouteView{
-			Name: r.Name, Listener: r.Listener, Host: host, Path: r.Path, Pool: r.PoolName,
-			HTTP: r.PassesHTTP, Sessions: sessions[r.Key()],
-		})
+		views = append(views, view)
 	}
 	return views
+}
+
+func viewRoute(r *route.Route) RouteView {
+	view := RouteView{
+		Name: r.Name, Listener: r.Listener, Host: route.HostPattern(r.FirstHost()), Pool: r.PoolName, HTTP: r.PassesHTTP,
+		Method: r.Methods, Header: viewConditions(r.Headers), Query: viewConditions(r.Queries), Priority: r.Priority,
+	}
+	if len(r.Hosts) > 1 {
+		for _, host := range r.Hosts {
+			view.Hosts = append(view.Hosts, route.HostPattern(host))
+		}
+	}
+	switch r.PathKind {
+	case route.PrefixPath:
+		view.Path = r.Path
+	case route.ExactPath:
+		view.PathExact = r.Path
+	case route.RegexpPath:
+		view.PathRegexp = r.Path
+	default:
+		panic("BUG: unknown kind of a path")
+	}
+	if len(r.Variants()) > 1 {
+		view.Pool = ""
+		for _, share := range r.Config.Shares() {
+			view.Pools = append(view.Pools, ShareView{Pool: share.Pool, Weight: share.Weight})
+		}
+	}
+	return view
+}
+
+func viewConditions(list []route.Condition) map[string]string {
+	view := map[string]string{}
+	for _, c := range list {
+		view[c.Name] = c.Shown()
+	}
+	return view
+}
+
+// A routePool identifies a pool of a route.
+type routePool struct {
+	route route.Key
+	pool  string
 }
 
 // Pools returns all pools by name, each with its backends in the order of the configuration. A pool that a reload has removed is among them

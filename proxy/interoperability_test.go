@@ -367,13 +367,15 @@ func (s *sample) result() string {
 
 const pageBeginning = `# Interoperability
 
-What Sluice does with heads as clients, libraries, devices, servers and proxies send them. The tests send each of them, as the first and as a
-later request of a connection, with both executors of handshakes, without and with TLS. This page is made of
-[proxy/testdata/interoperability](../proxy/testdata/interoperability), which has the heads themselves: to add one, write it there and run
-` + "`go test ./proxy -run ThePageOfInteroperability -interoperability.write`" + `.
+This page is for operators who want to know whether a client, a backend or a proxy works with Sluice. It lists request and response heads as real
+clients, libraries, devices, servers and proxies send them, and what Sluice does with each.
 
-The rule behind the tables: what is unambiguous is accepted, however unusual, and passes as it came; what two parsers could read differently
-is refused.
+The rule: Sluice accepts what is unambiguous, even if it is unusual, and passes it unchanged. It refuses what two parsers could read differently.
+For example, a client that ends lines with LF gets 400 with the reason ` + "`bare_lf`" + `, and the access log has the same reason.
+
+The tests send each head as the first and as a later request of a connection, with both executors of handshakes, without and with TLS. This page is
+generated from [proxy/testdata/interoperability](../proxy/testdata/interoperability), which has the heads themselves. To add a head, write it there
+and run ` + "`go test ./proxy -run ThePageOfInteroperability -interoperability.write`" + `.
 `
 
 // page returns docs/interoperability.md.
@@ -384,7 +386,7 @@ func page(requests, answers []sample) string {
 		title string
 		all   []sample
 	}{{"Requests", requests}, {"Answers of backends", answers}} {
-		fmt.Fprintf(&b, "\n## %s\n\n| who | what is particular | result | why |\n|---|---|---|---|\n", part.title)
+		fmt.Fprintf(&b, "\n## %s\n\n| sender | special about the head | result | why |\n|---|---|---|---|\n", part.title)
 		for i := range part.all {
 			s := &part.all[i]
 			why := s.why

@@ -13,6 +13,7 @@ import (
 	"sluice/proxy/limits"
 	"sluice/proxy/plain"
 	"sluice/proxy/reach"
+	"sluice/proxy/route"
 	"sluice/proxy/session"
 	"sluice/upgrade"
 )
@@ -33,7 +34,7 @@ type listener struct {
 	plain       *plain.Server // for requests that aren't WebSocket
 
 	isBehindProxy bool           // every connection begins with a PROXY header
-	headerSenders reach.Prefixes // that may send it
+	headerSenders route.Prefixes // that may send it
 
 	places *limits.Places // what is occupied is that of all listeners that have had the socket
 	refs   atomic.Int64   // handshakes, connections of HTTP/2, and 1 while the socket belongs to it
@@ -74,10 +75,10 @@ func (p *Proxy) newListener(c *Listener, s *socket, before *listener) (*listener
 	}
 	var err error
 	l.trust.Certificate = c.TrustedClientCertificate
-	if l.trust.Proxies, err = reach.ParsePrefixes(c.TrustedProxies); err != nil {
+	if l.trust.Proxies, err = route.ParsePrefixes(c.TrustedProxies); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
-	if l.headerSenders, err = reach.ParsePrefixes(c.headerSenders()); err != nil {
+	if l.headerSenders, err = route.ParsePrefixes(c.headerSenders()); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Name, err)
 	}
 	l.plain = l.newPlainServer()

@@ -106,13 +106,15 @@ func (m *metrics) initialize(next *generation) {
 		m.unreadable.WithLabelValues(l.name)
 	}
 	var served []activeKey
-	for _, r := range next.routes {
-		for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
-			m.total.WithLabelValues(r.Name, r.PoolName, result)
-		}
-		for _, l := range next.listeners {
-			if r.Listener == "" || r.Listener == l.name {
-				served = append(served, activeKey{l.name, r.Name, r.PoolName})
+	for _, first := range next.routes {
+		for _, r := range first.Variants() {
+			for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
+				m.total.WithLabelValues(r.Name, r.PoolName, result)
+			}
+			for _, l := range next.listeners {
+				if r.Listener == "" || r.Listener == l.name {
+					served = append(served, activeKey{l.name, r.Name, r.PoolName})
+				}
 			}
 		}
 	}

@@ -188,7 +188,7 @@ func (x *clientMux) params(input []byte) driver.MuxParams {
 
 // longestWrite returns the longest write_timeout of the routes in use.
 func (p *Proxy) longestWrite() time.Duration {
-	routes := *p.routes.Load()
+	routes := p.routes.Load().Routes
 	if len(routes) == 0 {
 		return 0
 	}

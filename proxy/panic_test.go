@@ -206,7 +206,7 @@ func runTrapped(t *testing.T, backend string, breaks func(r *route.Route)) (*gat
 		return trappedListener{ln}
 	}
 	s.breaks = func(p *Proxy) {
-		for _, r := range *p.routes.Load() {
+		for _, r := range p.routes.Load().Routes {
 			if r.Path == "/broken" && breaks != nil {
 				breaks(r)
 			}

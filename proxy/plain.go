@@ -4,6 +4,7 @@ import (
 	"sluice/internal/share"
 	"sluice/proxy/limits"
 	"sluice/proxy/plain"
+	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
 )
@@ -15,7 +16,7 @@ func (l *listener) newPlainServer() *plain.Server {
 		HeadTimeout: l.headTimeout,
 		Route:       l.plainRoute,
 		Identify:    l.Identify,
-		Acquire:     l.acquireRequest,
+		Admit:       l.admitRequest,
 		Release:     func(r *plain.Request) { l.places.Release(limits.Requests, share.KeyOf(r.Client.Addr.Addr())) },
 		MaxIdle:     l.config.MaxHandshakes,
 		IsIdle: func() {
@@ -34,12 +35,16 @@ func (l *listener) newPlainServer() *plain.Server {
 	})
 }
 
-// acquireRequest counts a plain request, and acquires its place.
-func (l *listener) acquireRequest(r *plain.Request) *upgrade.Rejection {
+// admitRequest counts a plain request, has its route admit it, and acquires its place.
+func (l *listener) admitRequest(r *plain.Request) (rejection *upgrade.Rejection) {
 	of := share.KeyOf(r.Client.Addr.Addr())
-	rejection := errRate
+	if l.places.Request(of, r.Start) {
+		r.Route, rejection = r.Client.Admit(r.Route, &r.Request)
+	} else {
+		rejection = errRate
+	}
 	switch {
-	case !l.places.Request(of, r.Start):
+	case rejection != nil:
 	case r.Client.IsHTTP2 && !l.proxy.hasRoom():
 		rejection = placeRefusals[limits.Requests][limits.Full]
 	default:
@@ -52,11 +57,11 @@ func (l *listener) acquireRequest(r *plain.Request) *upgrade.Rejection {
 }
 
 // plainRoute returns the route of a request for the plain path. It returns nil if the handshake has to accept or refuse the request.
-func (l *listener) plainRoute(r *upgrade.Request) *route.Route {
+func (l *listener) plainRoute(c *reach.Client, r *upgrade.Request) *route.Route {
 	if r.IsWebSocket() || l.Redirection(r) != nil {
 		return nil
 	}
-	route, rejection := l.Route(r)
+	route, rejection := l.Route(c, r)
 	if rejection != nil || !route.PassesHTTP {
 		return nil
 	}

@@ -210,7 +210,7 @@ func (p *Proxy) writeTimeout() time.Duration {
 
 // longest returns the longest time of all routes. Routes that a reload has removed count as long as they have sessions.
 func (p *Proxy) longest(of func(*relay.Config) time.Duration) (longest time.Duration) {
-	for _, r := range *p.routes.Load() {
+	for _, r := range p.routes.Load().Routes {
 		longest = max(longest, of(&r.Relay))
 	}
 	for _, s := range p.sessions.List() {

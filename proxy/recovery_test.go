@@ -53,12 +53,13 @@ func (p *panics) want(t *testing.T, rooms ...string) {
 
 // breakRoute replaces the route with that path by a route whose picks panic.
 func (g *gateway) breakRoute(path string) {
-	table := slices.Clone(*g.routes.Load())
-	for i, r := range table {
+	all := slices.Clone(g.routes.Load().Routes)
+	for i, r := range all {
 		if r.Path == path {
-			table[i] = &route.Route{Name: r.Name, Path: r.Path, PoolName: r.PoolName, Plain: r.Plain}
+			all[i] = &route.Route{Conditions: r.Conditions, Config: r.Config, Name: r.Name, PoolName: r.PoolName, Plain: r.Plain}
 		}
 	}
+	table := route.NewTable(all)
 	g.routes.Store(&table)
 }
 

@@ -3,10 +3,8 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -96,23 +94,28 @@ func (r *rehearsal) play() {
 			}
 			continue // even a gateway that only redirects must have a route
 		}
-		if l := r.reach(at, route, stage); l != nil {
-			r.vary(at, route, l)
+		if ask, isKnown := r.requestFor(route); isKnown {
+			if l := r.reach(at, route, ask, stage); l != nil {
+				r.vary(at, route, ask, l)
+			}
 		}
 	}
 }
 
-// isPartlyExempt reports whether a listener that redirects serves some of a route's requests.
+// isPartlyExempt reports whether a listener that redirects serves some of a route's requests, or may do so.
 func (r *rehearsal) isPartlyExempt(of *route.Route) bool {
 	return slices.ContainsFunc(r.next.listeners, func(l *listener) bool {
-		return of.Listener == l.name && slices.ContainsFunc(l.config.RedirectExcept, func(path string) bool { return route.HasSegments(path, of.Path) })
+		return of.Listener == l.name && slices.ContainsFunc(l.config.RedirectExcept, func(path string) bool {
+			return of.PathKind == route.RegexpPath || of.PathKind == route.PrefixPath && route.HasSegments(path, of.Path)
+		})
 	})
 }
 
 // listenersOf returns the listeners whose requests can reach a route.
 func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
 	for _, l := range r.next.listeners {
-		if (of.Listener == "" || of.Listener == l.name) && (!l.config.RedirectHTTPS || l.isExempt(of.Path)) {
+		path, _ := of.ExamplePath()
+		if (of.Listener == "" || of.Listener == l.name) && (!l.config.RedirectHTTPS || l.isExempt(path)) {
 			stage = append(stage, l)
 		}
 	}
@@ -120,21 +123,23 @@ func (r *rehearsal) listenersOf(of *route.Route) (stage []*listener) {
 }
 
 // reach sends the plainest request for a route to its listeners, and returns the first listener from which it reaches the route. If there is
-// none, it reports the reason and returns nil.
-func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *listener {
-	ask := request{host: r.hostFor(route), target: targetFor(route)}
+// none, it returns nil, and reports the reason. It reports none that another request might not have.
+func (r *rehearsal) reach(at string, route *route.Route, ask request, stage []*listener) *listener {
 	var last answer
 	var takers []string
+	mayReach := false
 	for _, l := range stage {
 		a, isAnswered := r.try(at, route, l, ask)
 		if !isAnswered {
 			return nil
 		}
-		if a.route == route && a.refusal == nil {
+		isTaken := a.route != nil && a.route.Key() != route.Key()
+		if a.route != nil && !isTaken && (a.refusal == nil || route.PoolName == "") {
 			return l
 		}
-		if taker := units.Indexed("route", slices.Index(r.next.routes, a.route)); a.route != nil && a.route != route && !slices.Contains(takers, taker) {
+		if taker := r.nameOf(a.route); isTaken && !slices.Contains(takers, taker) {
 			takers = append(takers, taker)
+			mayReach = mayReach || !a.route.IsPlain() || a.route.Priority != route.Priority
 		}
 		last = a
 	}
@@ -144,6 +149,7 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 		reason = ": " + rejection.Text
 	}
 	switch {
+	case !route.IsPlain() || mayReach:
 	case !last.hasHost:
 		r.report(at+".host", "no request has this host"+reason, route.Config.Host, "a host as clients send it")
 	case !last.hasPath:
@@ -156,9 +162,13 @@ func (r *rehearsal) reach(at string, route *route.Route, stage []*listener) *lis
 	return nil
 }
 
+// nameOf returns the section of a route.
+func (r *rehearsal) nameOf(of *route.Route) string {
+	return units.Indexed("route", slices.IndexFunc(r.next.routes, func(r *route.Route) bool { return of != nil && r.Key() == of.Key() }))
+}
+
 // vary sends a route other requests that clients may send: other forms of its host, neighboring paths, plain requests, and origins.
-func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
-	base := request{host: r.hostFor(route), target: targetFor(route)}
+func (r *rehearsal) vary(at string, route *route.Route, base request, l *listener) {
 	for i := range route.Origins {
 		key, ask := units.Indexed(at+".origins", i), base
 		ask.origin = route.Origins[i].Example("https://" + ask.host)
@@ -170,79 +180,30 @@ func (r *rehearsal) vary(at string, route *route.Route, l *listener) {
 			r.report(key, "no page has this origin", route.Config.Origins[i], "an origin as browsers send it")
 		}
 	}
-	below := strings.TrimRight(base.target, "/") + "/a"
-	for _, ask := range []request{
-		{host: base.host + ":8443", target: base.target},
-		{host: strings.ToUpper(base.host), target: base.target},
-		{host: base.host + ".", target: base.target},
-		{host: base.host, target: below},
-		{host: base.host, target: below, isPlain: true},
-		{host: base.host, target: base.target, isPlain: true},
-		{host: base.host, target: base.target + "a"},
-		{host: base.host, target: "/"},
-		{host: "elsewhere.invalid", target: base.target},
-		{host: "elsewhere.invalid", target: base.target, isPlain: true},
-		{host: base.host, target: base.target, origin: "https://elsewhere.invalid"},
-		{host: base.host, target: base.target, origin: "null"},
-		{host: base.host, target: base.target, origin: "://"},
+	below := strings.TrimRight(base.path, "/") + "/a"
+	for _, change := range []func(*request){
+		func(q *request) { q.host += ":8443" },
+		func(q *request) { q.host = strings.ToUpper(q.host) },
+		func(q *request) { q.host += "." },
+		func(q *request) { q.path = below },
+		func(q *request) { q.path, q.isPlain = below, true },
+		func(q *request) { q.isPlain = true },
+		func(q *request) { q.path += "a" },
+		func(q *request) { q.path = "/" },
+		func(q *request) { q.query = "" },
+		func(q *request) { q.fields = nil },
+		func(q *request) { q.host = "elsewhere.invalid" },
+		func(q *request) { q.host, q.isPlain = "elsewhere.invalid", true },
+		func(q *request) { q.origin = "https://elsewhere.invalid" },
+		func(q *request) { q.origin = "null" },
+		func(q *request) { q.origin = "://" },
 	} {
+		ask := base
+		change(&ask)
 		if _, isAnswered := r.try(at, route, l, ask); !isAnswered {
 			return
 		}
 	}
-}
-
-// hostFor returns a Host that matches a route and that no other route names.
-func (r *rehearsal) hostFor(of *route.Route) string {
-	switch {
-	case strings.Contains(of.Host, ":"):
-		return "[" + of.Host + "]"
-	case of.Host != "" && of.Host[0] != '.':
-		return of.Host
-	}
-	for label := "a"; ; label += "a" {
-		host := label + of.Host
-		if !slices.ContainsFunc(r.next.routes, func(other *route.Route) bool { return other.Host == host }) {
-			return host
-		}
-	}
-}
-
-// keptOctets restores the octets that stay encoded when a path is matched.
-var keptOctets = strings.NewReplacer("%252f", "%2f", "%252F", "%2F", "%255c", "%5c", "%255C", "%5C")
-
-// targetFor returns the target of a request for a route's path.
-func targetFor(r *route.Route) string {
-	return keptOctets.Replace((&url.URL{Path: r.Path}).EscapedPath())
-}
-
-// A request is a request in memory.
-type request struct {
-	host, target string
-	origin       string // "" if there is no Origin
-	isPlain      bool
-}
-
-func (q request) String() string {
-	s := "GET " + q.target + ", Host: " + q.host
-	if q.origin != "" {
-		s += ", Origin: " + q.origin
-	}
-	return s
-}
-
-// head returns the request as a client sends it.
-func (q request) head() []byte {
-	var b strings.Builder
-	fmt.Fprintf(&b, "GET %s HTTP/1.1\r\nHost: %s\r\n", q.target, q.host)
-	if q.origin != "" {
-		fmt.Fprintf(&b, "Origin: %s\r\n", q.origin)
-	}
-	if !q.isPlain {
-		b.WriteString("Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n")
-	}
-	b.WriteString("\r\n")
-	return []byte(b.String())
 }
 
 // An answer is the result of a request in memory.
@@ -276,13 +237,15 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 		return answer{refusal: err, hasHost: !isHost, hasPath: isHost}
 	}
 	var c handshake.Core
-	c.Begin(rehearsed{l}, reach.Client{}, memory, now, now)
+	c.Begin(rehearsed{l}, reach.NewClient(netip.AddrPortFrom(route.ExampleClient(), 0)), memory, now, now)
 	step := c.ClientRead(n, nil, now)
 	a.hasHost, a.hasPath = route.MatchesHost(req.Hostname()), route.MatchesPath(req.Path())
-	a.route = c.Route
+	if c.Route != nil {
+		a.route = c.Route.Variants()[0]
+	}
 	switch step {
 	case handshake.Plain:
-		a.route = l.plainRoute(req)
+		a.route = l.plainRoute(&c.Client, req)
 		l.Identify(&c.Client, req, 0)
 	case handshake.Dial:
 		c.Dialing()

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"sluice/internal/units"
+	"sluice/proxy/route"
+	"sluice/upgrade"
 )
 
 // rehearsed returns the sections of a setup, and a Report that appends each problem to told.
@@ -93,6 +95,54 @@ func TestAPanicIsAProblemOfTheSectionThatItHappensIn(t *testing.T) {
 		}
 		if !slices.Equal(*told, []string{test.want}) {
 			t.Errorf("%s: problems\n%s\nwant\n%s", test.name, strings.Join(*told, "\n"), test.want)
+		}
+	}
+}
+
+func TestEveryKindOfRouteIsRehearsedWithoutAFalseProblem(t *testing.T) {
+	s := newSetup("goroutine", "127.0.0.1:1")
+	s.Routes = matchedRoutes()
+	add := func(conditions func(c *route.Config)) {
+		c := newRouteConfig("pool")
+		conditions(&c)
+		s.Routes = append(s.Routes, c)
+	}
+	add(func(c *route.Config) {
+		c.Path, c.Header = "/1", map[string]string{"Host": "other", "Connection": "~(?i)upgrade"}
+	})
+	add(func(c *route.Config) { c.Path, c.Header = "/2", map[string]string{"Transfer-Encoding": "gzip"} })
+	add(func(c *route.Config) { c.Path, c.Header = "/3", map[string]string{"Content-Length": "5"} })
+	add(func(c *route.Config) { c.Path, c.Method, c.HTTP = "/4", []string{"POST"}, false })
+	add(func(c *route.Config) { c.Path, c.Query = "/5", map[string]string{"v": "~^\\bimpossible$^"} })
+	add(func(c *route.Config) { c.PathRegexp = "^/6/[.][.]/" })
+	add(func(c *route.Config) { c.PathExact, c.Priority = "/7", -1 })
+	add(func(c *route.Config) { c.Path, c.Pool, c.Redirect = "/8", "", "https://{host}{uri}" })
+	add(func(c *route.Config) {
+		c.PathExact, c.Pool, c.Respond, c.Deny = "/9", "", &route.Respond{Status: 204}, []string{"0.0.0.0/0", "::/0"}
+	})
+	add(func(c *route.Config) { c.Host, c.PathExact = "x.*", "/grün%2f;x" })
+	c, report, told := s.rehearsed()
+	Rehearse(c, report)
+	if len(*told) > 0 {
+		t.Errorf("problems:\n%s", strings.Join(*told, "\n"))
+	}
+}
+
+func TestARehearsalMakesARequestThatMeetsAllConditions(t *testing.T) {
+	s := newSetup("goroutine", "127.0.0.1:1")
+	s.Routes = matchedRoutes()
+	c, report, _ := s.rehearsed()
+	r := newRehearsal(c, report)
+	r.build()
+	for i, of := range r.next.routes {
+		ask, isKnown := r.requestFor(of)
+		if !isKnown {
+			t.Errorf("no request for route %d is known", i)
+			continue
+		}
+		var req upgrade.Request
+		if _, err := req.Parse(ask.head()); err != nil || !of.Matches("public", &req) {
+			t.Errorf("%q doesn't match route %d: %v", ask.head(), i, err)
 		}
 	}
 }

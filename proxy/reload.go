@@ -42,7 +42,7 @@ type Sections struct {
 // ErrStopping is the error of a Reload after the gateway has begun to stop.
 var ErrStopping = errors.New("the gateway is stopping")
 
-// Reload replaces the sections of the proxy. Listeners are identified by their addresses, routes by listener, host and path, and pools by
+// Reload replaces the sections of the proxy. Listeners are identified by their addresses, routes by their conditions, and pools by
 // their names: a changed one is replaced in its place, a new one opens, and a removed one closes. Live sessions stay as they are; new timers
 // and limits apply to sessions that begin afterwards. Every step that may fail comes before the first change: after an error nothing has
 // changed.
@@ -202,31 +202,49 @@ func isAnyPort(address string) bool {
 // prepareRoutes adds the routes. A route that hasn't changed stays.
 func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 	inUse := map[route.Key]*route.Route{}
-	for _, r := range *p.routes.Load() {
+	for _, r := range p.routes.Load().Routes {
 		inUse[r.Key()] = r
 	}
 	for i := range c.Routes {
-		config := &c.Routes[i]
-		pool, poolBefore := next.pools[config.Pool], (*p.pools.Load())[config.Pool]
-		if pool == nil {
-			panic("BUG: a route to no pool")
-		}
-		r := route.New(config, &pool.section.Config, pool.Pool)
-		before := inUse[r.Key()]
-		isSame := before != nil && before.Pool == pool.Pool && reflect.DeepEqual(before.Config, config) && poolBefore.hasSame(pool.section)
-		if isSame {
+		r := p.newRoute(next, &c.Routes[i])
+		if before := inUse[r.Key()]; before != nil && reflect.DeepEqual(before.Config, r.Config) && p.hasSamePools(next, before.Config) {
 			r = before
-		} else {
-			r.Plain = pool.plain
 		}
 		next.routes = append(next.routes, r)
 	}
 }
 
+// newRoute makes the route of a section, with the pools of a generation.
+func (p *Proxy) newRoute(next *generation, config *route.Config) *route.Route {
+	var variants []*route.Route
+	for _, share := range config.Shares() {
+		pool := next.pools[share.Pool]
+		if pool == nil {
+			panic("BUG: a route to no pool")
+		}
+		r := route.New(config, &pool.section.Config, pool.Pool)
+		r.Plain = pool.plain
+		variants = append(variants, r)
+	}
+	if len(variants) == 0 {
+		return route.New(config, nil, nil)
+	}
+	return route.Join(variants)
+}
+
+// hasSamePools reports whether a generation has the pools of a route as they are in use.
+func (p *Proxy) hasSamePools(next *generation, config *route.Config) bool {
+	pools := *p.pools.Load()
+	return !slices.ContainsFunc(config.Shares(), func(share route.Share) bool {
+		before, pool := pools[share.Pool], next.pools[share.Pool]
+		return before == nil || before.Pool != pool.Pool || !before.hasSame(pool.section)
+	})
+}
+
 // install makes a generation the one in use, and returns the one that it replaces. It can't fail. New listeners don't accept yet. The
 // caller holds reloading.
 func (p *Proxy) install(next *generation) (before *generation) {
-	before = &generation{listeners: *p.listeners.Load(), routes: *p.routes.Load(), pools: *p.pools.Load()}
+	before = &generation{listeners: *p.listeners.Load(), routes: p.routes.Load().Routes, pools: *p.pools.Load()}
 	for _, set := range next.set {
 		set()
 	}
@@ -299,9 +317,11 @@ func (p *Proxy) drainRemoved(before, next *generation, over time.Duration) {
 		kept[r.Key()] = true
 	}
 	isGone := func(r *route.Route) bool { return !kept[r.Key()] || next.pools[r.PoolName] == nil }
-	for _, r := range before.routes {
-		if isGone(r) {
-			r.IsRemoved.Store(true) // before the list is made: a handshake under way sees it, or its session is in the list
+	for _, first := range before.routes {
+		for _, r := range first.Variants() {
+			if isGone(r) {
+				r.IsRemoved.Store(true) // before the list is made: a handshake under way sees it, or its session is in the list
+			}
 		}
 	}
 	p.spreadRemoved(slices.DeleteFunc(p.sessions.List(), func(s *session.Session) bool { return !isGone(s.Route) }), over)

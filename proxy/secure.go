@@ -42,7 +42,9 @@ func (c *connection) secure(deadline time.Time) error {
 	secure, subject, err := c.listener.tls.Handshake(ctx, lower)
 	if err == nil {
 		// The write deadline stays: while crypto/tls reads the head, it answers KeyUpdates.
+		state := secure.ConnectionState()
 		c.client, c.core.Client.Certificate = secure, subject
+		c.core.Client.TLSVersion, c.core.Client.ServerName = state.Version, state.ServerName
 		return nil
 	}
 	if errors.Is(err, ErrPlainHTTP) {

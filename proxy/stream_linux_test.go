@@ -634,13 +634,6 @@ func TestAReloadOfAListenerWithStreams(t *testing.T) {
 	})
 }
 
-func mustReload(t *testing.T, g *gateway, next Sections) {
-	t.Helper()
-	if err := g.Reload(next); err != nil {
-		t.Fatal(err)
-	}
-}
-
 func TestAWeakCipherSuiteIsRefused(t *testing.T) {
 	g := ways[1].newSetup(closedAddress(t)).run(t)
 	conn, err := h2test.Dial(g.address(), &tls.Config{InsecureSkipVerify: true, MaxVersion: tls.VersionTLS12,

@@ -192,28 +192,41 @@ func (s *chaosSite) listenerKeys(w *configWriter, name string) (redirects bool) 
 	return false
 }
 
-// routes writes routes that differ from each other in listener, host or path.
+// routes writes routes that differ from each other in their conditions.
 func (s *chaosSite) routes(w *configWriter, listeners, pools []string) {
 	taken := map[string]bool{}
 	if !w.oneIn(8) { // most requests find a route
-		taken[" "] = true
+		taken[conditionsOf("", "", prefixCondition("/"))] = true
 		fmt.Fprintf(w, "[[route]]\npool = %q\n", one(w.dice, pools...))
 		s.routeKeys(w, "/")
 	}
-	for i := w.between(1, 6); i > 0; i-- {
-		listener, host, path := one(w.dice, append(listeners, "", "")...), "", one(w.dice, chaosPaths...)
+	for i := w.between(1, 8); i > 0; i-- {
+		listener, host := one(w.dice, append(listeners, "", "")...), ""
 		if w.oneIn(2) {
-			host = one(w.dice, append(chaosHosts[:len(chaosHosts):len(chaosHosts)], "*.gateway.test", "*.test", "A.Gateway.test")...)
+			host = one(w.dice, append(chaosHosts[:len(chaosHosts):len(chaosHosts)], "*.gateway.test", "*.test", "A.Gateway.test", "gateway.*", "a.*")...)
 		}
-		place := listener + " " + strings.ToLower(host) + strings.TrimRight(path, "/")
-		if taken[place] {
+		path := one(w.dice, chaosPaths...)
+		condition := prefixCondition(path)
+		switch {
+		case w.oneIn(5):
+			condition = fmt.Sprintf("path_exact = %q\n", path)
+		case w.oneIn(5):
+			path, condition = "", fmt.Sprintf("path_regexp = %q\n", one(w.dice, "^/chat/room/([0-9]+)$", "^/(chat|a)(/.*)?$", "room", "(?i)^/CHAT", "^/[^a]"))
+		}
+		conditions := conditionsOf(listener, host, condition) + w.moreConditions()
+		if taken[strings.ToLower(conditions)] {
 			continue
 		}
-		taken[place] = true
-		if path != "/" && w.oneIn(4) {
-			path += "/"
+		taken[strings.ToLower(conditions)] = true
+		if path != "/" && w.oneIn(4) { // means the same
+			conditions = strings.Replace(conditions, prefixCondition(path), prefixCondition(path+"/"), 1)
 		}
-		fmt.Fprintf(w, "[[route]]\npool = %q\nlistener = %q\nhost = %q\npath = %q\n", one(w.dice, pools...), listener, host, path)
+		fmt.Fprintf(w, "[[route]]\n%s", conditions)
+		if w.oneIn(4) {
+			fmt.Fprintf(w, "name = \"route %d\"\n", i)
+		}
+		w.key("priority = %d", one(w.dice, 0, 1, -1))
+		w.end(pools)
 		s.routeKeys(w, path)
 	}
 	if len(taken) == 0 {
@@ -221,7 +234,58 @@ func (s *chaosSite) routes(w *configWriter, listeners, pools []string) {
 	}
 }
 
+func prefixCondition(path string) string { return fmt.Sprintf("path = %q\n", path) }
+
+// conditionsOf returns the conditions of a route. path is the line of one that concerns the path.
+func conditionsOf(listener, host, path string) string {
+	text := fmt.Sprintf("listener = %q\n", listener) + path
+	if host != "" {
+		text += fmt.Sprintf("hosts = [%q]\n", host)
+	}
+	return text
+}
+
+// moreConditions returns conditions that only some requests meet, now and then.
+func (w *configWriter) moreConditions() (text string) {
+	if w.oneIn(6) {
+		text += "method = " + one(w.dice, `["GET"]`, `["GET", "POST"]`, `["HEAD", "PUT"]`) + "\n"
+	}
+	if w.oneIn(6) {
+		text += "header = " + one(w.dice, `{ X-Room = "*" }`, `{ X-Room = "~^[a-m]" }`, `{ X-Forwarded-Proto = "https" }`, `{ Cookie = "~sluice=", X-Team = "~." }`) + "\n"
+	}
+	if w.oneIn(6) {
+		text += "query = " + one(w.dice, `{ room = "1" }`, `{ room = "~^.$", a = "*" }`, `{ token = "" }`) + "\n"
+	}
+	return text
+}
+
+// end writes where the requests of a route go.
+func (w *configWriter) end(pools []string) {
+	switch {
+	case w.oneIn(12):
+		fmt.Fprintf(w, "redirect = %q\n", one(w.dice, "https://{host}{uri}", "/chat{path}", "{scheme}://{hostport}/?{query}", "http://elsewhere.test/{request_id}"))
+		w.key("redirect_status = %d", one(w.dice, 301, 302, 303, 307, 308))
+	case w.oneIn(12):
+		fmt.Fprintf(w, "respond = %s\n", one(w.dice, "{ status = 204 }", "{ status = 403 }", "{ status = 503, body = \"{uri} {client_ip} {route}\" }", "{ body = \"ok\" }"))
+	case w.oneIn(5):
+		shares := []string{fmt.Sprintf("{ pool = %q, weight = %d }", pools[0], w.between(1, 100))}
+		for _, name := range some(w.dice, 3, pools[1:]...) {
+			shares = append(shares, fmt.Sprintf("{ pool = %q, weight = %d }", name, w.between(0, 5)))
+		}
+		fmt.Fprintf(w, "pools = [%s]\n", strings.Join(shares, ", "))
+	default:
+		fmt.Fprintf(w, "pool = %q\n", one(w.dice, pools...))
+	}
+}
+
+// routeKeys writes the other keys of a route. path is "" if the route has an expression.
 func (s *chaosSite) routeKeys(w *configWriter, path string) {
+	if w.oneIn(6) {
+		list(w, "allow", 2, "127.0.0.0/8", "::1", "10.0.0.0/8", "192.0.2.0/24")
+	}
+	if w.oneIn(6) {
+		list(w, "deny", 1, "127.0.0.1", "192.0.2.9", "10.0.0.0/16")
+	}
 	if w.oneIn(3) {
 		list(w, "origins", 4, "https://example.com", "https://*.example.com", "https://*", "http://*", "https://*:8443", "https://*.example.com:8443", "same",
 			"http://localhost:3000", "https://[::1]", "HTTPS://EXAMPLE.com", "custom-scheme://host", "https://x.gateway.test:443")
@@ -229,13 +293,25 @@ func (s *chaosSite) routeKeys(w *configWriter, path string) {
 	if w.oneIn(6) {
 		w.WriteString("http = false\n")
 	}
-	if w.oneIn(3) && path != "/" {
+	switch {
+	case path == "" && w.oneIn(2):
+		fmt.Fprintf(w, "rewrite_path = %q\n", one(w.dice, "/chat$0", "/a/b", "/$$"))
+	case path != "" && w.oneIn(6):
+		fmt.Fprintf(w, "rewrite_path = %q\n", one(w.dice, "/", "/v1", "/%C3%BC/"))
+	case path != "" && path != "/" && w.oneIn(3):
 		segments := strings.Split(strings.Trim(path, "/"), "/")
 		fmt.Fprintf(w, "strip_prefix = %q\n", "/"+strings.Join(segments[:w.between(1, len(segments))], "/")+one(w.dice, "", "/"))
+		w.flag("rewrite_location", 2)
+	}
+	w.key("host_header = %q", one(w.dice, "backend", "inner.test", "inner.test:8080"))
+	if w.oneIn(4) {
+		fields := some(w.dice, 3, `"Set-Cookie" = "a=b"`, `"Content-Type" = "text/ours"`, `"X-Back" = "{uri} {client_ip} {subject}"`, `"X-None" = "{sni}"`, `"Server" = "{{"`)
+		fmt.Fprintf(w, "response_header = { %s }\n", strings.Join(append(fields, `"X-Route" = "{route}"`), ", "))
+		list(w, "remove_response_header", 3, "Date", "ETag", "Location", "X-Steady")
 	}
 	if w.oneIn(4) {
 		fields := some(w.dice, 3, `"X-Team" = "chat"`, `"X-Request-Id" = ""`, `"Cookie" = "a=b"`, `"Origin" = "https://inner.test"`,
-			`"X_Under" = "ü"`, `"User-Agent" = "sluice"`)
+			`"X_Under" = "ü"`, `"User-Agent" = "sluice"`, `"X-From" = "{client_ip} {method} {path}?{query} {tls_version}{sni}"`)
 		fmt.Fprintf(w, "request_header = { %s }\n", strings.Join(append(fields, `"X-Way" = "1"`), ", "))
 	} else if w.oneIn(3) {
 		list(w, "remove_header", 4, "X-Debug", "Cookie", "Origin", "user-agent", "X_Forwarded_For", "X-Forwarded-Proto", "x-request-id", "Authorization")

@@ -8,6 +8,7 @@
 //	upgrade_linux_test.go  upgrades, and the processes that they start and end; what moves through many of them: the files upgrades_*
 //	chromium_test.go  the admin listener's dashboard in a browser; screenshot_test.go makes its pictures
 //	monitoring_test.go  a gateway of which every metric has a value; what deploy/ asks of it
+//	import_linux_test.go  imports of configurations beside the proxies that they were made for; the files import_*
 //	program_test.go   processes, and what a test does without the programs that it needs
 //
 // A test that lacks its peer is skipped and says what to install; with CI=true it fails. `make test`

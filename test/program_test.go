@@ -31,6 +31,7 @@ var (
 	needNghttp      = need{"nghttp", "nghttp2-client (Debian)", succeeds("nghttp", "--version")}
 	needNghttpx     = need{"nghttpx", "nghttp2-proxy (Debian)", succeeds("/usr/sbin/nghttpx", "--version")}
 	needHAProxy     = need{"HAProxy", "haproxy (Debian)", succeeds("/usr/sbin/haproxy", "-v")}
+	needCaddy       = need{"Caddy", "caddy (Debian)", succeeds("/usr/bin/caddy", "version")}
 )
 
 // requires skips the test where one of the programs is missing, or fails it where all must be there.

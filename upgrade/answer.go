@@ -268,18 +268,42 @@ func (a *Answer) Body() Body { return Body{framing: a.framing, left: a.bodyBytes
 // answer.
 func (a *Answer) IsOpenEnded() bool { return a.framing == endlessBody }
 
+// AnswerChange describes how an answer is changed on its way to the client. The
+// zero value changes nothing.
+type AnswerChange struct {
+	SetHeaders    []Field  // replace all fields of those names; checked by Field.Check
+	RemoveHeaders []string // names of fields to remove; checked by CheckFieldName
+	AddHeaders    []Field  // beside the fields of those names
+	// Rewrite returns the value that a field gets, the one that it has if it doesn't change. nil changes none. It is not called for a 101.
+	Rewrite func(name, value string) string
+}
+
+// Replaces reports whether fields of that name don't pass.
+func (c *AnswerChange) Replaces(name string) bool {
+	return replaces(c.SetHeaders, c.RemoveHeaders, name)
+}
+
 // AppendForward appends the head for the client to dst, for net.Buffers: the
-// lines as the backend sent them, without those that end at this hop, followed by
-// extra. The slices point into the backend's head and into a, and are valid until
-// the next call of AppendForward or Reset. Check must have passed the answer.
-func (a *Answer) AppendForward(dst [][]byte, extra []Field) [][]byte {
+// lines as the backend sent them, without those that end at this hop or that change
+// replaces, followed by its own. The slices point into the backend's head and into
+// a, and are valid until the next call of AppendForward or Reset. Check must have
+// passed the answer.
+func (a *Answer) AppendForward(dst [][]byte, change *AnswerChange) [][]byte {
 	// RFC 9110 section 6.2: an intermediary sends its own version.
 	dst = append(dst, httpVersion, a.head[a.first.start+uint16(len(httpVersion)):a.first.end+2])
+	b := a.scratch[:0]
 	start, end := uint16(0), uint16(0)
 	for i := range a.all() {
 		line := &a.fields[i]
-		if !a.isKept(line) {
+		if !a.isKept(line, change) {
 			continue
+		}
+		if change.Rewrite != nil && a.status != switchingProtocols {
+			name, value := string(line.name.of(a.head)), string(line.value.of(a.head))
+			if rewritten := change.Rewrite(name, value); rewritten != value {
+				b = appendField(b, name, rewritten)
+				continue
+			}
 		}
 		if line.name.start == end {
 			end = line.end
@@ -293,13 +317,15 @@ func (a *Answer) AppendForward(dst [][]byte, extra []Field) [][]byte {
 	if end > 0 {
 		dst = append(dst, a.head[start:end])
 	}
-	b := a.scratch[:0]
 	if a.status == switchingProtocols {
 		b = append(b, "Upgrade: websocket\r\nConnection: Upgrade\r\n"...)
 	} else {
 		b = append(b, "Connection: close\r\n"...)
 	}
-	for _, f := range extra {
+	for _, f := range change.SetHeaders {
+		b = appendField(b, f.Name, f.Value)
+	}
+	for _, f := range change.AddHeaders {
 		b = appendField(b, f.Name, f.Value)
 	}
 	a.scratch = append(b, "\r\n"...)
@@ -308,7 +334,7 @@ func (a *Answer) AppendForward(dst [][]byte, extra []Field) [][]byte {
 
 var httpVersion = []byte("HTTP/1.1")
 
-func (a *Answer) isKept(line *field) bool {
+func (a *Answer) isKept(line *field, change *AnswerChange) bool {
 	if line.isNominated {
 		return false
 	}
@@ -321,6 +347,6 @@ func (a *Answer) isKept(line *field) bool {
 		// RFC 9110 section 8.6 has none on a 1xx or 204; on a 304 it is the length of another answer.
 		return a.status != switchingProtocols && a.status != 204
 	default:
-		return true
+		return !replaces(change.SetHeaders, change.RemoveHeaders, line.name.of(a.head))
 	}
 }

@@ -15,7 +15,7 @@ func TestA101IsCheckedAndPassesWithItsOtherHeaders(t *testing.T) {
 	if string(a.Protocol()) != "superchat" || !a.Deflate() || a.Status() != 101 || string(a.Header("SET-COOKIE")) != "a=b" {
 		t.Errorf("protocol %q, deflate %v, status %d, cookie %q; want superchat, true, 101, a=b", a.Protocol(), a.Deflate(), a.Status(), a.Header("SET-COOKIE"))
 	}
-	got := joined(a.AppendForward(nil, []Field{{"Set-Cookie", "sluice=b1"}}))
+	got := joined(a.AppendForward(nil, &AnswerChange{AddHeaders: []Field{{"Set-Cookie", "sluice=b1"}}}))
 	want := head("HTTP/1.1 101 Switching Protocols", "Sec-WebSocket-Accept: "+sampleAccept, "Set-Cookie: a=b", "Sec-WebSocket-Protocol: superchat",
 		"Sec-WebSocket-Extensions: permessage-deflate; server_no_context_takeover", "set-cookie: c=d",
 		"Upgrade: websocket", "Connection: Upgrade", "Set-Cookie: sluice=b1")
@@ -38,7 +38,7 @@ func TestAnEmptyListOfTheHandshakeIsNone(t *testing.T) {
 			line := name + ":" + value
 			wantForwarded(t, upgradeHead(line, "X: y"), &Forward{}, backendHead([]string{"X: y"}, "X-Forwarded-Host: example.com"))
 			a := mustAnswer(t, switchingHead(line, "X: y"), mustCheck(t, upgradeHead()))
-			got := joined(a.AppendForward(nil, nil))
+			got := joined(a.AppendForward(nil, &AnswerChange{}))
 			want := head("HTTP/1.1 101 Switching Protocols", "Sec-WebSocket-Accept: "+sampleAccept, "X: y", "Upgrade: websocket", "Connection: Upgrade")
 			if got != want || a.Protocol() != nil || a.Deflate() {
 				t.Errorf("answer with %q to the client:\n got %q\nwant %q", line, got, want)
@@ -134,7 +134,7 @@ func TestInterimAnswersAreSkipped(t *testing.T) {
 		t.Fatalf("Parse of %d interim answers = %d, %v; want %d, nil", maxInterim, n, err, len(wire))
 	}
 	want := head("HTTP/1.1 101 Switching Protocols", "Sec-WebSocket-Accept: "+sampleAccept, "Upgrade: websocket", "Connection: Upgrade")
-	if got := joined(a.AppendForward(nil, nil)); got != want {
+	if got := joined(a.AppendForward(nil, &AnswerChange{})); got != want {
 		t.Errorf("to the client: %q; want %q", got, want)
 	}
 
@@ -176,7 +176,7 @@ func TestAnyOtherStatusPassesWhole(t *testing.T) {
 			}
 			body := a.Body()
 			m, err := body.Scan([]byte(test.wire[n:]))
-			got := joined(a.AppendForward(nil, nil)) + test.wire[n:n+m]
+			got := joined(a.AppendForward(nil, &AnswerChange{})) + test.wire[n:n+m]
 			if got != test.want || err != nil || body.Done() == test.isEndless || body.End() != nil {
 				t.Errorf("answer %q to the client: %v, done %v, end %v\n got %q\nwant %q", test.wire, err, body.Done(), body.End(), got, test.want)
 			}
@@ -276,7 +276,7 @@ func TestAnAnswerIsReusable(t *testing.T) {
 			t.Errorf("Check = %v, deflate %v; want nil, true", err, a.Deflate())
 		}
 	}
-	if got := joined(a.AppendForward(nil, nil)); strings.Contains(got, "chunked") {
+	if got := joined(a.AppendForward(nil, &AnswerChange{})); strings.Contains(got, "chunked") {
 		t.Errorf("a 101 to the client with the coding of the answer before it: %q", got)
 	}
 }

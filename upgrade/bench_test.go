@@ -59,7 +59,7 @@ func BenchmarkAnswer(b *testing.B) {
 	}
 	wire := []byte(switchingHead("Sec-WebSocket-Protocol: chat", "Sec-WebSocket-Extensions: permessage-deflate",
 		"Set-Cookie: a=b; Path=/"))
-	extra := []Field{{"Set-Cookie", "sluice=b1; Path=/; HttpOnly"}}
+	change := &AnswerChange{AddHeaders: []Field{{"Set-Cookie", "sluice=b1; Path=/; HttpOnly"}}}
 	var a Answer
 	var out [][]byte
 	b.ReportAllocs()
@@ -71,6 +71,6 @@ func BenchmarkAnswer(b *testing.B) {
 		if err := a.Check(&r); err != nil {
 			b.Fatal(err)
 		}
-		out = a.AppendForward(out[:0], extra)
+		out = a.AppendForward(out[:0], change)
 	}
 }

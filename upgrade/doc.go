@@ -15,7 +15,7 @@
 //	Answer.Parse           the backend's head, after its interim answers
 //	Answer.Check           RFC 6455 section 4.1, against the request
 //	Answer.AppendForward   the head for the client
-//	Answer.Body            of an answer that is not 101: where its body ends
+//	Answer.Body            the end of the body of an answer that is not 101
 //	AppendRejection        instead of any of these: the whole response
 //
 // A head is refused where two parsers could read it differently. The remaining
@@ -36,6 +36,6 @@
 //	request.go target.go check.go fields.go plain.go    the client's head
 //	answer.go                                           the backend's head
 //	line.go kind.go list.go octets.go                   lines, names, lists and octets of both
-//	forward.go rejection.go                             what is written
+//	forward.go rejection.go                             the heads that are written
 //	body.go buffer.go                                   the bytes after a head; memory
 package upgrade

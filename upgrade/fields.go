@@ -133,6 +133,17 @@ func (r *Request) Origin() []byte {
 // if there is none.
 func (r *Request) Header(name string) []byte { return r.header(r.head, name) }
 
+// EndToEnd returns the value of the first field with that name, in any case, that
+// doesn't end at this hop, nil if there is none.
+func (r *Request) EndToEnd(name string) []byte {
+	for i := range r.all() {
+		if f := &r.fields[i]; !f.isNominated && equalFold(f.name.of(r.head), name) {
+			return f.value.of(r.head)
+		}
+	}
+	return nil
+}
+
 // Cookie returns the value of the first cookie with that name, in the name's
 // case, without quotes around it. It is nil if there is none.
 func (r *Request) Cookie(name string) []byte {

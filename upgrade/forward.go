@@ -17,14 +17,16 @@ type Forward struct {
 	Trusted     bool
 	TrustedCert bool       // the peer may set ClientCertHeader as well
 	Client      netip.Addr // of the peer, for X-Forwarded-For; the zero Addr (a Unix socket) adds none
+	RealIP      netip.Addr // X-Real-IP: of the client itself, as far as it is known; the zero Addr adds none
 	Proto       string     // X-Forwarded-Proto: "http" or "https"; "" adds none
 	RequestID   string     // X-Request-Id; "" adds none
 
 	ClientCert string // ClientCertHeader: the verified subject; "" adds none
 
 	Host          string   // replaces the client's Host; "" keeps it
-	StripPrefix   int      // bytes to remove from the start of Path, whole segments
-	PathPrefix    string   // is put before the rest of the path, without a slash at its end
+	Path          string   // replaces the whole path, in the form of CheckPath; "" keeps it
+	StripPrefix   int      // bytes to remove from the start of Request.Path, whole segments
+	PathPrefix    string   // is put before the rest of the path
 	SetHeaders    []Field  // replace all fields of those names; checked by Field.Check
 	RemoveHeaders []string // names of fields to remove; checked by CheckFieldName
 }
@@ -76,24 +78,35 @@ func (r *Request) AppendForward(dst [][]byte, f *Forward) [][]byte {
 }
 
 func (r *Request) isTargetChanged(f *Forward) bool {
-	return r.target.authority != (span{}) || f.StripPrefix > 0 || f.PathPrefix != ""
+	return r.target.authority != (span{}) || f.StripPrefix > 0 || f.PathPrefix != "" || f.Path != ""
 }
 
 // appendRequestLine writes the first line with the path that f describes, in
 // origin-form, RFC 9112 section 3.2.1.
 func (r *Request) appendRequestLine(f *Forward) {
 	b := append(r.scratch, "GET "...)
-	b = append(b, f.PathPrefix...)
-	path := r.target.path.of(r.head)
+	b = r.AppendPath(b, f)
+	b = append(b, r.head[r.target.path.end:r.target.whole.end]...)
+	r.scratch = append(b, " HTTP/1.1\r\n"...)
+}
+
+// AppendPath appends the path that the backend gets, without the query. It begins with a slash.
+func (r *Request) AppendPath(b []byte, f *Forward) []byte {
+	if f.Path != "" {
+		return append(b, f.Path...)
+	}
+	path, prefix := r.RawPath(), f.PathPrefix
 	if f.StripPrefix > 0 {
 		path = BehindPrefix(path, f.StripPrefix)
 	}
-	if (len(path) == 0 || path[0] != '/') && (len(path) > 0 || f.PathPrefix == "") {
+	if len(path) > 0 {
+		prefix = strings.TrimRight(prefix, "/")
+	}
+	b = append(b, prefix...)
+	if len(path) > 0 && path[0] != '/' || len(path) == 0 && prefix == "" {
 		b = append(b, '/')
 	}
-	b = append(b, path...)
-	b = append(b, r.head[r.target.path.end:r.target.whole.end]...)
-	r.scratch = append(b, " HTTP/1.1\r\n"...)
+	return append(b, path...)
 }
 
 // appendKept appends the client's lines that pass, adjacent ones as one slice.
@@ -119,42 +132,38 @@ func (r *Request) appendKept(dst [][]byte, f *Forward) [][]byte {
 }
 
 func (r *Request) isKept(line *field, f *Forward) bool {
-	if line.isNominated {
+	if line.isNominated || !line.kind.isBelieved(f.Trusted, f.TrustedCert) {
 		return false
 	}
 	switch line.kind {
-	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindVariant, kindHops, kindContentLength, kindTransferEncoding:
+	case kindConnection, kindUpgrade, kindHop, kindTrailer, kindHops, kindContentLength, kindTransferEncoding:
 		return false
 	case kindHost:
 		return f.Host == ""
 	case kindExtensions:
 		return !r.hasOtherOffers
 	case kindForwardedFor:
-		if !f.Trusted || f.Client.IsValid() {
+		if f.Client.IsValid() {
 			return false // the gateway's line repeats that of a trusted peer
 		}
-	case kindForwardedProto, kindForwardedHost, kindForwarded, kindRequestID:
-		if !f.Trusted {
-			return false
-		}
 	case kindClientCert:
-		if !f.TrustedCert || f.ClientCert != "" {
+		if f.ClientCert != "" {
 			return false
 		}
 	case kindKey, kindVersion:
 		return true
 	}
-	return !replaces(f, line.name.of(r.head))
+	return !replaces(f.SetHeaders, f.RemoveHeaders, line.name.of(r.head))
 }
 
-// replaces reports whether f sets or removes fields of that name, as IsSameField compares them.
-func replaces[T []byte | string](f *Forward, name T) bool {
-	for i := range f.SetHeaders {
-		if equalName(name, f.SetHeaders[i].Name) {
+// replaces reports whether fields of that name, as IsSameField compares them, are among those that are set or removed.
+func replaces[T []byte | string](set []Field, removed []string, name T) bool {
+	for i := range set {
+		if equalName(name, set[i].Name) {
 			return true
 		}
 	}
-	for _, removed := range f.RemoveHeaders {
+	for _, removed := range removed {
 		if equalName(name, removed) {
 			return true
 		}
@@ -194,6 +203,9 @@ func (r *Request) appendAdded(b []byte, f *Forward) []byte {
 	b = strconv.AppendInt(b, int64(r.hops())+1, 10)
 	b = append(b, "\r\n"...)
 	b = r.appendForwardedFor(b, f)
+	if f.RealIP.IsValid() && r.isOwn(kindRealIP, "X-Real-IP", f) {
+		b = appendAddress(append(b, "X-Real-IP: "...), f.RealIP)
+	}
 	if f.Proto != "" && r.isOwn(kindForwardedProto, "X-Forwarded-Proto", f) {
 		b = appendField(b, "X-Forwarded-Proto", f.Proto)
 	}
@@ -205,7 +217,7 @@ func (r *Request) appendAdded(b []byte, f *Forward) []byte {
 	if f.RequestID != "" && r.isOwn(kindRequestID, "X-Request-Id", f) {
 		b = appendField(b, "X-Request-Id", f.RequestID)
 	}
-	if f.ClientCert != "" && !replaces(f, ClientCertHeader) {
+	if f.ClientCert != "" && !replaces(f.SetHeaders, f.RemoveHeaders, ClientCertHeader) {
 		b = appendField(b, ClientCertHeader, f.ClientCert)
 	}
 	for i := range f.SetHeaders {
@@ -236,7 +248,7 @@ func (r *Request) Forwarded(f *Forward) iter.Seq2[string, string] {
 // isOwn reports whether the gateway writes the field of kind k: no trusted peer's
 // passes, and f neither sets nor removes it.
 func (r *Request) isOwn(k kind, name string, f *Forward) bool {
-	if replaces(f, name) {
+	if replaces(f.SetHeaders, f.RemoveHeaders, name) {
 		return false
 	}
 	for i := range r.all() {
@@ -275,7 +287,7 @@ func (r *Request) appendOffers(b []byte) []byte {
 // appendForwardedFor writes X-Forwarded-For: the values of a trusted peer, then
 // the peer's address.
 func (r *Request) appendForwardedFor(b []byte, f *Forward) []byte {
-	if !f.Client.IsValid() || replaces(f, "X-Forwarded-For") {
+	if !f.Client.IsValid() || replaces(f.SetHeaders, f.RemoveHeaders, "X-Forwarded-For") {
 		return b
 	}
 	b = append(b, "X-Forwarded-For: "...)
@@ -286,6 +298,10 @@ func (r *Request) appendForwardedFor(b []byte, f *Forward) []byte {
 			b = append(b, ", "...)
 		}
 	}
-	b = f.Client.Unmap().WithZone("").AppendTo(b)
-	return append(b, "\r\n"...)
+	return appendAddress(b, f.Client)
+}
+
+// appendAddress writes an address, an IPv4 one in its own form, and the end of its line.
+func appendAddress(b []byte, a netip.Addr) []byte {
+	return append(a.Unmap().WithZone("").AppendTo(b), "\r\n"...)
 }

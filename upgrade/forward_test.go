@@ -77,6 +77,27 @@ func TestFieldsOfATrustedPeerPassAndItsAddressIsAppended(t *testing.T) {
 	wantForwarded(t, upgradeHead(said[0]), f, backendHead(said[:1], "X-Forwarded-Host: example.com"))
 }
 
+func TestXRealIPIsTheClientUnlessATrustedPeerOrTheRouteSaysOtherwise(t *testing.T) {
+	const said = "x-real-ip: 198.51.100.1"
+	host := "X-Forwarded-Host: example.com"
+	for name, test := range map[string]struct {
+		sent []string
+		f    Forward
+		want string
+	}{
+		"the client's":                    {nil, Forward{RealIP: peer}, backendHead(nil, "X-Real-IP: 203.0.113.7", host)},
+		"not what a stranger says":        {[]string{said}, Forward{RealIP: peer}, backendHead(nil, "X-Real-IP: 203.0.113.7", host)},
+		"what a trusted peer says":        {[]string{said}, Forward{Trusted: true, RealIP: peer}, backendHead([]string{said}, host)},
+		"unless that has ended there":     {[]string{said, "Connection: X-Real-IP"}, Forward{Trusted: true, RealIP: peer}, backendHead(nil, "X-Real-IP: 203.0.113.7", host)},
+		"none at a Unix socket":           {[]string{said}, Forward{}, backendHead(nil, host)},
+		"in the form of its family":       {nil, Forward{RealIP: netip.MustParseAddr("::ffff:192.0.2.1")}, backendHead(nil, "X-Real-IP: 192.0.2.1", host)},
+		"what the route sets":             {[]string{said}, Forward{Trusted: true, RealIP: peer, SetHeaders: []Field{{"X-Real-Ip", "a"}}}, backendHead(nil, host, "X-Real-Ip: a")},
+		"nothing where the route says so": {[]string{said}, Forward{Trusted: true, RealIP: peer, RemoveHeaders: []string{"x-real-ip"}}, backendHead(nil, host)},
+	} {
+		t.Run(name, func(t *testing.T) { wantForwarded(t, upgradeHead(test.sent...), &test.f, test.want) })
+	}
+}
+
 // Faults C6.
 func TestGatewaysAreCounted(t *testing.T) {
 	for _, test := range []struct {
@@ -238,7 +259,7 @@ func TestParsingAndForwardingAllocatesNothing(t *testing.T) {
 	}
 	var r Request
 	var out [][]byte
-	f := &Forward{Client: peer, Proto: "https", RequestID: "id", StripPrefix: 1, SetHeaders: []Field{{"X-A", "b"}}}
+	f := &Forward{Client: peer, RealIP: peer, Proto: "https", RequestID: "id", StripPrefix: 1, SetHeaders: []Field{{"X-A", "b"}}}
 	for _, wire := range wires {
 		allocs := testing.AllocsPerRun(100, func() {
 			r.Reset()

@@ -234,7 +234,7 @@ func compareAnswer(t *testing.T, a *Answer, wire []byte, n int, seed uint64) {
 	}
 
 	// What goes to the client is an answer of the same meaning, with the same body after it.
-	out := joined(a.AppendForward(nil, []Field{{"X-Last", "1"}}))
+	out := joined(a.AppendForward(nil, &AnswerChange{AddHeaders: []Field{{"X-Last", "1"}}}))
 	again, err := http.ReadResponse(bufio.NewReader(strings.NewReader(out)), nil)
 	if err != nil || again.StatusCode != a.Status() || again.Header.Get("X-Last") != "1" && a.Header("X-Last") == nil {
 		t.Fatalf("client's head %q of %q: %v", out, wire, err)

@@ -34,6 +34,7 @@ const (
 	kindForwardedFor
 	kindForwardedProto
 	kindForwardedHost
+	kindRealIP
 	kindForwarded // the rest of that family
 	kindRequestID
 	kindClientCert
@@ -43,6 +44,25 @@ const (
 	// removed.
 	kindVariant
 )
+
+// IsBelieved reports whether a field of that name counts, as Request.Believe says.
+func IsBelieved(name string, fields, certificate bool) bool {
+	return kindOf(name).isBelieved(fields, certificate)
+}
+
+// isBelieved reports whether a field of that kind counts: only trusted peers may send some of them.
+func (k kind) isBelieved(isTrusted, isCertTrusted bool) bool {
+	switch k {
+	case kindForwardedFor, kindForwardedProto, kindForwardedHost, kindRealIP, kindForwarded, kindRequestID:
+		return isTrusted
+	case kindClientCert:
+		return isCertTrusted
+	case kindVariant:
+		return false
+	default:
+		return true
+	}
+}
 
 func kindOf[T []byte | string](name T) kind {
 	const longest = len("sec-websocket-extensions")
@@ -123,7 +143,9 @@ func kindOfFolded(folded []byte) kind {
 		return kindTrailer
 	case "keep-alive", "proxy-connection", "te", "http2-settings", "proxy-authorization", "proxy-authenticate":
 		return kindHop
-	case "forwarded", "x-real-ip":
+	case "x-real-ip":
+		return kindRealIP
+	case "forwarded":
 		return kindForwarded
 	case "x-request-id":
 		return kindRequestID

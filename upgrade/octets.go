@@ -1,6 +1,10 @@
 package upgrade
 
-import "github.com/gobwas/httphead"
+import (
+	"strings"
+
+	"github.com/gobwas/httphead"
+)
 
 // Classes of octets.
 const (
@@ -11,6 +15,7 @@ const (
 	digitOctet
 	alnumOctet // a letter or a digit
 	hexOctet
+	urlOctet // RFC 3986 section 2: unreserved, sub-delims, ":", "@", "/", "?" and "%"; what a path or query may have
 )
 
 // octets holds the classes of each octet. Immutable.
@@ -41,6 +46,9 @@ func classify() (table [256]uint8) {
 		}
 		if isDigit || 'a' <= c|0x20 && c|0x20 <= 'f' {
 			table[c] |= hexOctet
+		}
+		if isDigit || isLetter || strings.IndexByte("-._~!$&'()*+,;=:@/?%", c) >= 0 {
+			table[c] |= urlOctet
 		}
 	}
 	return table
@@ -103,3 +111,49 @@ func trimSpace(p []byte) []byte {
 
 // isSpace reports whether c is an octet of OWS, RFC 9110 section 5.6.3.
 func isSpace(c byte) bool { return c == ' ' || c == '\t' }
+
+// IsURLOctet reports whether an octet may stand in the path or the query of a URL.
+func IsURLOctet(c byte) bool { return octets[c]&urlOctet != 0 }
+
+// AppendURL appends text with all octets in percent-encoding that the path or the query of a URL may not have. A triplet of a percent-encoding
+// stays as it is.
+func AppendURL[T []byte | string](b []byte, text T) []byte {
+	for i := 0; i < len(text); i++ {
+		c := text[i]
+		isTriplet := c == '%' && i+2 < len(text) && octets[text[i+1]]&octets[text[i+2]]&hexOctet != 0
+		if IsURLOctet(c) && (c != '%' || isTriplet) {
+			b = append(b, c)
+		} else {
+			b = appendEncoded(b, c)
+		}
+	}
+	return b
+}
+
+// AppendURLComponent appends text with all octets in percent-encoding that aren't unreserved (RFC 3986 section 2.3): whatever it is, it is one
+// part of a URL.
+func AppendURLComponent(b []byte, text []byte) []byte {
+	for _, c := range text {
+		if octets[c]&alnumOctet != 0 || strings.IndexByte("-._~", c) >= 0 {
+			b = append(b, c)
+		} else {
+			b = appendEncoded(b, c)
+		}
+	}
+	return b
+}
+
+func appendEncoded(b []byte, c byte) []byte {
+	const digits = "0123456789ABCDEF"
+	return append(b, '%', digits[c>>4], digits[c&0xf])
+}
+
+// Printable replaces the octets by "?" that the value of a field can't hold, so that no value can end its line.
+func Printable(value []byte) []byte {
+	for i, c := range value {
+		if octets[c]&valueOctet == 0 {
+			value[i] = '?'
+		}
+	}
+	return value
+}

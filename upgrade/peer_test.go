@@ -60,7 +60,7 @@ func throughGateway(t *testing.T, wire []byte) []byte {
 	if !a.Deflate() || string(a.Protocol()) != "chat" {
 		t.Errorf("deflate %v, protocol %q; want true, chat", a.Deflate(), a.Protocol())
 	}
-	return []byte(joined(a.AppendForward(nil, nil)))
+	return []byte(joined(a.AppendForward(nil, &AnswerChange{})))
 }
 
 type readerFunc func(p []byte) (int, error)

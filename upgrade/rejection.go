@@ -10,9 +10,22 @@ type Field struct{ Name, Value string }
 type Rejection struct {
 	Status int
 	Reason string  // the label of metrics and logs
-	Text   string  // the body, one line
-	Header []Field // beyond Content-Type, Content-Length and Connection
+	Text   string  // the body
+	Header []Field // beyond Content-Length and Connection, and Content-Type of a Line
+	Form   Form
 }
+
+// A Form is how the Text of a Rejection is sent.
+type Form uint8
+
+const (
+	Line       Form = iota // one line of text/plain, to which the LF is added
+	Whole                  // as it stands: the answer of a route that answers by itself
+	LengthOnly             // a Whole in answer to HEAD: only its length is sent
+)
+
+// HasBody reports whether an answer of that status may have a body: RFC 9110 sections 15.3.5, 15.3.6 and 15.4.5.
+func HasBody(status int) bool { return status != 204 && status != 205 && status != 304 }
 
 func (rej *Rejection) Error() string {
 	return strconv.Itoa(rej.Status) + " " + rej.Reason + ": " + rej.Text
@@ -57,6 +70,7 @@ var (
 	ErrDotSegment      = badRequest("dot_segment", "the path has a segment of dots")
 	ErrEncodedSlash    = badRequest("encoded_slash", "the path has a slash or backslash in percent-encoding, which could lead elsewhere")
 	ErrPathParameter   = badRequest("path_parameter", "the path has a parameter, without which it would lead elsewhere")
+	ErrMatchCost       = badRequest("match_cost", "the request is too long for the regular expressions of the routes")
 	ErrNoHost          = badRequest("no_host", "the request has no Host")
 	ErrBadHost         = badRequest("bad_host", "Host is not a name or an address with a port or without")
 	ErrDuplicate       = badRequest("duplicate_field", "a header field that may occur once occurs twice")
@@ -69,15 +83,15 @@ var (
 
 // Faults of a WebSocket request: RFC 6455 section 4.2.1.
 var (
-	ErrNotWebSocket = &Rejection{426, "not_websocket", "this address speaks WebSocket only", upgradeFields}
-	ErrBadMethod    = &Rejection{405, "bad_method", "a WebSocket request is a GET", []Field{{"Allow", "GET"}}}
+	ErrNotWebSocket = refusal(426, "not_websocket", "this address speaks WebSocket only", upgradeFields...)
+	ErrBadMethod    = refusal(405, "bad_method", "a WebSocket request is a GET", Field{"Allow", "GET"})
 	ErrOldHTTP      = badRequest("old_http", "a WebSocket request needs HTTP/1.1")
 	ErrBadUpgrade   = badRequest("bad_upgrade", "Upgrade is not a list of protocols")
 	ErrNoUpgrade    = badRequest("no_connection_upgrade", "Connection does not name Upgrade")
 	ErrBody         = badRequest("body", "a WebSocket request has no body: no Content-Length but 0, no Transfer-Encoding")
 	ErrExpect       = badRequest("expect", "a WebSocket request has no Expect")
 	ErrNoVersion    = badRequest("no_version", "the request has no Sec-WebSocket-Version")
-	ErrVersion      = &Rejection{426, "bad_version", "the only Sec-WebSocket-Version is 13", upgradeFields}
+	ErrVersion      = refusal(426, "bad_version", "the only Sec-WebSocket-Version is 13", upgradeFields...)
 	ErrBadKey       = badRequest("bad_key", "Sec-WebSocket-Key is not 16 bytes in base64")
 	ErrBadProtocol  = badRequest("bad_protocol", "Sec-WebSocket-Protocol is not a list of tokens")
 	ErrBadExtension = badRequest("bad_extensions", "Sec-WebSocket-Extensions is not a list of extensions")
@@ -87,39 +101,40 @@ var (
 var (
 	ErrPlainHTTP      = badRequest("plain_http", "this address speaks TLS: use https or wss")
 	ErrTLS            = badRequest("tls", "this address speaks no TLS: use http or ws")
-	ErrRedirect       = &Rejection{308, "redirect_https", "use https", nil}
-	ErrOrigin         = &Rejection{403, "origin", "connections from this Origin are not allowed", nil}
-	ErrNoRoute        = &Rejection{404, "no_route", "nothing is served under this host and path", nil}
-	ErrHeadTimeout    = &Rejection{408, "head_timeout", "the request's head did not arrive in time", nil}
-	ErrRate           = &Rejection{429, "rate", "too many requests of this address in too short a time", nil}
-	ErrSessionsPerIP  = &Rejection{429, "sessions_per_ip", "this address has as many sessions as one may have", nil}
-	ErrDial           = &Rejection{502, "dial", "no backend could be reached", nil}
-	ErrBadAnswer      = &Rejection{502, "bad_answer", "the backend's answer can't be passed on", nil}
-	ErrNoConnect      = &Rejection{502, "bad_answer", "the backend does not offer WebSocket over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)", nil}
-	ErrInternal       = &Rejection{502, "internal_error", "the gateway failed to handle this request", nil}
-	ErrNoBackend      = &Rejection{503, "no_backend", "no backend is available", nil}
-	ErrDescriptors    = &Rejection{503, "descriptors", "the gateway has no descriptors left", nil}
-	ErrPorts          = &Rejection{503, "ports", "the gateway has no ports left for connections to the backend", nil}
-	ErrMemory         = &Rejection{503, "memory", "the gateway's system has no memory left for connections", nil}
-	ErrDraining       = &Rejection{503, "draining", "the gateway is shutting down", nil}
-	ErrLoop           = &Rejection{508, "loop", "the request has passed too many gateways: one of them seems to be its own backend", nil}
-	ErrBackendTimeout = &Rejection{504, "backend_timeout", "no backend answered in time", nil}
+	ErrRedirect       = refusal(308, "redirect_https", "use https")
+	ErrOrigin         = refusal(403, "origin", "connections from this Origin are not allowed")
+	ErrAddress        = refusal(403, "address", "clients of this address are not allowed here")
+	ErrNoRoute        = refusal(404, "no_route", "nothing is served under this host and path")
+	ErrHeadTimeout    = refusal(408, "head_timeout", "the request's head did not arrive in time")
+	ErrRate           = refusal(429, "rate", "too many requests of this address in too short a time")
+	ErrSessionsPerIP  = refusal(429, "sessions_per_ip", "this address has as many sessions as one may have")
+	ErrDial           = refusal(502, "dial", "no backend could be reached")
+	ErrBadAnswer      = refusal(502, "bad_answer", "the backend's answer can't be passed on")
+	ErrNoConnect      = refusal(502, "bad_answer", "the backend does not offer WebSocket over HTTP/2 (SETTINGS_ENABLE_CONNECT_PROTOCOL)")
+	ErrInternal       = refusal(502, "internal_error", "the gateway failed to handle this request")
+	ErrNoBackend      = refusal(503, "no_backend", "no backend is available")
+	ErrDescriptors    = refusal(503, "descriptors", "the gateway has no descriptors left")
+	ErrPorts          = refusal(503, "ports", "the gateway has no ports left for connections to the backend")
+	ErrMemory         = refusal(503, "memory", "the gateway's system has no memory left for connections")
+	ErrDraining       = refusal(503, "draining", "the gateway is shutting down")
+	ErrLoop           = refusal(508, "loop", "the request has passed too many gateways: one of them seems to be its own backend")
+	ErrBackendTimeout = refusal(504, "backend_timeout", "no backend answered in time")
 )
 
 // Refusals for want of a place: of all of them, or of those that one address may have.
 var (
-	ErrConnections = &Rejection{503, "connections", "the gateway has as many connections as it may have", nil}
-	ErrHandshakes  = &Rejection{503, "handshakes", "the gateway has as many handshakes under way as it may have", nil}
-	ErrRequests    = &Rejection{503, "requests", "the gateway has as many plain requests under way as it may have", nil}
-	ErrSessions    = &Rejection{503, "sessions", "the gateway has as many sessions as it may have", nil}
-	ErrStreams     = &Rejection{503, "backend_streams", "the connections to the backend carry as many sessions as they may", nil}
-	ErrPoolFull    = &Rejection{503, "pool_full", "every backend has as many sessions as it may have", nil}
+	ErrConnections = refusal(503, "connections", "the gateway has as many connections as it may have")
+	ErrHandshakes  = refusal(503, "handshakes", "the gateway has as many handshakes under way as it may have")
+	ErrRequests    = refusal(503, "requests", "the gateway has as many plain requests under way as it may have")
+	ErrSessions    = refusal(503, "sessions", "the gateway has as many sessions as it may have")
+	ErrStreams     = refusal(503, "backend_streams", "the connections to the backend carry as many sessions as they may")
+	ErrPoolFull    = refusal(503, "pool_full", "every backend has as many sessions as it may have")
 
-	ErrConnectionsShare = &Rejection{503, "connections_share", "this address has its share of the gateway's connections", nil}
-	ErrHandshakesShare  = &Rejection{503, "handshakes_share", "this address has its share of the gateway's handshakes under way", nil}
-	ErrRequestsShare    = &Rejection{503, "requests_share", "this address has its share of the gateway's plain requests under way", nil}
-	ErrQueueShare       = &Rejection{503, "queue_share", "this address has its share of the pool's queue", nil}
-	ErrSessionsShare    = &Rejection{503, "sessions_share", "this address has its share of the gateway's sessions", nil}
+	ErrConnectionsShare = refusal(503, "connections_share", "this address has its share of the gateway's connections")
+	ErrHandshakesShare  = refusal(503, "handshakes_share", "this address has its share of the gateway's handshakes under way")
+	ErrRequestsShare    = refusal(503, "requests_share", "this address has its share of the gateway's plain requests under way")
+	ErrQueueShare       = refusal(503, "queue_share", "this address has its share of the pool's queue")
+	ErrSessionsShare    = refusal(503, "sessions_share", "this address has its share of the gateway's sessions")
 )
 
 // upgradeFields are the fields of a 426. RFC 9110 section 15.5.22: "The server MUST
@@ -127,47 +142,72 @@ var (
 // in Connection; RFC 6455 section 4.4 requires the version.
 var upgradeFields = []Field{{"Upgrade", "websocket"}, {"Connection", "Upgrade"}, {"Sec-WebSocket-Version", "13"}}
 
-func badRequest(reason, text string) *Rejection {
-	return &Rejection{400, reason, text, nil}
+func refusal(status int, reason, text string, header ...Field) *Rejection {
+	return &Rejection{Status: status, Reason: reason, Text: text, Header: header}
 }
+
+func badRequest(reason, text string) *Rejection { return refusal(400, reason, text) }
 
 // badAnswer returns ErrBadAnswer with a text that states what is wrong.
 func badAnswer(text string) *Rejection {
-	return &Rejection{ErrBadAnswer.Status, ErrBadAnswer.Reason, "the backend's answer was refused: " + text, nil}
+	return refusal(ErrBadAnswer.Status, ErrBadAnswer.Reason, "the backend's answer was refused: "+text)
 }
 
 // AppendRejection appends the whole response to dst. The caller closes the
 // connection after it.
 func AppendRejection(dst []byte, rej *Rejection) []byte {
+	text, isLine := rej.Text, rej.Form == Line
 	dst = append(dst, "HTTP/1.1 "...)
 	dst = strconv.AppendInt(dst, int64(rej.Status), 10)
 	dst = append(dst, ' ')
 	dst = append(dst, statusText(rej.Status)...)
-	dst = append(dst, "\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: "...)
-	dst = strconv.AppendInt(dst, int64(len(rej.Text)+1), 10)
-	dst = append(dst, "\r\nConnection: close\r\n"...)
+	dst = append(dst, "\r\n"...)
+	if isLine {
+		dst = append(dst, "Content-Type: text/plain; charset=utf-8\r\n"...)
+		text += "\n"
+	}
+	if rej.Status != 204 && rej.Status != 304 { // RFC 9110 section 8.6 forbids it on a 204; on a 304 it is the length of another answer
+		dst = append(dst, "Content-Length: "...)
+		dst = strconv.AppendInt(dst, int64(len(text)), 10)
+		dst = append(dst, "\r\n"...)
+	}
+	dst = append(dst, "Connection: close\r\n"...)
 	for _, f := range rej.Header {
 		dst = appendField(dst, f.Name, f.Value)
 	}
 	dst = append(dst, "\r\n"...)
-	dst = append(dst, rej.Text...)
-	return append(dst, '\n')
+	if rej.Form == LengthOnly {
+		return dst
+	}
+	return append(dst, text...)
 }
 
-// statusText returns the reason phrase of the statuses above. RFC 9112 section 4
-// allows an empty one.
+// statusText returns the reason phrase of the statuses above, and of those that a
+// route often answers with. RFC 9112 section 4 allows an empty one.
 func statusText(status int) string {
 	switch status {
+	case 200:
+		return "OK"
+	case 202:
+		return "Accepted"
+	case 204:
+		return "No Content"
 	case 301:
 		return "Moved Permanently"
 	case 302:
 		return "Found"
+	case 303:
+		return "See Other"
+	case 304:
+		return "Not Modified"
 	case 307:
 		return "Temporary Redirect"
 	case 308:
 		return "Permanent Redirect"
 	case 400:
 		return "Bad Request"
+	case 401:
+		return "Unauthorized"
 	case 403:
 		return "Forbidden"
 	case 404:
@@ -176,10 +216,14 @@ func statusText(status int) string {
 		return "Method Not Allowed"
 	case 408:
 		return "Request Timeout"
+	case 410:
+		return "Gone"
 	case 426:
 		return "Upgrade Required"
 	case 429:
 		return "Too Many Requests"
+	case 500:
+		return "Internal Server Error"
 	case 501:
 		return "Not Implemented"
 	case 502:
@@ -196,16 +240,12 @@ func statusText(status int) string {
 }
 
 // appendField appends a header line. Control bytes, which a certificate's subject
-// may have, become "?", so that no value can end its line.
+// may have, become "?".
 func appendField(dst []byte, name, value string) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)
-	for i := 0; i < len(value); i++ {
-		c := value[i]
-		if octets[c]&valueOctet == 0 {
-			c = '?'
-		}
-		dst = append(dst, c)
-	}
+	start := len(dst)
+	dst = append(dst, value...)
+	Printable(dst[start:])
 	return append(dst, "\r\n"...)
 }

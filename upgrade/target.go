@@ -3,6 +3,7 @@ package upgrade
 import (
 	"bytes"
 	"net/netip"
+	"strings"
 )
 
 // target is the request's target, RFC 9112 section 3.2.
@@ -202,27 +203,65 @@ func (how reading) append(dst, path []byte) []byte {
 }
 
 // BehindPrefix returns the rest of path after the part that Request.Path has as
-// its first length octets. A run of slashes at the start of the rest becomes one,
-// since "//" there could be read as an authority.
-func BehindPrefix(path []byte, length int) []byte {
+// its first length octets, whole segments. A run of slashes at the start of the
+// rest becomes one, since "//" there could be read as an authority.
+func BehindPrefix(path []byte, length int) []byte { return oneSlash(path[rawOffset(path, length):]) }
+
+// RawPart returns the part of the path as sent that Request.Path has as the octets from start to end. Before and behind it, slashes of a run
+// stay with the first one.
+func (r *Request) RawPart(start, end int) []byte {
+	path := r.RawPath()
+	return path[rawOffset(path, start):rawOffset(path, end)]
+}
+
+// rawOffset returns where in path is what Request.Path has at offset decoded, or the end of path.
+func rawOffset(path []byte, decoded int) int {
 	made, last := 0, byte(0)
-	for len(path) > 0 && made < length {
-		c, n := pathOctet(path)
+	for i := 0; i < len(path); {
+		c, n := pathOctet(path[i:])
 		switch {
-		case n == 3 && (c == '/' || c == '\\'):
-			made += 3
+		case n == 3 && (c == '/' || c == '\\'): // stays encoded
+			if decoded < made+n {
+				return i + decoded - made
+			}
+			made += n
 			c = 0
 		case c == '/' && last == '/':
+		case made == decoded:
+			return i
 		default:
 			made++
 		}
 		last = c
-		path = path[n:]
+		i += n
 	}
+	return len(path)
+}
+
+// oneSlash returns path with a run of slashes at its start as one.
+func oneSlash(path []byte) []byte {
 	for len(path) > 1 && path[0] == '/' && path[1] == '/' {
 		path = path[1:]
 	}
 	return path
+}
+
+// CheckPath returns how a request for a path would be refused, and nil if it wouldn't.
+func CheckPath(path string) *Rejection {
+	var t target
+	if !strings.HasPrefix(path, "/") || strings.HasPrefix(path, "//") || strings.Contains(path, "?") || !isAll(path, targetOctet) {
+		return ErrBadTarget
+	}
+	return t.checkPath([]byte(path))
+}
+
+// CheckHost returns how a request with that value of Host would be refused, and nil if it wouldn't.
+func CheckHost(value string) *Rejection {
+	if len(value) > MaxHeadBytes {
+		return ErrBadHost
+	}
+	_, rejection := parseHost([]byte(value), span{0, uint16(len(value))})
+	return rejection
 }
 
 // pathOctet returns the first octet of a checked path, decoded, and its encoded

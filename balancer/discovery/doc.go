@@ -6,9 +6,9 @@
 // recovers panics.
 //
 // The path through it: [Config.Source] returns the source of one configured name, [Source.Watch]
-// reports a list each time that it has found one, until its context ends. A way that has to ask again
-// and again is a lookup function in a poller (poller.go), which has the interval, the back-off and the
-// early refresh. A way that is told of changes implements Source itself.
+// reports a list each time that it has found one, until its context ends. A way that
+// must ask repeatedly is a lookup function in a poller (poller.go), which has the interval, the back-off
+// and the early refresh. A way that gets notifications of changes implements Source itself.
 //
 // Open source.go first; dns.go is an example of a lookup.
 package discovery

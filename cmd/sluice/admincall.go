@@ -34,9 +34,9 @@ type adminCall struct {
 func (c call) newAdminCall(name string) *adminCall {
 	// A reload, or a close of all sessions, may take this long.
 	q := &adminCall{call: c, flags: flag.NewFlagSet(name, flag.ContinueOnError), patience: time.Minute}
-	q.flags.StringVar(&q.address, "admin", "127.0.0.1:9901", "the gateway's admin `ADDR`")
-	q.flags.StringVar(&q.tokenFile, "token-file", "", "the `FILE` with the admin listener's token")
-	q.flags.BoolVar(&q.isJSON, "json", false, "print JSON")
+	q.flags.StringVar(&q.address, "admin", "127.0.0.1:9901", "the `ADDR` of the gateway's admin listener")
+	q.flags.StringVar(&q.tokenFile, "token-file", "", "the `FILE` with the token of the admin listener")
+	q.flags.BoolVar(&q.isJSON, "json", false, "print the answer of the API, as JSON")
 	return q
 }
 
@@ -62,9 +62,21 @@ const mostAnswerBytes = 64 << 20
 
 // send sends a request to the gateway and reads its answer into value. If value is nil, it discards the answer.
 func (q *adminCall) send(method, path string, query url.Values, value any) error {
+	body, err := q.fetch(method, path, query)
+	if err != nil || value == nil {
+		return err
+	}
+	if err := json.Unmarshal(body, value); err != nil {
+		return fmt.Errorf("the answer of %s is not that of a gateway", q.address)
+	}
+	return nil
+}
+
+// fetch sends a request to the gateway and returns its answer.
+func (q *adminCall) fetch(method, path string, query url.Values) ([]byte, error) {
 	address, err := q.hostPort()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), q.patience)
 	defer cancel()
@@ -74,12 +86,12 @@ func (q *adminCall) send(method, path string, query url.Values, value any) error
 	}
 	request, err := http.NewRequestWithContext(ctx, method, target, nil)
 	if err != nil {
-		return usageError{fmt.Sprintf("-admin %s is no address: %v", q.address, err)}
+		return nil, usageError{fmt.Sprintf("-admin %s is not an address: %v", q.address, err)}
 	}
 	if q.tokenFile != "" {
 		token, err := admin.ReadToken(q.tokenFile)
 		if err != nil {
-			return fmt.Errorf("token file %s: %w", q.tokenFile, err)
+			return nil, fmt.Errorf("token file %s: %w", q.tokenFile, err)
 		}
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
@@ -87,33 +99,27 @@ func (q *adminCall) send(method, path string, query url.Values, value any) error
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	answer, err := client.Do(request)
 	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("the gateway at %s does not answer within %s", address, units.Duration(q.patience))
+		return nil, fmt.Errorf("the gateway at %s does not answer within %s", address, units.Duration(q.patience))
 	}
 	if err != nil {
-		return fmt.Errorf("no gateway answers at %s: %s", address, netconn.Explain(err))
+		return nil, fmt.Errorf("no gateway answers at %s: %s", address, netconn.Explain(err))
 	}
 	defer answer.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(answer.Body, mostAnswerBytes))
 	if err != nil {
-		return fmt.Errorf("the answer of %s breaks off: %s", address, netconn.Explain(err))
+		return nil, fmt.Errorf("the answer of %s breaks off: %s", address, netconn.Explain(err))
 	}
 	if answer.StatusCode != http.StatusOK {
-		return refusedBy(answer.StatusCode, body)
+		return nil, refusedBy(answer.StatusCode, body)
 	}
-	if value == nil {
-		return nil
-	}
-	if err := json.Unmarshal(body, value); err != nil {
-		return fmt.Errorf("the answer of %s is not that of a gateway", address)
-	}
-	return nil
+	return body, nil
 }
 
 // hostPort returns the address that -admin names, which may be written as the URL of the dashboard.
 func (q *adminCall) hostPort() (string, error) {
 	address := strings.TrimSuffix(strings.TrimPrefix(q.address, "http://"), "/")
 	if _, _, err := net.SplitHostPort(address); err != nil || strings.Contains(address, "/") {
-		return "", usageError{fmt.Sprintf("-admin %s is no address: want HOST:PORT", q.address)}
+		return "", usageError{fmt.Sprintf("-admin %s is not an address: want HOST:PORT", q.address)}
 	}
 	return address, nil
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/gobwas/ws"
 
+	"sluice/internal/config"
 	"sluice/proxy/session"
 )
 
@@ -171,6 +172,25 @@ func TestReloadTellsAsMuchAsTheGatewayDoes(t *testing.T) {
 	}
 }
 
+func TestConfigPrintsWhatRuns(t *testing.T) {
+	p := startProcess(t, "")
+	text := mustInvoke(t, "config", "-admin", p.admin)
+	file, err := config.Parse("printed", []byte(text))
+	if err != nil || len(file.Pool) != 1 || file.Pool[0].Name != "echo" {
+		t.Errorf("%v of what config prints:\n%s", err, text)
+	}
+	if !strings.HasPrefix(text, "# read from \"") {
+		t.Errorf("config doesn't print what it was read from:\n%s", text)
+	}
+	var shown struct {
+		Files         []string       `json:"files"`
+		Configuration map[string]any `json:"configuration"`
+	}
+	if err := json.Unmarshal([]byte(mustInvoke(t, "config", "-json", "-admin", p.admin)), &shown); err != nil || len(shown.Files) != 1 || shown.Configuration["pool"] == nil {
+		t.Errorf("config -json: %+v, %v", shown, err)
+	}
+}
+
 func TestQuestionsThatNobodyAnswersFail(t *testing.T) {
 	for _, test := range []struct {
 		args   string
@@ -178,26 +198,26 @@ func TestQuestionsThatNobodyAnswersFail(t *testing.T) {
 		stderr string
 	}{
 		{"status -admin 127.0.0.1:1", exitFailure, "no gateway answers at 127.0.0.1:1: connection refused\n"},
-		{"status -admin [", exitUsage, "is no address"},
+		{"status -admin [", exitUsage, "is not an address"},
 		{"status x", exitUsage, `unexpected argument "x"`},
 		{"status -token-file /no/such/file", exitFailure, "/no/such/file"},
 		{"sessions a b", exitUsage, `unexpected argument "b"`},
-		{"sessions a -route /", exitUsage, "exclude each other"},
-		{"sessions -code 1000", exitUsage, "-code and -all go with -close"},
+		{"sessions a -route /", exitUsage, "can't be combined"},
+		{"sessions -code 1000", exitUsage, "-code and -all need -close"},
 		{"drain echo", exitUsage, "are missing"},
-		{"drain echo b -undo -over 1s", exitUsage, "exclude each other"},
+		{"drain echo b -undo -over 1s", exitUsage, "can't be combined"},
 		{"drain a b c", exitUsage, `unexpected argument "c"`},
 		{"reload now", exitUsage, `unexpected argument "now"`},
 		// Faults D: mistakes in arguments, found before any gateway is asked.
-		{"sessions -idle 5x", exitUsage, `idle="5x" is no duration over 0s`},
-		{"sessions -age 0s", exitUsage, `age="0s" is no duration over 0s`},
-		{"sessions -client here", exitUsage, `client="here" is no address`},
+		{"sessions -idle 5x", exitUsage, `idle="5x" is not a duration over 0s`},
+		{"sessions -age 0s", exitUsage, `age="0s" is not a duration over 0s`},
+		{"sessions -client here", exitUsage, `client="here" is not an address`},
 		{"sessions -path chat", exitUsage, `path="chat" does not begin with a slash`},
-		{"sessions -close -all -code 1006", exitUsage, `code="1006" is no close code`},
+		{"sessions -close -all -code 1006", exitUsage, `code="1006" is not a close code`},
 		{"sessions -limit -1", exitUsage, "-limit is negative"},
-		{"drain echo b -over 5", exitUsage, `over="5" is no duration from 0s to 24h`},
-		{"drain echo b -over 48h", exitUsage, `over="48h" is no duration from 0s to 24h`},
-		{"status -admin https://127.0.0.1:1", exitUsage, "-admin https://127.0.0.1:1 is no address: want HOST:PORT"},
+		{"drain echo b -over 5", exitUsage, `over="5" is not a duration from 0s to 24h`},
+		{"drain echo b -over 48h", exitUsage, `over="48h" is not a duration from 0s to 24h`},
+		{"status -admin https://127.0.0.1:1", exitUsage, "-admin https://127.0.0.1:1 is not an address: want HOST:PORT"},
 		{"status -admin http://127.0.0.1:1/", exitFailure, "no gateway answers at 127.0.0.1:1: connection refused"},
 		{"status -health -admin 127.0.0.1:1", exitFailure, "no gateway answers at 127.0.0.1:1"},
 		{"status -token-file /dev/zero -admin 127.0.0.1:1", exitFailure, "token file /dev/zero: not a file of at most 4096 bytes"},

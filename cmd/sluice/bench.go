@@ -16,7 +16,7 @@ func runBench(c call) error {
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
 	var options load.Options
 	options.AddFlags(flags)
-	isJSON := flags.Bool("json", false, "report as JSON")
+	isJSON := flags.Bool("json", false, "print the report as JSON")
 	if err := c.parse(flags); err != nil {
 		return err
 	}

@@ -11,8 +11,8 @@ import (
 // drain takes a backend of a running gateway out of use, or back in.
 func drain(c call) error {
 	q := c.newAdminCall("drain")
-	over := q.flags.String("over", "", "spread the closes of its sessions over `TIME`, such as 30s (default at once)")
-	isUndone := q.flags.Bool("undo", false, "end a drain: the backend takes sessions again")
+	over := q.flags.String("over", "", "spread the closes of its sessions over `TIME`, such as 30s (default: at once)")
+	isUndone := q.flags.Bool("undo", false, "end a drain: the backend gets sessions again")
 	arguments, err := q.parse(2)
 	switch {
 	case err != nil:
@@ -20,7 +20,7 @@ func drain(c call) error {
 	case len(arguments) < 2:
 		return usageError{"the pool and the backend's address are missing; `sluice status` lists both"}
 	case *isUndone && *over != "":
-		return usageError{"-over and -undo exclude each other"}
+		return usageError{"-over and -undo can't be combined"}
 	}
 	action, query := "drain", url.Values{}
 	if *isUndone {

@@ -13,7 +13,7 @@ import (
 // runEcho runs an echo backend until a signal comes.
 func runEcho(c call) error {
 	flags := flag.NewFlagSet("echo", flag.ContinueOnError)
-	address := flags.String("listen", "127.0.0.1:9000", "`ADDR` to listen at: host:port, or unix:/path")
+	address := flags.String("listen", "127.0.0.1:9000", "listen at this `ADDR`, host:port or unix:/path")
 	if err := c.parse(flags); err != nil {
 		return err
 	}
@@ -23,7 +23,7 @@ func runEcho(c call) error {
 	}
 	listener, err := net.Listen(network, *address)
 	if _, isWrong := errors.AsType[*net.AddrError](err); isWrong {
-		return usageError{fmt.Sprintf("-listen %s is no address: %v", *address, err)}
+		return usageError{fmt.Sprintf("-listen %s is not an address: %v", *address, err)}
 	}
 	if err != nil {
 		return err

@@ -1,6 +1,6 @@
 // Command sluice is a WebSocket gateway: it stands in front of existing WebSocket services, balances sessions over pools of backends,
-// and relays frames both ways while it handles ping and close itself. Package gateway is the gateway; here are the commands, each in a
-// file of its own name, signals and output.
+// and relays frames both ways while it handles ping and close itself. Package gateway is the gateway. This package has the commands, each
+// in a file of its own name, their help, signals and output.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 )
 
 func main() {
-	// net/http writes a few lines here that it has no other way for, some with a backend's bytes: they would stand among the log's JSON.
+	// net/http writes a few lines here that it can't write elsewhere, some with bytes of a backend. They must not mix with the log's JSON.
 	log.SetOutput(io.Discard)
 	os.Exit(dispatch(os.Args[1:], os.Stdout, os.Stderr))
 }
@@ -23,16 +23,19 @@ func main() {
 // commands returns the commands of sluice.
 func commands() []command {
 	return []command{
-		{"run", "run [-config FILE] | -to ADDR[,ADDR…] [-listen ADDR] [-tls]", "serve a configuration, or just some backends", run},
-		{"check", "check -config FILE", "report all problems of a configuration", check},
-		{"demo", "demo", "run backends, the gateway and a page to try it", runDemo},
+		{"run", "run [-config FILE] | -to ADDR[,ADDR…] [-listen ADDR] [-tls]", "run the gateway with a configuration file, or with -to without one", run},
+		{"check", "check [FILE]", "report all problems of a configuration", check},
+		{"import", "import -from PROXY FILE…", "print the configuration of another proxy as one of Sluice", importFrom},
+		{"demo", "demo", "run three echo backends, the gateway and a test page", runDemo},
 		{"echo", "echo [-listen ADDR]", "run an echo backend", runEcho},
 		{"bench", "bench [-mode MODE] -url URL [-c N] [-d TIME] …", "put load on a WebSocket URL and measure it", runBench},
-		{"status", "status [-admin ADDR] [-health] [-json]", "show the listeners, routes and backends of a running gateway", status},
-		{"sessions", "sessions [ID] [-route NAME] [-idle TIME] [-close] …", "list, show or close its live sessions", sessions},
-		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take one of its backends out of use, or put it back", drain},
-		{"reload", "reload [-admin ADDR]", "reload its configuration", reload},
-		{"upgrade", "upgrade [-admin ADDR]", "start its program anew and hand the live sessions over", upgrade},
+		{"status", "status [-admin ADDR] [-health] [-json]", "show the listeners, routes, pools and backends of a running gateway", status},
+		{"sessions", "sessions [ID] [-route NAME] [-idle TIME] [-close] …", "list, show or close live sessions", sessions},
+		{"drain", "drain POOL BACKEND [-over TIME] [-undo]", "take a backend out of use, or put it back", drain},
+		{"config", "config [-admin ADDR] [-json]", "show the configuration that a running gateway uses", showConfig},
+		{"reload", "reload [-admin ADDR]", "reload the configuration of a running gateway", reload},
+		{"upgrade", "upgrade [-admin ADDR]", "start the program anew and hand the live sessions over to it", upgrade},
+		{"schema", "schema", "print a JSON schema of the configuration, for editors", schema},
 		{"version", "version", "print the build of this program", version},
 	}
 }
@@ -113,9 +116,9 @@ func (c command) exitCode(err error, stderr io.Writer) int {
 func printUsage(w io.Writer) {
 	fmt.Fprint(w, "Sluice is a WebSocket gateway.\n\nusage:\n")
 	for _, c := range commands() {
-		fmt.Fprintf(w, "  sluice %-56s %s\n", c.usage, c.summary)
+		fmt.Fprintf(w, "  sluice %-60s %s\n", c.usage, c.summary)
 	}
-	fmt.Fprint(w, "\n`sluice COMMAND -h` lists the flags of a command.\nexit codes: 0 clean, 1 failure while running, 2 wrong usage or configuration\n")
+	fmt.Fprint(w, "\n`sluice COMMAND -h` explains a command and its flags.\nexit codes: 0 success, 1 failure while running, 2 wrong usage or configuration\n")
 }
 
 // parse reads the flags of a call that takes no other arguments.
@@ -134,8 +137,7 @@ func (c call) parseFlags(flags *flag.FlagSet) error {
 	flags.SetOutput(io.Discard) // dispatch prints the error
 	err := flags.Parse(c.args)
 	if errors.Is(err, flag.ErrHelp) {
-		flags.SetOutput(c.stdout)
-		flags.Usage()
+		printHelp(c.stdout, flags)
 		return err
 	}
 	if err != nil {

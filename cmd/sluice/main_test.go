@@ -25,7 +25,7 @@ func TestEachWayToCallHasItsExitCode(t *testing.T) {
 		stderr string
 	}{
 		{"", exitUsage, "", "usage:"},
-		{"help", exitClean, "sluice check -config FILE", ""},
+		{"help", exitClean, "sluice check [FILE]", ""},
 		{"-h", exitClean, "usage:", ""},
 		{"server", exitUsage, "", `unknown command "server"`},
 		{"version", exitClean, "sluice ", ""},
@@ -33,20 +33,29 @@ func TestEachWayToCallHasItsExitCode(t *testing.T) {
 		{"run -config testdata/none.toml", exitUsage, "", "testdata/none.toml"},
 		{"run", exitUsage, "", "there is no ./sluice.toml here"},
 		{"run -h", exitClean, "-listen ADDR", ""},
-		{"run -to 127.0.0.1:1 -config x", exitUsage, "", "-config and -to exclude each other"},
-		{"run -listen 127.0.0.1:0", exitUsage, "", "-listen goes with -to"},
+		{"run -to 127.0.0.1:1 -config x", exitUsage, "", "-config and -to can't be combined"},
+		{"run -listen 127.0.0.1:0", exitUsage, "", "-listen needs -to"},
 		{"run -to nowhere", exitUsage, "", `run: -to: no port, got "nowhere" (want host:port`},
 		{"run -to 127.0.0.1:1 -listen nowhere", exitUsage, "", `run: -listen: not an address, got "nowhere"`},
 		{"run serve", exitUsage, "", `unexpected argument "serve"`},
 		{"demo -x", exitUsage, "", "flag provided but not defined: -x"},
-		{"check", exitUsage, "", "-config is missing"},
+		{"check", exitUsage, "", "open sluice.toml: no such file or directory"},
 		{"check -config", exitUsage, "", "flag needs an argument: -config"},
 		{"check -h", exitClean, "-config FILE", ""},
 		{"check -file x", exitUsage, "", "flag provided but not defined: -file"},
 		{"check -config " + goodConfig, exitClean, goodConfig + ": OK", ""},
-		{"check -config " + goodConfig + " extra", exitUsage, "", `unexpected argument "extra"`},
+		{"check " + goodConfig, exitClean, goodConfig + ": OK", ""},
+		{"check " + goodConfig + " extra", exitUsage, "", `unexpected argument "extra"`},
+		{"check -config " + goodConfig + " extra", exitUsage, "", "the configuration is named twice"},
+		{"schema", exitClean, "https://json-schema.org/draft/2020-12/schema", ""},
+		{"schema x", exitUsage, "", `unexpected argument "x"`},
 		{"check -config testdata/none.toml", exitUsage, "", "testdata/none.toml"},
-		{"echo -listen nowhere", exitUsage, "", "-listen nowhere is no address"},
+		{"import -h", exitClean, "sluice import -from nginx /etc/nginx/nginx.conf", ""},
+		{"import x.conf", exitUsage, "", "-from is missing"},
+		{"import -from apache x.conf", exitUsage, "", "-from apache: want one of "},
+		{"import -from nginx", exitUsage, "", "FILE is missing"},
+		{"import -from nginx testdata/none.conf", exitFailure, "", "testdata/none.conf"},
+		{"echo -listen nowhere", exitUsage, "", "-listen nowhere is not an address"},
 		{"echo -listen 192.0.2.1:0", exitFailure, "", "192.0.2.1"},
 		{"bench", exitUsage, "", "-url is missing"},
 		{"bench -h", exitClean, "-allow-remote", ""},
@@ -55,7 +64,7 @@ func TestEachWayToCallHasItsExitCode(t *testing.T) {
 		{"bench -url ws://192.0.2.1/", exitUsage, "", "192.0.2.1 is not a loopback address: -allow-remote"},
 		{"bench -url ws://127.0.0.1:1/ -mode flood", exitUsage, "", "-mode flood: want one of"},
 		{"bench -url ws://127.0.0.1:1/ -size 1ZB", exitUsage, "", `"1ZB" is not a number of bytes`},
-		{"bench -url ws://127.0.0.1:1/ -pid x", exitUsage, "", `"x" is no process id`},
+		{"bench -url ws://127.0.0.1:1/ -pid x", exitUsage, "", `"x" is not a process id`},
 		{"bench -url ws://127.0.0.1:1/ -pid 1073741824", exitUsage, "", "-pid 1073741824: there is no such process"},
 		{"bench -url wss://127.0.0.1:1/ -ca testdata/none.pem", exitUsage, "", "-ca: open testdata/none.pem"},
 		{"echo -port 1", exitUsage, "", "usage: sluice echo [-listen ADDR]"},
@@ -111,5 +120,17 @@ func TestUsageListsEveryCommand(t *testing.T) {
 		if !strings.Contains(stdout, "sluice "+c.usage) || !strings.HasPrefix(c.usage, c.name) || c.summary == "" {
 			t.Errorf("usage of %q isn't told", c.name)
 		}
+	}
+}
+
+func TestEachCommandHasHelpWithAnExample(t *testing.T) {
+	for _, c := range commands() {
+		code, stdout, stderr := invoke(c.name, "-h")
+		if code != exitClean || stderr != "" || !strings.HasPrefix(stdout, "usage: sluice "+c.usage+"\n\n") || !strings.Contains(stdout, "\nexamples:\n  sluice "+c.name) {
+			t.Errorf("sluice %s -h: %d, stdout %q, stderr %q", c.name, code, stdout, stderr)
+		}
+	}
+	if len(help()) != len(commands()) {
+		t.Errorf("help of %d commands, there are %d", len(help()), len(commands()))
 	}
 }

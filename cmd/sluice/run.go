@@ -45,9 +45,9 @@ func run(c call) error {
 func (c call) readConfig() (file *config.File, path string, err error) {
 	flags := flag.NewFlagSet("run", flag.ContinueOnError)
 	named := flags.String("config", "", "the configuration `FILE` (default ./"+defaultFile+")")
-	to := flags.String("to", "", "serve without a file: relay to these backends, `ADDR[,ADDR…]`")
-	listen := flags.String("listen", "127.0.0.1:8080", "with -to: the `ADDR` to listen at, host:port or unix:/path")
-	secure := flags.Bool("tls", false, "with -to: speak TLS, with a certificate made for this run")
+	to := flags.String("to", "", "run without a configuration file, with these backends: `ADDR[,ADDR…]`")
+	listen := flags.String("listen", "127.0.0.1:8080", "with -to: listen at this `ADDR`, host:port or unix:/path")
+	secure := flags.Bool("tls", false, "with -to: use TLS, with a certificate made for this run")
 	if err := c.parse(flags); err != nil {
 		return nil, "", err
 	}
@@ -55,11 +55,11 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	switch {
 	case given["config"] && given["to"]:
-		return nil, "", usageError{"-config and -to exclude each other"}
+		return nil, "", usageError{"-config and -to can't be combined"}
 	case given["listen"] && !given["to"]:
-		return nil, "", usageError{"-listen goes with -to; with a file, the address stands in its [[listener]]"}
+		return nil, "", usageError{"-listen needs -to; with a configuration file, set address of its [[listener]]"}
 	case given["tls"] && !given["to"]:
-		return nil, "", usageError{"-tls goes with -to; with a file, certificates stand in its [listener.tls]"}
+		return nil, "", usageError{"-tls needs -to; with a configuration file, set its [listener.tls]"}
 	case given["to"]:
 		file, err = config.Parse("", quickConfig(*listen, *secure, strings.Split(*to, ",")))
 		return file, "", ofFlags(err)
@@ -69,8 +69,8 @@ func (c call) readConfig() (file *config.File, path string, err error) {
 	}
 	file, err = config.Load(defaultFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to names anything to serve.\n" +
-			"Try `sluice run -to 127.0.0.1:9000` for a backend there, `sluice demo` to look around,\n" +
+		return nil, "", usageError{"there is no ./" + defaultFile + " here, and neither -config nor -to is set.\n" +
+			"Try `sluice run -to 127.0.0.1:9000` with a backend at that address, try `sluice demo`,\n" +
 			"or copy config.example.toml to ./" + defaultFile + "."}
 	}
 	file, err = checked(file, err)

@@ -147,6 +147,7 @@ backend = [{ address = "127.0.0.1:1" }, { address = "127.0.0.1:2" }, { address =
 		t.Fatal(err)
 	}
 	all := cmp.Exporter(func(reflect.Type) bool { return true })
+	want.Origin = got.Origin
 	if diff := cmp.Diff(want, got, all); diff != "" {
 		t.Errorf("configuration of the flags (-want +got):\n%s", diff)
 	}

@@ -28,21 +28,21 @@ type sessionsCall struct {
 func sessions(c call) error {
 	s := &sessionsCall{adminCall: c.newAdminCall("sessions"), filter: url.Values{}}
 	for name, usage := range map[string]string{
-		"listener": "only of the listener `NAME`",
-		"route":    "only of the route `NAME`, which is its host and path",
-		"pool":     "only of the pool `NAME`",
-		"backend":  "only on the backend `ADDRESS`",
-		"client":   "only from the client `ADDRESS`, or those of a prefix such as 10.0.0.0/8",
-		"path":     "only with the path `PATH`, or one below it",
-		"idle":     "only without data for longer than `TIME`, such as 5m",
-		"age":      "only older than `TIME`, such as 1h",
+		"listener": "select the sessions of the listener `NAME`",
+		"route":    "select the sessions of the route `NAME`; sluice status shows the names",
+		"pool":     "select the sessions of the pool `NAME`",
+		"backend":  "select the sessions on the backend `ADDRESS`",
+		"client":   "select the sessions of the client `ADDRESS`, or of a prefix such as 10.0.0.0/8",
+		"path":     "select the sessions with this `PATH`, or a path below it",
+		"idle":     "select the sessions without data for longer than `TIME`, such as 5m",
+		"age":      "select the sessions older than `TIME`, such as 1h",
 	} {
 		s.flags.Var(filterFlag{s.filter, name}, name, usage)
 	}
-	s.flags.IntVar(&s.limit, "limit", 100, "list at most this many; 0: all")
-	s.flags.BoolVar(&s.closes, "close", false, "close them instead")
-	s.flags.BoolVar(&s.isAll, "all", false, "with -close: every session, where there is no filter")
-	s.flags.StringVar(&s.code, "code", "", "with -close: the close `CODE` (default each route's close_codes.drained)")
+	s.flags.IntVar(&s.limit, "limit", 100, "list at most this `NUMBER` of sessions; 0 means all")
+	s.flags.BoolVar(&s.closes, "close", false, "close the selected sessions")
+	s.flags.BoolVar(&s.isAll, "all", false, "with -close and without a filter: close every session")
+	s.flags.StringVar(&s.code, "code", "", "with -close: the close `CODE` (default: close_codes.drained of each route)")
 	arguments, err := s.parse(1)
 	if err != nil {
 		return err
@@ -52,9 +52,9 @@ func sessions(c call) error {
 	}
 	switch {
 	case s.session != "" && len(s.filter) > 0:
-		return usageError{"a session's ID and a filter exclude each other"}
+		return usageError{"a session ID and a filter can't be combined"}
 	case !s.closes && (s.code != "" || s.isAll):
-		return usageError{"-code and -all go with -close"}
+		return usageError{"-code and -all need -close"}
 	case s.limit < 0:
 		return usageError{"-limit is negative"}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -26,7 +27,7 @@ type gatewayStatus struct {
 func status(c call) error {
 	q := c.newAdminCall("status")
 	q.patience = 5 * time.Second
-	isHealth := q.flags.Bool("health", false, "only ask whether the process lives, which needs no token, and print nothing if it does")
+	isHealth := q.flags.Bool("health", false, "only check that the process is alive, which needs no token; print nothing if it is")
 	if _, err := q.parse(0); err != nil {
 		return err
 	}
@@ -77,7 +78,12 @@ func (q *adminCall) printStatus(s *gatewayStatus) error {
 	}
 	routes := q.newTable("ROUTE", "LISTENER", "POOL", "SESSIONS")
 	for _, r := range s.Routes.Routes {
-		routes.row(r.Name, orAny(r.Listener), r.Pool, number(r.Sessions))
+		if len(r.Pools) == 0 {
+			routes.row(r.Name, orAny(r.Listener), cmp.Or(r.Pool, "-"), number(r.Sessions))
+		}
+		for _, share := range r.Pools {
+			routes.row(r.Name, orAny(r.Listener), fmt.Sprintf("%s (weight %d)", share.Pool, share.Weight), number(share.Sessions))
+		}
 	}
 	pools := q.newTable("POOL", "BACKEND", "STATE", "WEIGHT", "SESSIONS", "FAILURES", "LAST ERROR")
 	for _, p := range s.Pools.Pools {

@@ -90,6 +90,19 @@ type (
 		// Waiting are the changed keys that only a restart makes effective, as "gateway.workers".
 		Waiting []string `json:"waiting"`
 	}
+	// Configuration is the answer of GET /api/v1/config. Values that must not be shown are "***".
+	Configuration struct {
+		Files         []string     `json:"files"`         // that it was read from
+		Configuration any          `json:"configuration"` // what runs: every key with its value
+		Waiting       []WaitingKey `json:"waiting"`
+		TOML          []byte       `json:"-"` // the same as TOML, with comments
+	}
+	// WaitingKey is a changed key that only a restart makes effective.
+	WaitingKey struct {
+		Key        string `json:"key"` // as "gateway.workers"
+		Running    any    `json:"running"`
+		Configured any    `json:"configured"`
+	}
 	// Error is the answer to what is refused.
 	Error struct {
 		Error string `json:"error"`
@@ -126,6 +139,7 @@ func (a *api) addTo(routes *router) {
 	routes.handle("DELETE", "/api/v1/sessions/{id}", a.closeSession)
 	routes.handle("GET", "/api/v1/log/level", a.showLevel)
 	routes.handle("PUT", "/api/v1/log/level", a.setLevel)
+	routes.handle("GET", "/api/v1/config", a.showConfiguration)
 	if a.Reload != nil {
 		routes.handle("POST", "/api/v1/reload", a.reload)
 	}
@@ -164,7 +178,7 @@ func ReadOver(values url.Values) (time.Duration, error) {
 	}
 	var over units.Duration
 	if over.UnmarshalText([]byte(text)) != nil || over < 0 || over.Std() > mostDrain {
-		return 0, fmt.Errorf("over=%q is no duration from 0s to %s, such as 30s", text, units.Duration(mostDrain))
+		return 0, fmt.Errorf("over=%q is not a duration from 0s to %s, such as 30s", text, units.Duration(mostDrain))
 	}
 	return over.Std(), nil
 }
@@ -215,6 +229,26 @@ func (a *api) setLevel(w http.ResponseWriter, r *http.Request) {
 	a.log.Info("log level changed", zap.Stringer("from", a.Level), zap.Stringer("to", level))
 	a.Level.SetLevel(level)
 	a.showLevel(w, r)
+}
+
+// showConfiguration answers with the configuration that runs, as JSON or, with format=toml, as TOML.
+func (a *api) showConfiguration(w http.ResponseWriter, r *http.Request) {
+	values, err := queryOf(r, "format")
+	format := values.Get("format")
+	if err == nil && format != "" && format != "json" && format != "toml" {
+		err = fmt.Errorf("format=%q is neither json nor toml", format)
+	}
+	if err != nil {
+		writeError(w, http.StatusBadRequest, err.Error())
+		return
+	}
+	shown := a.Configuration()
+	if format != "toml" {
+		writeJSON(w, http.StatusOK, shown)
+		return
+	}
+	w.Header().Set("Content-Type", "application/toml")
+	_, _ = w.Write(shown.TOML)
 }
 
 // reload answers when the new configuration is in use, or is refused with all of its problems.

@@ -254,6 +254,27 @@ func TestDrainedBackendLosesItsSessionsAndGetsNone(t *testing.T) {
 	}
 }
 
+func TestTheConfigurationIsShownAsJSONAndAsTOML(t *testing.T) {
+	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
+	if got := get[Configuration](g, "GET", "/api/v1/config", 200); len(got.Files) != 1 || len(got.Waiting) != 1 || got.Waiting[0].Configured != nil {
+		t.Errorf("configuration %+v", got)
+	}
+	ask := func(query string) (*http.Response, string) {
+		request, err := http.NewRequest("GET", "http://"+g.admin+"/api/v1/config?"+query, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return send(t, request)
+	}
+	if answer, body := ask("format=toml"); answer.StatusCode != 200 || body != "# a\n" || answer.Header.Get("Content-Type") != "application/toml" {
+		t.Errorf("as TOML: %d %s", answer.StatusCode, body)
+	}
+	for _, wrong := range []string{"format=yaml", "format=", "f=toml"} {
+		answer, body := ask(wrong)
+		wantError(t, answer, body, http.StatusBadRequest)
+	}
+}
+
 func TestLogLevelIsToldAndChanged(t *testing.T) {
 	g := startGateway(t, Config{Address: "127.0.0.1:0"}, nil)
 	if got := get[Level](g, "GET", "/api/v1/log/level", 200); got.Level != "warn" {

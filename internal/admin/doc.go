@@ -1,6 +1,6 @@
-// Package admin is the listener by which an operator asks a running gateway: whether it lives
-// (GET /healthz), whether it takes sessions (GET /readyz), its metrics (GET /metrics), what its
-// listeners, routes, pools and sessions do, and to change that (/api/v1/, openapi.json describes it).
+// Package admin is the listener of a running gateway for operators. It reports whether the gateway is alive
+// (GET /healthz) and accepts sessions (GET /readyz), and its metrics (GET /metrics). Its API shows listeners, routes,
+// pools and sessions, and changes them (/api/v1/, which openapi.json describes).
 // GET / is the dashboard, which gets everything from the API.
 //
 // It is not the public side: it serves no session, and it is bound to loopback unless a token

@@ -56,6 +56,9 @@ func startGateway(t *testing.T, config Config, reload func(context.Context) ([]s
 	server, err := Listen(Options{
 		Config: config, Gatherer: g.registry, IsReady: g.isReady.Load, Proxy: g.proxy, Level: g.level, Reload: reload, Log: log,
 		Process: func() Process { return *g.process.Load() }, Upgrade: g.upgrade, Panics: g.handlePanic,
+		Configuration: func() *Configuration {
+			return &Configuration{Files: []string{"a.toml"}, Configuration: map[string]any{}, Waiting: []WaitingKey{{"gateway.workers", 1, nil}}, TOML: []byte("# a\n")}
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

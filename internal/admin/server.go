@@ -34,6 +34,8 @@ type Options struct {
 	Process func() Process
 	// Level is that of Log and of every logger that it was made of.
 	Level zap.AtomicLevel
+	// Configuration returns the configuration that runs. It is called by any goroutine, and doesn't wait for a reload.
+	Configuration func() *Configuration
 	// Reload reads the configuration anew and returns when it is in use, or all of its problems. waiting are the keys that only a
 	// restart makes effective. It is called by any goroutine; nil: the API has no reload.
 	Reload func(context.Context) (waiting []string, err error)

@@ -40,7 +40,7 @@ func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 	if text := values.Get("limit"); text != "" {
 		limit, err = strconv.Atoi(text)
 		if err != nil || limit < 1 || limit > MostPage {
-			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit=%q is no number from 1 to %d", text, MostPage))
+			writeError(w, http.StatusBadRequest, fmt.Sprintf("limit=%q is not a number from 1 to %d", text, MostPage))
 			return
 		}
 	}
@@ -194,7 +194,7 @@ func readClient(text string) (netip.Prefix, error) {
 	}
 	addr, err := netip.ParseAddr(text)
 	if err != nil {
-		return netip.Prefix{}, fmt.Errorf("client=%q is no address and no prefix, such as 10.0.0.0/8", text)
+		return netip.Prefix{}, fmt.Errorf("client=%q is not an address or a prefix, such as 10.0.0.0/8", text)
 	}
 	addr = addr.WithZone("").Unmap()
 	return netip.PrefixFrom(addr, addr.BitLen()), nil
@@ -208,7 +208,7 @@ func readDuration(values url.Values, key string) (time.Duration, error) {
 	}
 	var d units.Duration
 	if err := d.UnmarshalText([]byte(text)); err != nil || d <= 0 {
-		return 0, fmt.Errorf("%s=%q is no duration over 0s, such as 5m", key, text)
+		return 0, fmt.Errorf("%s=%q is not a duration over 0s, such as 5m", key, text)
 	}
 	return d.Std(), nil
 }
@@ -221,7 +221,7 @@ func readCode(values url.Values) (uint16, error) {
 	}
 	code, err := strconv.Atoi(text)
 	if err != nil || !relay.IsCloseCode(code) {
-		return 0, fmt.Errorf("code=%q is no close code that may be sent: 1000-1003, 1007-1014 or 3000-4999", text)
+		return 0, fmt.Errorf("code=%q is not a close code that may be sent: 1000-1003, 1007-1014 or 3000-4999", text)
 	}
 	return uint16(code), nil
 }

@@ -18,8 +18,8 @@ import (
 // first type error and knows no defaults: a default must reach the absent keys of every element of
 // an array of tables, and no others, or a 0 that the operator wrote would be lost.
 type decoder struct {
-	positions *positions
-	found     *problems
+	places *places
+	found  *problems
 }
 
 // file assigns a whole text.
@@ -46,7 +46,8 @@ func (d decoder) table(path string, tree map[string]any, to reflect.Value) {
 
 // unknownKey reports a key that nothing reads.
 func (d decoder) unknownKey(path, key string, known []string) {
-	problem := Problem{Line: d.positions.line(path), Key: path, Text: "unknown key"}
+	at := d.places.of(path)
+	problem := Problem{File: at.file, Line: at.line, Key: path, Text: "unknown key"}
 	if near, found := nearest(key, known); found {
 		problem.Text += fmt.Sprintf(", did you mean %q?", near)
 	} else {
@@ -61,6 +62,9 @@ func (d decoder) value(path string, value any, to reflect.Value) {
 		d.text(path, value, text)
 		return
 	}
+	if s, ok := value.(substituted); ok {
+		value = s.as(to.Kind())
+	}
 	switch to.Kind() {
 	case reflect.Pointer:
 		to.Set(reflect.New(to.Type().Elem()))
@@ -70,7 +74,8 @@ func (d decoder) value(path string, value any, to reflect.Value) {
 			d.table(path, tree, to)
 			return
 		}
-		d.wrongType(path, value, "a table, as ["+headerOf(path)+"]")
+		d.wrongType(path, value, "a table, "+formOf(path))
+		d.table(path, nil, to) // what is checked of several elements needs the defaults
 	case reflect.Slice:
 		d.slice(path, value, to)
 	case reflect.Map:
@@ -152,6 +157,8 @@ func (d decoder) text(path string, value any, to encoding.TextUnmarshaler) {
 	switch v := value.(type) {
 	case string:
 		text = v
+	case substituted:
+		text = v.text
 	case int64, bool:
 		text = fmt.Sprint(v)
 	default:
@@ -163,6 +170,18 @@ func (d decoder) text(path string, value any, to encoding.TextUnmarshaler) {
 		d.unread(path, units.ErrTooLong.Error(), value, wantOf(to))
 	case err != nil:
 		d.unread(path, "can't be read", value, wantOf(to))
+	}
+}
+
+// formOf says how the table of a path is written: with a header, if it is in no element of an array other than the first one.
+func formOf(path string) string {
+	switch header := headerOf(path); {
+	case !strings.HasSuffix(path, "]"):
+		return "as [" + header + "]"
+	case strings.Count(path, "[") == 1:
+		return "as [[" + header + "]]"
+	default:
+		return "in { }"
 	}
 }
 
@@ -193,7 +212,8 @@ func (d decoder) wrongType(path string, value any, want string) {
 
 // unread reports a value that a field can't take.
 func (d decoder) unread(path, problem string, got any, want string) {
-	d.found.addUnread(Problem{Line: d.positions.line(path), Key: path, Text: problem, Want: want}, got)
+	at := d.places.of(path)
+	d.found.addUnread(Problem{File: at.file, Line: at.line, Key: path, Text: problem, Want: want}, got)
 }
 
 // A field is where a key's value goes.
@@ -206,15 +226,27 @@ type field struct {
 // fieldsOf returns the fields of a struct by their keys, those of embedded structs among them.
 func fieldsOf(of reflect.Value) map[string]field {
 	fields := map[string]field{}
-	for i := range of.NumField() {
-		declared := of.Type().Field(i)
-		key, hasKey := declared.Tag.Lookup("toml")
-		switch {
-		case hasKey && key != "-":
-			text, hasDefault := declared.Tag.Lookup("default")
-			fields[key] = field{of.Field(i), text, hasDefault}
-		case declared.Anonymous && !hasKey:
-			maps.Copy(fields, fieldsOf(of.Field(i)))
+	for _, d := range declaredFields(of.Type()) {
+		fields[d.key] = field{of.FieldByIndex(d.index), d.defaultText, d.hasDefault}
+	}
+	return fields
+}
+
+// A declared is a field of a type that has a key.
+type declared struct {
+	key         string
+	of          reflect.Type
+	index       []int // as reflect.Type.FieldByIndex takes it
+	defaultText string
+	hasDefault  bool
+}
+
+// declaredFields returns the fields of a type that have keys, those of embedded structs among them.
+func declaredFields(of reflect.Type) (fields []declared) {
+	for _, f := range reflect.VisibleFields(of) {
+		if key := f.Tag.Get("toml"); key != "" && key != "-" {
+			text, hasDefault := f.Tag.Lookup("default")
+			fields = append(fields, declared{key, f.Type, f.Index, text, hasDefault})
 		}
 	}
 	return fields
@@ -231,35 +263,36 @@ func (d decoder) setDefault(path string, f field) {
 	case !f.hasDefault:
 		return
 	}
-	var value any = f.defaultText
-	switch {
-	case readsText, f.value.Kind() == reflect.String:
-	case f.value.Kind() == reflect.Bool:
-		b, err := strconv.ParseBool(f.defaultText)
-		mustDefault(path, err)
-		value = b
-	case f.value.CanInt(), f.value.CanUint():
-		n, err := strconv.ParseInt(f.defaultText, 10, 64)
-		mustDefault(path, err)
-		value = n
-	case f.value.CanFloat():
-		n, err := strconv.ParseFloat(f.defaultText, 64)
-		mustDefault(path, err)
-		value = n
-	case f.value.Kind() == reflect.Slice && f.value.Type().Elem().Kind() == reflect.String:
+	before := len(d.found.found)
+	d.value(path, defaultOf(path, f.value.Type(), f.defaultText), f.value)
+	if len(d.found.found) > before {
+		panic("BUG: default of " + path + ": " + d.found.found[before].Error())
+	}
+}
+
+// defaultOf returns a default as a plain value for a field of a type.
+func defaultOf(path string, of reflect.Type, text string) (value any) {
+	value = text
+	var err error
+	switch kind := of.Kind(); {
+	case reflect.PointerTo(of).Implements(reflect.TypeFor[encoding.TextUnmarshaler]()), kind == reflect.String:
+	case kind == reflect.Bool:
+		value, err = strconv.ParseBool(text)
+	case reflect.Int <= kind && kind <= reflect.Uint64:
+		value, err = strconv.ParseInt(text, 10, 64)
+	case kind == reflect.Float32, kind == reflect.Float64:
+		value, err = strconv.ParseFloat(text, 64)
+	case kind == reflect.Slice && of.Elem().Kind() == reflect.String:
 		list := []any{}
-		for text := range strings.SplitSeq(f.defaultText, ",") {
+		for text := range strings.SplitSeq(text, ",") {
 			list = append(list, text)
 		}
 		value = list
 	default:
-		panic("BUG: " + path + ": no default is read into a " + f.value.Type().String())
+		panic("BUG: " + path + ": no default is read into a " + of.String())
 	}
-	before := len(d.found.found)
-	d.value(path, value, f.value)
-	if len(d.found.found) > before {
-		panic("BUG: default of " + path + ": " + d.found.found[before].Error())
-	}
+	mustDefault(path, err)
+	return value
 }
 
 func mustDefault(path string, err error) {

@@ -19,7 +19,8 @@ type Diff struct {
 	Waiting []string
 }
 
-// Names are sections that were added, changed in what they say, or removed. A route is named by its listener, host and path.
+// Names are sections that were added, changed in what they say, or removed. A route is identified by its conditions, and
+// named by its listener and Title.
 type Names struct{ Added, Changed, Removed []string }
 
 // IsEmpty reports whether nothing has changed.
@@ -28,9 +29,9 @@ func (d *Diff) IsEmpty() bool { return reflect.DeepEqual(d, new(Diff)) }
 // Compare returns what changes from one configuration to the next. Both are as Parse returns them.
 func Compare(before, after *File) *Diff {
 	d := &Diff{
-		Listeners: namesOf(before.Listener, after.Listener, func(l *Listener) string { return l.Name }),
-		Routes:    namesOf(before.Route, after.Route, routeName),
-		Pools:     namesOf(before.Pool, after.Pool, func(p *Pool) string { return p.Name }),
+		Listeners: namesOf(before.Listener, after.Listener, listenerName, listenerName),
+		Routes:    namesOf(before.Route, after.Route, (*route.Config).Key, routeName),
+		Pools:     namesOf(before.Pool, after.Pool, poolName, poolName),
 	}
 	old, next := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()
 	for i := range old.NumField() {
@@ -67,27 +68,25 @@ func (d *Diff) compareSection(name string, before, after reflect.Value) {
 	}
 }
 
-// namesOf compares the elements of an array of tables by their names, which are unique in each.
-func namesOf[T any](before, after []T, name func(*T) string) (n Names) {
-	old := map[string]*T{}
+// namesOf compares the elements of an array of tables by what identifies each.
+func namesOf[T any, K comparable](before, after []T, key func(*T) K, name func(*T) string) (n Names) {
+	old := map[K]*T{}
 	for i := range before {
-		old[name(&before[i])] = &before[i]
+		old[key(&before[i])] = &before[i]
 	}
 	for i := range after {
-		key := name(&after[i])
-		was := old[key]
+		next := &after[i]
+		was := old[key(next)]
 		switch {
 		case was == nil:
-			n.Added = append(n.Added, key)
-		case !reflect.DeepEqual(was, &after[i]):
-			n.Changed = append(n.Changed, key)
+			n.Added = append(n.Added, name(next))
+		case !reflect.DeepEqual(was, next):
+			n.Changed = append(n.Changed, name(next))
 		}
-		delete(old, key)
+		delete(old, key(next))
 	}
-	for i := range before {
-		if key := name(&before[i]); old[key] != nil {
-			n.Removed = append(n.Removed, key)
-		}
+	for _, gone := range old {
+		n.Removed = append(n.Removed, name(gone))
 	}
 	for _, names := range [][]string{n.Added, n.Changed, n.Removed} {
 		slices.Sort(names)
@@ -95,7 +94,13 @@ func namesOf[T any](before, after []T, name func(*T) string) (n Names) {
 	return n
 }
 
-// routeName returns a name that no other route has: its listener ("*": every one), host and path.
+func listenerName(l *Listener) string { return l.Name }
+
+func poolName(p *Pool) string { return p.Name }
+
+// routeName returns the listener of a route ("*": every one), and its name, with a host in lower case.
 func routeName(r *route.Config) string {
-	return cmp.Or(r.Listener, "*") + " " + strings.ToLower(r.Host) + cmp.Or(strings.TrimRight(r.Path, "/"), "/")
+	folded := *r
+	folded.Host = strings.ToLower(r.Host)
+	return cmp.Or(r.Listener, "*") + " " + folded.Title()
 }

@@ -13,6 +13,8 @@ import (
 // A File is a whole configuration. One that Parse has returned is complete and checked: every key
 // has its value or its default, and every name that refers to something finds it.
 type File struct {
+	// Include are the files and globs that the configuration's own file includes. They are read: the sections below have all.
+	Include  []string       `toml:"include"`
 	Gateway  Gateway        `toml:"gateway"`
 	Admin    admin.Config   `toml:"admin"`
 	Log      Log            `toml:"log"`
@@ -23,6 +25,11 @@ type File struct {
 
 	// Warnings are what the configuration may have and its operator may not want, ordered by line.
 	Warnings []Problem
+
+	// Origin is what the configuration was read from.
+	Origin *Origin
+
+	masked map[string]bool // keys whose values have come from substitutions
 }
 
 // mostFileBytes bounds what is read as a configuration.
@@ -54,40 +61,95 @@ const (
 	OnRemovedDrain = "drain"
 )
 
-// Load reads the configuration in the file at path. Its error is a *multierror.Error of Problem
+// Load reads the configuration in the file at path, with the files that it includes. Its error is a *multierror.Error of Problem
 // when the file can be read and has problems.
 func Load(path string) (*File, error) {
+	file, _, err := Read(path)
+	return file, err
+}
+
+// Read is Load, and returns what was read even if there are problems: a change of that may mend them.
+func Read(path string) (*File, *Origin, error) {
 	text, err := files.Read(path, mostFileBytes)
+	r := newReader(path)
+	r.origin.addFile(path, text, err)
 	if err != nil {
-		return nil, fmt.Errorf("read the configuration: %w", err)
+		return nil, r.origin, fmt.Errorf("read the configuration: %w", err)
 	}
-	return Parse(path, text)
+	file, err := r.parse(text)
+	return file, r.origin, err
 }
 
 // Parse reads a configuration from text; name stands for the text in problems, as a file's path
-// does. Its error is a *multierror.Error of every Problem, ordered by line.
+// does, and what it includes is relative to its directory. Its error is a *multierror.Error of every Problem, ordered by file and line.
 func Parse(name string, text []byte) (*File, error) {
-	found := problems{file: name, unread: map[string]bool{}}
-	tree, positions := readSyntax(text, &found)
-	file := new(File)
-	// Without a tree it is unknown what else the text says: a key may only seem to be missing.
-	if tree != nil {
-		decoder{positions: positions, found: &found}.file(tree, file)
-		file.check(positions, &found)
+	r := newReader(name)
+	r.origin.addFile(name, text, nil)
+	r.origin.isText = true
+	return r.parse(text)
+}
+
+// parse reads the configuration whose own file has the given text.
+func (r *reader) parse(text []byte) (*File, error) {
+	r.read(r.places.root, text)
+	r.found.order = r.origin.Files
+	hideSecrets(r.found, "", r.tree)
+	file := &File{Origin: r.origin, masked: r.found.masked}
+	decoder{places: r.places, found: r.found}.file(r.tree, file)
+	file.hideConditions()
+	// Where a file can't be read to its end, it is unknown what else it says: a key may only seem to be missing.
+	if r.isComplete {
+		file.check(r.places, r.found)
 	}
-	if len(found.found) == 0 {
-		file.rehearse(reportTo(positions, &found, ""))
+	if len(r.found.found) == 0 {
+		file.rehearse(reportTo(r.places, r.found, ""))
 	}
-	if err := found.errorOrNil(); err != nil {
+	if err := r.found.errorOrNil(); err != nil {
 		return nil, err
 	}
-	file.warn(name, positions)
+	file.warn(r.places, r.found)
 	return file, nil
 }
 
+// hideSecrets hides the values of secret keys: a message about another key may have them. None has the fields of heads, whose placeholders are
+// in many messages.
+func hideSecrets(found *problems, key string, value any) {
+	switch v := value.(type) {
+	case string:
+		if isSecret(key) && !isField(key) {
+			found.hide(v)
+		}
+	case []any:
+		for i, element := range v {
+			hideSecrets(found, units.Indexed(key, i), element)
+		}
+	case map[string]any:
+		for name, value := range v {
+			hideSecrets(found, joinKey(key, quoteKey(name)), value)
+		}
+	}
+}
+
+// hideConditions hides the values of fields and parameters that have come from substitutions: else they are in the names of routes.
+func (f *File) hideConditions() {
+	for i := range f.Route {
+		r := &f.Route[i]
+		for condition, values := range map[string]map[string]string{"header": r.Header, "query": r.Query} {
+			for name := range values {
+				if f.masked[joinKey(units.Indexed("route", i)+"."+condition, quoteKey(name))] {
+					if r.Hidden == nil {
+						r.Hidden = map[string]bool{}
+					}
+					r.Hidden[name] = true
+				}
+			}
+		}
+	}
+}
+
 // check reports what the sections and what checkReferences finds.
-func (f *File) check(positions *positions, found *problems) {
-	within := func(section string) units.Report { return reportTo(positions, found, section) }
+func (f *File) check(places *places, found *problems) {
+	within := func(section string) units.Report { return reportTo(places, found, section) }
 	f.Gateway.Check(within("gateway"))
 	f.Admin.Check(within("admin"))
 	f.Log.Check(within("log"))
@@ -101,14 +163,17 @@ func (f *File) check(positions *positions, found *problems) {
 	for i := range f.Pool {
 		f.Pool[i].Check(within(units.Indexed("pool", i)))
 	}
-	f.checkReferences(within(""))
+	if !found.unread["listener"] && !found.unread["pool"] { // else it is unknown which names there are
+		f.checkReferences(within(""))
+	}
 }
 
 // reportTo returns the Report of a section; "": that of the whole configuration.
-func reportTo(positions *positions, found *problems, section string) units.Report {
+func reportTo(places *places, found *problems, section string) units.Report {
 	return func(key, problem string, got any, want string) {
 		path := joinKey(section, key)
-		found.add(Problem{Line: positions.line(path), Key: path, Text: problem, Want: want}, got)
+		at := places.of(path)
+		found.add(Problem{File: at.file, Line: at.line, Key: path, Text: places.located(problem, at.file), Want: want}, got)
 	}
 }
 

@@ -47,6 +47,20 @@ func (a *Access) UnmarshalText(text []byte) error {
 	return nil
 }
 
+// MarshalText returns the text of which UnmarshalText makes a.
+func (a Access) MarshalText() ([]byte, error) {
+	switch {
+	case a.AtStart && a.AtEnd:
+		return []byte("both"), nil
+	case a.AtStart:
+		return []byte("start"), nil
+	case a.AtEnd:
+		return []byte("end"), nil
+	default:
+		return []byte("false"), nil
+	}
+}
+
 // Lines returns the lines that the access log has; only for a section that wants any (Access).
 func (l *Log) Lines() proxy.AccessLines {
 	lines := proxy.AccessLines{When: proxy.AtEnd, Sample: l.AccessSample, Query: l.AccessQuery, Mask: l.MaskQuery}

@@ -3,7 +3,6 @@ package config
 import (
 	"bytes"
 	"sort"
-	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -18,10 +17,15 @@ type positions struct {
 	expressions []extent
 	failed      extent // the expression that could not be read; first is 0 if all could
 
+	tooDeep int // the first line with a key of more than mostLevels; 0: there is none
+
 	newlines []int          // offsets of line feeds
 	tables   map[string]int // path of an array of tables → elements so far
 	prefix   string         // path of the table that the latest header opened
 }
+
+// mostLevels bounds how deep keys are nested, far above what any key of a configuration has.
+const mostLevels = 32
 
 // An extent is the lines of one expression, both ends included.
 type extent struct {
@@ -84,11 +88,12 @@ func (o *positions) add(node *unstable.Node) {
 		}
 		end = int(key.Raw.Offset + key.Raw.Length)
 	}
+	parts = o.bounded(parts, 0, first)
 	var path string
 	switch node.Kind {
 	case unstable.KeyValue:
 		path = o.mark(o.prefix, parts, first)
-		o.addValue(path, node.Value(), first)
+		o.addValue(path, node.Value(), first, 1)
 		end = int(node.Raw.Offset + node.Raw.Length)
 	case unstable.Table:
 		path = o.mark("", parts, first)
@@ -122,6 +127,17 @@ func (o *positions) mark(path string, parts []string, line int) string {
 	return path
 }
 
+// bounded returns the parts of a dotted key, in a value of a level, of which none is too deep.
+func (o *positions) bounded(parts []string, level, line int) []string {
+	if level+len(parts) <= mostLevels {
+		return parts
+	}
+	if o.tooDeep == 0 {
+		o.tooDeep = line
+	}
+	return parts[:max(mostLevels-level, 0)]
+}
+
 // markOnce notes the line of a path where it first occurs.
 func (o *positions) markOnce(path string, line int) {
 	if _, found := o.lines[path]; !found {
@@ -130,8 +146,12 @@ func (o *positions) markOnce(path string, line int) {
 }
 
 // addValue notes the lines inside arrays and inline tables; line is where the value is known to
-// stand if its node doesn't say.
-func (o *positions) addValue(path string, value *unstable.Node, line int) {
+// stand if its node doesn't say, and level how many arrays and tables are around its elements.
+func (o *positions) addValue(path string, value *unstable.Node, line, level int) {
+	if level > mostLevels {
+		o.bounded(nil, level, line)
+		return
+	}
 	switch value.Kind {
 	case unstable.Array:
 		i := 0
@@ -141,7 +161,7 @@ func (o *positions) addValue(path string, value *unstable.Node, line int) {
 				line = o.lineAt(element.Raw.Offset)
 			}
 			o.markOnce(units.Indexed(path, i), line)
-			o.addValue(units.Indexed(path, i), element, line)
+			o.addValue(units.Indexed(path, i), element, line, level+1)
 		}
 	case unstable.InlineTable:
 		for it := value.Children(); it.Next(); {
@@ -151,7 +171,8 @@ func (o *positions) addValue(path string, value *unstable.Node, line int) {
 			for keys := pair.Key(); keys.Next(); {
 				parts = append(parts, string(keys.Node().Data))
 			}
-			o.addValue(o.mark(path, parts, line), pair.Value(), line)
+			parts = o.bounded(parts, level, line)
+			o.addValue(o.mark(path, parts, line), pair.Value(), line, level+len(parts))
 		}
 	}
 }
@@ -213,7 +234,7 @@ func quoteKey(part string) string {
 	if isBareKey(part) && !strings.Contains(part, ".") {
 		return part
 	}
-	return strconv.Quote(part)
+	return quoteTOML(part)
 }
 
 // isBareKey reports whether a key, perhaps a dotted one, is written without quotes.

@@ -31,7 +31,8 @@ func (f *File) checkPresence(report units.Report) {
 	if len(f.Route) == 0 {
 		report("route", "missing", nil, "at least one [[route]]")
 	}
-	if len(f.Pool) == 0 {
+	needsPool := func(r route.Config) bool { return !r.AnswersItself() }
+	if len(f.Pool) == 0 && (len(f.Route) == 0 || slices.ContainsFunc(f.Route, needsPool)) {
 		report("pool", "missing", nil, "at least one [[pool]]")
 	}
 }
@@ -74,16 +75,40 @@ func (f *File) checkRoutes(report units.Report) {
 	for _, listener := range f.Listener {
 		listeners = append(listeners, listener.Name)
 	}
-	for i, route := range f.Route {
+	for i, r := range f.Route {
 		at := units.Indexed("route", i)
-		checkName(report, at+".pool", "pool", route.Pool, pools)
-		checkName(report, at+".listener", "listener", route.Listener, listeners)
-		for j, other := range f.Route[:i] {
-			if route.Listener == other.Listener && strings.EqualFold(route.Host, other.Host) && samePath(route.Path, other.Path) {
-				report(at, "never reached: "+units.Indexed("route", j)+" has the same listener, host and path", nil, "one of the three to differ")
-				break
-			}
+		checkName(report, at+".pool", "pool", r.Pool, pools)
+		for j, share := range r.Pools {
+			checkName(report, units.Indexed(at+".pools", j)+".pool", "pool", share.Pool, pools)
 		}
+		checkName(report, at+".listener", "listener", r.Listener, listeners)
+	}
+	f.checkKeys(report)
+}
+
+// checkKeys reports routes whose conditions or names are those of another one.
+func (f *File) checkKeys(report units.Report) {
+	byKey, byTitle := map[route.Key]int{}, map[string]int{}
+	for i := range f.Route {
+		r := &f.Route[i]
+		at, key, title := units.Indexed("route", i), r.Key(), r.Title()
+		if j, isTaken := byKey[key]; isTaken {
+			hidden, by := i, j
+			if r.Priority > f.Route[j].Priority {
+				hidden, by = j, i
+			}
+			report(units.Indexed("route", hidden), "never reached: "+units.Indexed("route", by)+" has the same conditions", nil, "another listener, host, path or other condition")
+		} else {
+			byKey[key] = i
+		}
+		// Without names of their own, routes of different listeners may have the same one.
+		if j, isTaken := byTitle[title]; isTaken && (r.Name != "" || f.Route[j].Name != "") {
+			if r.Name == "" {
+				at = units.Indexed("route", j)
+			}
+			report(at+".name", "the name of another route", title, "a name of its own")
+		}
+		byTitle[title] = i
 	}
 }
 
@@ -94,7 +119,7 @@ func (f *File) checkLoops(report units.Report) {
 		for j, backend := range pool.Backend {
 			for k, listener := range f.Listener {
 				isLoop := isListener(backend.Address, listener.Address) && slices.ContainsFunc(f.Route, func(r route.Config) bool {
-					return r.Pool == pool.Name && r.StripPrefix == "" && (r.Listener == "" || r.Listener == listener.Name)
+					return hasPool(&r, pool.Name) && r.StripPrefix == "" && r.RewritePath == "" && r.HostHeader == "" && (r.Listener == "" || r.Listener == listener.Name)
 				})
 				if isLoop && !listener.RedirectHTTPS {
 					report(units.Indexed(units.Indexed("pool", i)+".backend", j)+".address", "the gateway itself: "+units.Indexed("listener", k), backend.Address, "the address of a backend")
@@ -102,6 +127,11 @@ func (f *File) checkLoops(report units.Report) {
 			}
 		}
 	}
+}
+
+// hasPool reports whether a pool is among those of a route.
+func hasPool(r *route.Config, name string) bool {
+	return slices.ContainsFunc(r.Shares(), func(s route.Share) bool { return s.Pool == name })
 }
 
 // checkDriver reports what needs event loops where there are none.
@@ -189,9 +219,4 @@ func overlaps(a, b string) bool {
 func isWildcard(host string) bool {
 	addr, err := netip.ParseAddr(host)
 	return host == "" || err == nil && addr.IsUnspecified()
-}
-
-// samePath compares two path prefixes: they are of whole segments, so a trailing slash doesn't count.
-func samePath(a, b string) bool {
-	return strings.TrimRight(a, "/") == strings.TrimRight(b, "/")
 }

@@ -79,6 +79,30 @@ func writePair(t *testing.T, from, to time.Time, mode os.FileMode) (cert, key st
 	return cert, key
 }
 
+func TestAPoolThatKeepsItsClientsBesideOneThatDoesNotIsAWarning(t *testing.T) {
+	for _, test := range []struct {
+		policy string
+		want   []string
+	}{
+		{"least_conn", []string{`route[1].pools: clients of the pool "other" that come again gather in the pool "echo", whose policy is sticky`}},
+		{"ip_hash", nil},
+		{"sticky", nil},
+	} {
+		text := least + `policy = "sticky"
+sticky.secret = "0123456789abcdef"
+[[route]]
+path = "/canary"
+pools = [{ pool = "echo" }, { pool = "other" }]
+[[pool]]
+name = "other"
+backend = [{ address = "127.0.0.1:9001" }]
+sticky.secret = "0123456789abcdef"
+policy = "` + test.policy + `"
+`
+		wantWarnings(t, text, test.want...)
+	}
+}
+
 // Faults D.
 func TestCertificatesThatNoClientAcceptsAreWarnings(t *testing.T) {
 	now := time.Now()
@@ -116,4 +140,30 @@ func TestSecretsThatEveryUserMayReadAreWarnings(t *testing.T) {
 		"admin.token_file: every user may read the file: its mode is 0644",
 		"listener[0].tls.certificate[0].key: every user may write the file: its mode is 0666",
 		"pool[0].sticky.secret_file: every user may read the file: its mode is 0644")
+}
+
+func TestARouteThatAnotherOneHidesIsAWarning(t *testing.T) {
+	wantWarnings(t, least+"[[route]]\npath_regexp = \"^/a\"\npool = \"echo\"\n", "test.toml:10: warning: route[1]: never reached: route[0] ranks higher and matches all its requests (want a higher priority, to come first)")
+}
+
+func TestRoutesThatOnlyTheOrderDecidesAboutAreAWarning(t *testing.T) {
+	wantWarnings(t, least+"[[route]]\nheader = { X-A = \"1\" }\npool = \"echo\"\n[[route]]\nheader = { X-B = \"1\" }\npool = \"echo\"\n",
+		"test.toml:13: warning: route[2]: has the rank of route[1], and a request may match both: the first one in the file gets it (want priority, to decide without the order)")
+}
+
+func TestAConditionThatOnlyATrustedProxyMeetsIsAWarningWithoutOne(t *testing.T) {
+	text := least + "[[route]]\npath = \"/x\"\npool = \"echo\"\nheader = { X-Forwarded-Proto = \"https\", X-Room = \"1\" }\n"
+	wantWarnings(t, text, `route[1].header.X-Forwarded-Proto: never met`)
+	trusting := strings.Replace(text, "[[route]]", "trusted_proxies = [\"10.0.0.0/8\"]\n[[route]]", 1)
+	wantWarnings(t, trusting)
+	certificate := strings.Replace(trusting, "X-Forwarded-Proto", "X-Client-Cert-Subject", 1)
+	wantWarnings(t, certificate, `route[1].header.X-Client-Cert-Subject: never met`)
+	wantWarnings(t, strings.Replace(certificate, "[[route]]", "trusted_client_certificate = true\n[[route]]", 1))
+}
+
+func TestRoutesThatDifferOnlyInValuesThatAreNotShownAreAWarning(t *testing.T) {
+	t.Setenv("SLUICE_TEST_SECRET", "hunter2")
+	const text = least + "[[route]]\nheader = { %s = \"a\" }\npool = \"echo\"\n[[route]]\nheader = { %[1]s = \"%s\" }\npool = \"echo\"\n"
+	wantWarnings(t, fmt.Sprintf(text, "X-Token", "b"), "test.toml:13: warning: route[2]: its name in logs and metrics is that of route[1] (want name, to distinguish them)")
+	wantWarnings(t, fmt.Sprintf(text, "X-Version", "${SLUICE_TEST_SECRET}"))
 }

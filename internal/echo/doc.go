@@ -1,4 +1,4 @@
-// Package echo is a WebSocket backend to try a gateway with: it sends back what it gets, or pushes as fast as the client reads.
+// Package echo is a WebSocket backend for tests of a gateway: it sends back what it receives, or pushes as fast as the client reads.
 //
 // It is not a library for servers: it has no callbacks and delivers no messages. It is correct (RFC 6455 sections 4 to 7 without
 // extensions; invalid UTF-8 in a text message is a fault), and so light that a measurement through a gateway measures the gateway.

@@ -7,6 +7,50 @@ import (
 	"strings"
 )
 
+// An interest is what decides which files there are and what they hold. Paths are absolute and without symbolic links.
+type interest struct {
+	entries  []string // of directories; sorted
+	patterns []string // a directory, and the pattern of the names in it; sorted
+}
+
+func (i interest) equals(other interest) bool {
+	return slices.Equal(i.entries, other.entries) && slices.Equal(i.patterns, other.patterns)
+}
+
+// interestOf returns the interest in the files at paths and in those that globs match.
+func interestOf(paths, globs []string) interest {
+	var now interest
+	paths = slices.Clone(paths)
+	for _, glob := range globs {
+		directories := now.add(glob)
+		paths = append(paths, directories...)
+	}
+	now.entries = entriesOf(paths)
+	slices.Sort(now.patterns)
+	return now
+}
+
+// add adds the patterns of a glob, and returns the directories that decide which files it matches.
+func (i *interest) add(glob string) (directories []string) {
+	at, name := filepath.Split(glob)
+	at = filepath.Clean(at)
+	matches := []string{at}
+	if at != glob && strings.ContainsAny(at, `*?[\`) {
+		directories = i.add(at)
+		matches, _ = filepath.Glob(at)
+	}
+	for _, directory := range matches {
+		resolved, err := filepath.EvalSymlinks(directory)
+		if err == nil {
+			resolved, err = filepath.Abs(resolved)
+		}
+		if err == nil {
+			i.patterns = append(i.patterns, filepath.Join(resolved, name))
+		}
+	}
+	return append(directories, matches...)
+}
+
 // entriesOf returns the entries of directories that decide which files are at paths and what these hold, sorted and each once: the
 // files, and every symbolic link on the way to them.
 func entriesOf(paths []string) []string {

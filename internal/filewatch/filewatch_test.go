@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -160,7 +161,7 @@ func TestAllSetsShareOneInstanceAndTheLastOneClosesIt(t *testing.T) {
 	if w.events != nil {
 		t.Error("an instance is open though no set runs")
 	}
-	if n := len(*w.routes.Load()); n > 0 {
+	if n := len(w.routes.Load().entries); n > 0 {
 		t.Errorf("%d routes lead to sets that have ended", n)
 	}
 }
@@ -233,7 +234,7 @@ func TestAPanicRefusesTheFilesAndTheWatchGoesOn(t *testing.T) {
 			contents <- string(read[0])
 			return nil
 		}}
-		source.Skip()
+		skip(t, source)
 		s.Sources = append(s.Sources, source)
 	}
 	w := NewWatcher(zap.NewNop(), s.Panics)
@@ -252,4 +253,36 @@ func TestAPanicRefusesTheFilesAndTheWatchGoesOn(t *testing.T) {
 	}
 	write(t, paths[0], "mended")
 	a.want("mended")
+}
+
+func TestFilesThatComeToMatchAGlobAreNoticed(t *testing.T) {
+	root := t.TempDir()
+	for _, name := range []string{"a", "b"} {
+		mkdir(t, filepath.Join(root, name))
+	}
+	glob := filepath.Join(root, "*", "x*.toml")
+	matches := make(chan string, 100)
+	read := func() ([][]byte, error) {
+		paths, err := filepath.Glob(glob)
+		return [][]byte{[]byte(strings.ReplaceAll(strings.Join(paths, " "), root, ""))}, err
+	}
+	source := &Source{Globs: []string{glob}, Read: read, Apply: func(contents [][]byte) error {
+		matches <- string(contents[0])
+		return nil
+	}}
+	skip(t, source)
+	w := NewWatcher(zap.NewNop(), nil)
+	run(t, &Set{Sources: []*Source{source}, Interval: time.Hour, Room: "test", Refreshed: func(*Source, error) {}}, w)
+	w.waitForEntries(t, 1)
+	a := &applied{t: t, contents: matches}
+	write(t, filepath.Join(root, "a", "x1.toml"), "")
+	a.want("/a/x1.toml")
+	write(t, filepath.Join(root, "b", "y.toml"), "")
+	mkdir(t, filepath.Join(root, "c"))
+	rename(t, filepath.Join(root, "b", "y.toml"), filepath.Join(root, "b", "x2.toml"))
+	a.want("/a/x1.toml /b/x2.toml")
+	write(t, filepath.Join(root, "c", "x3.toml"), "")
+	a.want("/a/x1.toml /b/x2.toml /c/x3.toml")
+	rename(t, filepath.Join(root, "a", "x1.toml"), filepath.Join(root, "a", "z"))
+	a.want("/b/x2.toml /c/x3.toml")
 }

@@ -80,12 +80,22 @@ func newSet(t testing.TB, interval time.Duration, paths ...string) (*Set, *appli
 		a.contents <- strings.Join(texts, "+")
 		return nil
 	}}
-	source.Skip()
+	skip(t, source)
 	return &Set{Sources: []*Source{source}, Interval: interval, Room: "test", Refreshed: func(_ *Source, err error) {
 		if err != nil {
 			a.refused <- err
 		}
 	}}, a
+}
+
+// skip treats the present contents as applied.
+func skip(t testing.TB, source *Source) {
+	t.Helper()
+	contents, err := source.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.Skip(contents)
 }
 
 // run runs the set until the test ends.
@@ -118,7 +128,7 @@ func (w *Watcher) waitForEntries(t testing.TB, count int) {
 		defer w.mu.Unlock()
 		ready := 0
 		for _, f := range w.followers {
-			if len(f.entries) > 0 {
+			if len(f.seen.entries) > 0 {
 				ready++
 			}
 		}

@@ -42,11 +42,11 @@ func (s *Set) Run(ctx context.Context, w *Watcher) {
 		s.run(ctx, func() {}, nil)
 		return
 	}
-	var paths []string
+	var paths, globs []string
 	for _, source := range s.Sources {
-		paths = append(paths, source.Paths...)
+		paths, globs = append(paths, source.Paths...), append(globs, source.Globs...)
 	}
-	f := w.follow(paths)
+	f := w.follow(paths, globs)
 	defer w.leave(f)
 	s.run(ctx, func() { w.update(f) }, f.changes)
 }

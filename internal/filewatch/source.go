@@ -12,7 +12,11 @@ import (
 // A Source is one or more files that are read together. Owned by one goroutine at a time: that of Apply, then that of Set.Run.
 type Source struct {
 	Paths []string
-	// Apply makes the contents effective, one for each path. If it returns an error, what was effective before stays.
+	// Globs are patterns of filepath.Glob: events of files that match them are noticed, those of new ones too.
+	Globs []string
+	// Read reads the contents; nil: they are those of Paths.
+	Read func() ([][]byte, error)
+	// Apply makes the contents effective, those that Read has returned or one for each path. If it returns an error, what was effective before stays.
 	Apply func(contents [][]byte) error
 
 	seen    [sha256.Size]byte // sum of the contents that Apply was last called with
@@ -41,12 +45,8 @@ func (s *Source) Refresh() (isApplied bool, err error) {
 	return true, nil
 }
 
-// Skip treats the present contents as applied.
-func (s *Source) Skip() {
-	if contents, err := s.read(); err == nil {
-		s.seen = sumOf(contents)
-	}
-}
+// Skip treats contents as applied.
+func (s *Source) Skip(contents [][]byte) { s.seen = sumOf(contents) }
 
 // fail returns err, or nil if the last refresh failed with the same error.
 func (s *Source) fail(err error) error {
@@ -74,6 +74,9 @@ func (s *Source) state() (now state, isNew bool) {
 }
 
 func (s *Source) read() ([][]byte, error) {
+	if s.Read != nil {
+		return s.Read()
+	}
 	contents := make([][]byte, len(s.Paths))
 	for i, path := range s.Paths {
 		var err error

@@ -36,27 +36,37 @@ type Watcher struct {
 	failures  map[string]bool   // why events are missing, as logged; guarded by mu
 }
 
-// routes are the followers by what an event names: an entry, or a directory that has one. Immutable.
-type routes map[string][]*follower
+// routes are the followers by what an event names. Immutable.
+type routes struct {
+	entries  map[string][]*follower // by an entry, or a directory that has one or a pattern
+	patterns map[string][]pattern   // by the directory
+}
+
+// A pattern is that of names in a directory.
+type pattern struct {
+	name string
+	by   *follower
+}
 
 // A follower is a set that runs.
 type follower struct {
-	paths   []string
-	changes chan struct{} // of one element: a change that waits says as much as several
+	paths, globs []string
+	changes      chan struct{} // of one element: a change that waits says as much as several
 
-	entries []string // of directories, by absolute paths without symbolic links; guarded by the watcher's mu
+	seen interest // guarded by the watcher's mu
 }
 
 // NewWatcher returns a Watcher. It opens an inotify instance when the first set runs.
 func NewWatcher(log *zap.Logger, panics recovery.Handler) *Watcher {
 	w := &Watcher{log: log, panics: panics, open: fsnotify.NewWatcher, failures: map[string]bool{}}
-	w.routes.Store(&routes{})
+	w.routes.Store(new(routes))
 	return w
 }
 
-// follow returns a follower of the files at paths, which has no events before its first update. leave must be called after it.
-func (w *Watcher) follow(paths []string) *follower {
-	f := &follower{paths: paths, changes: make(chan struct{}, 1)}
+// follow returns a follower of the files at paths and of those that globs match, which has no events before its first update. leave must be
+// called after it.
+func (w *Watcher) follow(paths, globs []string) *follower {
+	f := &follower{paths: paths, globs: globs, changes: make(chan struct{}, 1)}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.followers = append(w.followers, f)
@@ -84,28 +94,28 @@ func (w *Watcher) update(f *follower) {
 	// A symbolic link may be switched after it was followed and before its directory is watched, which no event reports. So the links are
 	// followed again until nothing has changed.
 	const most = 4
-	entries := entriesOf(f.paths)
+	now := interestOf(f.paths, f.globs)
 	for range most {
-		if !w.watch(f, entries) {
+		if !w.watch(f, now) {
 			return
 		}
-		before := entries
-		if entries = entriesOf(f.paths); slices.Equal(entries, before) {
+		before := now
+		if now = interestOf(f.paths, f.globs); now.equals(before) {
 			return
 		}
 	}
 }
 
-// watch makes events of entries reach a follower. It reports whether there are any events.
-func (w *Watcher) watch(f *follower, entries []string) bool {
+// watch makes the events of what a follower looks at reach it. It reports whether there are any events.
+func (w *Watcher) watch(f *follower, now interest) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.events == nil && !w.begin() {
 		return false
 	}
-	f.entries = entries
+	f.seen = now
 	watched := ""
-	for _, entry := range entries { // in order
+	for _, entry := range slices.Sorted(slices.Values(slices.Concat(now.entries, now.patterns))) {
 		directory := filepath.Dir(entry)
 		if directory == watched {
 			continue
@@ -143,11 +153,16 @@ func (w *Watcher) fail(message string, err error, fields ...zap.Field) {
 // arrange makes events reach the followers that have their entries now, and gives up the watches of all other directories. The caller
 // holds mu.
 func (w *Watcher) arrange() {
-	to := routes{}
+	to := routes{entries: map[string][]*follower{}, patterns: map[string][]pattern{}}
 	for _, f := range w.followers {
-		for _, entry := range f.entries {
+		for _, entry := range f.seen.entries {
 			to.add(entry, f)
 			to.add(filepath.Dir(entry), f) // an event names it when it is moved or removed itself
+		}
+		for _, path := range f.seen.patterns {
+			directory := filepath.Dir(path)
+			to.add(directory, f)
+			to.patterns[directory] = append(to.patterns[directory], pattern{filepath.Base(path), f})
 		}
 	}
 	w.routes.Store(&to)
@@ -155,15 +170,25 @@ func (w *Watcher) arrange() {
 		return
 	}
 	for _, directory := range w.events.WatchList() {
-		if len(to[directory]) == 0 {
+		if len(to.entries[directory]) == 0 {
 			_ = w.events.Remove(directory) // the directory may be gone, and its watch with it
 		}
 	}
 }
 
-func (r routes) add(name string, f *follower) {
-	if followers := r[name]; len(followers) == 0 || followers[len(followers)-1] != f {
-		r[name] = append(followers, f)
+func (r *routes) add(name string, f *follower) {
+	if followers := r.entries[name]; len(followers) == 0 || followers[len(followers)-1] != f {
+		r.entries[name] = append(followers, f)
+	}
+}
+
+// wake wakes the followers that an event concerns which names this.
+func (r *routes) wake(name string) {
+	wake(r.entries[name])
+	for _, p := range r.patterns[filepath.Dir(name)] {
+		if isMatch, _ := filepath.Match(p.name, filepath.Base(name)); isMatch {
+			wake([]*follower{p.by})
+		}
 	}
 }
 
@@ -176,13 +201,13 @@ func (w *Watcher) dispatch(events *fsnotify.Watcher, ended chan<- struct{}) {
 			if !isOpen {
 				return
 			}
-			w.panics.Guard(room, func() { wake((*w.routes.Load())[event.Name]) })
+			w.panics.Guard(room, func() { w.routes.Load().wake(event.Name) })
 		case _, isOpen := <-events.Errors:
 			if !isOpen {
 				return
 			}
 			w.panics.Guard(room, func() { // events were lost
-				for _, followers := range *w.routes.Load() {
+				for _, followers := range w.routes.Load().entries {
 					wake(followers)
 				}
 			})

@@ -47,24 +47,24 @@ type Options struct {
 
 // AddFlags declares the options as flags, with their defaults.
 func (o *Options) AddFlags(flags *flag.FlagSet) {
-	flags.StringVar((*string)(&o.Mode), "mode", string(Echo), "what to do: echo, push, idle, storm or soak")
-	flags.StringVar(&o.URL, "url", "", "ws:// or wss:// `URL` to load")
-	flags.IntVar(&o.Connections, "c", 100, "concurrent connections")
-	flags.IntVar(&o.From, "from", 0, "idle: compare the memory with that of this `NUMBER` of sessions")
+	flags.StringVar((*string)(&o.Mode), "mode", string(Echo), "the kind of load: echo, push, idle, storm or soak")
+	flags.StringVar(&o.URL, "url", "", "the `URL` to put load on, ws:// or wss://")
+	flags.IntVar(&o.Connections, "c", 100, "the number of concurrent connections")
+	flags.IntVar(&o.From, "from", 0, "idle: measure the growth of memory from this `NUMBER` of sessions")
 	flags.DurationVar(&o.Duration, "d", 10*time.Second, "the time to measure")
 	flags.DurationVar(&o.Warmup, "warmup", 0, "the time to run before measuring")
-	flags.Int64Var(&o.Count, "n", 0, "end early, after this `NUMBER` of messages (storm: handshakes)")
+	flags.Int64Var(&o.Count, "n", 0, "end after this `NUMBER` of messages (storm: handshakes), if -d is not over")
 	o.Size = 64
-	flags.TextVar(&o.Size, "size", o.Size, "payload `BYTES` of a message (soak: of the largest), such as 16KiB")
-	flags.IntVar(&o.Window, "window", 1, "messages in flight on each connection")
-	flags.Float64Var(&o.Rate, "rate", 0, "echo: messages per second over all connections, sent when due (0: when the last one came back)")
+	flags.TextVar(&o.Size, "size", o.Size, "the payload of a message in `BYTES` (soak: of the largest message), such as 16KiB")
+	flags.IntVar(&o.Window, "window", 1, "the number of messages in flight on each connection")
+	flags.Float64Var(&o.Rate, "rate", 0, "echo: messages per second over all connections, each sent when it is due (0: each sent when the last one came back)")
 	flags.Uint64Var(&o.Seed, "seed", 1, "soak: the seed of all random values")
-	flags.IntVar(&o.Streams, "http2", 0, "speak HTTP/2, with this `NUMBER` of sessions on each connection: by ALPN over wss, by prior knowledge over ws (0: HTTP/1.1)")
-	flags.IntVar(&o.Loops, "loops", 0, "epoll loops (0: one per CPU)")
+	flags.IntVar(&o.Streams, "http2", 0, "use HTTP/2 with this `NUMBER` of sessions on each connection: by ALPN with wss, by prior knowledge with ws (0: HTTP/1.1)")
+	flags.IntVar(&o.Loops, "loops", 0, "the number of epoll loops (0: one per CPU)")
 	flags.Var((*pidList)(&o.PIDs), "pid", "measure the CPU and memory of these processes: `PID[,PID…]`")
 	flags.BoolVar(&o.Resume, "resume", false, "storm over wss: resume TLS sessions")
 	flags.StringVar(&o.CA, "ca", "", "wss: PEM `FILE` of certificates to trust instead of the system's")
-	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "allow addresses that are not loopback")
+	flags.BoolVar(&o.AllowRemote, "allow-remote", false, "allow an address that is not a loopback address")
 }
 
 // An OptionError is an invalid option. No load was started.
@@ -95,7 +95,7 @@ func (o *Options) Check() error {
 		{o.Mode == Soak && o.Size < minSoakSize, fmt.Sprintf("-size: soak wants at least %d", minSoakSize)},
 		{o.Window < 1 || o.Window > maxWindow, fmt.Sprintf("-window: want 1 to %d", maxWindow)},
 		{o.Window > 1 && o.Mode != Echo && o.Mode != Soak, "-window is for -mode echo and soak"},
-		{o.Window > 1 && o.Rate > 0, "-window and -rate exclude each other: with -rate messages are sent when they are due"},
+		{o.Window > 1 && o.Rate > 0, "-window and -rate can't be combined: with -rate messages are sent when they are due"},
 		{o.Rate < 0, "-rate: want 0 or more"},
 		{o.Rate > 0 && o.Mode != Echo, "-rate is for -mode echo"},
 		{o.Loops < 0, "-loops: want 0 or more"},
@@ -135,7 +135,7 @@ func (l *pidList) Set(s string) error {
 	for part := range strings.SplitSeq(s, ",") {
 		pid, err := strconv.Atoi(part)
 		if err != nil || pid < 1 {
-			return fmt.Errorf("%q is no process id", part)
+			return fmt.Errorf("%q is not a process id", part)
 		}
 		*l = append(*l, pid)
 	}

@@ -2,5 +2,6 @@
 // part (accept, route, pick, dial, answer). It is a handshake.Tracer; without an endpoint there is none, and a handshake costs nothing
 // more.
 //
-// A client's traceparent (W3C Trace Context) is continued: whether its trace is recorded is its own decision. Others are sampled.
+// A client's traceparent (W3C Trace Context) is continued. The traceparent of a trusted proxy decides whether
+// the trace is recorded; that of another client can only ask for no record. The rest is sampled.
 package tracing

@@ -14,6 +14,14 @@ func (o OptionalDuration) Or(other Duration) Duration {
 	return other
 }
 
+// MarshalText returns the text of which UnmarshalText makes o.
+func (o OptionalDuration) MarshalText() ([]byte, error) {
+	if !o.isSet {
+		return nil, nil
+	}
+	return o.duration.MarshalText()
+}
+
 // UnmarshalText parses text as Duration.UnmarshalText does, or "". After an error o is unchanged.
 func (o *OptionalDuration) UnmarshalText(text []byte) error {
 	if len(text) == 0 {

@@ -28,18 +28,18 @@
 //	loop_linux.go             one loop: its turns, its commands, and how each handling of a session ends
 //	loop_flow_linux.go        reading and writing
 //	loop_splice_linux.go      the payload of large frames, moved by splice(2) between plain sockets
-//	loop_slots_linux.go       where the state of sessions lies
+//	loop_slots_linux.go       the slots that hold the state of sessions
 //	loop_deadlines_linux.go   timers
 //	loop_task_linux.go        a handshake in the slot that becomes its session's
 //	loop_handover_linux.go    a handshake that began on a goroutine
 //	loop_move_linux.go        sessions that move to another process; move.go has the form of their state
 //	mux_linux.go              HTTP/2 connections, whose streams are sides of sessions
-//	mux_conn_linux.go         a stream that a goroutine has for a while
+//	mux_conn_linux.go         a stream that a goroutine owns for some time
 //	loop_recovery_linux.go    what a panic ends; goroutine_recovery.go is its counterpart
 //
 // The files stay in one package because a transport, the engine and a loop share a session's state, which only one goroutine at a time
-// may touch; a border between them would make that state public.
+// may use; separate packages would make that state public.
 //
-// A side isn't read while more than highMark bytes wait for the other side; it is read again below lowMark. It isn't read either while
-// pongs to the side itself wait. As a read is never larger than readBytes, no more than MaxQueued bytes ever wait for a side.
+// The driver does not read a side while more than highMark bytes wait for the other side, and reads it again below lowMark. It also does not
+// read a side while pongs to that side wait. A read is never larger than readBytes, so at most MaxQueued bytes wait for a side.
 package driver

@@ -1,10 +1,10 @@
 // Package h2 is the framing of HTTP/2 (RFC 9113) for one connection, in either role, with the extended CONNECT of RFC 8441. It does no I/O
-// and has no clock: its caller hands over the bytes that came and sends the bytes that Conn appends.
+// and has no clock: its caller passes the received bytes and sends the bytes that Conn appends.
 //
 //	Receive ──▶ frame head ──▶ DATA: passed on in the pieces in which it comes
 //	                     └───▶ other frames: once they are whole ──▶ Event
 //
-// Of what comes, only a frame or field block that isn't whole is kept, and the decoder's dynamic table. What is sent uses no dynamic table.
+// Conn keeps only incomplete frames and field blocks, and the decoder's dynamic table. It sends without a dynamic table.
 //
 //	api.go       the types
 //	conn.go      Conn: from bytes to frames, and the end of a connection
@@ -15,5 +15,5 @@
 //	encode.go    the fields that are sent
 //	data.go      DATA, and the windows of both directions
 //	stream.go    streams: their states, and how they end
-//	bounds.go    how often a peer may do what costs it nothing
+//	bounds.go    the rates of frames that cost a peer nothing
 package h2

@@ -32,7 +32,10 @@ func (c *Core) admit(now time.Time) error {
 		return redirection
 	}
 	var rejection *upgrade.Rejection
-	if c.Route, rejection = c.gateway.Route(req); rejection != nil {
+	if c.Route, rejection = c.gateway.Route(&c.Client, req); rejection != nil {
+		return rejection
+	}
+	if c.Route, rejection = c.Client.Admit(c.Route, req); rejection != nil {
 		return rejection
 	}
 	if err := req.CheckUpgrade(); err != nil {

@@ -121,12 +121,12 @@ func (c *Core) connected(now time.Time) {
 	c.trace.step("dial", nil, now)
 }
 
-// Out returns the bytes for WriteBackend or WriteClient, as slices that are valid until the next step.
+// Out returns the bytes for WriteBackend or WriteClient, and for Pass the head, as slices that are valid until the next step.
 func (c *Core) Out() [][]byte {
-	if c.stage == WriteClient {
+	if c.stage == WriteClient || c.stage == Pass {
 		return c.answerHead()
 	}
-	f := c.Client.Forward(c.Route)
+	f := c.Client.Forward(c.Route, &c.Memory.Request, c.Backend())
 	c.trace.addFields(&f)
 	out := c.Memory.Out[:0]
 	if _, isTLS := c.Backend().TLS(); c.Route.SendsProxy && !isTLS {
@@ -136,13 +136,10 @@ func (c *Core) Out() [][]byte {
 	return c.Memory.Out
 }
 
-// answerHead returns the 101 for the client.
+// answerHead returns the head of the backend's answer for the client.
 func (c *Core) answerHead() [][]byte {
-	var extra []upgrade.Field
-	if c.pick.SetCookie != "" {
-		extra = []upgrade.Field{{Name: "Set-Cookie", Value: c.pick.SetCookie}}
-	}
-	c.Memory.Out = c.Memory.Answer.AppendForward(c.Memory.Out[:0], extra)
+	change := c.Client.Answer(c.Route, &c.Memory.Request, c.Backend(), c.pick.SetCookie)
+	c.Memory.Out = c.Memory.Answer.AppendForward(c.Memory.Out[:0], &change)
 	return c.Memory.Out
 }
 

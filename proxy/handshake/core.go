@@ -55,12 +55,12 @@ type Gateway interface {
 	Identify(c *reach.Client, r *upgrade.Request, id uint64)
 	// IsChallenge reports whether an ACME authority may have sent the request.
 	IsChallenge(r *upgrade.Request) bool
-	// IsPlain reports whether the request is for the plain path.
-	IsPlain(r *upgrade.Request) bool
+	// IsPlain reports whether the request of a client is for the plain path.
+	IsPlain(c *reach.Client, r *upgrade.Request) bool
 	// Redirection returns the answer to a request that is redirected to https, or nil.
 	Redirection(r *upgrade.Request) *upgrade.Rejection
-	// Route returns the route of a request, or nil, and what refuses the request there, or nil.
-	Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection)
+	// Route returns the route of a client's request, or nil, and what refuses the request there, or nil.
+	Route(c *reach.Client, r *upgrade.Request) (*route.Route, *upgrade.Rejection)
 	// Refuses reports whether the gateway refuses new sessions.
 	Refuses() bool
 	// Counted counts a request of that client, and returns a rejection if it has had too many.
@@ -145,7 +145,7 @@ func (c *Core) classify(now time.Time) Step {
 
 // NoChallenge continues with a request that only looked like that of an ACME authority.
 func (c *Core) NoChallenge(now time.Time) Step {
-	if c.gateway.IsPlain(&c.Memory.Request) {
+	if c.gateway.IsPlain(&c.Client, &c.Memory.Request) {
 		return c.step(Plain)
 	}
 	return c.admitted(now)

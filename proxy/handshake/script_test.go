@@ -45,15 +45,17 @@ type gate struct {
 	attempts []string // that have failed
 }
 
-func (g *gate) Name() string                                    { return "public" }
-func (g *gate) Tracer() Tracer                                  { return g.tracer }
-func (g *gate) IsChallenge(r *upgrade.Request) bool             { return string(r.Path()) == "/challenge" }
-func (g *gate) IsPlain(r *upgrade.Request) bool                 { return g.isPlain && !r.IsWebSocket() }
+func (g *gate) Name() string                        { return "public" }
+func (g *gate) Tracer() Tracer                      { return g.tracer }
+func (g *gate) IsChallenge(r *upgrade.Request) bool { return string(r.Path()) == "/challenge" }
+func (g *gate) IsPlain(_ *reach.Client, r *upgrade.Request) bool {
+	return g.isPlain && !r.IsWebSocket()
+}
 func (g *gate) Redirection(*upgrade.Request) *upgrade.Rejection { return g.redirect }
 func (g *gate) Refuses() bool                                   { return g.refuses }
 func (g *gate) Release(netip.Addr)                              { g.places-- }
 func (g *gate) Ended(c *Core)                                   { g.ended = append(g.ended, c.Reason()) }
-func (g *gate) Route(r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
+func (g *gate) Route(_ *reach.Client, r *upgrade.Request) (*route.Route, *upgrade.Rejection) {
 	return route.NewTable([]*route.Route{g.route}).Match("public", r)
 }
 func (g *gate) Identify(c *reach.Client, _ *upgrade.Request, id uint64) {

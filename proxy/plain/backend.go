@@ -179,24 +179,24 @@ func (a *answerHead) endLine() {
 }
 
 // openingOf returns the first lines of an answer as far as net/http's server would not write them: the reason phrase, behind which the
-// status line ends, what a 304 says of the answer that it stands for, and the protocols of a 426. It returns nil if the phrase can't pass.
-func openingOf(resp *http.Response) []byte {
+// status line ends, what a 304 says of the answer that it stands for, and the protocols of a 426, which are those given.
+func openingOf(resp *http.Response, protocols []string) []byte {
 	_, phrase, _ := strings.Cut(resp.Status, " ")
 	if strings.ContainsFunc(phrase, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }) {
 		phrase = http.StatusText(resp.StatusCode)
 	}
 	lines := append([]byte(phrase), "\r\n"...)
-	add := func(name string) {
-		for _, value := range resp.Header[name] {
+	add := func(name string, values []string) {
+		for _, value := range values {
 			lines = append(lines, name+": "+value+"\r\n"...)
 		}
 	}
 	switch resp.StatusCode {
 	case http.StatusNotModified:
-		add("Content-Length")
-		add("Content-Type")
+		add("Content-Length", resp.Header["Content-Length"])
+		add("Content-Type", resp.Header["Content-Type"])
 	case http.StatusUpgradeRequired:
-		add("Upgrade")
+		add("Upgrade", protocols)
 		lines = append(lines, "Connection: Upgrade\r\n"...) // RFC 9110 section 7.8
 	}
 	return lines

@@ -214,7 +214,7 @@ var emptyLine = []byte("\r\n")
 // pass gives a head to net/http, unless the head isn't for net/http. Then size is 0.
 func (c *Conn) pass(r *Request, size int) error {
 	if size > 0 {
-		r.Route = c.config().Route(&r.Request)
+		r.Route = c.config().Route(&r.Client, &r.Request)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -226,7 +226,8 @@ func (c *Conn) pass(r *Request, size int) error {
 		return io.EOF
 	}
 	c.config().Identify(&r.Client, &r.Request, rand.Uint64())
-	r.Refusal = c.config().Acquire(r)
+	r.Refusal = c.config().Admit(r)
+	r.Route = c.variantToStay(r.Route)
 	r.head = append([]byte(nil), c.in.Bytes()[:size]...)
 	if _, err := r.Parse(r.head); err != nil {
 		panic("BUG: a head that was read once is refused")

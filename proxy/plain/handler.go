@@ -2,8 +2,10 @@ package plain
 
 import (
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httputil"
+	"strconv"
 	"sync/atomic"
 
 	"go.uber.org/zap"
@@ -26,9 +28,7 @@ func NewHandler(d reach.Dialer, isHTTP2 bool, open *atomic.Int64, log *zap.Logge
 		BufferPool:    new(copyBuffers),
 		ErrorLog:      stdLog(log, zap.DebugLevel),
 		ModifyResponse: func(resp *http.Response) error {
-			if r := requestOf(resp.Request.Context()); r.cookie != "" {
-				resp.Header.Add("Set-Cookie", r.cookie)
-			}
+			requestOf(resp.Request.Context()).change(resp)
 			return nil
 		},
 		ErrorHandler: refuse,
@@ -38,17 +38,11 @@ func NewHandler(d reach.Dialer, isHTTP2 bool, open *atomic.Int64, log *zap.Logge
 // CloseIdleConnections closes connections to backends that wait for a request, and those under way after theirs.
 func (h *Handler) CloseIdleConnections() { h.Transport.(*Transport).CloseIdleConnections() }
 
-// rewrite makes the backend's request of the client's: net/http's, with the fields that a handshake would send too.
+// rewrite makes the backend's request of the client's: net/http's, with the fields that a handshake would send too. Its head is complete when
+// the backend is chosen.
 func rewrite(pr *httputil.ProxyRequest) {
 	r := requestOf(pr.In.Context())
-	header := http.Header{}
-	f := r.Client.Forward(r.Route)
-	for name, value := range r.Forwarded(&f) {
-		header.Add(name, value)
-	}
-	pr.Out.Header = header
 	pr.Out.Host = string(r.Host())
-	pr.Out.URL = r.url()
 	if pr.Out.Body != nil {
 		pr.Out.Body = pr.In.Body // ReverseProxy's own hides that it can't be read any more
 	}
@@ -67,13 +61,27 @@ func refuse(w http.ResponseWriter, r *http.Request, err error) {
 		rejection = reach.Rejection(err, reach.OutcomeOf(err))
 	}
 	requestOf(r.Context()).Reason = rejection.Reason
-	reject(w, rejection)
+	reject(w, rejection, true)
 }
 
-func reject(w http.ResponseWriter, rejection *upgrade.Rejection) {
+// reject answers a request with a rejection, after which the connection ends. The answer of a route that answers by itself ends no connection,
+// unless the request has a body, which is not read.
+func reject(w http.ResponseWriter, rejection *upgrade.Rejection, hasBody bool) {
 	for _, f := range rejection.Header {
 		w.Header().Set(f.Name, f.Value)
 	}
-	w.Header().Set("Connection", "close")
-	http.Error(w, rejection.Text, rejection.Status)
+	if rejection.Form == upgrade.Line || hasBody {
+		w.Header().Set("Connection", "close")
+	}
+	if rejection.Form == upgrade.Line {
+		http.Error(w, rejection.Text, rejection.Status)
+		return
+	}
+	if upgrade.HasBody(rejection.Status) {
+		w.Header().Set("Content-Length", strconv.Itoa(len(rejection.Text)))
+	}
+	w.WriteHeader(rejection.Status)
+	if rejection.Form == upgrade.Whole {
+		_, _ = io.WriteString(w, rejection.Text)
+	}
 }

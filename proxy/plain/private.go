@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sluice/balancer"
+	"sluice/proxy/route"
 )
 
 // Some backends authenticate a connection, where HTTP authenticates each request: they take the next request on it for one of the same user.
@@ -82,6 +83,19 @@ func (c *Conn) stayWith(b *balancer.Backend, pool *balancer.Pool) {
 		c.backends = map[*balancer.Pool]*balancer.Backend{}
 	}
 	c.backends[pool] = b
+}
+
+// variantToStay returns the variant of a route to whose pool the connection has authenticated, or the route itself. The caller holds mu.
+func (c *Conn) variantToStay(of *route.Route) *route.Route {
+	if len(c.backends) == 0 {
+		return of
+	}
+	for _, r := range of.Variants() {
+		if c.backends[r.Pool] != nil {
+			return r
+		}
+	}
+	return of
 }
 
 // backendIn returns the backend of a pool with which the connection stays, or nil.

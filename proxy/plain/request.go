@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/balancer"
 	"sluice/proxy/reach"
 	"sluice/proxy/route"
 	"sluice/upgrade"
@@ -20,7 +21,7 @@ type Request struct {
 	Route  *route.Route
 	Client reach.Client
 	Start  time.Time // of its head
-	// Refusal is the answer if the gateway has no place for the request, or nil.
+	// Refusal is the gateway's own answer if the request goes to no backend, or nil.
 	Refusal *upgrade.Rejection
 
 	// Owned by the goroutine that serves the request.
@@ -33,9 +34,11 @@ type Request struct {
 	isPrivate     bool      // goes on a connection of its client alone
 	attemptsUntil time.Time // when no other backend is tried any more, and no connection waited for
 
-	cookie  string         // of the pool, for the answer; "": none
+	pick    balancer.Pick  // of the last attempt
 	answer  *releasingBody // the body of the backend's answer; nil: there is no answer yet
 	opening []byte         // the first lines of that answer, where net/http would write others
+
+	protocols []string // of Upgrade in that answer
 
 	// Immutable.
 	head []byte
@@ -63,11 +66,11 @@ func (r *Request) serve(w *writer, in *http.Request) (isWhole bool) {
 	}
 	if r.Refusal != nil {
 		r.Reason = r.Refusal.Reason
-		reject(w, r.Refusal)
+		reject(w, r.Refusal, in.ContentLength != 0)
 		return true
 	}
 	if in.ContentLength > r.Route.MaxBody {
-		reject(w, errBodyTooLarge)
+		reject(w, errBodyTooLarge, true)
 		return true
 	}
 	// A backend may answer before it has read all, and the client goes on sending.
@@ -89,20 +92,25 @@ func (r *Request) abandon(w *writer) (isWhole bool) {
 	}
 	r.opening = nil
 	clear(w.Header())
-	reject(w, upgrade.ErrInternal)
+	reject(w, upgrade.ErrInternal, true)
 	return true
 }
 
-// url returns the URL for the backend: the target as it was sent, less the route's strip_prefix. The transport fills in the host.
-func (r *Request) url() *url.URL {
-	raw := r.RawPath()
-	if r.Route.StripPrefix > 0 {
-		raw = upgrade.BehindPrefix(raw, r.Route.StripPrefix)
+// header returns the fields for the backend.
+func (r *Request) header(f *upgrade.Forward) http.Header {
+	header := http.Header{}
+	for name, value := range r.Forwarded(f) {
+		header.Add(name, value)
 	}
-	path := string(raw)
-	if !strings.HasPrefix(path, "/") {
-		path = "/" + path
+	if _, isSet := header["User-Agent"]; !isSet {
+		header.Set("User-Agent", "") // or net/http would send its own
 	}
+	return header
+}
+
+// url returns the URL for the backend: the target as it was sent, with the path that f describes. The transport fills in the host.
+func (r *Request) url(f *upgrade.Forward) *url.URL {
+	path := string(r.AppendPath(nil, f))
 	u := &url.URL{Scheme: "http", RawQuery: string(r.Query()), ForceQuery: bytes.IndexByte(r.Target(), '?') >= 0}
 	if !strings.HasPrefix(path, "//") {
 		u.Opaque = path // sent as it is: Path would be encoded anew
@@ -114,4 +122,26 @@ func (r *Request) url() *url.URL {
 		u.Path = decoded
 	}
 	return u
+}
+
+// change changes the backend's answer on its way to the client, and notes the lines that net/http would write otherwise.
+func (r *Request) change(resp *http.Response) {
+	change := r.Client.Answer(r.Route, &r.Request, r.pick.Backend, r.pick.SetCookie)
+	for name, values := range resp.Header {
+		switch {
+		case change.Replaces(name):
+			delete(resp.Header, name)
+		case change.Rewrite != nil:
+			for i, value := range values {
+				values[i] = change.Rewrite(name, value)
+			}
+		}
+	}
+	for _, f := range change.SetHeaders {
+		resp.Header.Set(f.Name, f.Value)
+	}
+	for _, f := range change.AddHeaders {
+		resp.Header.Add(f.Name, f.Value)
+	}
+	r.opening = openingOf(resp, r.protocols)
 }

@@ -20,12 +20,13 @@ import (
 type Config struct {
 	Addr        net.Addr      // that clients connect to
 	HeadTimeout time.Duration // for a head, from its first byte
-	// Route returns the route of a request; nil: the request is not for the server.
-	Route func(*upgrade.Request) *route.Route
+	// Route returns the route of a request of that client; nil: the request is not for the server.
+	Route func(*reach.Client, *upgrade.Request) *route.Route
 	// Identify completes a client by the head of its request, which has that id.
 	Identify func(c *reach.Client, r *upgrade.Request, id uint64)
-	// Acquire acquires the place of a request, which Release releases. It returns the answer if there is none.
-	Acquire func(*Request) *upgrade.Rejection
+	// Admit admits a request to its route, of which it may choose another pool, and acquires the place that Release releases. It returns the
+	// gateway's own answer if the request goes no further; then there is no place to release.
+	Admit   func(*Request) *upgrade.Rejection
 	Release func(*Request)
 	// MaxIdle bounds the connections that wait for their next request: of more than that the one that has waited longest is closed. 0 means
 	// no limit.

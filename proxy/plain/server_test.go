@@ -41,14 +41,14 @@ func runServerWith(t *testing.T, stopped <-chan struct{}, handle http.HandlerFun
 	s = NewServer(Config{
 		Addr:        &net.TCPAddr{},
 		HeadTimeout: patience,
-		Route: func(head *upgrade.Request) *route.Route {
+		Route: func(_ *reach.Client, head *upgrade.Request) *route.Route {
 			if strings.HasPrefix(string(head.Path()), "/plain") {
 				return r
 			}
 			return nil
 		},
 		Identify: func(*reach.Client, *upgrade.Request, uint64) {},
-		Acquire:  func(*Request) *upgrade.Rejection { return nil },
+		Admit:    func(*Request) *upgrade.Rejection { return nil },
 		Release:  func(*Request) {},
 		IsIdle:   func() {},
 		Served:   func(r *Request) { served <- r },

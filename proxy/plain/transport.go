@@ -84,7 +84,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 	r.attemptsUntil = time.Now().Add(r.Route.HandshakeTimeout)
 	var tried []*balancer.Backend
 	for {
-		r.Backend, r.cookie = pick.Backend.Name(), pick.SetCookie
+		r.Backend, r.pick = pick.Backend.Name(), pick
 		resp, err := t.send(outgoing(in, r, pick.Backend, body), r, body)
 		if err == nil && !isFinalStatus(resp.StatusCode) {
 			if t.isHTTP2 && body != nil {
@@ -117,7 +117,7 @@ func (t *Transport) RoundTrip(in *http.Request) (*http.Response, error) {
 				resp.Body = streamAnswer{resp.Body, r.conn.panics()}
 			}
 			r.answer = &releasingBody{ReadCloser: resp.Body, pick: pick, status: resp.StatusCode}
-			r.opening = openingOf(resp)
+			r.protocols = resp.Header["Upgrade"] // which ReverseProxy removes
 			resp.Body, held = r.answer, nil
 			return resp, nil
 		}
@@ -168,12 +168,17 @@ type backendKey struct{}
 // outgoing returns the request for a backend. body is nil if there is none.
 func outgoing(in *http.Request, r *Request, b *balancer.Backend, body *clientBody) *http.Request {
 	out := in.WithContext(context.WithValue(in.Context(), backendKey{}, b))
-	u := *in.URL
+	f := r.Client.Forward(r.Route, &r.Request, b)
+	out.Header = r.header(&f)
+	u := r.url(&f)
 	u.Host = keyOf(r, b)
 	if _, isTLS := b.TLS(); isTLS && r.Route.IsHTTP2 {
 		u.Scheme = "https" // over HTTP/1.1 no backend sees it
 	}
-	out.URL = &u
+	out.URL = u
+	if f.Host != "" {
+		out.Host = f.Host
+	}
 	if out.Host == "" { // of a client that speaks HTTP/1.0
 		out.Host = "localhost"
 		if b.Network() == "tcp" {

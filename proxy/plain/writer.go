@@ -1,8 +1,12 @@
 package plain
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"sync"
+
+	"sluice/upgrade"
 )
 
 // A writer notes in the request what its client is sent.
@@ -25,11 +29,16 @@ func (w *writer) WriteHeader(status int) {
 		return
 	case status < 200:
 		defer w.request.conn.panics().Catch(room, nil) // net/http's transport calls this on a goroutine that recovers no panic
+		maps.DeleteFunc(w.Header(), func(name string, _ []string) bool { return w.request.Route.Replaces(name) })
 	default:
 		w.request.Status = status
 		w.request.conn.open(w.request.opening)
-		if header := w.Header(); header["Content-Type"] == nil {
+		header := w.Header()
+		if header["Content-Type"] == nil {
 			header["Content-Type"] = nil // or net/http would guess one
+		}
+		if removed := w.request.Route.RemoveResponseHeaders; slices.ContainsFunc(removed, func(name string) bool { return upgrade.IsSameField(name, "Date") }) {
+			header["Date"] = nil // or net/http would send its own
 		}
 	}
 	w.ResponseWriter.WriteHeader(status)

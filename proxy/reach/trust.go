@@ -5,52 +5,21 @@ import (
 	"net/netip"
 	"strings"
 
+	"sluice/proxy/route"
 	"sluice/upgrade"
 )
 
-// Prefixes are addresses of peers. Immutable.
-type Prefixes []netip.Prefix
-
-// ParsePrefixes reads addresses ("10.1.2.3", "::1") and prefixes ("10.0.0.0/8").
-func ParsePrefixes(all []string) (list Prefixes, err error) {
-	for _, s := range all {
-		p, err := ParsePrefix(s)
-		if err != nil {
-			return nil, err
-		}
-		list = append(list, p)
-	}
-	return list, nil
-}
-
-// ParsePrefix reads a prefix, or an address as the prefix that has only this address.
-func ParsePrefix(s string) (netip.Prefix, error) {
-	if strings.Contains(s, "/") {
-		p, err := netip.ParsePrefix(s)
-		return p.Masked(), err
-	}
-	a, err := netip.ParseAddr(s)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(a, a.BitLen()), nil
-}
-
-// Includes reports whether one of the prefixes has that address. A zone does not count: prefixes have none.
-func (list Prefixes) Includes(addr netip.Addr) bool {
-	addr = addr.WithZone("")
-	for _, p := range list {
-		if p.Contains(addr) {
-			return true
-		}
-	}
-	return false
-}
-
 // A Trust says what a listener believes of its peers. Immutable.
 type Trust struct {
-	Proxies     Prefixes // peers whose X-Forwarded-* fields are believed
-	Certificate bool     // their X-Client-Cert-Subject is believed as well
+	Proxies     route.Prefixes // peers whose X-Forwarded-* fields are believed
+	Certificate bool           // their X-Client-Cert-Subject is believed as well
+}
+
+// Believes reports whether the fields of a client's peer are believed that only a trusted proxy may send, and whether its
+// X-Client-Cert-Subject is.
+func (t *Trust) Believes(c *Client) (fields, certificate bool) {
+	fields = !c.IsUnnamed && t.Proxies.Includes(c.Peer.Addr())
+	return fields, fields && t.Certificate
 }
 
 // Identify completes a client with what the head of its request says. X-Forwarded-For is believed from its end back to the first address
@@ -58,8 +27,7 @@ type Trust struct {
 // hop then counts as the client, and isReadable is false.
 func (t *Trust) Identify(c *Client, r *upgrade.Request) (isReadable bool) {
 	c.Addr = c.Peer
-	c.IsTrusted = !c.IsUnnamed && t.Proxies.Includes(c.Peer.Addr())
-	c.IsCertTrusted = c.IsTrusted && t.Certificate
+	c.IsTrusted, c.IsCertTrusted = t.Believes(c)
 	if !c.IsTrusted {
 		return true
 	}

@@ -1,29 +1,53 @@
 package route
 
 import (
-	"errors"
-	"fmt"
-	"maps"
-	"net"
-	"slices"
-	"strings"
-	"unicode/utf8"
-
 	"sluice/internal/units"
 	"sluice/proxy/relay"
-	"sluice/upgrade"
 )
 
 // Config is one [[route]] of the configuration.
 type Config struct {
 	// Listener names the listener that the route belongs to; empty means every listener.
 	Listener string `toml:"listener"`
-	// Host is an exact host or "*.example.com"; empty means any host.
+	// Name is unique; empty means the conditions of the route as text.
+	Name string `toml:"name"`
+	// Host is an exact host, "*.example.com" or "app.*"; empty means any host, unless Hosts has some.
 	Host string `toml:"host"`
+	// Hosts are further hosts, in the form of Host.
+	Hosts []string `toml:"hosts"`
 	// Path is a prefix of whole segments. The longest one wins.
 	Path string `toml:"path" default:"/"`
-	// Pool names the pool that the route's sessions go to.
+	// PathExact is the whole path, instead of Path.
+	PathExact string `toml:"path_exact"`
+	// PathRegexp is a regular expression that finds a part of the path, instead of Path.
+	PathRegexp string `toml:"path_regexp"`
+	// Method has the methods of the route's requests; empty means any.
+	Method []string `toml:"method"`
+	// Header has what fields of the request must be, by name: a value, "~" and a regular expression, or "*" for any value.
+	Header map[string]string `toml:"header"`
+	// Query has the same for parameters of the query.
+	Query map[string]string `toml:"query"`
+	// Hidden are the names in Header and Query whose values no log, metric or API shows; further ones are hidden because of their names.
+	Hidden map[string]bool
+	// Priority ranks over everything else; the highest one wins.
+	Priority int `toml:"priority" default:"0"`
+
+	// Allow are the client addresses and prefixes that may use the route; empty means any.
+	Allow []string `toml:"allow"`
+	// Deny are those that may not.
+	Deny []string `toml:"deny"`
+
+	// Pool names the pool that the route's sessions go to. A route has exactly one of Pool, Pools, Redirect and Respond.
 	Pool string `toml:"pool"`
+	// Pools are several, each with its share.
+	Pools []Share `toml:"pools"`
+	// Redirect is the URL or path to which requests are redirected, with placeholders.
+	Redirect string `toml:"redirect"`
+	// RedirectStatus is the status of a redirection.
+	RedirectStatus int `toml:"redirect_status" default:"308"`
+	// Respond is an answer of the gateway's own.
+	Respond *Respond `toml:"respond"`
+
 	// Origins are the allowed values of Origin, each an origin (scheme, host and port), one with a wildcard for the host or its first
 	// labels ("https://*.example.com", "https://*:8443"), "null", or "same": the Origin's host and port are those of Host. Empty means any.
 	Origins []string `toml:"origins"`
@@ -32,10 +56,22 @@ type Config struct {
 	HTTP bool `toml:"http" default:"true"`
 	// StripPrefix is removed from the path that the backend gets: Path, or whole segments at its beginning.
 	StripPrefix string `toml:"strip_prefix"`
-	// RequestHeader has fields that the backend gets instead of the client's fields of these names.
+	// RewritePath replaces the part of the path that the route matches: Path, the whole of PathExact, or with PathRegexp the whole path,
+	// where $1 is what a group has matched.
+	RewritePath string `toml:"rewrite_path"`
+	// HostHeader is the Host that the backend gets: empty means the client's, "backend" means the backend's own address.
+	HostHeader string `toml:"host_header"`
+	// RequestHeader has fields that the backend gets instead of the client's fields of these names. Values may have placeholders.
 	RequestHeader map[string]string `toml:"request_header"`
 	// RemoveHeader names fields that the backend doesn't get.
 	RemoveHeader []string `toml:"remove_header"`
+	// ResponseHeader has fields that the client gets instead of the backend's fields of these names, in a 101 and in any other answer. Values
+	// may have placeholders.
+	ResponseHeader map[string]string `toml:"response_header"`
+	// RemoveResponseHeader names fields that the client doesn't get.
+	RemoveResponseHeader []string `toml:"remove_response_header"`
+	// RewriteLocation turns Location and the Path of Set-Cookie in answers to plain requests back into what the client knows.
+	RewriteLocation bool `toml:"rewrite_location" default:"false"`
 	// EncodedSlashes says what happens to a request whose path has %2f or %5c: "auto" refuses it only if the decoded path leads to another
 	// route; "refuse"; "pass".
 	EncodedSlashes string `toml:"encoded_slashes" default:"auto"`
@@ -69,6 +105,20 @@ type Config struct {
 	MaxMessage units.Bytes `toml:"max_message" default:"256MiB"` // 0 means no limit
 }
 
+// A Share is a pool of a route that has several.
+type Share struct {
+	// Pool names the pool.
+	Pool string `toml:"pool"`
+	// Weight is its share of the sessions and requests against the others'.
+	Weight int `toml:"weight" default:"1"`
+}
+
+// A Respond is an answer of the gateway's own.
+type Respond struct {
+	Status int    `toml:"status" default:"200"`
+	Body   string `toml:"body"`
+}
+
 // CloseCodes are the codes of the closes that the gateway sends on its own; 0 means that it sends none, and the stream ends.
 type CloseCodes struct {
 	Drained     int `toml:"drained" default:"1012"`
@@ -78,43 +128,13 @@ type CloseCodes struct {
 
 // Check reports every problem of the section.
 func (c *Config) Check(report units.Report) {
-	if c.Pool == "" {
-		report("pool", "missing", nil, "the name of a pool")
-	}
-	switch {
-	case !strings.HasPrefix(c.Path, "/"):
-		report("path", "not a path", c.Path, "a prefix that starts with \"/\"")
-	case strings.ContainsAny(c.Path, "?#"):
-		report("path", "more than a path", c.Path, "no query and no fragment: routes don't look at them")
-	case !IsReachable(c.Path):
-		report("path", "no request's path", c.Path, "it decoded, but for %2f and %5c, and without \".\", \"..\" and empty segments")
-	}
-	if err := checkHostPattern(c.Host); err != nil {
-		report("host", err.Error(), c.Host, "\"example.com\", \"*.example.com\" or \"\"")
-	}
+	c.checkMatch(report)
+	c.checkAccess(report)
+	c.checkPools(report)
+	c.checkRewrite(report)
 	for i, s := range c.Origins {
 		if _, err := parseOriginRule(s); err != nil {
 			report(units.Indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
-		}
-	}
-	if c.StripPrefix != "" && !HasSegments(c.Path, c.StripPrefix) {
-		report("strip_prefix", "not the beginning of path", c.StripPrefix, fmt.Sprintf("%q, or whole segments at its beginning", c.Path))
-	}
-	names := slices.Sorted(maps.Keys(c.RequestHeader))
-	for i, name := range names {
-		if err := (upgrade.Field{Name: name, Value: c.RequestHeader[name]}).Check(); err != nil {
-			report("request_header."+name, err.Error(), c.RequestHeader[name], "a field that the handshake doesn't need")
-		}
-		if earlier := indexOfField(names, name); earlier < i {
-			report("request_header."+name, "the same field as "+names[earlier], c.RequestHeader[name], "each field once: case does not count, and \"_\" is \"-\"")
-		}
-	}
-	for i, name := range c.RemoveHeader {
-		if err := upgrade.CheckFieldName(name); err != nil {
-			report(units.Indexed("remove_header", i), err.Error(), name, "a field that the handshake doesn't need")
-		}
-		if indexOfField(names, name) >= 0 {
-			report(units.Indexed("remove_header", i), "set by request_header", name, "each field in one of the two")
 		}
 	}
 	if c.EncodedSlashes != "auto" && c.EncodedSlashes != "refuse" && c.EncodedSlashes != "pass" {
@@ -181,63 +201,3 @@ func (c *Config) Warn(report units.Report) {
 
 // pingModes are the values of ping.
 var pingModes = map[string]relay.PingMode{"mirror": relay.MirrorPings, "answer": relay.AnswerPings, "forward": relay.ForwardPings}
-
-// indexOfField returns which of the names is the first that means the same field; -1: none does.
-func indexOfField(names []string, name string) int {
-	return slices.IndexFunc(names, func(other string) bool { return upgrade.IsSameField(name, other) })
-}
-
-// What is wrong with a host.
-var (
-	errHost         = errors.New("not a host")
-	errHostWildcard = errors.New("a wildcard before an address")
-	errNotASCII     = errors.New("not ASCII: browsers send the name in Punycode (xn--…)")
-)
-
-// checkHostPattern returns what keeps s from being a host, a wildcard host, or empty.
-func checkHostPattern(s string) error {
-	if s == "" {
-		return nil
-	}
-	host, isWildcard := strings.CutPrefix(s, "*.")
-	if isAddress(host) {
-		if isWildcard {
-			return errHostWildcard
-		}
-		return nil
-	}
-	if len(host) > 253 || strings.HasSuffix(host, ".") {
-		return errHost
-	}
-	if !isASCII(host) {
-		return errNotASCII
-	}
-	for label := range strings.SplitSeq(host, ".") {
-		if label == "" || len(label) > 63 {
-			return errHost
-		}
-		for _, c := range []byte(label) {
-			if !isLetter(c) && !isDigit(c) && c != '-' && c != '_' {
-				return errHost
-			}
-		}
-	}
-	return nil
-}
-
-// isAddress reports whether s is an IP address; one of IPv6 may be in brackets.
-func isAddress(s string) bool {
-	if inner, isBracketed := strings.CutPrefix(s, "["); isBracketed {
-		inner, isClosed := strings.CutSuffix(inner, "]")
-		return isClosed && strings.Contains(inner, ":") && net.ParseIP(inner) != nil
-	}
-	return net.ParseIP(s) != nil
-}
-
-func isASCII(s string) bool {
-	return !strings.ContainsFunc(s, func(c rune) bool { return c >= utf8.RuneSelf })
-}
-
-func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
-
-func isDigit(c byte) bool { return '0' <= c && c <= '9' }

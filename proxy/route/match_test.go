@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"net/url"
 	"regexp"
 	"slices"
@@ -11,11 +12,21 @@ import (
 	"sluice/upgrade"
 )
 
-// newTestTable returns a table of those paths, with the defaults for what a backend may read otherwise.
+// newTestTable returns a table of those paths, with the defaults for what a backend may read otherwise. "=" is before an exact path, and "~"
+// before an expression.
 func newTestTable(paths ...string) Table {
 	var all []*Route
 	for _, path := range paths {
-		all = append(all, New(&Config{Path: path, EncodedSlashes: "auto", PathParameters: "auto"}, &balancer.Config{}, nil))
+		c := Config{Path: "/", EncodedSlashes: "auto", PathParameters: "auto"}
+		switch path[0] {
+		case '=':
+			c.PathExact = path[1:]
+		case '~':
+			c.PathRegexp = path[1:]
+		default:
+			c.Path = path
+		}
+		all = append(all, New(&c, &balancer.Config{}, nil))
 	}
 	return NewTable(all)
 }
@@ -52,29 +63,55 @@ func FuzzMatch(f *testing.F) {
 	} {
 		f.Add(path)
 	}
-	table := newTestTable("/", "/a", "/a/b", "/c/d")
+	tables := []Table{
+		newTestTable("/", "/a", "/a/b", "/c/d"),
+		newTestTable("/", "=/a", "=/a/", "=/a/b", "=/c/d"),
+		newTestTable("=/x/a", "/x", "~^/a(/|$)", "~/b$", "~."),
+	}
 	f.Fuzz(func(t *testing.T, path string) {
 		var req upgrade.Request
 		n, err := req.Parse([]byte("GET " + path + " HTTP/1.1\r\nHost: a\r\n\r\n"))
 		if err != nil || n == 0 {
 			return
 		}
-		route, rejection := table.Match("public", &req)
-		if rejection != nil {
-			return
-		}
-		for _, reading := range backendReadings(t, string(req.RawPath())) {
-			if reading == "" {
-				reading = "/" // of an absolute-form
+		for _, table := range tables {
+			route, rejection := table.Match("public", &req)
+			if rejection != nil {
+				continue
 			}
-			if segments := strings.Split(reading, "/"); slices.Contains(segments, ".") || slices.Contains(segments, "..") {
-				t.Errorf("%q may be read as %q", path, reading)
-			}
-			if other := table.Find("public", []byte("a"), []byte(reading)); other != route {
-				t.Errorf("%q is of route %s, and may be read as %q of route %s", path, route.Name, reading, other.Name)
+			for _, reading := range backendReadings(t, string(req.RawPath())) {
+				if reading == "" {
+					reading = "/" // of an absolute-form
+				}
+				if segments := strings.Split(reading, "/"); slices.Contains(segments, ".") || slices.Contains(segments, "..") {
+					t.Errorf("%q may be read as %q", path, reading)
+				}
+				if other := table.Find("public", &req, []byte(reading)); other != route {
+					t.Errorf("%q is of route %s, and may be read as %q of route %s", path, route.Name, reading, other.Name)
+				}
 			}
 		}
 	})
+}
+
+func TestNoParameterAndNoEncodedSlashWalksAroundARouteOfAnyKind(t *testing.T) {
+	table := newTestTable("=/admin", "~^/api/v[0-9]+/users$", "~.")
+	for path, want := range map[string]*upgrade.Rejection{
+		"/admin;v=1":               upgrade.ErrPathParameter,
+		"/;x/admin":                upgrade.ErrPathParameter,
+		"/%2fadmin":                upgrade.ErrEncodedSlash,
+		"/admin%2f":                nil, // as /admin/ is not that route's
+		"/api/v1/users;x":          upgrade.ErrPathParameter,
+		"/api/v1;x/users":          upgrade.ErrPathParameter,
+		"/api%2fv1/users":          upgrade.ErrEncodedSlash,
+		"/api/v1%2Fusers":          upgrade.ErrEncodedSlash,
+		"/api/v1/users/x;y%2fz":    nil,
+		"/other;jsessionid=1/a%2f": nil,
+	} {
+		if _, got := table.Match("public", parsed(t, "GET", path)); got != want {
+			t.Errorf("%q: %v, want %v", path, got, want)
+		}
+	}
 }
 
 // Faults C21.
@@ -100,6 +137,40 @@ func TestMatchRefusesOnlyWhatLeadsToAnotherRoute(t *testing.T) {
 		}
 		if _, got := table.Match("public", &req); got != want {
 			t.Errorf("%s: %v, want %v", path, got, want)
+		}
+	}
+}
+
+func TestARequestThatWouldKeepExpressionsBusyIsRefused(t *testing.T) {
+	const long = 15 << 10
+	var byPath, byField, byParameter []Config
+	for i := range mostMatchedBytes/long + 1 {
+		byPath = append(byPath, Config{PathRegexp: fmt.Sprint("(x+x+)+y", i), EncodedSlashes: "auto", PathParameters: "auto"})
+		byField = append(byField, Config{Path: "/", Header: map[string]string{"X-A": fmt.Sprint("~(x+x+)+y", i)}})
+		byParameter = append(byParameter, Config{Path: "/", Query: map[string]string{"a": fmt.Sprint("~(x+x+)+y", i)}})
+	}
+	few := append(byPath[:5:5], Config{Path: "/", Priority: -1, EncodedSlashes: "auto", PathParameters: "auto"})
+	words := strings.Repeat("x", long)
+	for _, test := range []struct {
+		sections []Config
+		target   string
+		value    string
+		want     *upgrade.Rejection
+	}{
+		{byPath, "/" + words, "x", upgrade.ErrMatchCost},
+		{byPath, "/x", words, upgrade.ErrNoRoute},
+		{byPath, "/xxy1", "x", nil},
+		{byField, "/", words, upgrade.ErrMatchCost},
+		{byField, "/" + words, "x", upgrade.ErrNoRoute},
+		{byParameter, "/?a=" + words, "x", upgrade.ErrMatchCost},
+		{byParameter, "/?a=" + strings.Repeat("%78", long/3), "x", upgrade.ErrNoRoute},
+		{few, "/" + words, "x", nil},
+		{few, "/%2f" + words + ";", "x", upgrade.ErrMatchCost}, // readings count, too
+		{few, "/%2f;", "x", nil},
+	} {
+		table, _ := tableOf(test.sections)
+		if _, got := table.Match("public", parsed(t, "GET", test.target, "X-A: "+test.value)); got != test.want {
+			t.Errorf("%.10s… of %d bytes: %v, want %v", test.target, len(test.target), got, test.want)
 		}
 	}
 }

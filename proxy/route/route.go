@@ -1,9 +1,7 @@
 package route
 
 import (
-	"bytes"
 	"cmp"
-	"maps"
 	"math"
 	"net/http"
 	"net/netip"
@@ -15,31 +13,34 @@ import (
 
 	"sluice/balancer"
 	"sluice/proxy/relay"
-	"sluice/upgrade"
 )
 
-// A Route is a [[route]] ready for use. Immutable, except IsRemoved and HasRefusedPing.
+// A Route is a [[route]] ready for use, with one of its pools. Of a [[route]] with several pools there are as many Routes, its variants.
+// Immutable, except IsRemoved and HasRefusedPing.
 type Route struct {
+	Conditions
 	Config   *Config
-	Name     string // host and path: its name in logs and metrics
-	Listener string // "" means every listener
-	Host     string // lower case; "" means any; "*.example.com" is ".example.com"
-	Path     string // without a slash at its end, except "/"
+	Name     string // Config.Title: its name in logs and metrics
+	Priority int
 	Origins  []OriginRule
-	Pool     *balancer.Pool
-	PoolName string
+	allow    Prefixes // empty means any client
+	deny     Prefixes
+	Pool     *balancer.Pool // nil if the route answers by itself
+	PoolName string         // "" without a pool
+	Changes
+
+	poolConfig *balancer.Config
+	variants   []*Route        // all of them, this one too; nil: this is the only one
+	split      *balancer.Split // with several variants: chooses among their pools
 
 	SendsProxy  bool // a connection to a backend begins with a PROXY header
 	IsHTTP2     bool // sessions are streams of connections to the backends
 	Connections int  // with IsHTTP2: connections of an event loop to a backend at most
 	Streams     int  // with IsHTTP2: streams of one of them at most
 
-	PassesHTTP    bool
-	Plain         http.Handler // serves the requests that are not WebSocket; set once, by the owner of the table
-	StripPrefix   int          // bytes
-	SetHeaders    []upgrade.Field
-	RemoveHeaders []string
-	MaxBody       int64 // bytes of the body of a plain request
+	PassesHTTP bool
+	Plain      http.Handler // serves the requests that are not WebSocket; set once, by the owner of the table
+	MaxBody    int64        // bytes of the body of a plain request
 
 	Relay            relay.Config
 	CloseCodes       CloseCodes
@@ -48,44 +49,28 @@ type Route struct {
 	ResponseTimeout  time.Duration
 	WriteTimeout     time.Duration
 
+	key Key
+
 	HasRefusedPing atomic.Bool // a backend has ended a session of it at the first ping
 
 	IsRemoved atomic.Bool // its sessions have to end, also those that begin now
 }
 
-// A Key identifies a route across configurations.
-type Key struct{ listener, host, path string }
-
-// Key returns the key of the route.
-func (r *Route) Key() Key { return Key{r.Listener, r.Host, r.Path} }
-
-// KeyOf returns the key of the route that has that listener, host and path, which are in the form of Route.
-func KeyOf(listener, host, path string) Key { return Key{listener, host, path} }
-
-// New makes a route from its section, the section of its pool, and the pool.
+// New makes a route from its section, the section of its pool, and the pool; both are nil if the route answers by itself.
 func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
-	path := c.Path
-	if path != "/" {
-		path = strings.TrimRight(path, "/")
-	}
 	r := &Route{
+		Conditions: newConditions(c),
+
 		Config:   c,
-		Name:     c.Host + path,
-		Listener: c.Listener,
-		Host:     canonicalHost(strings.Trim(strings.TrimPrefix(strings.ToLower(c.Host), "*"), "[]")),
-		Path:     path,
+		Name:     c.Title(),
+		Priority: c.Priority,
 		Pool:     pool,
-		PoolName: pc.Name,
+		Changes:  newChanges(c, prefixOf(c.Path)),
 
-		PassesHTTP:    c.HTTP,
-		StripPrefix:   len(strings.TrimRight(c.StripPrefix, "/")),
-		RemoveHeaders: c.RemoveHeader,
-		MaxBody:       cmp.Or(int64(c.RequestBody), math.MaxInt64),
+		poolConfig: pc,
 
-		SendsProxy:  pc.SendProxy,
-		IsHTTP2:     pc.Protocol == balancer.ProtocolHTTP2,
-		Connections: pc.Connections,
-		Streams:     pc.Streams,
+		PassesHTTP: c.HTTP || c.AnswersItself(),
+		MaxBody:    cmp.Or(int64(c.RequestBody), math.MaxInt64),
 
 		Relay: relay.Config{
 			MaxFrame:     int64(c.MaxFrame),
@@ -105,14 +90,32 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 		ResponseTimeout:  time.Duration(c.ResponseTimeout),
 		WriteTimeout:     time.Duration(c.WriteTimeout),
 	}
+	if pc != nil {
+		r.PoolName, r.SendsProxy, r.IsHTTP2 = pc.Name, pc.SendProxy, pc.Protocol == balancer.ProtocolHTTP2
+		r.Connections, r.Streams = pc.Connections, pc.Streams
+	}
+	r.key = r.makeKey()
+	r.allow, _ = ParsePrefixes(c.Allow) // checked
+	r.deny, _ = ParsePrefixes(c.Deny)
 	for _, s := range c.Origins {
 		o, _ := parseOriginRule(s) // checked
 		r.Origins = append(r.Origins, o)
 	}
-	for _, name := range slices.Sorted(maps.Keys(c.RequestHeader)) {
-		r.SetHeaders = append(r.SetHeaders, upgrade.Field{Name: name, Value: c.RequestHeader[name]})
-	}
 	return r
+}
+
+// NewStranger returns a route of another process, which this one's configuration lacks. The caller adds what its sessions need.
+func NewStranger(key Key) *Route { return &Route{key: key} }
+
+// Key returns what identifies the route. It is the same for all routes that New has made of a section.
+func (r *Route) Key() Key { return r.key }
+
+// SentKey returns the key for another process; nil if KeyOf returns it for the route's listener, first host and path.
+func (r *Route) SentKey() []byte {
+	if r.Config != nil && r.IsPlain() {
+		return nil
+	}
+	return r.key[:]
 }
 
 // HasSegments reports whether path begins with the whole segments of prefix.
@@ -131,95 +134,10 @@ func IsReachable(path string) bool {
 		!encodedOctet.MatchString(path)
 }
 
-// A Table is all routes, the more exact ones first. Immutable.
-type Table []*Route
-
-// NewTable returns the table of those routes.
-func NewTable(all []*Route) Table {
-	table := slices.Clone(all)
-	slices.SortStableFunc(table, func(a, b *Route) int {
-		return cmp.Or(
-			cmp.Compare(b.hostRank(), a.hostRank()),
-			cmp.Compare(len(b.Path), len(a.Path)),
-			cmp.Compare(len(b.Listener), len(a.Listener)), // a named listener before ""
-		)
-	})
-	return table
-}
-
-// hostRank orders hosts: an exact host ranks over wildcards, a longer wildcard over a shorter one, and any of them over "".
-func (r *Route) hostRank() int {
-	switch {
-	case r.Host == "":
-		return 0
-	case r.Host[0] == '.':
-		return len(r.Host)
-	default:
-		return 1 << 16
-	}
-}
-
-// Match returns the route of a request; nil if there is none. It may be refused with either: also because its backend could read the path as
-// one of another route, or because the gateway is its own backend.
-func (t Table) Match(listener string, req *upgrade.Request) (*Route, *upgrade.Rejection) {
-	host := req.Hostname()
-	found := t.Find(listener, host, req.Path())
-	switch {
-	case found == nil:
-		return nil, upgrade.ErrNoRoute
-	case req.IsLoop():
-		return found, upgrade.ErrLoop
-	case req.IsEncodedSlash() && found.Config.EncodedSlashes == "refuse":
-		return found, upgrade.ErrEncodedSlash
-	}
-	for path, rejection := range req.Ambiguities(found.Config.EncodedSlashes == "auto", found.Config.PathParameters == "auto") {
-		if t.Find(listener, host, path) != found {
-			return found, rejection
-		}
-	}
-	return found, nil
-}
-
-// Find returns the first route that matches a request, or nil. host is in lower case, without port and trailing dot; path is as from
-// upgrade.Request.Path. Find allocates only for an IPv6 address.
-func (t Table) Find(listener string, host, path []byte) *Route {
-	if bytes.IndexByte(host, ':') >= 0 {
-		host = []byte(canonicalHost(string(host)))
-	}
-	for _, r := range t {
-		if (r.Listener == "" || r.Listener == listener) && r.MatchesHost(host) && r.MatchesPath(path) {
-			return r
-		}
-	}
-	return nil
-}
-
 // canonicalHost returns an IPv6 address in the form of RFC 5952, and any other host unchanged.
 func canonicalHost(host string) string {
 	if a, err := netip.ParseAddr(host); err == nil && a.Is6() {
 		return a.String()
 	}
 	return host
-}
-
-// MatchesHost reports whether the route matches a host, which is in the form of Find.
-func (r *Route) MatchesHost(host []byte) bool {
-	switch {
-	case r.Host == "":
-		return true
-	case r.Host[0] == '.':
-		n := len(host) - len(r.Host)
-		return n > 0 && string(host[n:]) == r.Host
-	default:
-		return string(host) == r.Host
-	}
-}
-
-// MatchesPath reports whether the route's path consists of the first segments of path.
-func (r *Route) MatchesPath(path []byte) bool {
-	if r.Path == "/" {
-		return true
-	}
-	n := len(r.Path)
-	return len(path) >= n && string(path[:n]) == r.Path && (len(path) == n || path[n] == '/')
 }

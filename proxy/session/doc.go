@@ -2,11 +2,11 @@
 //
 //	session.go   a session, and what happens at its end
 //	registry.go  the set of all live sessions
-//	query.go     the sessions that an operator chooses: pages, closes
+//	query.go     the sessions that an operator selects: pages, closes
 //	view.go      a session as an operator sees it
-//	spread.go    closing many without a crowd of clients that come back at once
-//	closes.go    how sessions ended
-//	handover.go  a session for another process, which goes on with it
+//	spread.go    closing many sessions, spread over time so that their clients do not reconnect at once
+//	closes.go    the last sessions that ended
+//	handover.go  a session that another process continues
 //
-// It knows no listener and no HTTP. What the gateway does at a session's end is given to it once, as functions of Config and Source.
+// It knows no listener and no HTTP. Functions of Config and Source say what the gateway does at a session's end.
 package session

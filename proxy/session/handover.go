@@ -32,12 +32,13 @@ type State struct {
 
 // A RouteState is what a session has of its route.
 type RouteState struct {
-	Listener string `cbor:"1,keyasint,omitempty"` // with Host and Path the route's key
+	Listener string `cbor:"1,keyasint,omitempty"`
 	Host     string `cbor:"2,keyasint,omitempty"`
 	Path     string `cbor:"3,keyasint,omitempty"`
 	Name     string `cbor:"4,keyasint,omitempty"`
 	Pool     string `cbor:"5,keyasint,omitempty"`
 	Drained  uint16 `cbor:"6,keyasint,omitempty"` // close code of its sessions that are drained; 0: they get no close
+	Key      []byte `cbor:"7,keyasint,omitempty"` // of its conditions; empty: it is made of Listener, Host and Path
 }
 
 // State returns what another process needs to go on with the session, apart from what the driver has.
@@ -47,7 +48,8 @@ func (s *Session) State() State {
 	return State{
 		ID: s.ID, Start: s.Start.UnixNano(), Listener: s.Source.Name,
 		Route: RouteState{
-			Listener: r.Listener, Host: r.Host, Path: r.Path, Name: r.Name, Pool: r.PoolName, Drained: uint16(r.CloseCodes.Drained),
+			Listener: r.Listener, Host: r.FirstHost(), Path: r.Path, Name: r.Name, Pool: r.PoolName, Drained: uint16(r.CloseCodes.Drained),
+			Key: r.SentKey(),
 		},
 		Backend: s.Backend.Identity(), Client: client,
 		Host: []byte(s.Host()), Path: []byte(s.Path()), Query: []byte(s.Query()), Protocol: []byte(s.Subprotocol()),
@@ -66,6 +68,9 @@ func (st *State) Check() error {
 		if len(text) > math.MaxUint16 {
 			return errors.New("a text that is too long")
 		}
+	}
+	if _, isKey := route.SentKey(st.Route.Key); len(st.Route.Key) > 0 && !isKey {
+		return errors.New("a key of a route that is none")
 	}
 	if code := int(st.Route.Drained); code != 0 && !relay.IsCloseCode(code) {
 		return fmt.Errorf("close code %d may not be sent", code)

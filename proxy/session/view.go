@@ -1,7 +1,6 @@
 package session
 
 import (
-	"crypto/tls"
 	"time"
 
 	"sluice/proxy/driver"
@@ -83,13 +82,7 @@ func (s *Session) view(st *driver.Stats, now time.Time) View {
 }
 
 func (s *Session) viewSide(st *driver.Stats, side relay.Side, address string) SideView {
-	view := SideView{Address: address, HTTP: s.HTTP(side), QueuedBytes: st.Queued[side]}
-	switch s.tls[side] {
-	case tls.VersionTLS12:
-		view.TLS = "1.2"
-	case tls.VersionTLS13:
-		view.TLS = "1.3"
-	}
+	view := SideView{Address: address, HTTP: s.HTTP(side), TLS: reach.FormatTLSVersion(s.tls[side]), QueuedBytes: st.Queued[side]}
 	if rtt := st.RTT[side]; rtt > 0 {
 		seconds := rtt.Seconds()
 		view.PingRTTSeconds = &seconds

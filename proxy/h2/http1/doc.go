@@ -1,5 +1,5 @@
-// Package http1 writes what a stream of HTTP/2 carries as HTTP/1.1, and back, so that one set of rules holds for both: that of package
-// upgrade. It does no I/O.
+// Package http1 translates between a stream of HTTP/2 and HTTP/1.1, so that the rules of package upgrade apply to
+// both. It does no I/O.
 //
 //	request.go     a client's head of HTTP/2 as a head of HTTP/1.1
 //	response.go    a response of HTTP/1.1, as it is written, as that of a stream: heads, data, trailers
