@@ -259,6 +259,9 @@ func (c *connection) relay() {
 
 // servePlain lets the plain path serve requests until a request isn't for it, or the connection ends.
 func (c *connection) servePlain() handshake.Step {
+	if c.proxy.refuses.Load() { // the plain path learns of it a moment later
+		return c.core.Refuse(upgrade.ErrDraining)
+	}
 	p := c.listener.plain.Begin(c.client, c.core.Client, c.core.Memory.FromClient.Bytes())
 	if p == nil {
 		return c.core.Refuse(upgrade.ErrDraining)
