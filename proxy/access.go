@@ -55,7 +55,12 @@ func shortened(text []byte) []byte {
 }
 
 // queryText returns a query as it may be logged. The result is empty if there is no query, or queries are not logged.
-func (c *AccessLines) queryText(query []byte) []byte {
+func (p *Proxy) queryText(query []byte) []byte {
+	return p.accessLines.queryText(query, *p.hiddenParameters.Load())
+}
+
+// queryText is Proxy.queryText with further names of parameters whose values are masked.
+func (c *AccessLines) queryText(query []byte, hidden []string) []byte {
 	if !c.Query || len(query) == 0 {
 		return nil
 	}
@@ -72,7 +77,7 @@ func (c *AccessLines) queryText(query []byte) []byte {
 		text = append(text, name...)
 		switch {
 		case !hasValue:
-		case isMasked(string(name), mask):
+		case isMasked(string(name), mask), isMasked(string(name), hidden):
 			text = append(text, "=***"...)
 		default:
 			text = append(text, pair[len(name):]...)

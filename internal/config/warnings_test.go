@@ -151,6 +151,11 @@ func TestRoutesThatOnlyTheOrderDecidesAboutAreAWarning(t *testing.T) {
 		"test.toml:13: warning: route[2]: has the rank of route[1], and a request may match both: the first one in the file gets it (want priority, to decide without the order)")
 }
 
+func TestABurstWithoutItsRateIsAWarning(t *testing.T) {
+	wantWarnings(t, strings.Replace(least, "pool = \"echo\"\n", "pool = \"echo\"\nmessage_burst = 5\nbyte_burst = \"1KiB\"\ncontrol_rate = 1\n", 1),
+		"message_burst: without message_rate it has no effect", "byte_burst: without byte_rate it has no effect")
+}
+
 func TestAConditionThatOnlyATrustedProxyMeetsIsAWarningWithoutOne(t *testing.T) {
 	text := least + "[[route]]\npath = \"/x\"\npool = \"echo\"\nheader = { X-Forwarded-Proto = \"https\", X-Room = \"1\" }\n"
 	wantWarnings(t, text, `route[1].header.X-Forwarded-Proto: never met`)

@@ -67,6 +67,7 @@ func newScripted(t testing.TB, c relay.Config) *scripted {
 	p.env = relay.Env{Config: &c, Totals: &p.totals, Now: relay.Instant(time.Hour)}
 	p.ends[relay.Client].room, p.ends[relay.Backend].room = roomEnough, roomEnough
 	p.core.Begin(&p.env, false)
+	p.env.Allowance = relay.NewAllowance(&c, p.env.Now)
 	return p
 }
 
@@ -122,7 +123,7 @@ func (p *scripted) settle() {
 func (p *scripted) move() {
 	p.t.Helper()
 	st, isMovable := p.core.State()
-	if !isMovable {
+	if !isMovable || p.state.lateOf(relay.Client) != nil { // else a driver hurries it first
 		return
 	}
 	kept := p.kept()

@@ -99,6 +99,7 @@ type exchange struct {
 type setup struct {
 	config  relay.Config // what is 0 is taken from the defaults
 	early   [2]string
+	onDelay func()
 	isSmall [2]bool                   // small kernel buffers, by side
 	before  func(gateway [2]net.Conn) // is called before Relay with what it will be given; nil: nothing is
 }
@@ -121,10 +122,11 @@ func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 		s.before(ends)
 	}
 	d.Relay(Params{
-		Config: x.config,
-		Early:  [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
-		Owner:  x.owner,
-		Handle: x.handle,
+		Config:  x.config,
+		Early:   [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
+		Owner:   x.owner,
+		Handle:  x.handle,
+		OnDelay: s.onDelay,
 	}, ends[relay.Client], ends[relay.Backend])
 	return x
 }

@@ -18,6 +18,7 @@ type View struct {
 	Pool        string    `json:"pool"`
 	Host        string    `json:"host"`
 	Path        string    `json:"path"`
+	Subject     string    `json:"subject"` // who the client is; "": not known
 	Subprotocol string    `json:"subprotocol"`
 	Extensions  []string  `json:"extensions"`
 	IsClosing   bool      `json:"closing"` // a close of both sides has been asked for
@@ -64,6 +65,7 @@ func (s *Session) view(st *driver.Stats, now time.Time) View {
 		Pool:        s.Route.PoolName,
 		Host:        s.Host(),
 		Path:        s.Path(),
+		Subject:     s.Subject(),
 		Subprotocol: s.Subprotocol(),
 		Extensions:  []string{},
 		IsClosing:   s.isClosing.Load(),
