@@ -156,6 +156,13 @@ func TestABurstWithoutItsRateIsAWarning(t *testing.T) {
 		"message_burst: without message_rate it has no effect", "byte_burst: without byte_rate it has no effect")
 }
 
+func TestWhatOnlyLooksLikeAWildcardOrAVariableIsAWarning(t *testing.T) {
+	wantWarnings(t, least+"[[route]]\npath = \"/a/*\"\npool = \"echo\"\nrewrite_path = \"/b/$1\"\nrequest_header = { X-A = \"$remote_addr\", X-B = \"5$\" }\n"+
+		"[[route]]\npath = \"/c\"\nredirect = \"https://b.example$request_uri\"\n[[route]]\npath = \"/d\"\npool = \"echo\"\nrewrite_location = true\n",
+		`route[1].path: "*" stands for itself`, `route[1].rewrite_path: "$" stands for itself`, "route[1].request_header.X-A: has no variables",
+		"route[2].redirect: has no variables", "route[3].rewrite_location: without strip_prefix or rewrite_path it has no effect")
+}
+
 func TestAConditionThatOnlyATrustedProxyMeetsIsAWarningWithoutOne(t *testing.T) {
 	text := least + "[[route]]\npath = \"/x\"\npool = \"echo\"\nheader = { X-Forwarded-Proto = \"https\", X-Room = \"1\" }\n"
 	wantWarnings(t, text, `route[1].header.X-Forwarded-Proto: never met`)

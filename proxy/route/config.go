@@ -254,6 +254,7 @@ func (c *Config) Warn(report units.Report) {
 	if c.ByteBurst > 0 && c.ByteRate == 0 {
 		report("byte_burst", "without byte_rate it has no effect", c.ByteBurst, "byte_rate too")
 	}
+	c.warnOfRewriting(report)
 }
 
 // pingModes are the values of ping.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -163,6 +164,38 @@ func (c *Config) checkPathChange(report units.Report) {
 	}
 	if upgrade.CheckPath(example) != nil || strings.ContainsFunc(example, func(c rune) bool { return c > '~' || !upgrade.IsURLOctet(byte(c)) }) {
 		report("rewrite_path", "not a path", c.RewritePath, want)
+	}
+}
+
+// variable matches a variable as other proxies have them.
+var variable = regexp.MustCompile(`\$[a-z][a-z_]+`)
+
+// warnOfRewriting reports what has no effect, and what only looks like a wildcard or a variable.
+func (c *Config) warnOfRewriting(report units.Report) {
+	for _, path := range []struct{ key, value string }{{"path", c.Path}, {"path_exact", c.PathExact}} {
+		if strings.Contains(path.value, "*") {
+			report(path.key, `"*" stands for itself in a path`, path.value, "path without it, which is a prefix, or path_regexp")
+		}
+	}
+	if c.RewritePath != "" && c.PathRegexp == "" && strings.Contains(c.RewritePath, "$") {
+		report("rewrite_path", `"$" stands for itself without path_regexp`, c.RewritePath, "path_regexp with a group, or a path without $")
+	}
+	if c.RewriteLocation && c.StripPrefix == "" && c.RewritePath == "" {
+		report("rewrite_location", "without strip_prefix or rewrite_path it has no effect", c.RewriteLocation, "one of the two")
+	}
+	const problem, want = "has no variables: the text is sent as it is", "a placeholder such as {client_ip}"
+	for _, fields := range []struct {
+		key string
+		set map[string]string
+	}{{"request_header", c.RequestHeader}, {"response_header", c.ResponseHeader}} {
+		for _, name := range slices.Sorted(maps.Keys(fields.set)) {
+			if variable.MatchString(fields.set[name]) {
+				report(fields.key+"."+name, problem, fields.set[name], want)
+			}
+		}
+	}
+	if c.PathRegexp == "" && variable.MatchString(c.Redirect) {
+		report("redirect", problem, c.Redirect, want)
 	}
 }
 
