@@ -108,6 +108,9 @@ var secrets = []*regexp.Regexp{
 	regexp.MustCompile(`(://)()[^/@ ]+(@)`),
 }
 
+// isSwitch matches a directive that turns something on or off, such as "server_tokens off;": it has no secret, whatever its name.
+var isSwitch = regexp.MustCompile(`(?i)^[\w.-]+[ :=]+(on|off|true|false|yes|no);?$`)
+
 // longest is the longest directive that is listed, in bytes.
 const longest = 1000
 
@@ -115,6 +118,9 @@ const longest = 1000
 func Masked(text string) string {
 	if len(text) > longest {
 		text = strings.ToValidUTF8(text[:longest], "") + "…"
+	}
+	if isSwitch.MatchString(text) {
+		return text
 	}
 	for _, secret := range secrets {
 		text = secret.ReplaceAllString(text, "${1}${2}***${3}")

@@ -81,6 +81,7 @@ func TestNoSecretIsListed(t *testing.T) {
 		{"proxy_cookie_path /a/ /;", "proxy_cookie_path /a/ /;"},
 		{"cookie SERVERID insert indirect", "cookie SERVERID insert indirect"},
 		{"auth_basic off;", "auth_basic off;"},
+		{"server_tokens off;", "server_tokens off;"},
 	} {
 		if got := Masked(test.text); got != test.want {
 			t.Errorf("Masked(%s) = %s; want %s", test.text, got, test.want)
