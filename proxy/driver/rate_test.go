@@ -85,6 +85,22 @@ func TestAClientOverItsRateIsClosedWithAReason(t *testing.T) {
 	})
 }
 
+// What waits for a slow backend doesn't wait for the rate meanwhile.
+func TestASlowBackendIsNoFaultOfADelayedClient(t *testing.T) {
+	c := testConfig()
+	c.MessageRate, c.OverRate = relay.Rate{PerSecond: 10, Burst: 2}, 1008
+	p := newScripted(t, c)
+	p.ends[relay.Backend].room = 0
+	p.send(relay.Client, "1 000 0010  1 1111111  0x0000000000014000 0x00000000 *81920"+strings.Repeat(" "+clientHello, 9)) // over the queue's mark
+	p.pass(c.PongTimeout[relay.Client] + time.Second)
+	p.takes(relay.Backend, roomEnough)
+	p.pass(2 * time.Second)
+	p.wantsIdle(relay.Client, "no close")
+	if n := len(p.ends[relay.Backend].written); n != 14+81920+9*11 {
+		t.Errorf("the backend got %d bytes; want all", n)
+	}
+}
+
 // end closes the session in good order.
 func (x *exchange) end(t *testing.T) {
 	t.Helper()

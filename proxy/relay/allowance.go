@@ -16,7 +16,7 @@ type Allowance struct {
 	messages, bytes, controls meter // of the configuration's rates
 
 	readyAt    Instant // when what waits for a rate may go on, while the client isn't read because of one (pauseRate)
-	waitsSince Instant // something that has been read waits for a rate since then; 0: nothing does
+	waitsSince Instant // something that has been read waits for a rate, and for nothing else, since then; 0: nothing waits
 	delayed    uint64  // number of the last message that waited, from 1
 	isHurried  bool    // nothing waits (Hurry)
 

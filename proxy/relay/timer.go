@@ -31,6 +31,9 @@ func (s *Session) unpause(e *Env, side Side, why pause) {
 		return
 	}
 	in.paused &^= why
+	if a := e.metered(side); a != nil && why != pauseRate && a.waitsSince != 0 {
+		a.waitsSince = e.Now // until now it has waited for something else
+	}
 	if in.paused != 0 {
 		return
 	}
