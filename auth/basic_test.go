@@ -250,6 +250,8 @@ func TestEachLineOfAUsersFileIsChecked(t *testing.T) {
 		"twice":          {good + "\n" + good, "users_file: line 2: a name that an earlier line has"},
 		"a high cost":    {strings.Replace(good, "$04$", "$15$", 1), "users_file: line 1: a bcrypt hash with cost 15, which is over 14"},
 		"an absurd cost": {strings.Replace(good, "$04$", "$99$", 1), "users_file: line 1: not a bcrypt hash"},
+		"Latin-1":        {"J\xf6rg" + good[5:], "users_file: line 1: a name that is not UTF-8, or has a control character"},
+		"an escape":      {"a\x1b" + good[5:], "users_file: line 1: a name that is not UTF-8, or has a control character"},
 		"nobody":         {"# nobody\n", "users_file: no users"},
 		"empty":          {"", "users_file: can't be read: "},
 	} {

@@ -1,7 +1,7 @@
 // Package auth finds out who sends a request: an Authenticator is an [[auth]] section, ready to judge what requests show.
 //
 //	config.go         the section, and what is wrong with one
-//	authenticator.go  the path of a request: Read, TryJudge, Judge; the files that it follows
+//	authenticator.go  the path of a request: Read, TryDecide, Decide; the files that it follows
 //	basic.go          kind "basic": user names and passwords
 //	users.go          the file with the users
 //	verified.go       passwords that were verified before
@@ -12,6 +12,6 @@
 //	keys.go           the keys and their algorithms
 //	issuer.go         keys that are fetched from an issuer
 //
-// It knows neither routes nor sessions, and writes no answer: a Verdict has the refusal that the client gets. Nothing that a client shows is
-// in an error, a log line or a Verdict, apart from the subject.
+// It knows neither routes nor sessions, and writes no answer: a Decision has the refusal that the client gets. Nothing that a client shows is
+// in an error, a log line or a Decision, apart from the subject.
 package auth

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"golang.org/x/crypto/bcrypt"
 )
@@ -52,8 +54,11 @@ func (u *users) add(line string) error {
 	if len(fields) < 2 || fields[0] == "" {
 		return errors.New("not NAME:HASH")
 	}
-	if len(fields[0]) > maxSubject {
+	switch {
+	case len(fields[0]) > maxSubject:
 		return fmt.Errorf("a name of over %d bytes", maxSubject)
+	case !utf8.ValidString(fields[0]), strings.ContainsFunc(fields[0], unicode.IsControl): // RFC 7617 section 2, and charset="UTF-8"
+		return errors.New("a name that is not UTF-8, or has a control character")
 	}
 	name, hash := fields[0], fields[1]
 	cost, err := bcrypt.Cost([]byte(hash))
