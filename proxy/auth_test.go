@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -357,6 +358,36 @@ func TestATokenOf8KBPassesFromEachPlaceAndIsInNoOutput(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestATokenOfTheQueryStaysMaskedAfterReloads(t *testing.T) {
+	withDrivers(t, func(t *testing.T, driver string) {
+		backend := listenRaw(t)
+		s := newSetup(driver, backend.Addr().String())
+		s.AccessLines = AccessLines{Query: true}
+		open := s.Sections
+		open.Routes = slices.Clone(s.Routes)
+		s.withTokens(t, func(c *auth.Config) { c.Token = []string{"query:credentials"} })
+		g := s.run(t)
+		token := tokenOf(map[string]any{"sub": "alice"})
+		for _, kind := range requests {
+			mustReload(t, g, s.Sections)
+			c := g.dial(t)
+			c.send(t, kind.ask("/?room=1&credentials="+token))
+			b := backend.accept(t)
+			for range 2 {
+				mustReload(t, g, open)
+			}
+			b.send(t, kind.answer())
+			if response := c.answer(t); response.StatusCode != kind.status {
+				t.Fatalf("status %d, want %d", response.StatusCode, kind.status)
+			}
+			_, _ = c.Close(), b.Close()
+		}
+		g.wantIdle(t)
+		eventually(t, "all lines are written", func() bool { return g.access.Len() == len(requests) })
+		wantNothingOf(t, token, g.output(t))
+	})
 }
 
 func TestABackendCantChooseAToken(t *testing.T) {

@@ -271,9 +271,13 @@ func (p *Proxy) install(next *generation) (before *generation) {
 	}
 	p.totals[limits.Sessions].SetLimit(int64(next.maxSessions))
 	p.totals[limits.Connections].SetLimit(int64(next.maxConnections))
-	var hidden []string
+	hidden := *p.hiddenParameters.Load() // they stay: requests under way have them, and clients that don't know of the reload
 	for _, a := range next.authenticators {
-		hidden = append(hidden, a.HiddenParameters()...)
+		for _, name := range a.HiddenParameters() {
+			if !slices.Contains(hidden, name) {
+				hidden = append(slices.Clip(hidden), name)
+			}
+		}
 	}
 	p.hiddenParameters.Store(&hidden) // before a route has the authenticator
 	table := route.NewTable(next.routes)
