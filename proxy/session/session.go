@@ -128,8 +128,12 @@ func (s *Session) HTTP(side relay.Side) string { return reach.HTTPVersion(s.isHT
 
 // Relayed notes that the driver owns both connections.
 func (s *Session) Relayed() {
+	told := s.expiresAt.Load()
+	if told != nil {
+		s.expire() // before the session may move to another process, which doesn't have expiresAt
+	}
 	s.isRelayed.Store(true)
-	if s.expiresAt.Load() != nil { // it was set meanwhile
+	if s.expiresAt.Load() != told { // it was set meanwhile
 		s.expire()
 	}
 	switch { // a drain that began meanwhile has missed it
