@@ -21,8 +21,8 @@ func parseClaims(payload []byte) (c claims, isObject bool) {
 	return c, err == nil && c != nil && !d.More()
 }
 
-// text returns a claim as text: a string, a number or true as it is, and the elements of an array with commas between them. isText is false for
-// an object, and if there is no such claim.
+// text returns a claim as text: a string, a number or true as it is, and the elements of an array with commas between them. An element that has
+// a comma itself, and would pass for two, is left out. isText is false for an object, and if there is no such claim.
 func (c claims) text(name string) (text string, isText bool) {
 	if list, isList := c[name].([]any); isList {
 		var parts []string
@@ -31,7 +31,9 @@ func (c claims) text(name string) (text string, isText bool) {
 			if !isText {
 				return "", false
 			}
-			parts = append(parts, part)
+			if !strings.Contains(part, ",") {
+				parts = append(parts, part)
+			}
 		}
 		return strings.Join(parts, ","), true
 	}

@@ -262,7 +262,7 @@ func TestClaimsBecomeFieldsForTheBackend(t *testing.T) {
 		c.Headers = map[string]string{"X-User": "sub", "X-Roles": "roles", "X-Level": "level", "X-Object": "object", "X-None": "none", "X-Admin": "admin", "X-Text": "text"}
 		c.Subject = "id"
 	})
-	d := decide(t, a, requestWith(t, "/", bearerLine(signed(t, jose.ES256, key, "", saying("roles", []string{"a", "b"}, "level", 9007199254740993,
+	d := decide(t, a, requestWith(t, "/", bearerLine(signed(t, jose.ES256, key, "", saying("roles", []string{"a", "c,admin", "b"}, "level", 9007199254740993,
 		"object", map[string]int{"a": 1}, "admin", true, "text", "a\r\nX-Admin: é", "id", 12345678901234567)))))
 	var got []string
 	for _, f := range d.Fields {
