@@ -93,7 +93,7 @@ func (g *Gateway) replace() (waiting []string, err error) {
 	return waiting, nil
 }
 
-// sectionsOf returns the part of a configuration that is the proxy's, with its TLS and its authenticators.
+// sectionsOf returns the part of a configuration that is the proxy's, with its TLS.
 func (g *Gateway) sectionsOf(file *config.File, secured *generation) proxy.Sections {
 	n := needsOf(file)
 	connections := maxConnections(n)
@@ -108,7 +108,6 @@ func (g *Gateway) sectionsOf(file *config.File, secured *generation) proxy.Secti
 		MaxConnections: connections,
 	}
 	secured.secure(&c)
-	secured.authenticate(&c)
 	if configured := file.Gateway.MaxSessions; configured > c.MaxSessions {
 		g.log.Warn("a limit is lowered to what the process has descriptors for",
 			zap.String("key", "gateway.max_sessions"), zap.Int("configured", configured), zap.Int("limit", c.MaxSessions))
@@ -134,7 +133,7 @@ func (g *Gateway) logDiff(d *config.Diff, waiting []string) {
 	for _, kind := range []struct {
 		name string
 		of   *config.Names
-	}{{"listeners", &d.Listeners}, {"routes", &d.Routes}, {"pools", &d.Pools}, {"auths", &d.Auths}} {
+	}{{"listeners", &d.Listeners}, {"routes", &d.Routes}, {"pools", &d.Pools}} {
 		add(kind.name+"_added", kind.of.Added)
 		add(kind.name+"_changed", kind.of.Changed)
 		add(kind.name+"_removed", kind.of.Removed)

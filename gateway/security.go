@@ -17,7 +17,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
-	"sluice/auth"
 	"sluice/internal/config"
 	"sluice/internal/filewatch"
 	"sluice/internal/recovery"
@@ -25,13 +24,11 @@ import (
 	"sluice/tls"
 )
 
-// A security is all TLS of a gateway, that of its listeners and that of connections to its backends, and its authenticators. It is a
-// prometheus.Collector.
+// A security is all TLS of a gateway: that of its listeners and that of connections to its backends. It is a prometheus.Collector.
 // openSecurity, start, prepare, adopt and close are for one goroutine at a time.
 type security struct {
 	files      *filewatch.Watcher
 	log        *zap.Logger
-	authLog    *zap.Logger
 	panics     recovery.Handler
 	handshakes *prometheus.CounterVec // version, result
 	reloads    *prometheus.CounterVec // result
@@ -41,15 +38,13 @@ type security struct {
 	isStarted bool
 }
 
-// A generation is the TLS and the authenticators of one configuration. Immutable.
+// A generation is the TLS of one configuration. Immutable.
 type generation struct {
 	servers map[string]*runner[*tls.Server] // by listener
 	clients map[string]*runner[*tls.Client] // by pool
-
-	authenticators map[string]*runner[*auth.Authenticator] // by name
 }
 
-// A runner runs a tls.Server, a tls.Client or an auth.Authenticator. Generations share it: a reload keeps it if its section stays.
+// A runner runs a tls.Server or a tls.Client. Generations share it: a reload keeps it if its section stays.
 type runner[T interface{ Run(context.Context) }] struct {
 	of     T
 	madeOf []any              // what it was made of: a change of any of it makes another runner
@@ -59,13 +54,12 @@ type runner[T interface{ Run(context.Context) }] struct {
 	panics recovery.Handler
 }
 
-// openSecurity reads the certificates, keys and users that a configuration names, and watches them with files. close must be called after it.
+// openSecurity reads the certificates and keys that a configuration names, and watches them with files. close must be called after it.
 func openSecurity(file *config.File, files *filewatch.Watcher, log *zap.Logger, panics recovery.Handler) (*security, error) {
 	s := &security{
-		files:   files,
-		log:     log.Named("tls"),
-		authLog: log.Named("auth"),
-		panics:  panics,
+		files:  files,
+		log:    log.Named("tls"),
+		panics: panics,
 		handshakes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_tls_handshakes_total", Help: "TLS handshakes with clients by version and result.",
 		}, []string{"version", "result"}),
@@ -90,10 +84,7 @@ func openSecurity(file *config.File, files *filewatch.Watcher, log *zap.Logger, 
 // prepare makes the generation of a configuration, with the runners in use whose sections stay as they are. adopt or abandon must be
 // called after it. On an error nothing is left of it.
 func (s *security) prepare(file *config.File) (*generation, error) {
-	n := &generation{
-		servers: map[string]*runner[*tls.Server]{}, clients: map[string]*runner[*tls.Client]{},
-		authenticators: map[string]*runner[*auth.Authenticator]{},
-	}
+	n := &generation{servers: map[string]*runner[*tls.Server]{}, clients: map[string]*runner[*tls.Client]{}}
 	isReady := false
 	defer func() {
 		if !isReady { // there are problems, or it panicked
@@ -110,9 +101,6 @@ func (s *security) prepare(file *config.File) (*generation, error) {
 		if p := &file.Pool[i]; hasTLS(p) {
 			problems = multierror.Append(problems, s.addClient(n, p))
 		}
-	}
-	for i := range file.Auth {
-		problems = multierror.Append(problems, s.addAuthenticator(n, &file.Auth[i]))
 	}
 	if err := problems.ErrorOrNil(); err != nil {
 		return nil, err
@@ -275,9 +263,6 @@ func (n *generation) start() {
 	for _, client := range n.clients {
 		client.start()
 	}
-	for _, a := range n.authenticators {
-		a.start()
-	}
 }
 
 // endBut ends the runners that are not in the generation kept.
@@ -290,11 +275,6 @@ func (n *generation) endBut(kept *generation) {
 	for name, client := range n.clients {
 		if kept.clients[name] != client {
 			client.end()
-		}
-	}
-	for name, a := range n.authenticators {
-		if kept.authenticators[name] != a {
-			a.end()
 		}
 	}
 }

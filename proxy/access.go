@@ -55,12 +55,7 @@ func shortened(text []byte) []byte {
 }
 
 // queryText returns a query as it may be logged. The result is empty if there is no query, or queries are not logged.
-func (p *Proxy) queryText(query []byte) []byte {
-	return p.accessLines.queryText(query, *p.hiddenParameters.Load())
-}
-
-// queryText is Proxy.queryText with further names of parameters whose values are masked.
-func (c *AccessLines) queryText(query []byte, hidden []string) []byte {
+func (c *AccessLines) queryText(query []byte) []byte {
 	if !c.Query || len(query) == 0 {
 		return nil
 	}
@@ -77,7 +72,7 @@ func (c *AccessLines) queryText(query []byte, hidden []string) []byte {
 		text = append(text, name...)
 		switch {
 		case !hasValue:
-		case isMasked(string(name), mask), isMasked(string(name), hidden):
+		case isMasked(string(name), mask):
 			text = append(text, "=***"...)
 		default:
 			text = append(text, pair[len(name):]...)

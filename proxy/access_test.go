@@ -20,11 +20,10 @@ func TestQueryIsLoggedWithItsSecretsMasked(t *testing.T) {
 		{usual, "=abc&&&", "=abc&&&"},
 		{AccessLines{Query: true, Mask: []string{"room"}}, "room=1&token=abc", "room=***&token=abc"},
 		{AccessLines{Query: true, Mask: []string{}}, "token=abc", "token=abc"},
-		{AccessLines{Query: true, Mask: []string{}}, "Ticket_of_min%65=abc&token=abc", "Ticket_of_min%65=***&token=abc"}, // of an authenticator
 		{usual, strings.Repeat("a", 1100), strings.Repeat("a", maxText) + "…"},
 	}
 	for _, test := range tests {
-		if got := string(test.lines.queryText([]byte(test.query), []string{"ticket_of_mine"})); got != test.want {
+		if got := string(test.lines.queryText([]byte(test.query))); got != test.want {
 			t.Errorf("queryText(%q) = %q, want %q", test.query, got, test.want)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/internal/share"
@@ -73,10 +72,6 @@ func (l *listener) Route(c *reach.Client, r *upgrade.Request) (*route.Route, *up
 }
 
 func (l *listener) Refuses() bool { return l.proxy.refuses.Load() }
-
-func (l *listener) Decided(r *route.Route, d *auth.Decision) {
-	l.proxy.metrics.decisions.WithLabelValues(r.Auth.Name(), d.Result).Inc()
-}
 
 func (l *listener) AttemptEnded(id uint64, b *balancer.Backend, cause string) {
 	if ce := l.proxy.log.Check(zap.DebugLevel, "handshake with a backend ended"); ce != nil {
@@ -162,6 +157,5 @@ func (c *connection) params(s *session.Session) driver.Params {
 		Early:      [2][]byte{append(c.early, c.core.EarlyFrames()...), c.core.AfterAnswer()},
 		Owner:      s,
 		Handle:     &s.Handle,
-		OnDelay:    c.proxy.metrics.onDelay(s.Route),
 	}
 }

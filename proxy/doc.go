@@ -6,7 +6,6 @@
 //	head        –                       read into a pooled buffer, parsed in place        packages handshake and upgrade
 //	route       –                       conditions → route → pool                         package route
 //	check       admission.go            RFC 6455 section 4.2.1, Origin, limits            packages handshake and limits
-//	identify    –                       who the client is, if the route has auth                          packages handshake and auth
 //	pick, dial  –                       a backend of the pool, connect, the client's own head lines    packages handshake and reach
 //	answer      –                       a 101 is checked and passed on; the next backend is tried if there was no answer
 //	            executor_pass.go        any other answer goes to the client whole

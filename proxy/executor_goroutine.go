@@ -90,7 +90,7 @@ func (c *connection) proceed(step handshake.Step) {
 			}
 		case handshake.Plain:
 			step = c.servePlain()
-		case handshake.Authenticate, handshake.Pick, handshake.Dial:
+		case handshake.Pick, handshake.Dial:
 			switch {
 			case a.ctx == nil && c.moveToLoop(step):
 				return
@@ -155,12 +155,6 @@ func (a *attempts) execute(step handshake.Step) handshake.Step {
 		a.watch = watchClient(a.connection, a.cancel)
 	}
 	switch step {
-	case handshake.Authenticate:
-		d := a.core.Decider()(a.ctx)
-		if a.isLost() {
-			return a.core.ClientLost()
-		}
-		step = a.core.Decided(d, time.Now())
 	case handshake.Pick:
 		want := a.core.Wanted()
 		pick, err := a.core.Route.Pool.Pick(a.ctx, &want, nil)

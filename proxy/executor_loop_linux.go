@@ -132,8 +132,6 @@ func (t *task) start(w driver.Work) (next handshake.Step, isDone bool) {
 	switch t.step {
 	case handshake.ReadClient:
 		return 0, false // accepted has begun to wait for it
-	case handshake.Authenticate:
-		return t.lend(w, t.authenticate)
 	case handshake.Pick:
 		return t.lend(w, t.pick)
 	case handshake.Dial:

@@ -21,7 +21,7 @@ import (
 
 // How a handshake moves between a goroutine and a loop, and how a loop lends a step to a goroutine.
 
-// moveToLoop hands a handshake that is about to authenticate its client or to contact a backend over to a loop, where the rest of it costs less. It returns false if the
+// moveToLoop hands a handshake that is about to contact a backend over to a loop, where the rest of it costs less. It returns false if the
 // caller still owns the connection.
 func (c *connection) moveToLoop(step handshake.Step) bool {
 	loops, isLoops := c.proxy.driver.(*driver.Loops)
@@ -92,15 +92,6 @@ func (t *task) endLoan() {
 		t.lent()
 		t.lent = nil
 		t.isMemoryShared = true
-	}
-}
-
-// authenticate waits until it is known who the client is.
-func (t *task) authenticate() loan {
-	decide := t.core.Decider()
-	return func(ctx context.Context) (then func(driver.Work) handshake.Step, undo func()) {
-		d := decide(ctx)
-		return func(driver.Work) handshake.Step { return t.core.Decided(d, time.Now()) }, func() {}
 	}
 }
 

@@ -68,7 +68,7 @@ func (t *task) begin(w driver.Work, head *h2.Head, now time.Time) {
 		step = t.core.Refuse(refusal)
 	case step == handshake.ReadClient:
 		step = t.core.Refuse(upgrade.ErrInternal) // the head is whole
-	case t.hasStreamEnded && (step == handshake.Authenticate || step == handshake.Pick || step == handshake.Dial):
+	case t.hasStreamEnded && (step == handshake.Pick || step == handshake.Dial):
 		step = t.core.ClientLost()
 	}
 	if step == handshake.Refuse && t.core.Rejection.Reason == upgrade.ErrVersion.Reason {

@@ -294,7 +294,7 @@ func (p *Proxy) takeOver(st *SessionState) (*newcomer, error) {
 	var from *session.Source
 	from, n.places = p.sourceOf(st.Session.Listener)
 	n.Session = p.sessions.Restore(&st.Session, from, of, backend)
-	params := driver.Params{Config: &of.Relay, HasDeflate: st.Session.HasDeflate, Owner: n.Session, Handle: &n.Handle, OnDelay: p.metrics.onDelay(of)}
+	params := driver.Params{Config: &of.Relay, HasDeflate: st.Session.HasDeflate, Owner: n.Session, Handle: &n.Handle}
 	if n.start, n.cancel, err = to.Adopt(params, &st.Driver, st.FDs); err != nil {
 		return nil, err
 	}

@@ -62,7 +62,6 @@ type RouteView struct {
 	Header     map[string]string `json:"header,omitempty"`
 	Query      map[string]string `json:"query,omitempty"`
 	Priority   int               `json:"priority,omitempty"`
-	Auth       string            `json:"auth,omitempty"`
 	Pools      []ShareView       `json:"pools,omitempty"` // if it has several
 }
 
@@ -176,7 +175,7 @@ func (p *Proxy) Routes() []RouteView {
 func viewRoute(r *route.Route) RouteView {
 	view := RouteView{
 		Name: r.Name, Listener: r.Listener, Host: route.HostPattern(r.FirstHost()), Pool: r.PoolName, HTTP: r.PassesHTTP,
-		Method: r.Methods, Header: viewConditions(r.Headers), Query: viewConditions(r.Queries), Priority: r.Priority, Auth: r.Config.Auth,
+		Method: r.Methods, Header: viewConditions(r.Headers), Query: viewConditions(r.Queries), Priority: r.Priority,
 	}
 	if len(r.Hosts) > 1 {
 		for _, host := range r.Hosts {

@@ -57,9 +57,6 @@ func appendSessionFields(fields []zap.Field, s *session.Session) []zap.Field {
 		zap.Int("status", statusOf(s)),
 		zap.String("subprotocol", s.Subprotocol()),
 	)
-	if subject := s.Subject(); subject != "" {
-		fields = append(fields, zap.String("subject", subject))
-	}
 	if query := s.Query(); query != "" {
 		fields = append(fields, zap.String("query", query))
 	}
@@ -143,9 +140,8 @@ func (p *Proxy) logRefused(l *listener, h *handshake.Core) {
 		zap.Duration("duration", time.Since(h.Start)),
 		zap.String("reason", h.Reason()),
 		textField("error", h.Cause()),
-		textField("subject", h.Client.Subject),
 	}
-	c.Write(append(fields, textField("query", string(p.queryText(req.Query()))))...)
+	c.Write(append(fields, textField("query", string(p.accessLines.queryText(req.Query()))))...)
 }
 
 // textField returns a field that is left out if its text is empty.
@@ -178,7 +174,6 @@ func (p *Proxy) logPlain(l *listener, r *plain.Request) {
 		zap.Duration("duration", time.Since(r.Start)),
 		textField("reason", r.Reason),
 		textField("error", r.Cause),
-		textField("subject", r.Client.Subject),
-		textField("query", string(p.queryText(r.Query()))),
+		textField("query", string(p.accessLines.queryText(r.Query()))),
 	)
 }

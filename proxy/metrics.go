@@ -6,7 +6,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"sluice/auth"
 	"sluice/proxy/driver"
 	"sluice/proxy/plain"
 	"sluice/proxy/relay"
@@ -23,10 +22,8 @@ type metrics struct {
 	total      *prometheus.CounterVec // route, pool, result
 	moved      *prometheus.CounterVec // direction
 	rejected   *prometheus.CounterVec // route, reason
-	delayed    *prometheus.CounterVec // route
 	requests   *prometheus.CounterVec // route, pool, code
 	unreadable *prometheus.CounterVec // listener
-	decisions  *prometheus.CounterVec // auth, result
 	duration   prometheus.Histogram   // of sessions
 	handshake  prometheus.Histogram   // accept to the 101 or the refusal
 	own        []prometheus.Collector // all of the above
@@ -39,14 +36,6 @@ const (
 	resultRefused     = "refused" // by the gateway, or by a backend that answered with another status than 101
 	resultFailed      = "failed"  // the client was lost, or no backend answered
 )
-
-// onDelay returns what counts a message of a route's session that waits for a rate; nil if the route has no rates.
-func (m *metrics) onDelay(r *route.Route) func() {
-	if !r.Relay.IsMetered() {
-		return nil
-	}
-	return m.delayed.WithLabelValues(r.Name).Inc
-}
 
 // The directions of sessions that move between processes.
 const (
@@ -66,18 +55,12 @@ func newMetrics(p *Proxy) *metrics {
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_handshakes_rejected_total", Help: "Handshakes that did not become sessions, by reason.",
 		}, []string{"route", "reason"}),
-		delayed: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_messages_delayed_total", Help: "Messages of clients that waited because of a rate of their route.",
-		}, []string{"route"}),
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_http_requests_total", Help: "Plain HTTP requests by the status of their answer.",
 		}, []string{"route", "pool", "code"}),
 		unreadable: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_forwarded_for_unreadable_total", Help: "Requests of trusted proxies whose X-Forwarded-For has something else than an address where the client's should be.",
 		}, []string{"listener"}),
-		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "sluice_auth_total", Help: "Requests of routes with auth by whether their client was accepted.",
-		}, []string{"auth", "result"}),
 		duration: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "sluice_session_seconds", Help: "How long sessions lasted.",
 			Buckets: []float64{.1, 1, 10, 60, 300, 1800, 3600, 4 * 3600, 12 * 3600, 24 * 3600, 7 * 24 * 3600},
@@ -91,7 +74,7 @@ func newMetrics(p *Proxy) *metrics {
 	for _, direction := range []string{movedIn, movedOut} {
 		m.moved.WithLabelValues(direction)
 	}
-	m.own = []prometheus.Collector{m.total, m.moved, m.rejected, m.delayed, m.requests, m.unreadable, m.decisions, m.duration, m.handshake}
+	m.own = []prometheus.Collector{m.total, m.moved, m.rejected, m.requests, m.unreadable, m.duration, m.handshake}
 	for _, d := range []struct {
 		name, help string
 		labels     []string
@@ -122,14 +105,8 @@ func (m *metrics) initialize(next *generation) {
 	for _, l := range next.listeners {
 		m.unreadable.WithLabelValues(l.name)
 	}
-	for name := range next.authenticators {
-		for _, result := range auth.Results {
-			m.decisions.WithLabelValues(name, result)
-		}
-	}
 	var served []activeKey
 	for _, first := range next.routes {
-		m.onDelay(first)
 		for _, r := range first.Variants() {
 			for _, result := range []string{resultEstablished, resultRefused, resultFailed} {
 				m.total.WithLabelValues(r.Name, r.PoolName, result)

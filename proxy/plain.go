@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"context"
-
 	"sluice/internal/share"
 	"sluice/proxy/limits"
 	"sluice/proxy/plain"
@@ -14,14 +12,13 @@ import (
 // newPlainServer returns the server of the listener's plain requests. It doesn't run yet.
 func (l *listener) newPlainServer() *plain.Server {
 	return plain.NewServer(plain.Config{
-		Addr:         l.ln.Addr(),
-		HeadTimeout:  l.headTimeout,
-		Route:        l.plainRoute,
-		Identify:     l.Identify,
-		Admit:        l.admitRequest,
-		Authenticate: l.authenticate,
-		Release:      func(r *plain.Request) { l.places.Release(limits.Requests, share.KeyOf(r.Client.Addr.Addr())) },
-		MaxIdle:      l.config.MaxHandshakes,
+		Addr:        l.ln.Addr(),
+		HeadTimeout: l.headTimeout,
+		Route:       l.plainRoute,
+		Identify:    l.Identify,
+		Admit:       l.admitRequest,
+		Release:     func(r *plain.Request) { l.places.Release(limits.Requests, share.KeyOf(r.Client.Addr.Addr())) },
+		MaxIdle:     l.config.MaxHandshakes,
 		IsIdle: func() {
 			if l.places.Short(limits.Connections) > 0 {
 				l.proxy.relieve()
@@ -54,23 +51,6 @@ func (l *listener) admitRequest(r *plain.Request) (rejection *upgrade.Rejection)
 		rejection = placeRefusals[limits.Requests][l.places.Acquire(limits.Requests, of)]
 	}
 	if rejection != nil {
-		l.proxy.metrics.rejected.WithLabelValues(r.Route.Name, rejection.Reason).Inc()
-	}
-	return rejection
-}
-
-// authenticate decides who the client of a plain request is, if its route has to know it.
-func (l *listener) authenticate(ctx context.Context, r *plain.Request) *upgrade.Rejection {
-	a := r.Route.Auth
-	if a == nil {
-		return nil
-	}
-	credentials := a.Read(&r.Request)
-	d := a.Decide(ctx, &credentials)
-	l.Decided(r.Route, &d)
-	rejection := r.Client.Authenticated(&d)
-	if rejection != nil {
-		r.Cause = d.Cause
 		l.proxy.metrics.rejected.WithLabelValues(r.Route.Name, rejection.Reason).Inc()
 	}
 	return rejection

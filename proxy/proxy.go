@@ -71,10 +71,9 @@ type Proxy struct {
 	poolLog   *zap.Logger
 
 	// A reload replaces each of these as a whole, and holds reloading.
-	listeners        atomic.Pointer[[]*listener]
-	routes           atomic.Pointer[route.Table]
-	pools            atomic.Pointer[map[string]*pool] // by name
-	hiddenParameters atomic.Pointer[[]string]         // of queries: credentials of the authenticators
+	listeners atomic.Pointer[[]*listener]
+	routes    atomic.Pointer[route.Table]
+	pools     atomic.Pointer[map[string]*pool] // by name
 
 	reloading sync.Mutex
 	retiring  map[string]bool // guarded by reloading; removed pools, for each of which a goroutine runs retire
@@ -118,7 +117,6 @@ func New(c Config) (*Proxy, error) {
 	p.listeners.Store(new([]*listener))
 	p.routes.Store(new(route.Table))
 	p.pools.Store(&map[string]*pool{})
-	p.hiddenParameters.Store(new([]string))
 	next, err := p.prepare(&c.Sections)
 	if err != nil {
 		p.cancel()

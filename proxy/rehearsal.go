@@ -11,7 +11,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/internal/recovery"
 	"sluice/internal/units"
@@ -49,7 +48,7 @@ func newRehearsal(c Sections, report units.Report) *rehearsal {
 		sections: c,
 		report:   report,
 		proxy:    p,
-		next:     &generation{pools: map[string]*pool{}, authenticators: c.Authenticators},
+		next:     &generation{pools: map[string]*pool{}},
 	}
 }
 
@@ -253,9 +252,8 @@ func (r *rehearsal) send(route *route.Route, l *listener, ask request) (a answer
 		c.Out()
 		c.ClientLost()
 	case handshake.Refuse:
-		a.refusal = c.Rejection
-		if errors.Is(a.refusal, upgrade.ErrNoBackend) || errors.Is(a.refusal, upgrade.ErrAuth) {
-			a.refusal = nil // names aren't resolved, so the pool may have no backend; and the request has no credentials
+		if a.refusal = c.Rejection; errors.Is(a.refusal, upgrade.ErrNoBackend) {
+			a.refusal = nil // names aren't resolved, so the pool may have no backend
 		}
 	}
 	c.End(now)
@@ -267,9 +265,6 @@ type rehearsed struct{ *listener }
 
 // Counted implements handshake.Gateway.
 func (rehearsed) Counted(netip.Addr, time.Time) *upgrade.Rejection { return nil }
-
-// Decided implements handshake.Gateway.
-func (rehearsed) Decided(*route.Route, *auth.Decision) {}
 
 // AttemptEnded implements handshake.Gateway.
 func (rehearsed) AttemptEnded(uint64, *balancer.Backend, string) {}

@@ -14,7 +14,6 @@ import (
 	"github.com/hashicorp/go-multierror"
 	"go.uber.org/zap"
 
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/proxy/limits"
 	"sluice/proxy/plain"
@@ -30,9 +29,6 @@ type Sections struct {
 	Routes      []route.Config
 	Pools       []Pool
 	MaxSessions int // live sessions at once
-
-	// Authenticators are those of the routes, by the names that routes refer to. The caller runs them.
-	Authenticators map[string]*auth.Authenticator
 
 	// MaxConnections is the number of clients' connections for which the process has descriptors, those to backends included where sessions need
 	// them. 0 means that it is not known. Listeners that don't change keep limits that were lowered to it.
@@ -75,8 +71,6 @@ type generation struct {
 	routes    []*route.Route
 	pools     map[string]*pool // by name
 
-	authenticators map[string]*auth.Authenticator // by name
-
 	maxSessions    int
 	maxConnections int
 
@@ -97,9 +91,7 @@ type pool struct {
 // prepare makes a generation from the sections, of new parts and of parts in use that haven't changed. After an error nothing stays open.
 // The caller holds reloading.
 func (p *Proxy) prepare(c *Sections) (*generation, error) {
-	next := &generation{
-		pools: map[string]*pool{}, authenticators: c.Authenticators, maxSessions: c.MaxSessions, maxConnections: c.MaxConnections,
-	}
+	next := &generation{pools: map[string]*pool{}, maxSessions: c.MaxSessions, maxConnections: c.MaxConnections}
 	isReady := false
 	defer func() {
 		if !isReady { // after problems, or a panic
@@ -215,7 +207,7 @@ func (p *Proxy) prepareRoutes(next *generation, c *Sections) {
 	}
 	for i := range c.Routes {
 		r := p.newRoute(next, &c.Routes[i])
-		if before := inUse[r.Key()]; before != nil && reflect.DeepEqual(before.Config, r.Config) && before.Auth == r.Auth && p.hasSamePools(next, before.Config) {
+		if before := inUse[r.Key()]; before != nil && reflect.DeepEqual(before.Config, r.Config) && p.hasSamePools(next, before.Config) {
 			r = before
 		}
 		next.routes = append(next.routes, r)
@@ -232,9 +224,6 @@ func (p *Proxy) newRoute(next *generation, config *route.Config) *route.Route {
 		}
 		r := route.New(config, &pool.section.Config, pool.Pool)
 		r.Plain = pool.plain
-		if r.Auth = next.authenticators[config.Auth]; r.Auth == nil && config.Auth != "" {
-			panic("BUG: a route with no auth")
-		}
 		variants = append(variants, r)
 	}
 	if len(variants) == 0 {
@@ -271,15 +260,6 @@ func (p *Proxy) install(next *generation) (before *generation) {
 	}
 	p.totals[limits.Sessions].SetLimit(int64(next.maxSessions))
 	p.totals[limits.Connections].SetLimit(int64(next.maxConnections))
-	hidden := *p.hiddenParameters.Load() // they stay: requests under way have them, and clients that don't know of the reload
-	for _, a := range next.authenticators {
-		for _, name := range a.HiddenParameters() {
-			if !slices.Contains(hidden, name) {
-				hidden = append(slices.Clip(hidden), name)
-			}
-		}
-	}
-	p.hiddenParameters.Store(&hidden) // before a route has the authenticator
 	table := route.NewTable(next.routes)
 	p.routes.Store(&table)
 	p.listeners.Store(&next.listeners)

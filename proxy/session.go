@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"crypto/tls"
-	"math/rand/v2"
 	"net"
 	"time"
 
@@ -26,9 +25,8 @@ func (c *connection) newSession() *session.Session {
 		Client:      h.Client.Addr,
 		Host:        req.Host(),
 		Path:        shortened(req.Path()),
-		Query:       c.proxy.queryText(req.Query()),
+		Query:       c.proxy.accessLines.queryText(req.Query()),
 		Subprotocol: shortened(answer.Protocol()),
-		Subject:     h.Client.Subject,
 		TLS:         [2]uint16{relay.Client: tlsVersion(c.client), relay.Backend: tlsVersion(c.backend)},
 		IsHTTP2:     c.isStream,
 		HasDeflate:  answer.Deflate(),
@@ -45,25 +43,7 @@ func (c *connection) newSession() *session.Session {
 	h.Establish()
 	c.giveToSession(h.Client.Addr.Addr())
 	c.session = s
-	if ends := h.Client.Expires; !ends.IsZero() {
-		s.ExpireAt(beforeExpiry(ends, time.Now()))
-	}
 	return s
-}
-
-// What is taken off the time that a session has until its credentials expire, by chance, so that those of many don't end together.
-const (
-	expiryShare  = 20 // up to one of so many parts
-	expirySpread = 30 * time.Second
-)
-
-// beforeExpiry returns when a session ends whose credentials expire.
-func beforeExpiry(ends, now time.Time) time.Time {
-	off := min(ends.Sub(now)/expiryShare, expirySpread)
-	if off <= 0 {
-		return ends
-	}
-	return ends.Add(-rand.N(off))
 }
 
 // source returns what the session shares with others of its listener. A connection's place becomes the session's, a stream has none.

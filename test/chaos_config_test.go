@@ -322,7 +322,6 @@ func (s *chaosSite) routeKeys(w *configWriter, path string) {
 	w.key(`ping_interval = "%s"`, w.time("0s", "20ms", "200ms", "30s"))
 	w.key(`pong_timeout = "%s"`, w.time("20ms", "500ms", "10s"))
 	w.key(`idle_timeout = "%s"`, w.time("0s", "50ms", "500ms", "10s"))
-	w.key(`max_lifetime = "%s"`, w.time("0s", "100ms", "1s", "1h"))
 	w.key(`close_timeout = "%s"`, w.time("10ms", "200ms", "1s", "5s"))
 	w.key(`write_timeout = "%s"`, w.time("50ms", "500ms", "3s", "60s"))
 	w.key(`connect_timeout = "%s"`, w.time("10ms", "500ms", "3s"))
@@ -330,15 +329,9 @@ func (s *chaosSite) routeKeys(w *configWriter, path string) {
 	w.key(`response_timeout = "%s"`, w.time("10ms", "200ms", "2s"))
 	w.key(`max_frame = "%s"`, one(w.dice, "0", "125", "65535", "128KiB", "16MiB"))
 	w.key(`max_message = "%s"`, one(w.dice, "0", "1000", "100KiB", "1MiB", "64MiB"))
-	w.key("message_rate = %d", one(w.dice, 0, 1, 50, 10_000))
-	w.key("message_burst = %d", one(w.dice, 0, 1, 100))
-	w.key(`byte_rate = "%s"`, one(w.dice, "0", "100", "64KiB", "1GiB"))
-	w.key(`byte_burst = "%s"`, one(w.dice, "0", "1", "1MiB"))
-	w.key("control_rate = %d", one(w.dice, 0, 1, 100))
-	w.key(`over_rate = "%s"`, one(w.dice, "delay", "close"))
 	if w.oneIn(4) {
 		w.WriteString("[route.close_codes]\n")
-		for _, key := range []string{"drained", "backend_lost", "client_lost", "auth_expired", "lifetime", "rate"} {
+		for _, key := range []string{"drained", "backend_lost", "client_lost"} {
 			w.key(key+" = %d", one(w.dice, 1000, 1001, 1003, 1007, 1011, 1012, 1014, 3000, 4999))
 		}
 	}

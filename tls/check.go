@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"sluice/internal/files"
 	"sluice/internal/filewatch"
 	"sluice/internal/units"
 )
@@ -34,7 +33,7 @@ func (c *Config) Check(report units.Report) {
 	c.Tickets.check(within(report, "tickets."))
 	if c.KeyLogFile != "" {
 		if err := checkKeyLog(c.KeyLogFile); err != nil {
-			report("key_log_file", files.Reason(err), c.KeyLogFile, "a file that only its owner may read, or a new one in a directory that exists and can be written")
+			report("key_log_file", reasonOf(err), c.KeyLogFile, "a file that only its owner may read, or a new one in a directory that exists and can be written")
 		}
 	}
 	if c.MaxHandshakes < 0 {
@@ -171,11 +170,11 @@ func checkPair(report units.Report, cert, key string) {
 	}
 	certPEM, certErr := filewatch.ReadFile(cert)
 	if certErr != nil {
-		report("cert", files.Reason(certErr), cert, "a PEM file with the certificate and its intermediates")
+		report("cert", reasonOf(certErr), cert, "a PEM file with the certificate and its intermediates")
 	}
 	keyPEM, keyErr := filewatch.ReadFile(key)
 	if keyErr != nil {
-		report("key", files.Reason(keyErr), key, "a PEM file with the certificate's key")
+		report("key", reasonOf(keyErr), key, "a PEM file with the certificate's key")
 	}
 	if certErr != nil || keyErr != nil {
 		return
@@ -192,7 +191,7 @@ func checkFile(report units.Report, key, path, want string, parse func(text []by
 		err = parse(text)
 	}
 	if err != nil {
-		report(key, files.Reason(err), path, want)
+		report(key, reasonOf(err), path, want)
 	}
 }
 

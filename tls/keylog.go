@@ -51,7 +51,7 @@ func checkKeyLog(path string) error {
 	file, err := openKeyLog(path, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		if err := files.CheckCreate(filepath.Dir(path)); err != nil {
-			return fmt.Errorf("its directory: %s", files.Reason(err))
+			return fmt.Errorf("its directory: %s", reasonOf(err))
 		}
 		return nil
 	}

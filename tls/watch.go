@@ -1,6 +1,8 @@
 package tls
 
 import (
+	"errors"
+	"io/fs"
 	"time"
 
 	"github.com/hashicorp/go-multierror"
@@ -39,4 +41,12 @@ func load(sources []*filewatch.Source) *multierror.Error {
 		}
 	}
 	return problems
+}
+
+// reasonOf returns err without the path, which is reported beside it.
+func reasonOf(err error) string {
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		err = pathErr.Err
+	}
+	return err.Error()
 }

@@ -89,7 +89,7 @@ func (r *Request) offersProtocol(p []byte) bool {
 		element, rest := cutElement(r.fields[i].value.of(r.head))
 		for ; len(element) > 0; element, rest = cutElement(rest) {
 			if string(element) == string(p) {
-				return !r.isHidden(element)
+				return true
 			}
 		}
 	}

@@ -142,10 +142,6 @@ func (r *Request) isKept(line *field, f *Forward) bool {
 		return f.Host == ""
 	case kindExtensions:
 		return !r.hasOtherOffers
-	case kindProtocol:
-		if len(r.hiddenProtocols) > 0 {
-			return false // the gateway's line has those that pass
-		}
 	case kindForwardedFor:
 		if f.Client.IsValid() {
 			return false // the gateway's line repeats that of a trusted peer
@@ -197,7 +193,7 @@ func (r *Request) appendOwnLines(f *Forward) {
 	if f.Host != "" {
 		b = appendField(b, "Host", f.Host)
 	}
-	b = r.appendProtocols(r.appendOffers(b), f)
+	b = r.appendOffers(b)
 	r.scratch = append(r.appendAdded(b, f), "\r\n"...)
 }
 

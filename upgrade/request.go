@@ -25,8 +25,6 @@ type Request struct {
 
 	isTrusted, isCertTrusted bool // Believe
 
-	hiddenProtocols []string // HideProtocols
-
 	path    []byte // the decoded path; kept for its space
 	name    []byte // the host's name in lower case; likewise
 	scratch []byte // what AppendForward adds; likewise
@@ -39,7 +37,7 @@ func (r *Request) Reset() {
 	r.head, r.length, r.fault = nil, 0, nil
 	r.method, r.target, r.hostname, r.isHTTP10 = span{}, target{}, span{}, false
 	r.isWebSocket, r.hasUpgrade, r.isBadUpgrade, r.offersDeflate, r.hasOtherOffers = false, false, false, false, false
-	r.isTrusted, r.isCertTrusted, r.hiddenProtocols = false, false, nil
+	r.isTrusted, r.isCertTrusted = false, false
 	r.path, r.name = r.path[:0], r.name[:0]
 }
 

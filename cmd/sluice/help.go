@@ -91,8 +91,8 @@ examples:
 that it comes from. What can't be carried over is a comment at its place, and is listed on stderr: FILE:LINE: DIRECTIVE: REASON. Nothing
 is started and no file is written. The result is a draft: read it, and try it beside the other proxy.
 
-What keeps clients out there keeps them out here. An authentication is not carried over: its routes have a deny of all addresses, which
-you delete when they have an [[auth]], or the backend authenticates the clients. A refusal that no route can express is listed first, as less
+What keeps clients out there keeps them out here. Sluice has no authentication yet: the routes of an authentication have a deny of all
+addresses, which you delete when the backend authenticates the clients. A refusal that no route can express is listed first, as less
 strict than the original. Then the exit status is 1. It is 0 if there is none and the draft passes the check; that certificates and other
 files don't exist on this machine is no problem.
 

@@ -32,7 +32,6 @@ func sessions(c call) error {
 		"route":    "select the sessions of the route `NAME`; sluice status shows the names",
 		"pool":     "select the sessions of the pool `NAME`",
 		"backend":  "select the sessions on the backend `ADDRESS`",
-		"subject":  "select the sessions of the client that auth calls `NAME`",
 		"client":   "select the sessions of the client `ADDRESS`, or of a prefix such as 10.0.0.0/8",
 		"path":     "select the sessions with this `PATH`, or a path below it",
 		"idle":     "select the sessions without data for longer than `TIME`, such as 5m",
@@ -142,7 +141,7 @@ func (s *sessionsCall) show() error {
 	t := s.newTable("session", v.ID)
 	for _, row := range [][2]string{
 		{"listener", v.Listener}, {"route", v.Route}, {"pool", v.Pool}, {"host", v.Host}, {"path", v.Path},
-		{"subject", v.Subject}, {"subprotocol", v.Subprotocol}, {"extensions", strings.Join(v.Extensions, ", ")},
+		{"subprotocol", v.Subprotocol}, {"extensions", strings.Join(v.Extensions, ", ")},
 		{"started", v.Started.Local().Format(time.DateTime)}, {"age", seconds(v.AgeSeconds)}, {"idle", seconds(v.IdleSeconds)},
 		{"client", sideText(&v.Client)}, {"backend", sideText(&v.Backend)},
 		{"to backend", flowText(&v.ToBackend)}, {"to client", flowText(&v.ToClient)},

@@ -23,7 +23,7 @@ const (
 )
 
 // filters are the parameters that choose sessions.
-var filters = []string{"id", "listener", "route", "pool", "backend", "subject", "client", "path", "idle", "age"}
+var filters = []string{"id", "listener", "route", "pool", "backend", "client", "path", "idle", "age"}
 
 func (a *api) listSessions(w http.ResponseWriter, r *http.Request) {
 	values, err := queryOf(r, append([]string{"limit", "cursor"}, filters...)...)
@@ -166,7 +166,6 @@ func readFilter(values url.Values) (*session.Query, error) {
 		Route:    values.Get("route"),
 		Pool:     values.Get("pool"),
 		Backend:  values.Get("backend"),
-		Subject:  values.Get("subject"),
 		Path:     values.Get("path"),
 	}
 	if query.Path != "" && query.Path[0] != '/' {

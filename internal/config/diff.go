@@ -6,13 +6,12 @@ import (
 	"slices"
 	"strings"
 
-	"sluice/auth"
 	"sluice/proxy/route"
 )
 
 // A Diff is what one configuration has that another has not.
 type Diff struct {
-	Listeners, Routes, Pools, Auths Names
+	Listeners, Routes, Pools Names
 
 	// Keys are the changed keys of the other sections, as "gateway.drain", that a reload makes effective.
 	Keys []string
@@ -33,7 +32,6 @@ func Compare(before, after *File) *Diff {
 		Listeners: namesOf(before.Listener, after.Listener, listenerName, listenerName),
 		Routes:    namesOf(before.Route, after.Route, (*route.Config).Key, routeName),
 		Pools:     namesOf(before.Pool, after.Pool, poolName, poolName),
-		Auths:     namesOf(before.Auth, after.Auth, authName, authName),
 	}
 	old, next := reflect.ValueOf(before).Elem(), reflect.ValueOf(after).Elem()
 	for i := range old.NumField() {
@@ -44,7 +42,7 @@ func Compare(before, after *File) *Diff {
 	return d
 }
 
-// isLive has the keys outside of listeners, routes, pools and auths that a reload makes effective.
+// isLive has the keys outside of listeners, routes and pools that a reload makes effective.
 var isLive = map[string]bool{
 	"gateway.drain":            true,
 	"gateway.drain_delay":      true,
@@ -97,8 +95,6 @@ func namesOf[T any, K comparable](before, after []T, key func(*T) K, name func(*
 }
 
 func listenerName(l *Listener) string { return l.Name }
-
-func authName(c *auth.Config) string { return c.Name }
 
 func poolName(p *Pool) string { return p.Name }
 

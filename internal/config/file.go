@@ -3,7 +3,6 @@ package config
 import (
 	"fmt"
 
-	"sluice/auth"
 	"sluice/internal/admin"
 	"sluice/internal/files"
 	"sluice/internal/tracing"
@@ -22,7 +21,6 @@ type File struct {
 	Tracing  tracing.Config `toml:"tracing"`
 	Listener []Listener     `toml:"listener"`
 	Route    []route.Config `toml:"route"`
-	Auth     []auth.Config  `toml:"auth"`
 	Pool     []Pool         `toml:"pool"`
 
 	// Warnings are what the configuration may have and its operator may not want, ordered by line.
@@ -161,9 +159,6 @@ func (f *File) check(places *places, found *problems) {
 	}
 	for i := range f.Route {
 		f.Route[i].Check(within(units.Indexed("route", i)))
-	}
-	for i := range f.Auth {
-		f.Auth[i].Check(within(units.Indexed("auth", i)))
 	}
 	for i := range f.Pool {
 		f.Pool[i].Check(within(units.Indexed("pool", i)))

@@ -162,9 +162,6 @@ func isWithin(keys map[string]bool, key string) bool {
 // isSecret reports whether the value of a key must not be shown: one whose name says so, and fields for backends, which often carry
 // credentials. Fields of answers, and those and the parameters that a route requires, are secrets where their name says so.
 func isSecret(key string) bool {
-	if headerOf(key) == "auth.token" {
-		return false // places of tokens
-	}
 	last := key[len(outerKey(key)):]
 	for _, name := range []string{"secret", "password", "token", "eab_key"} {
 		if strings.HasSuffix(last, name) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"maps"
 	"net"
 	"net/netip"
 	"runtime"
@@ -12,7 +11,6 @@ import (
 	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/route"
-	"sluice/upgrade"
 )
 
 // checkReferences reports what concerns more than one section. Keys are full paths.
@@ -20,7 +18,6 @@ func (f *File) checkReferences(report units.Report) {
 	f.checkPresence(report)
 	f.checkListeners(report)
 	f.checkPools(report)
-	f.checkAuths(report)
 	f.checkRoutes(report)
 	f.checkLoops(report)
 	f.checkDriver(report)
@@ -69,33 +66,17 @@ func (f *File) checkPools(report units.Report) {
 	}
 }
 
-// checkAuths reports names that are taken.
-func (f *File) checkAuths(report units.Report) {
-	for i, c := range f.Auth {
-		for j, other := range f.Auth[:i] {
-			if c.Name != "" && c.Name == other.Name {
-				report(units.Indexed("auth", i)+".name", "taken by "+units.Indexed("auth", j), c.Name, "a name of its own")
-			}
-		}
-	}
-}
-
 // checkRoutes reports names that lead nowhere, and routes that another one hides.
 func (f *File) checkRoutes(report units.Report) {
-	var pools, listeners, auths []string
+	var pools, listeners []string
 	for _, pool := range f.Pool {
 		pools = append(pools, pool.Name)
 	}
 	for _, listener := range f.Listener {
 		listeners = append(listeners, listener.Name)
 	}
-	for _, c := range f.Auth {
-		auths = append(auths, c.Name)
-	}
 	for i, r := range f.Route {
 		at := units.Indexed("route", i)
-		checkName(report, at+".auth", "auth", r.Auth, auths)
-		f.checkHeaders(report, at, &r)
 		checkName(report, at+".pool", "pool", r.Pool, pools)
 		for j, share := range r.Pools {
 			checkName(report, units.Indexed(at+".pools", j)+".pool", "pool", share.Pool, pools)
@@ -103,22 +84,6 @@ func (f *File) checkRoutes(report units.Report) {
 		checkName(report, at+".listener", "listener", r.Listener, listeners)
 	}
 	f.checkKeys(report)
-}
-
-// checkHeaders reports fields for the backend that both a route and its auth set.
-func (f *File) checkHeaders(report units.Report, at string, r *route.Config) {
-	for i, c := range f.Auth {
-		if c.Name != r.Auth || c.Name == "" {
-			continue
-		}
-		for _, name := range slices.Sorted(maps.Keys(r.RequestHeader)) {
-			for own := range c.Headers {
-				if upgrade.IsSameField(name, own) {
-					report(at+".request_header."+name, "set by "+units.Indexed("auth", i)+".headers as well", r.RequestHeader[name], "each field in one of the two")
-				}
-			}
-		}
-	}
 }
 
 // checkKeys reports routes whose conditions or names are those of another one.

@@ -3,7 +3,6 @@ package config
 import (
 	"github.com/hashicorp/go-multierror"
 
-	"sluice/auth"
 	"sluice/internal/recovery"
 	"sluice/internal/units"
 	"sluice/proxy"
@@ -35,14 +34,6 @@ func (f *File) rehearse(report units.Report) {
 	for i := range f.Pool {
 		try(units.Indexed("pool", i)+".tls", func() error {
 			_, err := tls.NewClient(&f.Pool[i].TLS, tls.Options{})
-			return err
-		})
-	}
-	sections.Authenticators = map[string]*auth.Authenticator{}
-	for i := range f.Auth {
-		try(units.Indexed("auth", i), func() error {
-			a, err := auth.New(&f.Auth[i], auth.Options{})
-			sections.Authenticators[f.Auth[i].Name] = a
 			return err
 		})
 	}

@@ -201,9 +201,6 @@ func withKey(key, value string) []byte {
 	if header := "[[" + section + "]]\n"; isSection && strings.Contains(least, header) {
 		return []byte(strings.Replace(least, header, header+rest+" = "+value+"\n", 1))
 	}
-	if section == "auth" {
-		return []byte(least + "[[auth]]\n" + rest + " = " + value + "\n")
-	}
 	return []byte(key + " = " + value + "\n" + least)
 }
 

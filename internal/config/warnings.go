@@ -23,9 +23,6 @@ func (f *File) warn(places *places, found *problems) {
 	for i := range f.Route {
 		f.Route[i].Warn(within(units.Indexed("route", i)))
 	}
-	for i := range f.Auth {
-		f.Auth[i].Warn(within(units.Indexed("auth", i)))
-	}
 	for i := range f.Pool {
 		report := within(units.Indexed("pool", i))
 		f.Pool[i].Warn(report)

@@ -151,11 +151,6 @@ func TestRoutesThatOnlyTheOrderDecidesAboutAreAWarning(t *testing.T) {
 		"test.toml:13: warning: route[2]: has the rank of route[1], and a request may match both: the first one in the file gets it (want priority, to decide without the order)")
 }
 
-func TestABurstWithoutItsRateIsAWarning(t *testing.T) {
-	wantWarnings(t, strings.Replace(least, "pool = \"echo\"\n", "pool = \"echo\"\nmessage_burst = 5\nbyte_burst = \"1KiB\"\ncontrol_rate = 1\n", 1),
-		"message_burst: without message_rate it has no effect", "byte_burst: without byte_rate it has no effect")
-}
-
 func TestWhatOnlyLooksLikeAWildcardOrAVariableIsAWarning(t *testing.T) {
 	wantWarnings(t, least+"[[route]]\npath = \"/a/*\"\npool = \"echo\"\nrewrite_path = \"/b/$1\"\nrequest_header = { X-A = \"$remote_addr\", X-B = \"5$\" }\n"+
 		"[[route]]\npath = \"/c\"\nredirect = \"https://b.example$request_uri\"\n[[route]]\npath = \"/d\"\npool = \"echo\"\nrewrite_location = true\n",

@@ -109,7 +109,7 @@ function codeProblem() {
 }
 
 async function askClose(s) {
-  describe(element("close-details"), [["Session", s.id], ["Client", s.client.address], ...(s.subject ? [["Subject", s.subject]] : []), ["Path", s.path], ["Backend", s.backend.address]]);
+  describe(element("close-details"), [["Session", s.id], ["Client", s.client.address], ["Path", s.path], ["Backend", s.backend.address]]);
   element("code").value = "";
   if (!await confirmed(element("close-dialog"), codeProblem)) return;
   const code = element("code").value;

@@ -3,7 +3,6 @@ package files
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -34,14 +33,6 @@ func Read(path string, most int64) ([]byte, error) {
 		return nil, fmt.Errorf("%s: over %d bytes", path, most)
 	}
 	return content.Bytes(), nil
-}
-
-// Reason returns an error without the path of the file, for a message that names the file.
-func Reason(err error) string {
-	if pathErr, isPath := errors.AsType[*fs.PathError](err); isPath {
-		err = pathErr.Err
-	}
-	return err.Error()
 }
 
 // Exposure returns what is wrong with the mode of a file that holds a secret: users other than its owner and group may read or write it.

@@ -29,13 +29,9 @@ func (a *Answer) Refuses() bool {
 	return false
 }
 
-// WhyClosed is why the routes of an authentication are closed, and what to do about it.
-const WhyClosed = "an authentication is not carried over: the routes refuse every client. Give them an [[auth]] (kind \"basic\" with hashes of bcrypt, " +
-	"or \"jwt\"), or let the backend authenticate the clients; then delete the deny of all"
-
 // Closed returns the answer as one that refuses every client, in place of an authentication that can't be carried over. by names it.
 func (a *Answer) Closed(from Place, by string) *Answer {
-	return a.With(Key{Name: "deny", Value: Everybody, From: from, Note: "instead of " + by + ": delete this line when the route has an auth, or the backend authenticates the clients"})
+	return a.With(Key{Name: "deny", Value: Everybody, From: from, Note: "instead of " + by + ": delete this line when the backend authenticates the clients"})
 }
 
 // IsClosed reports whether the answer is one that Closed has made.

@@ -15,7 +15,6 @@ type Params struct {
 	Early      [2][]byte // bytes after the heads, by the side that sent them; Relay copies or processes them before it returns
 	Owner      Owner
 	Handle     *Handle // filled in by Relay
-	OnDelay    func()  // is called for each message that waits for a rate (relay.Allowance); it must not block. nil: nothing is
 }
 
 // An Owner learns of its session's end.
@@ -73,7 +72,6 @@ type Handle struct {
 // A controller acts for handles: a loop for those of its sessions, a goroutineSession for its own.
 type controller interface {
 	closeBoth(h *Handle, code uint16, reason relay.Reason)
-	expireAt(h *Handle, at time.Time)
 	stats(h *Handle) (Stats, bool)
 	// statsOf calls report for each handle whose session lives. All handles are the controller's own.
 	statsOf(handles []*Handle, report func(i int, st Stats))
@@ -81,10 +79,6 @@ type controller interface {
 
 // CloseBoth asks for a close of both sides (relay.Session.CloseBoth), and doesn't wait for it.
 func (h *Handle) CloseBoth(code uint16, reason relay.Reason) { h.controller.closeBoth(h, code, reason) }
-
-// ExpireAt asks for the session's close with relay.ReasonAuthExpired at that time, instead of the time that was set before; the zero time means
-// never. It doesn't wait for it.
-func (h *Handle) ExpireAt(at time.Time) { h.controller.expireAt(h, at) }
 
 // Stats returns what the session has done so far. It returns false if the session is over. It waits for a turn of the session's loop.
 func (h *Handle) Stats() (Stats, bool) { return h.controller.stats(h) }
@@ -105,17 +99,7 @@ func statsOf(s *relay.Session, p *pending, now relay.Instant) Stats {
 		st.RTT[side] = s.RTT(side)
 		st.Queued[side] = p.waiting(side)
 	}
-	st.Queued[relay.Backend] += len(p.lateOf(relay.Client))
 	return st
-}
-
-// newAllowance returns the allowance of a session that begins now, or nil if it has none.
-func (p *Params) newAllowance(now relay.Instant) *relay.Allowance {
-	a := relay.NewAllowance(p.Config, now)
-	if a != nil {
-		a.OnDelay = p.OnDelay
-	}
-	return a
 }
 
 // room names this package in calls of a recovery.Handler.
@@ -131,14 +115,6 @@ func (c clock) now() relay.Instant { return relay.Instant(time.Since(c.start)) +
 
 // instant converts a time to an instant.
 func (c clock) instant(t time.Time) relay.Instant { return relay.Instant(t.Sub(c.start)) + 1 }
-
-// from converts a time that may be far away, or of the system's clock alone, to an instant. The zero time is 0.
-func (c clock) from(t time.Time) relay.Instant {
-	if t.IsZero() {
-		return 0
-	}
-	return c.now().At(time.Until(t))
-}
 
 // at converts an instant to a time.
 func (c clock) at(t relay.Instant) time.Time { return c.start.Add(time.Duration(t - 1)) }

@@ -66,9 +66,6 @@ func (e *engine) settle(s *session) (left relay.Acts) {
 		e.send(s, relay.Backend)
 		acts := s.core.TakeActs()
 		if acts == 0 {
-			if e.goOnLate(s) {
-				continue
-			}
 			break
 		}
 		left |= acts
@@ -201,19 +198,10 @@ func (e *engine) writeFailed(s *session, to relay.Side) {
 	s.core.Resume(&e.env, to.Other())
 }
 
-// readFailed notes the error with which a read of a side returned; nil and errAgain are none. It counts after what the side has sent before.
+// readFailed notes the error with which a read of a side returned; nil and errAgain are none.
 func (e *engine) readFailed(s *session, from relay.Side, err error) {
-	if err == nil || err == errAgain {
-		return
-	}
-	if (*s.pending).lateOf(from) != nil {
-		if err != errKeyUpdates && err != errTLS {
-			(*s.pending).lateEnd = err
-			return
-		}
-		e.hurry(s) // a fault of TLS ends the stream to the side at once, too
-	}
 	switch err {
+	case nil, errAgain:
 	case io.EOF:
 		s.core.Ended(&e.env, from)
 	case errKeyUpdates:

@@ -51,8 +51,6 @@ func (d *Goroutine) Relay(params Params, client, backend net.Conn) {
 	params.Handle.controller = g
 	var held *borrowedEngine
 	e := g.lock(&held)
-	g.allowance = params.newAllowance(e.env.Now)
-	e.env.Allowance = g.allowance
 	g.core.Begin(&e.env, params.HasDeflate)
 	g.timer = time.AfterFunc(time.Until(d.clock.at(g.core.Deadline(&e.env))), g.expire)
 	g.unlock(&held, 0)

@@ -21,7 +21,6 @@ type goroutineConn struct {
 	raw    syscall.RawConn // nil: conn is no socket
 
 	reading lent   // by readFD
-	limit   int    // for readFD: the most bytes to read
 	writing []byte // by writeFD and tryFD, with the results after it
 	written int
 	failed  error
@@ -39,11 +38,8 @@ type lent struct {
 // bytes returns what was read, with k bytes of room for carried bytes in front of it.
 func (l *lent) bytes(k int) []byte { return l.buf[relay.MaxCarry-k : relay.MaxCarry+l.n] }
 
-// readTo returns the memory to read at most limit bytes into: after room for carried bytes.
-func (l *lent) readTo(limit int) []byte {
-	room := l.buf[relay.MaxCarry:]
-	return room[:min(limit, len(room))]
-}
+// readTo returns the memory to read into: after room for carried bytes.
+func (l *lent) readTo() []byte { return l.buf[relay.MaxCarry:] }
 
 // release returns the buffer to its pool.
 func (l *lent) release(ps *pools) {
@@ -86,13 +82,13 @@ func newGoroutineConn(conn net.Conn, ps *pools) *goroutineConn {
 	return g
 }
 
-// read waits for bytes and returns at most limit of them in a buffer that the caller releases. The error is io.EOF or what ended the connection; n > 0 may
+// read waits for bytes and returns them in a buffer that the caller releases. The error is io.EOF or what ended the connection; n > 0 may
 // come with it. For a socket, read holds no buffer while it waits.
-func (g *goroutineConn) read(ps *pools, limit int) lent {
-	g.reading, g.limit = lent{}, limit
+func (g *goroutineConn) read(ps *pools) lent {
+	g.reading = lent{}
 	if g.raw == nil {
 		l := lent{buf: ps.small.Get().(*[smallRead]byte)[:]}
-		l.n, l.err = g.in.Read(l.readTo(limit))
+		l.n, l.err = g.in.Read(l.readTo())
 		if g.secure != nil && isFault(l.err) {
 			g.discardRecords()
 			l.err = errTLS
@@ -108,7 +104,7 @@ func (g *goroutineConn) read(ps *pools, limit int) lent {
 // readNow reads what has come. It returns false if nothing has.
 func (g *goroutineConn) readNow(ps *pools, fd int) bool {
 	l := lent{buf: ps.buffers.Get().(*[readBytes]byte)[:]}
-	l.n, l.err = tryRead(fd, l.readTo(g.limit))
+	l.n, l.err = tryRead(fd, l.readTo())
 	if l.err == errAgain {
 		l.release(ps)
 		return false

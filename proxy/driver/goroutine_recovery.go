@@ -46,7 +46,6 @@ func (g *goroutineSession) kill(held **borrowedEngine) {
 	e := g.lockAgain(held)
 	g.core.Kill()
 	s := g.session()
-	e.dropLate(&s)
 	e.discard(&s, relay.Client)
 	e.discard(&s, relay.Backend)
 	g.cond.Broadcast()

@@ -19,7 +19,6 @@ type goroutineSession struct {
 
 	// Guarded by mu.
 	core      relay.Session
-	allowance *relay.Allowance // nil: the session has none
 	pending   *pending
 	totals    relay.Totals
 	timer     *time.Timer
@@ -50,7 +49,7 @@ func (g *goroutineSession) lock(held **borrowedEngine) *borrowedEngine {
 func (g *goroutineSession) relock(e *borrowedEngine) {
 	g.mu.Lock()
 	e.isLocking = true
-	e.env = relay.Env{Config: g.config, Totals: &g.totals, Now: g.driver.clock.now(), Allowance: g.allowance}
+	e.env = relay.Env{Config: g.config, Totals: &g.totals, Now: g.driver.clock.now()}
 }
 
 // unlock ends lock. It does acts in addition to those that the core asks for.
@@ -103,12 +102,8 @@ func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool)
 		e.receive(&s, from, early)
 		g.unlock(&held, 0)
 	}
-	for {
-		limit, isRead := g.waitForReading(from)
-		if !isRead {
-			return true
-		}
-		l := g.conn[from].read(g.driver.pools, limit)
+	for g.waitForReading(from) {
+		l := g.conn[from].read(g.driver.pools)
 		e, s := g.lock(&held), g.session()
 		if l.n > 0 {
 			carried := e.carried(&s, from)
@@ -123,17 +118,17 @@ func (g *goroutineSession) readToEnd(from relay.Side, early []byte) (isEnd bool)
 		g.unlock(&held, 0)
 		l.release(g.driver.pools)
 	}
+	return true
 }
 
-// waitForReading waits until a side is to be read, and returns how many bytes at most. It returns false if the side is never to be read again.
-func (g *goroutineSession) waitForReading(side relay.Side) (limit int, isRead bool) {
+// waitForReading waits until a side is to be read. It returns false if the side is never to be read again.
+func (g *goroutineSession) waitForReading(side relay.Side) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	for !g.core.Reads(side) && !g.core.IsGone(side) {
 		g.cond.Wait()
 	}
-	e := relay.Env{Config: g.config, Now: g.driver.clock.now(), Allowance: g.allowance}
-	return g.core.ReadLimit(&e, side, readBytes), !g.core.IsGone(side)
+	return !g.core.IsGone(side)
 }
 
 // writeQueue writes a side's queue until nothing is left, or the side accepts nothing any more.
@@ -268,19 +263,6 @@ func (g *goroutineSession) closeBoth(_ *Handle, code uint16, reason relay.Reason
 	e := g.lock(&held)
 	g.core.CloseBoth(&e.env, code, reason)
 	g.unlock(&held, 0)
-}
-
-// expireAt implements controller.
-func (g *goroutineSession) expireAt(_ *Handle, at time.Time) {
-	var held *borrowedEngine
-	defer g.rescue(&held, nil)
-	e := g.lock(&held)
-	if g.allowance == nil {
-		g.allowance = &relay.Allowance{}
-		e.env.Allowance = g.allowance
-	}
-	g.allowance.ExpireAt(g.driver.clock.from(at))
-	g.unlock(&held, relay.ActTimer)
 }
 
 // stats implements controller.

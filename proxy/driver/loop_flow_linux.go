@@ -24,7 +24,7 @@ func (l *loop) read(s slot, x *session, from relay.Side, isHungUp bool) {
 	case s.core.Discards(from) && (!isSecure || !s.core.HasClosed(from)):
 		l.readFrom(&s.socket[from], x, from, len(l.buf)) // records aren't opened; but close_notify after a close is looked for
 	case isSecure:
-		l.readFrom(l.secure(s, from), x, from, l.readLimit(s, from))
+		l.readFrom(l.secure(s, from), x, from, s.readLimit(from))
 	default:
 		l.readPlain(s, x, from)
 	}
@@ -47,17 +47,12 @@ func (l *loop) readFrom(in reader, x *session, from relay.Side, limit int) (n in
 	return n
 }
 
-// readLimit is how much of what a side sent may be read without the other side's queue growing over MaxQueued, or much being late.
-func (l *loop) readLimit(s slot, from relay.Side) int {
-	most := readBytes - relay.MaxCarry
+// readLimit is how much of what a side sent may be read without the other side's queue growing over MaxQueued.
+func (s slot) readLimit(from relay.Side) int {
 	if s.pending.waiting(from.Other()) > 0 {
-		most = highMark
+		return highMark
 	}
-	limit := s.core.ReadLimit(&l.env, from, most)
-	if s.secured[from] != 0 {
-		limit = min(limit+maxRecordBytes, most) // a record is opened as a whole
-	}
-	return limit
+	return readBytes - relay.MaxCarry
 }
 
 // hungUp handles a connection that is broken while it isn't read. What it sent before may still be wanted, when the other side's queue

@@ -214,7 +214,7 @@ func (l *loop) cut(s slot) {
 	if task := l.tasks[s.index]; task != nil {
 		task.Cut(Work{l, s})
 	} else if s.owner != nil {
-		l.enter(s)
+		l.env.Config = s.config
 		x := l.session(s)
 		s.core.Leave(&l.env)
 		if l.settle(s, &x); s.owner == nil {
@@ -279,8 +279,7 @@ func (l *loop) begin(p Params, fds [2]int, conns [2]*tls.Conn) {
 func (l *loop) start(s slot, p Params) {
 	s.config, s.owner = p.Config, p.Owner
 	p.Handle.id = s.id()
-	s.allowance = p.newAllowance(l.env.Now)
-	l.enter(s)
+	l.env.Config = p.Config
 	s.core.Begin(&l.env, p.HasDeflate)
 	l.deadlines.set(s, s.core.Deadline(&l.env))
 	for side, early := range p.Early {
@@ -309,29 +308,10 @@ func (l *loop) requestClose(s slot, r closeRequest) {
 		}
 		return
 	}
-	l.enter(s)
+	l.env.Config = s.config
 	s.core.CloseBoth(&l.env, r.code, r.reason)
 	x := l.session(s)
 	l.settle(s, &x)
-}
-
-// expireAt implements controller.
-func (l *loop) expireAt(h *Handle, at time.Time) {
-	l.command(func() {
-		defer l.rescue(h.id)
-		s, isLive := l.slots.session(h.id)
-		if !isLive {
-			return
-		}
-		if s.allowance == nil {
-			s.allowance = &relay.Allowance{}
-		}
-		s.allowance.ExpireAt(l.clock.from(at))
-		if !l.isFrozen(s) {
-			l.enter(s)
-			l.deadlines.set(s, s.core.Deadline(&l.env))
-		}
-	})
 }
 
 // serve handles one event.
@@ -349,7 +329,7 @@ func (l *loop) serve(e *epoll.Event) {
 		}
 		return
 	}
-	l.enter(s)
+	l.env.Config = s.config
 	x := l.session(s)
 	if e.Events&unix.EPOLLOUT != 0 {
 		s.widen(side)
@@ -461,7 +441,7 @@ func (l *loop) due(s slot) {
 		l.tasks[s.index].Due(Work{l, s})
 		return
 	}
-	l.enter(s)
+	l.env.Config = s.config
 	s.core.Advance(&l.env)
 	x := l.session(s)
 	l.settle(s, &x)

@@ -90,24 +90,22 @@ func (l *loop) freeze(id uint64) (f Frozen) {
 	if !isLive || l.isFrozen(s) {
 		return f
 	}
-	stays := s.stays()
-	if stays == "" {
-		l.enter(s)
-		x := l.session(s)
-		l.hurry(&x)
-		if l.settle(s, &x); s.owner == nil {
-			return f
-		}
-	}
 	st := &State{}
 	var isMovable bool
 	if st.Relay, isMovable = s.core.State(); !isMovable {
 		return f
 	}
-	if stays != "" {
-		return Frozen{Why: stays}
+	for side := range s.socket {
+		if s.stream[side] != 0 {
+			return Frozen{Why: WhyHTTP2}
+		}
+		if s.conn[side] != nil {
+			return Frozen{Why: WhyTLS12}
+		}
+		if s.socket[side].fd < 0 {
+			return f
+		}
 	}
-	st.Relay.Allowance = s.allowance.State()
 	for side := relay.Client; side <= relay.Backend; side++ {
 		l.emptyPipe(s, side)
 		l.sideState(s, side, &st.Sides[side])
@@ -123,21 +121,6 @@ func (l *loop) freeze(id uint64) (f Frozen) {
 	l.frozen[s.index] = nil
 	f.State, f.Why = st, ""
 	return f
-}
-
-// stays returns why the sockets of a session can't move; "": they can.
-func (s slot) stays() string {
-	for side := range s.socket {
-		switch {
-		case s.stream[side] != 0:
-			return WhyHTTP2
-		case s.conn[side] != nil:
-			return WhyTLS12
-		case s.socket[side].fd < 0:
-			return WhyClosing
-		}
-	}
-	return ""
 }
 
 // isFrozen reports whether a session is frozen.
@@ -207,7 +190,7 @@ func (l *loop) thaw(id uint64) {
 	}
 	request := l.frozen[s.index]
 	delete(l.frozen, s.index)
-	l.enter(s)
+	l.env.Config = s.config
 	select {
 	case <-l.ended:
 		l.env.Now = l.clock.now()
@@ -259,7 +242,6 @@ type moved struct {
 	params  Params
 	state   *State
 	core    relay.Session
-	allowed *relay.Allowance
 	records [2]record.Conn
 	fds     [2]int
 }
@@ -288,9 +270,6 @@ func (m *moved) check() (err error) {
 		if err := m.checkSide(side, st); err != nil {
 			return fmt.Errorf("the %s: %w", side, err)
 		}
-	}
-	if m.allowed, err = m.state.Relay.Allowance.Allowance(); err != nil {
-		return err
 	}
 	if m.fds[relay.Client] == m.fds[relay.Backend] {
 		return errors.New("both sides have one socket")
@@ -355,12 +334,9 @@ func (l *loop) beginMoved(m *moved) {
 	s := l.newTask(m.fds[relay.Client])
 	defer l.rescue(s.id())
 	s.socket[relay.Backend].fd = int32(m.fds[relay.Backend])
-	s.config, s.owner, s.allowance = m.params.Config, m.params.Owner, m.allowed
-	if s.allowance != nil {
-		s.allowance.OnDelay = m.params.OnDelay
-	}
+	s.config, s.owner = m.params.Config, m.params.Owner
 	m.params.Handle.id = s.id()
-	l.enter(s)
+	l.env.Config = s.config
 	x := l.session(s)
 	s.core.Kill() // a panic before all is there leaves nothing that a close could be put behind
 	for side := relay.Client; side <= relay.Backend; side++ {

@@ -75,7 +75,7 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 	case s.owner != nil && s.core.IsAborted():
 		l.kill(s)
 	case s.owner != nil:
-		l.enter(s)
+		l.env.Config = s.config
 		s.core.Abort(&l.env, isTorn)
 		x := l.session(s)
 		l.settle(s, &x)
@@ -89,7 +89,6 @@ func (l *loop) abort(s slot, isTorn [2]bool) {
 // kill ends the session or task of a slot without a word, and without trusting its state.
 func (l *loop) kill(s slot) {
 	x := l.session(s)
-	l.dropLate(&x)
 	for side := relay.Client; side <= relay.Backend; side++ {
 		l.discardPipe(s, side)
 		l.discard(&x, side)

@@ -21,8 +21,6 @@ type cold struct {
 	conn    [2]*cryptoTLS // by side; nil: the side has no TLS, or records of package record
 	config  *relay.Config
 	owner   Owner // nil: the slot is a task's, or free
-
-	allowance *relay.Allowance // nil: the session has none
 }
 
 // A slot holds one session or task of a loop. Valid until that is over.
@@ -31,9 +29,6 @@ type slot struct {
 	*hot
 	*cold
 }
-
-// enter has the core's calls work on a session, until the loop works on another slot.
-func (l *loop) enter(s slot) { l.env.Config, l.env.Allowance = s.config, s.allowance }
 
 // session returns what the engine works on. It is valid until the loop works on another slot.
 func (l *loop) session(s slot) session {

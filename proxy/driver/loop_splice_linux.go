@@ -32,10 +32,10 @@ func (s plainSocket) moveOut(p *pipe) (moved int, err error) {
 // readPlain reads a side without TLS, or moves payload that it sent.
 func (l *loop) readPlain(s slot, x *session, from relay.Side) {
 	in := &s.socket[from]
-	limit := l.readLimit(s, from)
+	limit := s.readLimit(from)
 	isAfterLarge := in.isAfterLarge
 	if isAfterLarge {
-		limit = min(limit, headerRead)
+		limit = headerRead
 	}
 	if l.move(s, x, from) {
 		return
@@ -51,7 +51,7 @@ func (l *loop) readPlain(s slot, x *session, from relay.Side) {
 // false: it has to be read.
 func (l *loop) move(s slot, x *session, from relay.Side) bool {
 	to := from.Other()
-	n := s.core.Movable(&l.env, from)
+	n := s.core.Movable(from)
 	if n < moveMin || s.pending.waiting(to) > 0 || !s.core.Reads(from) || !s.core.IsWritable(to) {
 		return false
 	}

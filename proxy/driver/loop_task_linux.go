@@ -296,7 +296,7 @@ func (w Work) Relay(d *Loops, p Params) {
 	w.l.start(w.s, p)
 	x := w.l.session(w.s)
 	w.l.startTLS(w.s, &x)
-	w.l.startStreams(w.s, &x)
+	w.l.startStreams(w.s)
 	w.l.settle(w.s, &x)
 }
 

@@ -426,11 +426,6 @@ func TestTimersGoOnAfterMoves(t *testing.T) {
 		reason relay.Reason
 	}{
 		{"idle", relay.Config{IdleTimeout: timeout}, func(*exchange) chan struct{} { return nil }, relay.ReasonIdle},
-		{"lifetime", relay.Config{MaxLifetime: timeout * 10 / 9}, func(*exchange) chan struct{} { return nil }, relay.ReasonLifetime},
-		{"expiry", relay.Config{}, func(x *exchange) chan struct{} {
-			x.handle.ExpireAt(time.Now().Add(timeout))
-			return nil
-		}, relay.ReasonAuthExpired},
 		{"no pong", relay.Config{PingInterval: both(timeout / 2), PongTimeout: both(timeout / 2)}, func(*exchange) chan struct{} { return nil },
 			relay.ReasonPongTimeout},
 		{"half a frame", relay.Config{WriteTimeout: timeout}, func(x *exchange) chan struct{} {

@@ -1,8 +1,6 @@
 package driver
 
 import (
-	"io"
-
 	"golang.org/x/sys/unix"
 
 	"sluice/proxy/h2"
@@ -211,7 +209,7 @@ func (m *Mux) deliver(of *h2.Stream, e *h2.Event, err error) {
 		m.deliverToTask(s, side, e, err)
 		return
 	}
-	l.enter(s)
+	l.env.Config = s.config
 	x := l.session(s)
 	switch {
 	case e.Kind == h2.Reset:
@@ -220,9 +218,6 @@ func (m *Mux) deliver(of *h2.Stream, e *h2.Event, err error) {
 			if l.settle(s, &x); s.owner == nil {
 				return
 			}
-		}
-		if side == relay.Client {
-			l.hurry(&x)
 		}
 		s.core.Lost(&l.env, side)
 	case len(e.Data) > 0:
@@ -234,7 +229,7 @@ func (m *Mux) deliver(of *h2.Stream, e *h2.Event, err error) {
 		l.receive(&x, side, p)
 	}
 	if e.IsEnd {
-		l.readFailed(&x, side, io.EOF)
+		s.core.Ended(&l.env, side)
 	}
 	l.settle(s, &x)
 }
@@ -277,7 +272,7 @@ func (m *Mux) writable(of *h2.Stream) {
 	if s.pending.waiting(side) == 0 {
 		return
 	}
-	l.enter(s)
+	l.env.Config = s.config
 	x := l.session(s)
 	l.drain(&x, side)
 	l.settle(s, &x)
@@ -336,11 +331,11 @@ func (l *loop) giveBack(s slot, side relay.Side) {
 }
 
 // startStreams notes what has happened to the streams of a session before it began.
-func (l *loop) startStreams(s slot, x *session) {
+func (l *loop) startStreams(s slot) {
 	for side := relay.Client; side <= relay.Backend; side++ {
 		if s.stream[side] != 0 {
 			if st := l.stream(s, side); st.mux.h2.HasEnded(st.h2) {
-				l.readFailed(x, side, io.EOF)
+				s.core.Ended(&l.env, side)
 			}
 		}
 	}

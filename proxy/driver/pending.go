@@ -10,8 +10,6 @@ type pending struct {
 	queue    [2]queue         // by the side that receives
 	carry    [2]carry         // by the side that sends
 	held     [2][]byte        // pongs that wait for a boundary, by the side that receives
-	late     []byte           // of the client, after what has passed (late.go)
-	lateEnd  error            // how the client's stream ends after late; nil: it goes on
 	part     [2]*recordBuffer // the beginning of a record of TLS that hasn't come whole, by the side that sends
 }
 
@@ -51,7 +49,7 @@ func (p *pending) isEmpty() bool {
 	for side := range p.queue {
 		n += p.inFlight[side] + p.queue[side].n + int(p.carry[side].n) + len(p.held[side])
 	}
-	return n == 0 && len(p.late) == 0 && p.pipe == [2]*pipe{} && p.part == [2]*recordBuffer{}
+	return n == 0 && p.pipe == [2]*pipe{} && p.part == [2]*recordBuffer{}
 }
 
 // acquirePending returns a session's pending state, which it borrows if the session has none.

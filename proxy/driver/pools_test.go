@@ -252,7 +252,7 @@ func TestALentBufferShowsOnlyWhatWasRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				for len(want) > 0 {
-					l := p.read(ps, readBytes)
+					l := p.read(ps)
 					if l.err != nil || l.n == 0 || l.n > len(want) || !bytes.Equal(l.bytes(0), want[:l.n]) {
 						t.Fatalf("read %d bytes, %v: %.16x; want %.16x", l.n, l.err, l.bytes(0), want)
 					}

@@ -170,7 +170,7 @@ func TestAPipeThatHoldsBytesIsNotLentAgain(t *testing.T) {
 		"it is cut": func(x *reused) {
 			l.do(func() {
 				s, _ := l.slots.session(x.handle.id)
-				l.enter(s)
+				l.env.Config = s.config
 				s.core.Lost(&l.env, relay.Client)
 				s.core.Lost(&l.env, relay.Backend)
 				y := l.session(s)

@@ -34,24 +34,12 @@ func (b *batch) reset() {
 
 // receive processes bytes that a side sent: p, which begins with what carried returned. Afterwards the batches hold slices of p.
 func (e *engine) receive(s *session, from relay.Side, p []byte) {
-	late := (*s.pending).lateOf(from)
-	if late == nil {
-		p = e.scan(s, from, p)
-	}
-	if len(p) > 0 {
-		e.acquirePending(s).late = append(late, p...)
-		e.queued.Add(int64(len(p)))
-	}
-}
-
-// scan is receive for bytes before which nothing waits. It returns those that have to wait for a rate.
-func (e *engine) scan(s *session, from relay.Side, p []byte) (late []byte) {
 	if *s.pending != nil {
 		(*s.pending).carry[from].n = 0
 	}
 	if s.core.Discards(from) {
 		s.core.Discarded(&e.env, from, len(p))
-		return nil
+		return
 	}
 	recovery.Provoke("session", p)
 	to := from.Other()
@@ -67,7 +55,7 @@ func (e *engine) scan(s *session, from relay.Side, p []byte) (late []byte) {
 			if len(p) > 0 {
 				e.acquirePending(s).carry[from].set(p)
 			}
-			return nil
+			return
 		case relay.Again:
 		case relay.Pong:
 			e.pong(s, from, frame)
@@ -77,13 +65,11 @@ func (e *engine) scan(s *session, from relay.Side, p []byte) (late []byte) {
 			e.pong(s, from, frame)
 		case relay.Own:
 			e.own(s, to)
-		case relay.Wait:
-			return p
 		case relay.End:
 			if len(p) > 0 {
 				panic("BUG: Scan has ended a side before the end of its bytes")
 			}
-			return nil
+			return
 		default:
 			panic("BUG: no such step")
 		}

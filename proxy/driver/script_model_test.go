@@ -101,12 +101,6 @@ func newModel(t testing.TB, seed uint64) *model {
 	if r.IntN(3) == 0 {
 		c.IdleTimeout = 2 * time.Minute
 	}
-	if r.IntN(3) == 0 {
-		c.MessageRate = relay.Rate{PerSecond: r.Int64N(20), Burst: r.Int64N(5)}
-		c.ByteRate = relay.Rate{PerSecond: r.Int64N(2) * (1 + r.Int64N(50_000)), Burst: r.Int64N(5000)}
-		c.ControlRate = relay.Rate{PerSecond: r.Int64N(20)}
-		c.ClosesOverRate, c.OverRate = r.IntN(4) == 0, 1008
-	}
 	m := &model{scripted: newScripted(t, c), r: r}
 	m.marks = marks{high: 4096, low: 1024}
 	m.split = func(n int) int { return 1 + r.IntN(min(n, []int{1, 20, maxRead, maxRead}[r.IntN(4)])) }
@@ -247,7 +241,7 @@ func (m *model) check() {
 			m.t.Fatalf("%d bytes of pongs are held for the %s", len(m.held(side)), side)
 		}
 	}
-	if n := m.waiting(relay.Client) + m.waiting(relay.Backend) + len(m.state.lateOf(relay.Client)); m.queued.Load() != int64(n) {
+	if n := m.waiting(relay.Client) + m.waiting(relay.Backend); m.queued.Load() != int64(n) {
 		m.t.Fatalf("%d bytes are counted as waiting; want %d\n%s", m.queued.Load(), n, strings.Join(m.log, ", "))
 	}
 

@@ -67,7 +67,6 @@ func newScripted(t testing.TB, c relay.Config) *scripted {
 	p.env = relay.Env{Config: &c, Totals: &p.totals, Now: relay.Instant(time.Hour)}
 	p.ends[relay.Client].room, p.ends[relay.Backend].room = roomEnough, roomEnough
 	p.core.Begin(&p.env, false)
-	p.env.Allowance = relay.NewAllowance(&c, p.env.Now)
 	return p
 }
 
@@ -123,7 +122,7 @@ func (p *scripted) settle() {
 func (p *scripted) move() {
 	p.t.Helper()
 	st, isMovable := p.core.State()
-	if !isMovable || p.state.lateOf(relay.Client) != nil { // else a driver hurries it first
+	if !isMovable {
 		return
 	}
 	kept := p.kept()

@@ -99,7 +99,6 @@ type exchange struct {
 type setup struct {
 	config  relay.Config // what is 0 is taken from the defaults
 	early   [2]string
-	onDelay func()
 	isSmall [2]bool                   // small kernel buffers, by side
 	before  func(gateway [2]net.Conn) // is called before Relay with what it will be given; nil: nothing is
 }
@@ -122,11 +121,10 @@ func join(t testing.TB, d *tested, k *kind, s setup) *exchange {
 		s.before(ends)
 	}
 	d.Relay(Params{
-		Config:  x.config,
-		Early:   [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
-		Owner:   x.owner,
-		Handle:  x.handle,
-		OnDelay: s.onDelay,
+		Config: x.config,
+		Early:  [2][]byte{[]byte(s.early[0]), []byte(s.early[1])},
+		Owner:  x.owner,
+		Handle: x.handle,
 	}, ends[relay.Client], ends[relay.Backend])
 	return x
 }

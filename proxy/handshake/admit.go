@@ -1,14 +1,12 @@
 package handshake
 
 import (
-	"context"
 	"time"
 
-	"sluice/auth"
 	"sluice/upgrade"
 )
 
-// admitted authenticates the client of a request that is admitted, and refuses any other request.
+// admitted picks a backend for a request that is admitted, and refuses any other request.
 func (c *Core) admitted(now time.Time) Step {
 	c.gateway.Identify(&c.Client, &c.Memory.Request, c.ID)
 	if t := c.gateway.Tracer(); t != nil {
@@ -20,40 +18,6 @@ func (c *Core) admitted(now time.Time) Step {
 	if err != nil {
 		return c.refuse(err)
 	}
-	return c.authenticate(now)
-}
-
-// authenticate decides who the client is, if the route has to know it. If that takes long, the executor has to wait for the decision.
-func (c *Core) authenticate(now time.Time) Step {
-	a := c.Route.Auth
-	if a == nil {
-		return c.pickFirst(now)
-	}
-	c.credentials = a.Read(&c.Memory.Request)
-	d, isKnown := a.TryDecide(&c.credentials, now)
-	if !isKnown {
-		c.Deadline = time.Time{} // the decision has a limit of its own
-		return c.step(Authenticate)
-	}
-	return c.Decided(d, now)
-}
-
-// Decider returns the function that decides for Authenticate. It may block until ctx ends, and doesn't use the Core.
-func (c *Core) Decider() func(ctx context.Context) auth.Decision {
-	a, credentials := c.Route.Auth, c.credentials
-	return func(ctx context.Context) auth.Decision { return a.Decide(ctx, &credentials) }
-}
-
-// Decided notes the decision about the client.
-func (c *Core) Decided(d auth.Decision, now time.Time) Step {
-	c.credentials = auth.Credentials{}
-	c.gateway.Decided(c.Route, &d)
-	if rejection := c.Client.Authenticated(&d); rejection != nil {
-		c.denied = d.Cause
-		c.trace.step("authenticate", rejection, now)
-		return c.refuse(rejection)
-	}
-	c.trace.step("authenticate", nil, now)
 	return c.pickFirst(now)
 }
 

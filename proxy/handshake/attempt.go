@@ -301,13 +301,11 @@ func (f *Failure) Account() {
 	f.gateway.AttemptEnded(f.id, f.backend, cause)
 }
 
-// Cause returns why the client is not known or no backend has answered, in words for an operator; "" if the request wasn't refused for that.
+// Cause returns why the request got no answer of a backend, in words for an operator; "" if it wasn't refused for that.
 func (c *Core) Cause() string {
 	switch {
 	case c.Outcome != Refused:
 		return ""
-	case c.denied != "":
-		return c.denied
 	case c.failure.err != nil:
 		return reach.Cause(c.failure.err, c.failure.outcome)
 	case c.unpicked != nil:

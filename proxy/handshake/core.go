@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"time"
 
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/internal/netconn"
 	"sluice/internal/recovery"
@@ -24,8 +23,6 @@ const (
 	Challenge
 	// Plain: hand the connection over to the plain path. Then Next if a head comes that isn't for the plain path, or Served.
 	Plain
-	// Authenticate: call the function of Decider; may block. Then Decided.
-	Authenticate
 	// Pick: pick a backend of Route.Pool for Wanted; may block. Then Picked.
 	Pick
 	// Dial: connect to Backend until Deadline; may block if the address is a name or the backend speaks TLS. Then Connected, or Dialing, or Due.
@@ -71,8 +68,6 @@ type Gateway interface {
 	// Acquire acquires the place of a session of that client. A nil result means that the Core has it until Release.
 	Acquire(client netip.Addr) *upgrade.Rejection
 	Release(client netip.Addr)
-	// Decided counts a decision of the route's auth.
-	Decided(r *route.Route, d *auth.Decision)
 	// AttemptEnded notes an attempt of the handshake of that id that failed, and why. It may block on a slow log.
 	AttemptEnded(id uint64, b *balancer.Backend, cause string)
 	// Ended accounts for a handshake that made no session. It may block on a slow log.
@@ -100,9 +95,6 @@ type Core struct {
 	headSize int  // bytes of the client's head; early frames follow it in Memory.FromClient
 	hasPlace bool // Acquire was called, and Release was not
 	isEnded  bool
-
-	credentials auth.Credentials // of a client that has to authenticate
-	denied      string           // why they don't count; "" if they do
 
 	attempt
 }

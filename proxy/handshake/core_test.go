@@ -3,14 +3,10 @@ package handshake
 import (
 	"io"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/crypto/bcrypt"
-
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/reach"
@@ -45,51 +41,6 @@ func TestAHandshakeBecomesASession(t *testing.T) {
 		c.gate.places--
 		c.wantNothingHeld()
 	})
-}
-
-func TestAClientAuthenticatesBeforeABackendIsPicked(t *testing.T) {
-	hash, err := bcrypt.GenerateFromPassword([]byte("wonderland"), bcrypt.MinCost)
-	if err != nil {
-		t.Fatal(err)
-	}
-	users := filepath.Join(t.TempDir(), "users")
-	if err := os.WriteFile(users, []byte("alice:"+string(hash)+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	a, err := auth.New(&auth.Config{Name: "staff", Kind: auth.KindBasic, UsersFile: users}, auth.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	const right = "Authorization: Basic YWxpY2U6d29uZGVybGFuZA=="
-	begin := func(more ...string) *script {
-		c := newScript(t, setting{})
-		c.gate.route.Auth = a
-		c.client(asking("/chat", more...))
-		return c
-	}
-	begin().wantRefused(upgrade.ErrAuth)
-
-	c := begin(right)
-	c.want("bcrypt takes long", Authenticate)
-	decide := c.core.Decider()
-	c.step = c.core.ClientLost()
-	c.wantOver("client_lost")
-	decide(t.Context()) // though the handshake has ended
-
-	c = begin(right)
-	c.asked()
-	if c.core.Client.Subject != "alice" || strings.Join(c.gate.decisions, " ") != auth.Accepted {
-		t.Errorf("subject %q, decisions %q; want alice, accepted", c.core.Client.Subject, c.gate.decisions)
-	}
-	c.step = c.core.ClientLost()
-
-	c = begin("Authorization: Basic YWxpY2U6bG9va2luZw==")
-	c.want("bcrypt takes long", Authenticate)
-	c.step = c.core.Decided(c.core.Decider()(t.Context()), c.now)
-	if c.core.Cause() != "wrong user or password" {
-		t.Errorf("cause %q", c.core.Cause())
-	}
-	c.wantRefused(upgrade.ErrAuth)
 }
 
 func TestTheHeadForTheBackend(t *testing.T) {

@@ -5,9 +5,6 @@
 //	Begin ──▶ ReadClient ──▶ Challenge, Plain ─────────────┘ the connection's next request
 //	              │
 //	              ▼ the request is admitted
-//	         Authenticate (a route with auth)
-//	              │
-//	              ▼
 //	            Pick ──▶ Dial ──▶ WriteBackend ──▶ ReadBackend ──▶ WriteClient ──▶ Relay
 //	              ▲        │           │               │ ▲ │
 //	              └────────┴───────────┴───────────────┘ └─┘ more bytes are needed
@@ -16,7 +13,7 @@
 //	from each step: Refuse, Drop                     Pass (an answer other than 101)
 //
 // Package proxy has two executors: one on an event loop, one on a goroutine. Admission, picks, attempts, retries, timeouts, the checks of the
-// answer and the accounting are here, once for both. A Step that may block (Authenticate, Pick, Dial of a name or over TLS, Account, Challenge) needs a goroutine.
+// answer and the accounting are here, once for both. A Step that may block (Pick, Dial of a name or over TLS, Account, Challenge) needs a goroutine.
 // The Core keeps its state meanwhile, so that nothing starts over.
 //
 //	core.go      the steps, and the client's head

@@ -12,7 +12,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/internal/units"
 	"sluice/proxy/reach"
@@ -32,19 +31,18 @@ type script struct {
 
 // A gate is the gateway around the core of a script: one route, whose pool has the backends a and b.
 type gate struct {
-	route     *route.Route
-	pool      *balancer.Pool
-	places    int
-	refusal   *upgrade.Rejection // of Acquire
-	over      *upgrade.Rejection // of Counted
-	counted   int                // requests
-	refuses   bool
-	isPlain   bool
-	redirect  *upgrade.Rejection
-	tracer    Tracer   // or nil
-	ended     []string // reasons
-	attempts  []string // that have failed
-	decisions []string // results
+	route    *route.Route
+	pool     *balancer.Pool
+	places   int
+	refusal  *upgrade.Rejection // of Acquire
+	over     *upgrade.Rejection // of Counted
+	counted  int                // requests
+	refuses  bool
+	isPlain  bool
+	redirect *upgrade.Rejection
+	tracer   Tracer   // or nil
+	ended    []string // reasons
+	attempts []string // that have failed
 }
 
 func (g *gate) Name() string                        { return "public" }
@@ -73,7 +71,6 @@ func (g *gate) Acquire(netip.Addr) *upgrade.Rejection {
 	}
 	return g.refusal
 }
-func (g *gate) Decided(_ *route.Route, d *auth.Decision) { g.decisions = append(g.decisions, d.Result) }
 func (g *gate) AttemptEnded(_ uint64, _ *balancer.Backend, cause string) {
 	g.attempts = append(g.attempts, cause)
 }

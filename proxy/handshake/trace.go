@@ -34,7 +34,7 @@ type Trace interface {
 	End(TraceEnd)
 }
 
-// A TraceStep is a part of a handshake: accept (up to the end of the client's head), route, authenticate, pick, dial or answer (of a backend). The
+// A TraceStep is a part of a handshake: accept (up to the end of the client's head), route, pick, dial or answer (of a backend). The
 // last three come once for each backend that is tried.
 type TraceStep struct {
 	Name       string

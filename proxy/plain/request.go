@@ -64,13 +64,9 @@ func (r *Request) serve(w *writer, in *http.Request) (isWhole bool) {
 			}
 		}()
 	}
-	refusal := r.Refusal
-	if refusal == nil {
-		refusal = r.conn.config().Authenticate(in.Context(), r)
-	}
-	if refusal != nil {
-		r.Reason = refusal.Reason
-		reject(w, refusal, in.ContentLength != 0)
+	if r.Refusal != nil {
+		r.Reason = r.Refusal.Reason
+		reject(w, r.Refusal, in.ContentLength != 0)
 		return true
 	}
 	if in.ContentLength > r.Route.MaxBody {

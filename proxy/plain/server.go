@@ -28,9 +28,6 @@ type Config struct {
 	// gateway's own answer if the request goes no further; then there is no place to release.
 	Admit   func(*Request) *upgrade.Rejection
 	Release func(*Request)
-	// Authenticate decides who the client of a request that was admitted is, and returns the answer if that is not known, otherwise nil. It may
-	// block, and returns when ctx ends, at the latest.
-	Authenticate func(ctx context.Context, r *Request) *upgrade.Rejection
 	// MaxIdle bounds the connections that wait for their next request: of more than that the one that has waited longest is closed. 0 means
 	// no limit.
 	MaxIdle int

@@ -47,14 +47,13 @@ func runServerWith(t *testing.T, stopped <-chan struct{}, handle http.HandlerFun
 			}
 			return nil
 		},
-		Identify:     func(*reach.Client, *upgrade.Request, uint64) {},
-		Admit:        func(*Request) *upgrade.Rejection { return nil },
-		Authenticate: func(context.Context, *Request) *upgrade.Rejection { return nil },
-		Release:      func(*Request) {},
-		IsIdle:       func() {},
-		Served:       func(r *Request) { served <- r },
-		Stopped:      stopped,
-		Log:          zap.NewNop(),
+		Identify: func(*reach.Client, *upgrade.Request, uint64) {},
+		Admit:    func(*Request) *upgrade.Rejection { return nil },
+		Release:  func(*Request) {},
+		IsIdle:   func() {},
+		Served:   func(r *Request) { served <- r },
+		Stopped:  stopped,
+		Log:      zap.NewNop(),
 	})
 	ended := make(chan struct{})
 	go func() {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"slices"
-	"time"
 
 	"sluice/balancer"
 	"sluice/proxy/route"
@@ -28,13 +26,7 @@ type Client struct {
 	TLSVersion    uint16 // of its connection; 0 means no TLS
 	ServerName    string // that it has asked for with TLS (SNI); as it was sent, not checked
 	RequestID     string
-	IsHTTP2       bool   // it speaks HTTP/2
-	Subject       string // who the client is, by the route's auth; "" means that it is not known
-
-	Expires time.Time // when its session has to end; zero: it doesn't
-
-	fields []upgrade.Field // that the backend gets; set by Authenticated, as own
-	own    []string        // names of fields that only fields may set
+	IsHTTP2       bool // it speaks HTTP/2
 
 	path string // that the backend gets instead of the client's; "" keeps it. Set by Admit
 }
@@ -67,10 +59,6 @@ func (c *Client) Forward(r *route.Route, req *upgrade.Request, b *balancer.Backe
 	if len(r.SetTemplates) > 0 {
 		e := expansion{client: c, route: r, request: req, backend: b}
 		f.SetHeaders, f.RemoveHeaders = e.fields(r.SetTemplates, r.SetHeaders, r.RemoveHeaders)
-	}
-	if len(c.own) > 0 {
-		f.SetHeaders = append(slices.Clip(f.SetHeaders), c.fields...)
-		f.RemoveHeaders = append(slices.Clip(f.RemoveHeaders), c.own...)
 	}
 	return f
 }

@@ -2,7 +2,6 @@
 //
 //	client.go       what is known about a client, and what changes in its request and in the answer
 //	admit.go        the rules of a route that apply before a backend is chosen
-//	authenticate.go who the client is
 //	ownanswer.go    the answer of a route without a pool
 //	expansion.go    the values of placeholders
 //	returnway.go    the addresses of a backend, as the client knows them

@@ -150,9 +150,6 @@ func (e *expansion) append(b []byte, p route.Part) []byte {
 	case route.ValueSNI:
 		return append(b, c.ServerName...)
 	case route.ValueSubject:
-		if c.Subject != "" {
-			return append(b, c.Subject...)
-		}
 		if c.Certificate == "" && c.IsCertTrusted {
 			return append(b, req.EndToEnd(upgrade.ClientCertHeader)...)
 		}

@@ -7,7 +7,6 @@
 //	Scan       bytes that a side sent: how many pass to the other side, how many do not, what to do there (session.go)
 //	frame.go   the header's bits, and their possible errors
 //	message.go fragmentation and limits
-//	rate.go    how fast a client may send; allowance.go: what a session has of that, and when it ends
 //	control.go ping, pong and close frames: read whole, answered or passed
 //	AppendOwn  the gateway's own frames, at a boundary where they are allowed (own.go)
 //	closing.go the ends of the two directions, and the table of transitions

@@ -145,7 +145,7 @@ func (s *Session) keepaliveTimer(e *Env, side Side) {
 func (s *Session) Unacked(e *Env, side Side, bytes int) {
 	out, n := &s.out[side], int32(min(bytes, 1<<31-1))
 	for t := range numTimers {
-		if due, isDue := s.due(e, t, side); !isDue || e.Now < due {
+		if due, isDue := s.due(e.Config, t, side); !isDue || e.Now < due {
 			continue
 		}
 		s.acts |= ActTimer

@@ -1,14 +1,11 @@
 package relay
 
 // Movable returns how many bytes of payload, from now on, a driver may move from a side to the other without showing them: the rest of
-// the data frame that is on its way, as far as its rate allows. 0: they have to come through Scan.
-func (s *Session) Movable(e *Env, from Side) int64 {
+// the data frame that is on its way. 0: they have to come through Scan.
+func (s *Session) Movable(from Side) int64 {
 	in := &s.in[from]
 	if in.state != inOpen || s.out[from.Other()].state > outWanting {
 		return 0
-	}
-	if a := e.metered(from); a != nil && e.Config.ByteRate.PerSecond > 0 {
-		return min(in.left, a.bytes.room(e.Config.ByteRate, e.Now))
 	}
 	return in.left
 }
@@ -21,9 +18,6 @@ func (s *Session) Moved(e *Env, from Side, n int) {
 	}
 	in.clock = e.Now
 	s.out[from].heard()
-	if a := e.metered(from); a != nil && e.Config.ByteRate.PerSecond > 0 {
-		a.bytes.take(e.Config.ByteRate, e.Now, int64(n))
-	}
 	in.left -= int64(n)
 	in.Bytes += uint64(n)
 	e.Totals.Bytes[from] += uint64(n)

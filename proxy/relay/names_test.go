@@ -39,7 +39,6 @@ func TestReasonsHaveTheirLabels(t *testing.T) {
 		ReasonPingRefused: "ping_refused", ReasonPongTimeout: "ping_timeout", ReasonWriteTimeout: "write_timeout",
 		ReasonFrameTimeout: "frame_timeout", ReasonIdle: "idle", ReasonDrain: "drain", ReasonBackendDrain: "backend_drain",
 		ReasonRebalance: "rebalance", ReasonRemoved: "removed", ReasonOperator: "operator", ReasonInternal: "internal_error",
-		ReasonAuthExpired: "auth_expired", ReasonLifetime: "lifetime", ReasonRate: "rate",
 	}
 	for r := Reason(1); r < numReasons; r++ {
 		if labels[r] == "" || r.Label() != labels[r] {

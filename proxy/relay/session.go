@@ -20,19 +20,9 @@ type Config struct {
 	IdleTimeout  time.Duration    // 0 means no limit
 	CloseTimeout time.Duration
 	WriteTimeout time.Duration
-	MaxLifetime  time.Duration // for NewAllowance; 0 means no limit
-
-	MessageRate    Rate // data messages of the client
-	ByteRate       Rate // payload bytes of the client's data frames
-	ControlRate    Rate // pings and pongs of the client
-	ClosesOverRate bool // a session whose client is over a rate is closed; else the client is only read more slowly
 
 	BackendLost uint16 // close code for a client whose backend is lost; 0: it gets no close
 	ClientLost  uint16 // close code for a backend whose client is lost; 0: it gets no close
-
-	AuthExpired  uint16 // close code of ReasonAuthExpired; 0: the sides get no close
-	LifetimeOver uint16 // that of ReasonLifetime
-	OverRate     uint16 // that of ReasonRate
 }
 
 // PingMode is what happens to the pings that a side sends.
@@ -57,8 +47,6 @@ type Env struct {
 	Config *Config
 	Totals *Totals
 	Now    Instant
-
-	Allowance *Allowance // the session's own; nil: it has none
 }
 
 // Session is the state of one session: two inputs, two outputs, and what both share. It has no pointers.
@@ -129,7 +117,6 @@ const (
 	Pong               // p[pass:pass+skip] is a ping to answer: AppendPong; then Again
 	Mirror             // p[pass:pass+skip] is a ping that passes, too: to the other side as it is, and Mirrored; then as Pong
 	Own                // the other side's stream is at a boundary that frames wait for: held pongs, AppendOwn; then Again
-	Wait               // nothing; the driver keeps the rest of p and passes it again, before the next bytes, once the side isn't paused any more
 	End                // nothing more of this side is scanned; pass and skip are all of p
 )
 
@@ -154,9 +141,6 @@ func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) 
 		e.Totals.Bytes[from] += uint64(payload)
 		s.dataAt = e.Now
 	}
-	if a := e.Allowance; a != nil && from == Client && step == More {
-		a.waitsSince = 0
-	}
 	if step == End {
 		skip = len(p) - pass
 	}
@@ -173,17 +157,10 @@ func (s *Session) Scan(e *Env, from Side, p []byte) (pass, skip int, step Step) 
 func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip, payload int, step Step) {
 	in, out := &s.in[from], &s.out[from.Other()]
 	isWaiting := out.isWaiting()
-	isMetered := !isDropping && e.metered(from) != nil // what passes nowhere needn't wait
 	i := 0
 	for {
 		if in.left > 0 {
 			n := int(min(int64(len(p)-i), in.left))
-			if isMetered {
-				if k := s.admitBytes(e, n); k < n {
-					in.left -= int64(k)
-					return i + k, 0, payload + k, Wait
-				}
-			}
 			in.left -= int64(n)
 			i += n
 			payload += n
@@ -211,9 +188,6 @@ func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip
 			return i, 0, payload, More
 		}
 		if h.opcode&opControl == 0 {
-			if isMetered && !s.admitFrame(e, h.opcode) {
-				return i, 0, payload, Wait
-			}
 			i += h.size
 			in.begin(&h)
 			e.Totals.Frames[from][h.opcode]++
@@ -232,9 +206,6 @@ func (s *Session) scan(e *Env, from Side, p []byte, isDropping bool) (pass, skip
 		}
 		if isDropping && i > 0 {
 			return i, 0, payload, Again // so that a ping is alone in what is skipped
-		}
-		if isMetered && !s.admitFrame(e, h.opcode) {
-			return i, 0, payload, Wait
 		}
 		e.Totals.Frames[from][h.opcode]++
 		passes, step := s.control(e, from, h.opcode, p[i:i+size], isDropping)

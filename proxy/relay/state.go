@@ -14,8 +14,6 @@ type State struct {
 	DataAt     int64        `cbor:"2,keyasint,omitempty"` // nanoseconds on the driver's clock, as all instants here
 	PingID     uint64       `cbor:"3,keyasint,omitempty"` // payload of the gateway's own pings; 0: none was sent yet
 	HasDeflate bool         `cbor:"4,keyasint,omitempty"`
-
-	Allowance *AllowanceState `cbor:"5,keyasint,omitempty"` // the driver fills it in and restores it; nil: there is none
 }
 
 // SideState is what a side sends, and then what goes to it.
@@ -232,14 +230,6 @@ type ConfigState struct {
 	WriteTimeout int64    `cbor:"8,keyasint,omitempty"` // more than 0
 	BackendLost  uint16   `cbor:"9,keyasint,omitempty"`
 	ClientLost   uint16   `cbor:"10,keyasint,omitempty"`
-	AuthExpired  uint16   `cbor:"11,keyasint,omitempty"`
-	LifetimeOver uint16   `cbor:"12,keyasint,omitempty"`
-	MaxLifetime  int64    `cbor:"13,keyasint,omitempty"` // 0 means no limit
-	MessageRate  [2]int64 `cbor:"14,keyasint"`           // a second, and burst, as all rates here; 0 means no limit
-	ByteRate     [2]int64 `cbor:"15,keyasint"`
-	ControlRate  [2]int64 `cbor:"16,keyasint"`
-	Closes       bool     `cbor:"17,keyasint,omitempty"` // ClosesOverRate
-	OverRate     uint16   `cbor:"18,keyasint,omitempty"`
 }
 
 // State returns the Config for another process.
@@ -249,9 +239,7 @@ func (c *Config) State() ConfigState {
 		PingInterval: [2]int64{int64(c.PingInterval[Client]), int64(c.PingInterval[Backend])},
 		PongTimeout:  [2]int64{int64(c.PongTimeout[Client]), int64(c.PongTimeout[Backend])},
 		IdleTimeout:  int64(c.IdleTimeout), CloseTimeout: int64(c.CloseTimeout), WriteTimeout: int64(c.WriteTimeout),
-		BackendLost: c.BackendLost, ClientLost: c.ClientLost, AuthExpired: c.AuthExpired, LifetimeOver: c.LifetimeOver,
-		MaxLifetime: int64(c.MaxLifetime), MessageRate: c.MessageRate.state(), ByteRate: c.ByteRate.state(), ControlRate: c.ControlRate.state(),
-		Closes: c.ClosesOverRate, OverRate: c.OverRate,
+		BackendLost: c.BackendLost, ClientLost: c.ClientLost,
 	}
 }
 
@@ -267,17 +255,12 @@ func (st *ConfigState) Config() (Config, error) {
 	if st.Pings > ForwardPings {
 		return Config{}, fmt.Errorf("unknown mode %d of pings", st.Pings)
 	}
-	for _, code := range []uint16{st.BackendLost, st.ClientLost, st.AuthExpired, st.LifetimeOver, st.OverRate} {
+	for _, code := range []uint16{st.BackendLost, st.ClientLost} {
 		if code != 0 && !IsCloseCode(int(code)) {
 			return Config{}, fmt.Errorf("close code %d may not be sent", code)
 		}
 	}
-	for _, r := range [][2]int64{st.MessageRate, st.ByteRate, st.ControlRate} {
-		if r[0] < 0 || r[1] < 0 {
-			return Config{}, errors.New("a rate is negative")
-		}
-	}
-	for _, d := range []int64{st.PingInterval[Client], st.PingInterval[Backend], st.IdleTimeout, st.MaxLifetime} {
+	for _, d := range []int64{st.PingInterval[Client], st.PingInterval[Backend], st.IdleTimeout} {
 		if d < 0 || d > maxTimeout {
 			return Config{}, fmt.Errorf("a timeout of %d ns", d)
 		}
@@ -292,8 +275,6 @@ func (st *ConfigState) Config() (Config, error) {
 		PingInterval: [2]time.Duration{time.Duration(st.PingInterval[Client]), time.Duration(st.PingInterval[Backend])},
 		PongTimeout:  [2]time.Duration{time.Duration(st.PongTimeout[Client]), time.Duration(st.PongTimeout[Backend])},
 		IdleTimeout:  time.Duration(st.IdleTimeout), CloseTimeout: time.Duration(st.CloseTimeout), WriteTimeout: time.Duration(st.WriteTimeout),
-		BackendLost: st.BackendLost, ClientLost: st.ClientLost, AuthExpired: st.AuthExpired, LifetimeOver: st.LifetimeOver,
-		MaxLifetime: time.Duration(st.MaxLifetime), MessageRate: rateOf(st.MessageRate), ByteRate: rateOf(st.ByteRate),
-		ControlRate: rateOf(st.ControlRate), ClosesOverRate: st.Closes, OverRate: st.OverRate,
+		BackendLost: st.BackendLost, ClientLost: st.ClientLost,
 	}, nil
 }

@@ -10,8 +10,6 @@ import (
 // stateNow is the instant at which the tests restore.
 const stateNow = Instant(time.Hour)
 
-var stateEnv = &Env{Config: &Config{}, Now: stateNow}
-
 // midMessage returns the state of a session inside a frame of the client's, and what its driver keeps: a ping and pongs are on their way.
 func midMessage() (*State, *Kept) {
 	return &State{
@@ -37,7 +35,7 @@ func TestStateSurvivesItsRestoration(t *testing.T) {
 	if !isMovable || !reflect.DeepEqual(&got, st) {
 		t.Errorf("the state is %+v, movable %t; want %+v", got, isMovable, *st)
 	}
-	if s.AtBoundary(Backend) || s.Movable(stateEnv, Client) != 10 || !s.IsPaused(Backend) || s.Reads(Backend) || !s.in[Backend].isPartial || s.out[Backend].held != 6 {
+	if s.AtBoundary(Backend) || s.Movable(Client) != 10 || !s.IsPaused(Backend) || s.Reads(Backend) || !s.in[Backend].isPartial || s.out[Backend].held != 6 {
 		t.Errorf("the session is %+v; want it inside the client's frame, with the backend paused after a part of a header", s)
 	}
 }
@@ -164,8 +162,8 @@ func TestImpossibleStatesAreRefused(t *testing.T) {
 
 func TestFrameMayBeLongerThanWhatIsCounted(t *testing.T) {
 	st := &State{Sides: [2]SideState{{Frames: 1, Left: 1<<63 - 1, MessageBytes: 1 << 62, IsInMessage: true}, {}}}
-	if s, err := Restore(st, &Kept{}, stateNow); err != nil || s.Movable(stateEnv, Client) != 1<<63-1 {
-		t.Errorf("Restore = %d bytes to come, %v; want %d", s.Movable(stateEnv, Client), err, int64(1<<63-1))
+	if s, err := Restore(st, &Kept{}, stateNow); err != nil || s.Movable(Client) != 1<<63-1 {
+		t.Errorf("Restore = %d bytes to come, %v; want %d", s.Movable(Client), err, int64(1<<63-1))
 	}
 }
 
@@ -175,8 +173,7 @@ func testConfigState() *ConfigState {
 		MaxFrame: 1 << 28, MaxMessage: 1 << 28, Pings: MirrorPings,
 		PingInterval: [2]int64{int64(20 * time.Second), 0}, PongTimeout: [2]int64{int64(10 * time.Second), int64(time.Minute)},
 		IdleTimeout: int64(time.Hour), CloseTimeout: int64(5 * time.Second), WriteTimeout: int64(time.Minute),
-		BackendLost: 1012, ClientLost: 0, AuthExpired: 3001, LifetimeOver: 1001, OverRate: 1008, Closes: true,
-		MaxLifetime: int64(time.Hour), MessageRate: [2]int64{100, 10}, ByteRate: [2]int64{1 << 20, 0}, ControlRate: [2]int64{5, 0},
+		BackendLost: 1012, ClientLost: 0,
 	}
 }
 
@@ -201,12 +198,6 @@ func TestImpossibleConfigsAreRefused(t *testing.T) {
 		"unknown pings":     func(st *ConfigState) { st.Pings = ForwardPings + 1 },
 		"code for a client": func(st *ConfigState) { st.BackendLost = 1006 },
 		"code for backend":  func(st *ConfigState) { st.ClientLost = 999 },
-		"code of expiry":    func(st *ConfigState) { st.AuthExpired = 1005 },
-		"code of lifetime":  func(st *ConfigState) { st.LifetimeOver = 5000 },
-		"code of rates":     func(st *ConfigState) { st.OverRate = 1005 },
-		"negative rate":     func(st *ConfigState) { st.ByteRate[0] = -1 },
-		"negative burst":    func(st *ConfigState) { st.MessageRate[1] = -1 },
-		"negative lifetime": func(st *ConfigState) { st.MaxLifetime = -1 },
 		"negative interval": func(st *ConfigState) { st.PingInterval[Backend] = -1 },
 		"negative idle":     func(st *ConfigState) { st.IdleTimeout = -1 },
 		"long idle":         func(st *ConfigState) { st.IdleTimeout = maxTimeout + 1 },

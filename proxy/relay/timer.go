@@ -8,11 +8,10 @@ type pause uint8
 const (
 	pauseQueue pause = 1 << iota // the other side's queue is above its high mark
 	pausePongs                   // the side doesn't accept the pongs that it causes
-	pauseRate                    // what the side has sent is over a rate
 )
 
 // Pause notes that the driver stops reading a side, because the other side's queue is above its high mark. The session
-// itself pauses a side that doesn't accept its pongs, and one that is over a rate (Reads).
+// itself pauses a side that doesn't accept its pongs (Reads).
 func (s *Session) Pause(side Side) {
 	if s.in[side].state == inOpen {
 		s.in[side].paused |= pauseQueue
@@ -22,7 +21,7 @@ func (s *Session) Pause(side Side) {
 // Resume ends Pause. The side's clocks restart: what it sent during the pause wasn't read.
 func (s *Session) Resume(e *Env, side Side) { s.unpause(e, side, pauseQueue) }
 
-// IsPaused reports whether a side isn't read at present: after Pause, because it doesn't accept its pongs, or because it is over a rate.
+// IsPaused reports whether a side isn't read at present: after Pause, or because it doesn't accept its pongs.
 func (s *Session) IsPaused(side Side) bool { return s.in[side].paused != 0 }
 
 func (s *Session) unpause(e *Env, side Side, why pause) {
@@ -31,9 +30,6 @@ func (s *Session) unpause(e *Env, side Side, why pause) {
 		return
 	}
 	in.paused &^= why
-	if a := e.metered(side); a != nil && why != pauseRate && a.waitsSince != 0 {
-		a.waitsSince = e.Now // until now it has waited for something else
-	}
 	if in.paused != 0 {
 		return
 	}
@@ -86,7 +82,7 @@ func (s *Session) Deadline(e *Env) Instant {
 	at := e.Now.Add(e.Config.WriteTimeout)
 	for t := range numTimers {
 		for side := Client; side <= Backend; side++ {
-			if due, isDue := s.due(e, t, side); isDue && due < at {
+			if due, isDue := s.due(e.Config, t, side); isDue && due < at {
 				at = due
 			}
 		}
@@ -99,7 +95,7 @@ func (s *Session) Deadline(e *Env) Instant {
 func (s *Session) Advance(e *Env) {
 	for t := range numTimers {
 		for side := Client; side <= Backend; side++ {
-			if due, isDue := s.due(e, t, side); isDue && e.Now >= due {
+			if due, isDue := s.due(e.Config, t, side); isDue && e.Now >= due {
 				s.expire(e, t, side)
 			}
 		}
@@ -147,16 +143,14 @@ const (
 	timerClose           // the answer to a close doesn't come
 	timerLinger          // a lingering side doesn't end its stream
 	timerIdle            // no data either way
-	timerAllowed         // the session may not go on
-	timerDelay           // what waits for a rate may go on
 	timerBoundary        // a close of both sides finds no boundary
 	timerEnd             // the end takes too long
 	numTimers
 )
 
 // due returns when a timer expires. The timers of the session as a whole are the client's.
-func (s *Session) due(e *Env, t timer, side Side) (at Instant, isDue bool) {
-	c, in, out := e.Config, &s.in[side], &s.out[side]
+func (s *Session) due(c *Config, t timer, side Side) (at Instant, isDue bool) {
+	in, out := &s.in[side], &s.out[side]
 	switch t {
 	case timerKeepalive:
 		return s.keepaliveDue(c, side)
@@ -178,14 +172,6 @@ func (s *Session) due(e *Env, t timer, side Side) (at Instant, isDue bool) {
 		return out.lingerDue(), out.state == outEnding
 	case timerIdle:
 		return s.dataAt.Add(c.IdleTimeout), side == Client && c.IdleTimeout > 0 && s.isOpen()
-	case timerAllowed:
-		at, _ = e.Allowance.due()
-		return at, side == Client && at != 0 && s.isOpen()
-	case timerDelay:
-		if side == Backend {
-			return 0, false
-		}
-		return s.delayDue(e)
 	case timerBoundary:
 		at = s.endedFor(time.Duration(1+s.closeBoth.step) * c.WriteTimeout)
 		if s.in[Backend].paused == 0 {
@@ -217,11 +203,6 @@ func (s *Session) expire(e *Env, t timer, side Side) {
 		s.acts |= actUnacked(side)
 	case timerIdle:
 		s.CloseBoth(e, 1001, ReasonIdle)
-	case timerAllowed:
-		_, reason := e.Allowance.due()
-		s.CloseBoth(e, e.Config.codeOf(reason), reason)
-	case timerDelay:
-		s.delayTimer(e)
 	case timerBoundary:
 		s.escalate(e)
 	case timerEnd:

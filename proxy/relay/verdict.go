@@ -39,9 +39,6 @@ const (
 	ReasonRebalance           // the backend has more than its share
 	ReasonRemoved             // the route or the pool was removed from the configuration
 	ReasonOperator            // closed through the admin API
-	ReasonAuthExpired         // what the client was admitted with has expired
-	ReasonLifetime            // max_lifetime is over
-	ReasonRate                // the client sends faster than it may
 	ReasonInternal            // a fault of the gateway's own
 	numReasons
 )
@@ -64,9 +61,6 @@ var reasons = [numReasons]struct{ name, label, text string }{
 	ReasonRebalance:    {name: "rebalance", text: "rebalancing, reconnect"},
 	ReasonRemoved:      {name: "removed", text: "service moved, reconnect"},
 	ReasonOperator:     {name: "operator", text: "closed by the operator"},
-	ReasonAuthExpired:  {name: "auth_expired", text: "authentication has expired"},
-	ReasonLifetime:     {name: "lifetime", text: "session has reached its maximum age, reconnect"},
-	ReasonRate:         {name: "rate", text: "too much is sent at once"},
 	ReasonInternal:     {name: "internal_error", text: "internal error of the gateway"},
 }
 

@@ -37,9 +37,6 @@ type Config struct {
 	// Deny are those that may not.
 	Deny []string `toml:"deny"`
 
-	// Auth names the [[auth]] by which the route's clients show who they are; empty means that they needn't.
-	Auth string `toml:"auth"`
-
 	// Pool names the pool that the route's sessions go to. A route has exactly one of Pool, Pools, Redirect and Respond.
 	Pool string `toml:"pool"`
 	// Pools are several, each with its share.
@@ -91,7 +88,6 @@ type Config struct {
 	BackendPongTimeout  units.OptionalDuration `toml:"backend_pong_timeout" default:"60s"` // open means as PongTimeout
 
 	IdleTimeout  units.Duration `toml:"idle_timeout" default:"0s"` // 0 means off
-	MaxLifetime  units.Duration `toml:"max_lifetime" default:"0s"` // 0 means off
 	CloseTimeout units.Duration `toml:"close_timeout" default:"5s"`
 	WriteTimeout units.Duration `toml:"write_timeout" default:"60s"`
 	CloseCodes   CloseCodes     `toml:"close_codes"`
@@ -107,19 +103,6 @@ type Config struct {
 
 	MaxFrame   units.Bytes `toml:"max_frame" default:"256MiB"`   // 0 means no limit
 	MaxMessage units.Bytes `toml:"max_message" default:"256MiB"` // 0 means no limit
-
-	// MessageRate is how many data messages a second the client of a session may send; 0 means no limit.
-	MessageRate int `toml:"message_rate" default:"0"`
-	// MessageBurst is how many of them may come at once; 0 means what a second allows.
-	MessageBurst int `toml:"message_burst" default:"0"`
-	// ByteRate is how many bytes a second their payload may have; 0 means no limit.
-	ByteRate units.Bytes `toml:"byte_rate" default:"0"`
-	// ByteBurst is how many of them may come at once; 0 means what a second allows.
-	ByteBurst units.Bytes `toml:"byte_burst" default:"0"`
-	// ControlRate is how many pings and pongs a second the client may send; 0 means no limit.
-	ControlRate int `toml:"control_rate" default:"0"`
-	// OverRate is what happens to a client that sends more: "delay" (it is read more slowly) or "close".
-	OverRate string `toml:"over_rate" default:"delay"`
 }
 
 // A Share is a pool of a route that has several.
@@ -141,9 +124,6 @@ type CloseCodes struct {
 	Drained     int `toml:"drained" default:"1012"`
 	BackendLost int `toml:"backend_lost" default:"1012"`
 	ClientLost  int `toml:"client_lost" default:"1001"`
-	AuthExpired int `toml:"auth_expired" default:"1008"`
-	Lifetime    int `toml:"lifetime" default:"1001"`
-	Rate        int `toml:"rate" default:"1008"`
 }
 
 // Check reports every problem of the section.
@@ -152,9 +132,6 @@ func (c *Config) Check(report units.Report) {
 	c.checkAccess(report)
 	c.checkPools(report)
 	c.checkRewrite(report)
-	if c.Auth != "" && c.AnswersItself() {
-		report("auth", "on a route that answers by itself", c.Auth, "a route with a pool")
-	}
 	for i, s := range c.Origins {
 		if _, err := parseOriginRule(s); err != nil {
 			report(units.Indexed("origins", i), err.Error(), s, `"https://example.com", "https://*.example.com", "https://*", "same", "null" or the like`)
@@ -179,7 +156,6 @@ func (c *Config) Check(report units.Report) {
 		{"pong_timeout", c.PongTimeout, false},
 		{"backend_pong_timeout", c.BackendPongTimeout.Or(c.PongTimeout), false},
 		{"idle_timeout", c.IdleTimeout, true},
-		{"max_lifetime", c.MaxLifetime, true},
 		{"close_timeout", c.CloseTimeout, false},
 		{"write_timeout", c.WriteTimeout, false},
 		{"connect_timeout", c.ConnectTimeout, false},
@@ -200,15 +176,11 @@ func (c *Config) Check(report units.Report) {
 		{"close_codes.drained", c.CloseCodes.Drained},
 		{"close_codes.backend_lost", c.CloseCodes.BackendLost},
 		{"close_codes.client_lost", c.CloseCodes.ClientLost},
-		{"close_codes.auth_expired", c.CloseCodes.AuthExpired},
-		{"close_codes.lifetime", c.CloseCodes.Lifetime},
-		{"close_codes.rate", c.CloseCodes.Rate},
 	} {
 		if d.value != 0 && !relay.IsCloseCode(d.value) {
 			report(d.key, "not a close code that may be sent", d.value, "1000-1003, 1007-1014 or 3000-4999, or 0 for no close")
 		}
 	}
-	c.checkRates(report)
 	if c.RequestBody < 0 {
 		report("request_body", "negative", c.RequestBody, "a size such as \"64MiB\", or 0 for no limit")
 	}
@@ -220,39 +192,10 @@ func (c *Config) Check(report units.Report) {
 	}
 }
 
-// checkRates reports every problem of what a client may send.
-func (c *Config) checkRates(report units.Report) {
-	for _, d := range []struct {
-		key   string
-		value int
-	}{{"message_rate", c.MessageRate}, {"message_burst", c.MessageBurst}, {"control_rate", c.ControlRate}} {
-		if d.value < 0 {
-			report(d.key, "negative", d.value, "a number such as 100, or 0")
-		}
-	}
-	for _, d := range []struct {
-		key   string
-		value units.Bytes
-	}{{"byte_rate", c.ByteRate}, {"byte_burst", c.ByteBurst}} {
-		if d.value < 0 {
-			report(d.key, "negative", d.value, "a size such as \"64KiB\", or 0")
-		}
-	}
-	if c.OverRate != "delay" && c.OverRate != "close" {
-		report("over_rate", "unknown", c.OverRate, "\"delay\" or \"close\"")
-	}
-}
-
 // Warn reports what the section may have and its operator may not want.
 func (c *Config) Warn(report units.Report) {
 	if c.ConnectTimeout > c.HandshakeTimeout {
 		report("connect_timeout", "over handshake_timeout, which ends a dial earlier", c.ConnectTimeout, "at most "+c.HandshakeTimeout.String())
-	}
-	if c.MessageBurst > 0 && c.MessageRate == 0 {
-		report("message_burst", "without message_rate it has no effect", c.MessageBurst, "message_rate too")
-	}
-	if c.ByteBurst > 0 && c.ByteRate == 0 {
-		report("byte_burst", "without byte_rate it has no effect", c.ByteBurst, "byte_rate too")
 	}
 	c.warnOfRewriting(report)
 }

@@ -25,7 +25,7 @@ const (
 	ValueRequestID               // that of a trusted peer, or the gateway's
 	ValueTLSVersion              // of the client's connection
 	ValueSNI                     // the name that the client has asked for
-	ValueSubject                 // who the client is, by auth or by its verified certificate
+	ValueSubject                 // of the client's verified certificate
 	ValueRoute                   // the route's name
 	ValueBackend                 // the backend's name
 )

@@ -11,7 +11,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sluice/auth"
 	"sluice/balancer"
 	"sluice/proxy/relay"
 )
@@ -26,9 +25,8 @@ type Route struct {
 	Origins  []OriginRule
 	allow    Prefixes // empty means any client
 	deny     Prefixes
-	Auth     *auth.Authenticator // nil if clients needn't show who they are; set once, by the owner of the table
-	Pool     *balancer.Pool      // nil if the route answers by itself
-	PoolName string              // "" without a pool
+	Pool     *balancer.Pool // nil if the route answers by itself
+	PoolName string         // "" without a pool
 	Changes
 
 	poolConfig *balancer.Config
@@ -85,15 +83,6 @@ func New(c *Config, pc *balancer.Config, pool *balancer.Pool) *Route {
 			WriteTimeout: time.Duration(c.WriteTimeout),
 			BackendLost:  uint16(c.CloseCodes.BackendLost),
 			ClientLost:   uint16(c.CloseCodes.ClientLost),
-			MaxLifetime:  time.Duration(c.MaxLifetime),
-			AuthExpired:  uint16(c.CloseCodes.AuthExpired),
-			LifetimeOver: uint16(c.CloseCodes.Lifetime),
-
-			MessageRate:    relay.Rate{PerSecond: int64(c.MessageRate), Burst: int64(c.MessageBurst)},
-			ByteRate:       relay.Rate{PerSecond: int64(c.ByteRate), Burst: int64(c.ByteBurst)},
-			ControlRate:    relay.Rate{PerSecond: int64(c.ControlRate)},
-			ClosesOverRate: c.OverRate == "close",
-			OverRate:       uint16(c.CloseCodes.Rate),
 		},
 		CloseCodes:       c.CloseCodes,
 		ConnectTimeout:   time.Duration(c.ConnectTimeout),

@@ -28,7 +28,6 @@ type State struct {
 	ClientTLS  uint16            `cbor:"11,keyasint,omitempty"` // version; 0 means no TLS
 	BackendTLS uint16            `cbor:"12,keyasint,omitempty"`
 	HasDeflate bool              `cbor:"13,keyasint,omitempty"`
-	Subject    string            `cbor:"14,keyasint,omitempty"`
 }
 
 // A RouteState is what a session has of its route.
@@ -55,13 +54,12 @@ func (s *Session) State() State {
 		Backend: s.Backend.Identity(), Client: client,
 		Host: []byte(s.Host()), Path: []byte(s.Path()), Query: []byte(s.Query()), Protocol: []byte(s.Subprotocol()),
 		ClientTLS: s.tls[relay.Client], BackendTLS: s.tls[relay.Backend], HasDeflate: s.hasDeflate,
-		Subject: s.Subject(),
 	}
 }
 
 // Check returns what is wrong with a state, which may be from anywhere.
 func (st *State) Check() error {
-	for _, text := range []string{st.Listener, st.Route.Listener, st.Route.Host, st.Route.Path, st.Route.Name, st.Route.Pool, st.Subject} {
+	for _, text := range []string{st.Listener, st.Route.Listener, st.Route.Host, st.Route.Path, st.Route.Name, st.Route.Pool} {
 		if len(text) > math.MaxUint16 || !utf8.ValidString(text) {
 			return errors.New("a name that is too long, or not UTF-8")
 		}
@@ -109,7 +107,6 @@ func (r *Registry) Restore(st *State, source *Source, of *route.Route, backend *
 		ID: st.ID, Source: source, Route: of, Backend: backend, Client: client,
 		Host: st.Host, Path: st.Path, Query: st.Query, Subprotocol: st.Protocol,
 		TLS: [2]uint16{relay.Client: st.ClientTLS, relay.Backend: st.BackendTLS}, HasDeflate: st.HasDeflate,
-		Subject: st.Subject,
 	})
 	if now := s.Start.UnixNano(); st.Start != 0 && st.Start < now {
 		s.Start = s.Start.Add(time.Duration(st.Start - now)) // later steps of the system's clock don't change how long the session lasts

@@ -40,7 +40,7 @@ func TestASessionIsTheSameInAnotherProcess(t *testing.T) {
 	if age := time.Since(got.Start); age < time.Hour || age > time.Hour+patience {
 		t.Errorf("it has lasted %v", age)
 	}
-	if got.Host() != "host" || got.Path() != "/path" || got.Query() != "a=b" || got.Subject() != "alice" || got.Subprotocol() != "chat" {
+	if got.Host() != "host" || got.Path() != "/path" || got.Query() != "a=b" || got.Subprotocol() != "chat" {
 		t.Errorf("texts %q", got.text)
 	}
 }

@@ -22,8 +22,6 @@ type Query struct {
 
 	Listener, Route, Pool, Backend string // names; empty means any
 
-	Subject string // who the client is; empty means any
-
 	Client netip.Prefix  // that contains the client's address; zero means any
 	Path   string        // that the path is or lies below: /a/5 chooses /a/5 and /a/5/x, not /a/55
 	Idle   time.Duration // without data for longer than this; 0 means any
@@ -161,7 +159,6 @@ func (q *Query) fits(s *Session, now time.Time) bool {
 		isNamed(q.Route, s.Route.Name) &&
 		isNamed(q.Pool, s.Route.PoolName) &&
 		isNamed(q.Backend, s.Backend.Name()) &&
-		isNamed(q.Subject, s.Subject()) &&
 		(!q.Client.IsValid() || q.Client.Contains(s.Client.Addr())) &&
 		q.fitsPath(s.Path()) &&
 		(q.Age == 0 || now.Sub(s.Start) >= q.Age)

@@ -30,7 +30,6 @@ type Registry struct {
 	closes   closes
 	ender    ender
 	farewell farewell
-	expiry   sync.Mutex // held while a driver is told of a session's expiry
 
 	mu sync.Mutex
 

@@ -25,7 +25,6 @@ type Info struct {
 	Host, Path  []byte
 	Query       []byte // as it may be logged
 	Subprotocol []byte
-	Subject     string // who the client is; "": not known
 
 	TLS        [2]uint16 // version, by side; 0 means no TLS
 	IsHTTP2    [2]bool   // by side
@@ -45,17 +44,16 @@ type Session struct {
 	Handle   driver.Handle // set by the driver, which is given its address
 
 	// Immutable.
-	ID          uint64
-	Start       time.Time
-	Source      *Source
-	Route       *route.Route
-	Backend     *balancer.Backend
-	Client      netip.AddrPort
-	text        string // host, path, query, subject and subprotocol, in one allocation
-	hostSize    uint16
-	pathSize    uint16
-	querySize   uint16
-	subjectSize uint16
+	ID        uint64
+	Start     time.Time
+	Source    *Source
+	Route     *route.Route
+	Backend   *balancer.Backend
+	Client    netip.AddrPort
+	text      string // host, path, query and subprotocol, in one allocation
+	hostSize  uint16
+	pathSize  uint16
+	querySize uint16
 
 	index int // in the registry; guarded by its mu
 
@@ -70,8 +68,6 @@ type Session struct {
 	isEnded   atomic.Bool
 	isClosing atomic.Bool // a close of both sides has been asked for
 	shedding  atomic.Int32
-
-	expiresAt atomic.Pointer[time.Time] // nil: never set
 }
 
 // What the pool has been told of a session that it asked to close (Session.shedding).
@@ -84,21 +80,20 @@ const (
 // New returns a session that begins now. It isn't in the registry yet.
 func (r *Registry) New(i *Info) *Session {
 	return &Session{
-		registry:    r,
-		ID:          i.ID,
-		Start:       time.Now(),
-		Source:      i.Source,
-		Route:       i.Route,
-		Backend:     i.Backend,
-		Client:      i.Client,
-		text:        string(slices.Concat(i.Host, i.Path, i.Query, []byte(i.Subject), i.Subprotocol)),
-		hostSize:    uint16(len(i.Host)),
-		pathSize:    uint16(len(i.Path)),
-		querySize:   uint16(len(i.Query)),
-		subjectSize: uint16(len(i.Subject)),
-		tls:         i.TLS,
-		isHTTP2:     i.IsHTTP2,
-		hasDeflate:  i.HasDeflate,
+		registry:   r,
+		ID:         i.ID,
+		Start:      time.Now(),
+		Source:     i.Source,
+		Route:      i.Route,
+		Backend:    i.Backend,
+		Client:     i.Client,
+		text:       string(slices.Concat(i.Host, i.Path, i.Query, i.Subprotocol)),
+		hostSize:   uint16(len(i.Host)),
+		pathSize:   uint16(len(i.Path)),
+		querySize:  uint16(len(i.Query)),
+		tls:        i.TLS,
+		isHTTP2:    i.IsHTTP2,
+		hasDeflate: i.HasDeflate,
 	}
 }
 
@@ -113,14 +108,9 @@ func (s *Session) Query() string {
 	return s.text[int(s.hostSize)+int(s.pathSize):][:s.querySize]
 }
 
-// Subject returns who the client is; "" if it is not known.
-func (s *Session) Subject() string {
-	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):][:s.subjectSize]
-}
-
 // Subprotocol returns the subprotocol that the backend chose.
 func (s *Session) Subprotocol() string {
-	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize)+int(s.subjectSize):]
+	return s.text[int(s.hostSize)+int(s.pathSize)+int(s.querySize):]
 }
 
 // HTTP returns the version of HTTP that a side speaks.
@@ -128,37 +118,13 @@ func (s *Session) HTTP(side relay.Side) string { return reach.HTTPVersion(s.isHT
 
 // Relayed notes that the driver owns both connections.
 func (s *Session) Relayed() {
-	told := s.expiresAt.Load()
-	if told != nil {
-		s.expire() // before the session may move to another process, which doesn't have expiresAt
-	}
 	s.isRelayed.Store(true)
-	if s.expiresAt.Load() != told { // it was set meanwhile
-		s.expire()
-	}
 	switch { // a drain that began meanwhile has missed it
 	case s.registry.config.IsDraining():
 		s.close(uint16(s.Route.CloseCodes.Drained), relay.ReasonDrain)
 	case s.Route.IsRemoved.Load():
 		s.close(uint16(s.Route.CloseCodes.Drained), relay.ReasonRemoved)
 	}
-}
-
-// ExpireAt sets when the session is closed with relay.ReasonAuthExpired, at the next message boundary: because what the client was admitted
-// with ends then. It replaces the time that was set before. The zero time means never, a time that has passed means now. It doesn't wait. Any
-// goroutine may call it, also before the driver has the session and after its end.
-func (s *Session) ExpireAt(at time.Time) {
-	s.expiresAt.Store(&at)
-	if s.isRelayed.Load() {
-		s.expire()
-	}
-}
-
-// expire tells the driver the time of ExpireAt: the one that was set last, whichever goroutine comes last.
-func (s *Session) expire() {
-	s.registry.expiry.Lock()
-	defer s.registry.expiry.Unlock()
-	s.Handle.ExpireAt(*s.expiresAt.Load())
 }
 
 // close asks for a close of both sides.

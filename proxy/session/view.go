@@ -18,7 +18,6 @@ type View struct {
 	Pool        string    `json:"pool"`
 	Host        string    `json:"host"`
 	Path        string    `json:"path"`
-	Subject     string    `json:"subject"` // who the client is; "": not known
 	Subprotocol string    `json:"subprotocol"`
 	Extensions  []string  `json:"extensions"`
 	IsClosing   bool      `json:"closing"` // a close of both sides has been asked for
@@ -65,7 +64,6 @@ func (s *Session) view(st *driver.Stats, now time.Time) View {
 		Pool:        s.Route.PoolName,
 		Host:        s.Host(),
 		Path:        s.Path(),
-		Subject:     s.Subject(),
 		Subprotocol: s.Subprotocol(),
 		Extensions:  []string{},
 		IsClosing:   s.isClosing.Load(),

@@ -67,7 +67,7 @@ func (s *scope) refused(d *directive, err error) (clauses []migrate.Clause, isCl
 // close makes the routes refuse every client where a directive lets only some in, by what no route can have.
 func (s *scope) close(cases []migrate.Case, steps []step, step step) []migrate.Case {
 	if isAuth(step.directive) {
-		s.note(step.Place, step.text(), migrate.WhyClosed)
+		s.note(step.Place, step.text(), "there is no authentication: the routes refuse every client. Let the backend authenticate the clients, and delete the deny of all")
 	}
 	closed, isExact := migrate.Close(cases, step.when, step.Place, step.words[0], func(a *migrate.Answer) bool {
 		i, err := strconv.Atoi(a.Via)

@@ -277,7 +277,7 @@ var reasons = map[string]string{
 	"option originalto":           "Sluice has no such setting",
 	"option forwardfor":           "not needed: X-Forwarded-For is set, and a client's own is dropped unless it is one of trusted_proxies",
 	"http-request capture":        "the log has fixed fields",
-	"http-request auth":           "an authentication is not carried over: see [[auth]]",
+	"http-request auth":           "there is no authentication",
 	"http-request set-log-level":  "[log]",
 	"http-request set-var":        "there are no variables",
 	"http-response set-log-level": "[log]",

@@ -119,7 +119,7 @@ func (r *reader) refusal(l *line, why string) {
 // closed returns the modifier of a line that lets only some clients in, by what no route can have: the routes refuse every client.
 func (r *reader) closed(when []migrate.Clause, l *line) modifier {
 	if slices.Contains(l.words, "auth") {
-		r.note(l, l.text(), migrate.WhyClosed)
+		r.note(l, l.text(), "there is no authentication: the routes refuse every client. Let the backend ask for the password, and delete the deny of all")
 	}
 	return modifier{line: l, when: when, all: func(cases []migrate.Case, clauses []migrate.Clause) []migrate.Case {
 		by := strings.Join(l.words[:min(2, len(l.words))], " ")

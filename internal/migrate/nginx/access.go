@@ -9,6 +9,8 @@ import (
 	"sluice/internal/migrate"
 )
 
+const whyAuth = "there is no authentication: the routes refuse every client. Let the backend authenticate the clients, and delete the deny of all"
+
 // writeAccess writes the allow and deny of a level, and refuses every client where something else protects it. It returns the rule because
 // of which no client ever gets in, or nil.
 func (r *reader) writeAccess(s *server, l *level, answer *migrate.Answer) *directive {
@@ -46,7 +48,7 @@ func (r *reader) writeAccess(s *server, l *level, answer *migrate.Answer) *direc
 // closedBy returns what keeps clients out in nginx and can't be carried over, or nil.
 func (r *reader) closedBy(s *server, l *level, answer *migrate.Answer) *directive {
 	if d := l.auth(); d != nil {
-		r.skipIn(answer, d, migrate.WhyClosed)
+		r.skipIn(answer, d, whyAuth)
 		return d
 	}
 	if d := r.closedIf(l); d != nil {

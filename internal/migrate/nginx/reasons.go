@@ -1,10 +1,6 @@
 package nginx
 
-import (
-	"strings"
-
-	"sluice/internal/migrate"
-)
+import "strings"
 
 // reasons are what is listed with directives that have no meaning here, or can't be carried over: what Sluice does, or what to do instead.
 // A name that ends with "*" stands for all that begin so; the first one that fits counts.
@@ -132,10 +128,10 @@ var reasons = []struct{ name, why string }{
 	{"memcached*", "no memcached"},
 	{"stub_status", "GET /metrics of [admin]"},
 	{"status*", "GET /metrics of [admin]"},
-	{"auth_basic*", migrate.WhyClosed},
-	{"auth_request*", migrate.WhyClosed},
-	{"auth_jwt*", migrate.WhyClosed},
-	{"satisfy", migrate.WhyClosed},
+	{"auth_basic*", whyAuth},
+	{"auth_request*", whyAuth},
+	{"auth_jwt*", whyAuth},
+	{"satisfy", whyAuth},
 	{"limit_conn*", whyLimit},
 	{"limit_req*", whyLimit},
 	{"limit_rate*", "sessions are as fast as their sides are"},

@@ -109,7 +109,7 @@ func (r *reader) apply(middleware *node, c *migrate.Case, before, denied *[]migr
 				set("request_body", limit.number(), limit.Place)
 			}
 		case "basicauth", "digestauth", "forwardauth":
-			r.close(c, m.Place, m.name, m.name+": ***", migrate.WhyClosed)
+			r.close(c, m.Place, m.name, m.name+": ***", whyAuth)
 		case "plugin":
 			r.close(c, m.Place, "a plugin", m.name+": ***", "there are no plugins, and it may be an authentication: the routes refuse every client. Delete the deny of all if it is none")
 		case "redirectregex":
@@ -127,6 +127,9 @@ func (r *reader) apply(middleware *node, c *migrate.Case, before, denied *[]migr
 	}
 	return false
 }
+
+// whyAuth is why the routes of an authentication are closed.
+const whyAuth = "there is no authentication: the routes refuse every client. Let the backend authenticate the clients, and delete the deny of all"
 
 // close makes a case refuse every client, because of a part of the configuration that can't be carried over. by names it.
 func (r *reader) close(c *migrate.Case, at migrate.Place, by, text, why string) {

@@ -321,9 +321,9 @@ func reason(path string) string {
 var reasons = []struct{ part, why string }{
 	{"sourcerange", "part of allow of the routes, if they have one"},
 	{".priority", "part of the order of routes"},
-	{"basicauth", migrate.WhyClosed},
-	{"digestauth", migrate.WhyClosed},
-	{"forwardauth", migrate.WhyClosed},
+	{"basicauth", whyAuth},
+	{"digestauth", whyAuth},
+	{"forwardauth", whyAuth},
 	{"^providers", "Sluice reads files: include"},
 	{"^api", "[admin]"},
 	{"^ping", "[admin]: GET /healthz"},
