@@ -49,7 +49,7 @@ lint:
 
 test: peers
 	@for module in . $(MODULES); do (cd $$module && $(GO) mod download) || exit 1; done
-	$(GO) test -race -shuffle=on ./...
+	$(GO) test -race -shuffle=on -timeout 25m ./...
 	@for module in $(MODULES); do (cd $$module && echo "$$module: go test" && $(GO) test ./...) || exit 1; done
 
 # peers names each program that tests need and this machine lacks; with CI=true that is a failure.
