@@ -96,7 +96,7 @@ var rooms = map[string]room{
 	"bench/compare":                {ours: []string{"bench/peers", "internal/load"}},
 	"bench/peers":                  {},
 	"internal/systemd":             {},
-	"internal/migrate":             {never: []string{"net/http", "go.uber.org/zap"}},
+	"internal/migrate":             {ours: []string{"internal/units"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"internal/migrate/migratetest": {ours: []string{"internal/migrate", "internal/config"}},
 	"internal/migrate/nginx":       {ours: []string{"internal/migrate"}, never: []string{"net/http", "go.uber.org/zap"}},
 	"internal/migrate/haproxy":     {ours: []string{"internal/migrate"}, never: []string{"net/http", "go.uber.org/zap"}},

@@ -234,7 +234,7 @@ func quoteKey(part string) string {
 	if isBareKey(part) && !strings.Contains(part, ".") {
 		return part
 	}
-	return quoteTOML(part)
+	return units.QuoteTOML(part)
 }
 
 // isBareKey reports whether a key, perhaps a dotted one, is written without quotes.

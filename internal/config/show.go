@@ -21,7 +21,7 @@ func Show(start, inUse *File) *admin.Configuration {
 		shown.Files = shown.Files[1:]
 	}
 	for _, path := range shown.Files {
-		shown.TOML = fmt.Appendf(shown.TOML, "# read from %s\n", quoteTOML(path))
+		shown.TOML = fmt.Appendf(shown.TOML, "# read from %s\n", units.QuoteTOML(path))
 	}
 	before, after, running := start.shown(), inUse.shown(), *inUse
 	running.Include = nil // what they have is here

@@ -13,6 +13,7 @@ import (
 
 	"sluice"
 	"sluice/internal/admin"
+	"sluice/internal/units"
 )
 
 func TestWhatIsShownIsTheSameConfiguration(t *testing.T) {
@@ -149,7 +150,7 @@ func TestKeysThatWaitForARestartAreShownAsTheyRun(t *testing.T) {
 		t.Errorf("keys that wait (-want +got):\n%s", diff)
 	}
 	lines := strings.Split(string(shown.TOML), "\n")
-	for _, want := range []string{"# read from " + quoteTOML(inUse.Origin.Files[0]), `# waits for a restart: gateway.workers = "***"`, `# waits for a restart: admin.address = "127.0.0.1:5555"`,
+	for _, want := range []string{"# read from " + units.QuoteTOML(inUse.Origin.Files[0]), `# waits for a restart: gateway.workers = "***"`, `# waits for a restart: admin.address = "127.0.0.1:5555"`,
 		"# waits for a restart: log.mask_query is not set any more", "workers = 2", `drain = "2s"`, `address = "***"`, `mask_query = ["a"]`} {
 		if !slices.Contains(lines, want) {
 			t.Errorf("%s is not in\n%s", want, shown.TOML)

@@ -91,7 +91,7 @@ func (t tree) appendTOML(text []byte, path string) []byte {
 func tomlOf(value any) string {
 	switch v := value.(type) {
 	case string:
-		return quoteTOML(strings.ReplaceAll(v, "${", "$${")) // it is no reference
+		return units.QuoteTOML(strings.ReplaceAll(v, "${", "$${")) // it is no reference
 	case float64:
 		text := strconv.FormatFloat(v, 'f', -1, 64)
 		if !strings.Contains(text, ".") {
@@ -116,23 +116,4 @@ func tomlOf(value any) string {
 	default:
 		return fmt.Sprint(v)
 	}
-}
-
-// quoteTOML returns a string in quotes. What a terminal may obey is escaped.
-func quoteTOML(s string) string {
-	var text strings.Builder
-	text.WriteByte('"')
-	for _, c := range s {
-		switch {
-		case c == '"' || c == '\\':
-			text.WriteByte('\\')
-			text.WriteRune(c)
-		case units.IsUnsafe(c):
-			fmt.Fprintf(&text, `\u%04X`, c)
-		default:
-			text.WriteRune(c)
-		}
-	}
-	text.WriteByte('"')
-	return text.String()
 }

@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"sluice/internal/units"
 )
 
 // widest is the longest line whose comment is aligned with those of the lines around it, in characters.
@@ -271,38 +273,17 @@ func (k *Key) join(open, end string, n int, at func(int) (before string, value a
 // quote returns a string as TOML wants it. One with a backslash, as regular expressions have, is written in single quotes, so that it stays
 // readable.
 func quote(s string) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if strings.Contains(s, `\`) && !strings.Contains(s, "'") && !strings.ContainsFunc(s, isControl) {
+	if strings.Contains(s, `\`) && !strings.Contains(s, "'") && !strings.ContainsFunc(s, units.IsUnsafe) && utf8.ValidString(s) {
 		return "'" + s + "'"
 	}
-	var quoted strings.Builder
-	quoted.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			quoted.WriteRune('\\')
-			quoted.WriteRune(r)
-		case r == '\n':
-			quoted.WriteString(`\n`)
-		case r == '\t':
-			quoted.WriteString(`\t`)
-		case isControl(r):
-			fmt.Fprintf(&quoted, `\u%04X`, r)
-		default:
-			quoted.WriteRune(r)
-		}
-	}
-	quoted.WriteByte('"')
-	return quoted.String()
+	return units.QuoteTOML(s)
 }
 
-func isControl(r rune) bool { return r < ' ' || r == 0x7f }
-
-// oneLine returns a text as a comment can have it: a run of white space as one space, without control characters. The spaces that it
+// oneLine returns a text as a comment can have it: a run of white space as one space, without what a terminal may obey. The spaces that it
 // begins with stay.
 func oneLine(s string) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	indent := s[:len(s)-len(strings.TrimLeft(s, " "))]
-	words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || isControl(r) })
+	words := strings.FieldsFunc(s, func(r rune) bool { return r == ' ' || units.IsUnsafe(r) })
 	return indent + strings.Join(words, " ")
 }

@@ -6,6 +6,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
+
+	"sluice/internal/units"
 )
 
 func TestADraftIsWrittenWithThePlacesOfItsKeys(t *testing.T) {
@@ -122,5 +124,29 @@ func TestEachValueIsReadBackAsItWas(t *testing.T) {
 	section.Set("key", struct{}{}, Place{})
 	if err := (&Draft{Pools: []*Section{section}}).WriteTOML(&strings.Builder{}); err == nil || !strings.Contains(err.Error(), "key key") {
 		t.Errorf("a value of another type: %v, want an error that names the key", err)
+	}
+}
+
+// What a terminal may obey instead of showing it stays out of what an import prints, whatever the imported file has.
+func TestAnImportPrintsNothingThatATerminalObeys(t *testing.T) {
+	const evil = "a\x1b[2J\u009b31m\u202eb"
+	from := Place{File: "nginx.conf", Line: 1}
+	d := &Draft{}
+	route := &Section{From: from}
+	route.SetNote("path", `/\d`+evil, from, evil)
+	d.Routes = append(d.Routes, route)
+	d.Skip(route, from, evil, evil)
+	d.SkipRefusal(from, evil, evil)
+	var toml, skipped strings.Builder
+	if err := d.WriteTOML(&toml); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.WriteSkipped(&skipped); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{toml.String(), skipped.String()} {
+		if i := strings.IndexFunc(text, func(c rune) bool { return c != '\n' && units.IsUnsafe(c) }); i >= 0 || !strings.Contains(text, "31m") {
+			t.Errorf("at %d: %q", i, text)
+		}
 	}
 }

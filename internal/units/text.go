@@ -2,6 +2,7 @@ package units
 
 import (
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"syscall"
@@ -40,4 +41,28 @@ func IsUnsafe(c rune) bool {
 	default:
 		return false
 	}
+}
+
+// QuoteTOML returns text as a basic string of TOML, in quotes. What IsUnsafe reports is escaped. Octets that are not UTF-8, which TOML can't
+// have, become U+FFFD.
+func QuoteTOML(text string) string {
+	var quoted strings.Builder
+	quoted.WriteByte('"')
+	for _, c := range text {
+		switch {
+		case c == '"' || c == '\\':
+			quoted.WriteByte('\\')
+			quoted.WriteRune(c)
+		case c == '\n':
+			quoted.WriteString(`\n`)
+		case c == '\t':
+			quoted.WriteString(`\t`)
+		case IsUnsafe(c):
+			fmt.Fprintf(&quoted, `\u%04X`, c)
+		default:
+			quoted.WriteRune(c)
+		}
+	}
+	quoted.WriteByte('"')
+	return quoted.String()
 }

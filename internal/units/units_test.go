@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/pelletier/go-toml/v2"
 )
 
 func TestDurationRoundTripsAsText(t *testing.T) {
@@ -67,6 +69,27 @@ func TestAPathOfAUnixSocketHasRoomForANUL(t *testing.T) {
 	for _, path := range []string{"", "/run/a\x00b.sock", strings.Repeat("a", MaxUnixPath+1)} {
 		if CheckUnixPath(path) == nil {
 			t.Errorf("CheckUnixPath(%q) = nil, want an error", path)
+		}
+	}
+}
+
+func TestTextInQuotesOfTOMLIsTheSameAndShowsATerminalNothingToObey(t *testing.T) {
+	for _, test := range []struct{ text, want string }{
+		{"", `""`},
+		{`a "b" \c`, `"a \"b\" \\c"`},
+		{"a\nb\tc", `"a\nb\tc"`},
+		{"\x00\x1b[2J\x7f", `"\u0000\u001B[2J\u007F"`},
+		{"\u009b31m \u202eevil\u2066", `"\u009B31m \u202Eevil\u2066"`},
+		{"ü 漢", `"ü 漢"`},
+		{"a\xffb", "\"a\ufffdb\""},
+	} {
+		got := QuoteTOML(test.text)
+		if got != test.want {
+			t.Errorf("QuoteTOML(%q) = %s, want %s", test.text, got, test.want)
+		}
+		var read struct{ Text string }
+		if err := toml.Unmarshal([]byte("Text = "+got), &read); err != nil || read.Text != strings.ToValidUTF8(test.text, "\ufffd") {
+			t.Errorf("%s is read as %q, %v", got, read.Text, err)
 		}
 	}
 }

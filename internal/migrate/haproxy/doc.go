@@ -1,7 +1,7 @@
 // Package haproxy reads configurations of HAProxy.
 //
 //	parse.go     text → sections of lines of words
-//	read.go      sections → a draft: which proxies there are, and what becomes of each
+//	read.go      sections → a draft: the proxies of the configuration, each as a listener, routes or a pool
 //	bind.go      bind lines → listeners
 //	acl.go       acl lines and conditions → what a route requires of a request
 //	rules.go     http-request, http-response, redirect, use_backend → routes
